@@ -1,0 +1,1 @@
+from .pgd import PGD as PGD

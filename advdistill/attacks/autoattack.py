@@ -1,0 +1,146 @@
+"""The official AutoAttack, through pyautoattack, judged by ourselves."""
+
+import importlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from ..threat import Threat
+
+__all__ = ["AutoAttack"]
+
+Report = Callable[[str], None]
+
+TOLERANCE = 1e-6  # rounding of x' - x in fp32
+
+
+@dataclass(frozen=True)
+class AutoAttack:
+    """AutoAttack, standard version: APGD-CE, targeted APGD, targeted FAB and Square, each on what the former left.
+
+    Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+    attacks. ICML 2020, arXiv:2003.01690.
+    """
+
+    threat: Threat
+
+    def __str__(self) -> str:
+        return f"AutoAttack standard, {self.threat}"
+
+    def check(self, classes: int) -> None:
+        """Refuse what cannot be run, before anything is computed.
+
+        Raises:
+            ValueError: fewer than 4 classes.
+            ImportError: pyautoattack is missing.
+        """
+        if classes < 4:
+            raise ValueError(
+                f"autoattack cannot be run with {classes} classes: its targeted DLR loss needs at least 4. "
+                "Run --suite quick or --suite paper."
+            )
+        _library()
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: int = 0,
+        batch_size: int = 256,
+        device: torch.device | str = "cpu",
+        report: Report | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Attack every image; torch's global generators are left as they were.
+
+        An image counts as broken only if, in our own forward pass, x' is misclassified, in [0, 1], and inside the
+        threat model up to 1e-6.
+
+        Args:
+            model: on `device`, in eval mode, images to logits `[B, K]`.
+            x: clean images `[N, C, H, W]` in [0, 1], on any device.
+            y: labels `[N]`, beside x.
+            seed: the library starts from it anew for every attack and batch.
+            report: receives a line after each attack, and the library's warnings.
+
+        Returns:
+            x' where an attack succeeded, else x; and after `clean` and each attack, which images still stand, `[N]`.
+
+        Raises:
+            ValueError, ImportError: see `check`.
+        """
+        report = report or (lambda line: None)
+        classes = model(x[:1].to(device)).shape[1]
+        self.check(classes)
+        library = self._build(model, classes, seed, device)
+        x_adv = x.clone()
+        standing = {"clean": ~self._broken(model, x, x, y, batch_size, device)}
+        with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), _warnings(report):
+            for name in library.attacks_to_run:
+                alive = list(standing.values())[-1].nonzero()[:, 0]
+                found = _run(library, name, x[alive], y[alive], batch_size)
+                broken = self._broken(model, found, x[alive], y[alive], batch_size, device)
+                x_adv[alive[broken]] = found[broken]
+                standing[name] = torch.zeros_like(y, dtype=torch.bool).index_fill(0, alive[~broken], True)
+                report(f"autoattack, {name}: {standing[name].sum()} of {len(x)} images stand")
+        return x_adv, standing
+
+    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
+        library = _library().AutoAttack(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)
+        library.verbose = False
+        library.apgd_targeted.n_target_classes = library.fab.n_target_classes = min(9, classes - 1)
+        return library
+
+    def _broken(self, model, x_adv: Tensor, x: Tensor, y: Tensor, batch_size: int, device) -> Tensor:
+        inside = (self.threat.distance(x_adv, x) <= self.threat.eps + TOLERANCE) & _in_range(x_adv)
+        with torch.no_grad():
+            predicted = [model(part.to(device)).argmax(1).to(y.device) for part in x_adv.split(batch_size)]
+        return inside & (torch.cat(predicted) != y)
+
+
+def _run(library, name: str, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
+    """One of the library's attacks; alone or after the others, it makes the same batches and the same draws."""
+    if not len(x):
+        return x
+    library.attacks_to_run = [name]
+    return library.run_standard_evaluation(x, y, batch_size=batch_size)[0]
+
+
+def _in_range(x: Tensor) -> Tensor:
+    return ((x >= 0) & (x <= 1)).flatten(1).all(1)
+
+
+def _library() -> ModuleType:
+    try:
+        return importlib.import_module("pyautoattack")
+    except ImportError as error:
+        raise ImportError('autoattack needs pyautoattack; install it with: pip install "advdistill[eval]"') from error
+
+
+class _Once(logging.Handler):
+    """Hands on the first warning of each kind: zero gradients alone may be found in every batch."""
+
+    def __init__(self, report: Report):
+        super().__init__(logging.WARNING)
+        self.report, self.kinds = report, set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.funcName not in self.kinds:
+            self.report(f"autoattack warns: {record.getMessage()}")
+        self.kinds.add(record.funcName)
+
+
+@contextmanager
+def _warnings(report: Report) -> Iterator[None]:
+    logger, handler = logging.getLogger("auto-attack"), _Once(report)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,134 @@
+"""The command line, made from the dataclasses. Heavy imports happen inside the commands, so that --help is fast."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tyro.conf import AvoidSubcommands, OmitArgPrefixes, Positional
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a student; the same command again continues. `advdistill train RECIPE --help` shows every field."""
+
+    recipe: Positional[str] = "digits.rslad"
+    """A name of `advdistill list recipes`, or a YAML file."""
+    method: str | None = None
+    """Another method, e.g. adaad+igdm, or my_module:MyMethod."""
+    threat: Literal["linf", "l2"] | None = None
+    """Another threat model."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run is written and computed."""
+
+    out: Path
+    """The run's folder; the same command with the same folder continues."""
+    suite: str | None = "quick"
+    """Attacks on the test split when the training is done, as for `advdistill evaluate`; None for none."""
+    accelerator: str = "auto"
+    """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
+    devices: int = 1
+    """Processes on this machine."""
+    num_nodes: int = 1
+    """Machines."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure accuracy on the test split, clean and under attack."""
+
+    model: Positional[str]
+    """A run folder, or a checkpoint; see `advdistill list models`."""
+    suite: str = "paper"
+    """quick, paper, autoattack or full; or attacks separated by commas."""
+    data: str | None = None
+    """Dataset; a run's own unless given."""
+    folder: str | None = None
+    """Where its files are, if not in the cache."""
+    eps: str | None = None
+    """Radius of the threat model, e.g. 8/255; a run's own unless given."""
+    norm: Literal["linf", "l2"] | None = None
+    """Threat model; a run's own unless given."""
+    n: int | None = None
+    """Only the first n images of the test split."""
+    batch_size: int = 256
+    seed: int = 0
+    out: Path | None = None
+    """Where result.json goes; into the run unless given."""
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Put the results of several runs into one table."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders or result files."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Show what there is."""
+
+    what: Positional[Literal["methods", "models", "datasets", "recipes"]]
+    json: bool = False
+    """As JSON."""
+
+
+@dataclass(frozen=True)
+class Quickstart:
+    """Teacher, PGD-AT student, distilled student on 8 x 8 digits: trained, attacked, compared, in minutes."""
+
+    out: Path = Path("runs/quickstart")
+    """Where the runs and pictures go."""
+
+
+Command = Train | Evaluate | Compare | List | Quickstart
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 for a mistake that is explained, 128 + signal when interrupted."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _train(argv[1:]) if argv[:1] == ["train"] else _run(tyro.cli(Command, args=argv, prog="advdistill"))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"advdistill: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(command) -> int:
+    from . import commands
+
+    match command:
+        case Evaluate():
+            return commands.evaluate(**vars(command))
+        case Compare():
+            return commands.compare(command.runs)
+        case List():
+            return commands.show(command.what, command.json)
+        case Quickstart():
+            return commands.quickstart(command.out)
+
+
+def _train(argv: list[str]) -> int:
+    """The choice of recipe, method and threat decides which fields there are, so it is read first."""
+    from . import commands
+    from .recipe import Recipe
+
+    choice, rest = tyro.cli(Train, args=argv, return_unknown_args=True, add_help=False)
+
+    @dataclass(frozen=True)
+    class Fields:
+        recipe: OmitArgPrefixes[Recipe]
+        run: OmitArgPrefixes[Where]
+
+    chosen = commands.choose(choice.recipe, choice.method, choice.threat)
+    default = Fields(chosen, Where(out=Path("runs", Path(choice.recipe).name)))
+    given = tyro.cli(AvoidSubcommands[Fields], default=default, args=rest, prog=f"advdistill train {choice.recipe}")
+    return commands.train(given.recipe, **vars(given.run))

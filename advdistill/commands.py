@@ -1,0 +1,117 @@
+"""What the commands do. Each returns an exit code."""
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from . import data as datasets
+from . import methods, models, recipes
+from .data import Split
+from .evaluate import evaluate as measure
+from .evaluate.suites import attacks
+from .recipe import THREATS, Recipe
+from .report.compare import compare as comparison
+from .report.table import table
+from .run import Run
+from .threat import Linf, Threat
+from .train import distill
+from .train.signals import Interrupted
+
+__all__ = ["choose", "compare", "evaluate", "quickstart", "show", "train"]
+
+CONSOLE = Console(highlight=False)
+
+
+def choose(recipe: str, method: str | None, threat: str | None) -> Recipe:
+    """A recipe by name or file, with another method or threat model in its place."""
+    chosen = recipes.load(recipe)
+    if method is not None:
+        chosen = replace(chosen, method=methods.build(method))
+    if threat is not None:
+        kind = THREATS[threat]()
+        chosen = replace(chosen, attack=replace(chosen.attack, threat=kind, step_size=kind.eps / 4))
+    return chosen
+
+
+def train(recipe: Recipe, out: Path, suite: str | None, **where) -> int:
+    if suite is not None:
+        attacks(suite, recipe.attack.threat)  # a wrong name is better refused before the training than after
+    try:
+        run = distill(recipe, out, **where)
+    except Interrupted as stopped:
+        print(f"advdistill: {stopped}", file=sys.stderr)
+        return 128 + stopped.signum
+    return 0 if suite is None else evaluate(str(run.folder), suite)
+
+
+def evaluate(
+    model: str,
+    suite: str,
+    data: str | None = None,
+    folder: str | None = None,
+    eps: str | None = None,
+    norm: str | None = None,
+    n: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    out: Path | None = None,
+) -> int:
+    run = Run(model) if Path(model).is_dir() else None
+    network = models.load(model)
+    split = _test_split(run, data, folder)
+    result = measure(
+        network, split, _threat(run, norm, eps), suite, n=n, batch_size=batch_size, seed=seed, name=model,
+        report=lambda line: print(line, file=sys.stderr, flush=True), device=_device(),
+    )  # fmt: skip
+    result = replace(result, chosen=run and run.chosen, command=shlex.join(["advdistill", *sys.argv[1:]]))
+    if target := out or (run and run.result):
+        result.save(target)
+        print(f"written to {target}", file=sys.stderr)
+    CONSOLE.print(table([result]))
+    return 0
+
+
+def compare(runs: Sequence[Path]) -> int:
+    CONSOLE.print(comparison(runs))
+    return 0
+
+
+def show(what: str, as_json: bool) -> int:
+    """The methods, models, datasets or recipes there are."""
+    kinds = {"methods": methods, "models": models, "datasets": datasets, "recipes": recipes}
+    rows = kinds[what].describe()
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    shown = Table(*rows[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        shown.add_row(*(str(value) for value in row.values()))
+    CONSOLE.print(shown)
+    return 0
+
+
+def _test_split(run: Run | None, name: str | None, folder: str | None) -> Split:
+    if run is None and name is None:
+        raise ValueError("Which data? A checkpoint does not say; give --data, e.g. --data cifar10.")
+    known = run.recipe.data if run else None
+    return datasets.load(name or known.name, "test", folder or (known.folder if known else None))
+
+
+def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:
+    known = run.recipe.attack.threat if run else Linf()
+    kind = THREATS[norm] if norm else type(known)
+    if eps is not None:
+        return kind(eps)
+    return known if kind is type(known) else kind()
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

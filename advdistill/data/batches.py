@@ -1,0 +1,76 @@
+"""Training batches: an order that depends on (seed, epoch), the same for any number of processes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..rng import generator
+from .augment import Augmentation
+from .split import Split
+
+__all__ = ["Batches", "Share", "to_float"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a global batch.
+
+    Attributes:
+        x: augmented images `[b, C, H, W]` in [0, 1].
+        y: labels `[b]`.
+        start: the place of the first image in the global batch.
+        total: images in the global batch.
+    """
+
+    x: Tensor
+    y: Tensor
+    start: int
+    total: int
+
+
+class Batches:
+    """A split in batches, on a device. The last, smaller batch is kept, unless it is too small for every process.
+
+    Args:
+        batch_size: images per step over all processes.
+        rank, world: this process and how many there are.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        augment: str = "none",
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.images, self.labels = split.images.to(device), split.labels.to(device)
+        self.batch_size, self.augment, self.seed = batch_size, augment, seed
+        self.device, self.rank, self.world = device, rank, world
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.labels), self.batch_size)
+        return whole + (rest >= 2 * self.world)  # batch-norm needs two images
+
+    def epoch(self, epoch: int, skip: int = 0) -> Iterator[Share]:
+        """The batches of an epoch, without the first `skip`."""
+        n = len(self.labels)
+        order = torch.randperm(n, generator=generator(self.seed, "order", epoch)).to(self.device)
+        augmentation = Augmentation.draw(self.augment, n, self.seed, epoch, self.device)
+        for step in range(skip, len(self)):
+            index = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self._share(index, augmentation)
+
+    def _share(self, index: Tensor, augmentation: Augmentation) -> Share:
+        mine = index.tensor_split(self.world)[self.rank]
+        start = sum(len(part) for part in index.tensor_split(self.world)[: self.rank])
+        return Share(to_float(augmentation(self.images[mine], mine)), self.labels[mine], start, len(index))
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 to floats in [0, 1]."""
+    return images.float().div_(255)

@@ -1,0 +1,44 @@
+"""Where datasets lie on disk."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from .dataset import Folder
+
+_SHOWN = 6
+
+
+def places(name: str, folder: Folder) -> list[Path]:
+    """Where to look for a dataset, in order; the last is where it is put when fetched."""
+    base = Path(folder or os.environ.get("ADVDISTILL_DATA") or "~/.cache/advdistill/data").expanduser()
+    return [base, base / name]
+
+
+def holds(place: Path, files: Sequence[str]) -> bool:
+    return all((place / file).is_file() for file in files)
+
+
+def missing(name: str, place: Path, files: Sequence[str], how: str) -> ValueError:
+    """The error for a folder that is not the dataset: what was expected, what is there, what to do."""
+    return ValueError(f"{name}: expected {', '.join(files)} in {place}; found {_content(place)}. {how}")
+
+
+def _content(place: Path) -> str:
+    if not place.is_dir():
+        return "no such folder"
+    content = sorted(entry.name for entry in place.iterdir())
+    more = f" and {len(content) - _SHOWN} more" if len(content) > _SHOWN else ""
+    return ", ".join(content[:_SHOWN]) + more or "an empty folder"
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Let one process at a time fetch into `folder` (made if needed); the others wait their turn."""
+    import fcntl  # not on Windows, where only fetching is out of reach
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,59 @@
+"""The IDX format of MNIST and its kin: a magic number, big-endian sizes, then unsigned bytes."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+_UNSIGNED_BYTE = 8
+_PIECE = 2**20
+_DEFLATE_LIMIT = 1032  # no gzip file expands further than this
+
+
+def read(path: Path, dims: int) -> np.ndarray:
+    """Read a plain or `.gz` IDX file of unsigned bytes.
+
+    Returns:
+        A uint8 array of `dims` dimensions.
+
+    Raises:
+        ValueError: not such a file, or one whose length differs from what its header says.
+    """
+    packed = path.suffix == ".gz"
+    room = path.stat().st_size * (_DEFLATE_LIMIT if packed else 1)
+    with gzip.open(path) if packed else path.open("rb") as stream:
+        try:
+            return _parse(stream, dims, room)
+        except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} is not a whole IDX file: {error}") from error
+
+
+def _parse(stream: BinaryIO, dims: int, room: int) -> np.ndarray:
+    shape = _header(stream, dims)
+    count = math.prod(shape)
+    if not 0 < count <= room:
+        raise ValueError(f"its header promises {count} bytes, which this file cannot hold.")
+    data = _at_most(stream, count + 1)
+    if len(data) != count:
+        found = "more" if len(data) > count else len(data)
+        raise ValueError(f"its header promises {count} bytes, it has {found}.")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _at_most(stream: BinaryIO, count: int) -> bytearray:
+    data = bytearray()
+    # In pieces: one large read reserves what the header promises, before knowing that it is there.
+    while chunk := stream.read(min(_PIECE, count - len(data))):
+        data += chunk
+    return data
+
+
+def _header(stream: BinaryIO, dims: int) -> tuple[int, ...]:
+    header = stream.read(4 + 4 * dims)
+    if header[:4] != bytes([0, 0, _UNSIGNED_BYTE, dims]) or len(header) != 4 + 4 * dims:
+        raise ValueError(f"it does not start as one of {dims} dimension(s) of bytes.")
+    return struct.unpack(f">{dims}I", header[4:])

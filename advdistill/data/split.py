@@ -1,0 +1,117 @@
+"""A split: images and labels that belong together."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images, their labels and the names of the classes, in a fixed order.
+
+    Args:
+        images: uint8 `[N, C, H, W]`, pixel values 0..255.
+        labels: int64 `[N]`, each in `0..len(classes)-1`.
+        classes: the classes' names, in the order of the labels.
+        name: where the images come from, such as `"cifar10/train"`.
+
+    Raises:
+        ValueError: images or labels of another type or form, or a label outside the classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self):
+        self._check_form("images", self.images, torch.uint8, "[N, C, H, W]", 4)
+        self._check_form("labels", self.labels, torch.int64, "[N]", 1)
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"{self.name}: {len(self.images)} images but {len(self.labels)} labels.")
+        self._check_range()
+
+    def _check_form(self, what, tensor, dtype, form, dims):
+        if tensor.dtype != dtype or tensor.ndim != dims:
+            raise ValueError(
+                f"{self.name}: {what} must be {dtype} {form}, got {tensor.dtype} {list(tensor.shape)}."
+            )
+
+    def _check_range(self):
+        wrong = ((self.labels < 0) | (self.labels >= self.num_classes)).nonzero()
+        if len(wrong):
+            index = wrong[0].item()
+            raise ValueError(
+                f"{self.name}: labels must lie in 0..{self.num_classes - 1}; "
+                f"this split has {self.labels[index].item()} at index {index}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        return tuple(self.images.shape[1:])
+
+    def take(self, indices: Sequence[int] | Tensor) -> "Split":
+        """The images at `indices`, in that order."""
+        indices = torch.as_tensor(indices)
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def first(self, n: int) -> "Split":
+        """The first `n` images. Raises ValueError unless `1 <= n <= len(self)`."""
+        if not 1 <= n <= len(self):
+            raise ValueError(f"{self.name} has {len(self)} images; the first {n} cannot be taken.")
+        return replace(self, images=self.images[:n], labels=self.labels[:n])
+
+    def holdout(self, fraction: float, seed: int) -> tuple["Split", "Split"]:
+        """Divide into a training and a validation part, class by class.
+
+        The parts are disjoint, together the whole split, in its order, and depend on `seed` alone. Every
+        class gives `fraction` of its images, rounded, to validation, and at least one image to each part.
+
+        Raises:
+            ValueError: `fraction` outside (0, 1), or a class with fewer than 2 images.
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"The held-out fraction must lie between 0 and 1, got {fraction}.")
+        held = draw(self.labels.numpy(), self._validation_sizes(fraction), seed)
+        kept = np.setdiff1d(np.arange(len(self)), held, assume_unique=True)
+        return self.take(kept), replace(self.take(held), name=f"{self.name} (held out)")
+
+    def _validation_sizes(self, fraction: float) -> list[int]:
+        sizes = self.labels.bincount(minlength=self.num_classes).tolist()
+        for name, size in zip(self.classes, sizes, strict=True):
+            if size < 2:
+                raise ValueError(
+                    f"{self.name}: class {name!r} has {size} image(s); a held-out part needs at least 2."
+                )
+        return [min(max(1, round(fraction * size)), size - 1) for size in sizes]
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits that name these images and labels."""
+        return fingerprint(self.images, self.labels)
+
+
+def fingerprint(images: Tensor, labels: Tensor) -> str:
+    """The first twelve hex digits of the sha256 of the images' bytes followed by the labels'."""
+    digest = hashlib.sha256(images.contiguous().numpy())
+    digest.update(labels.contiguous().numpy())
+    return digest.hexdigest()[:12]
+
+
+def draw(labels: np.ndarray, sizes: Sequence[int], seed: int) -> np.ndarray:
+    """Ascending indices of `sizes[c]` images of each class `c`, drawn by `seed`."""
+    # numpy never changes RandomState's stream (NEP 19), so neither do the splits drawn by it.
+    random = np.random.RandomState(seed)
+    drawn = [random.permutation(np.flatnonzero(labels == c))[:size] for c, size in enumerate(sizes)]
+    return np.sort(np.concatenate(drawn))

@@ -1,0 +1,79 @@
+"""Evaluation: a model, a split and a suite of attacks in, a `Result` out."""
+
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+from torch import nn
+
+from ..attacks.autoattack import AutoAttack, Report
+from ..data import Split
+from ..result import Result
+from ..threat import Linf, Threat
+from .curve import robust_curve
+from .judged import Judged
+from .measure import measure
+from .suites import ATTACKS, SUITES, attacks
+
+__all__ = ["ATTACKS", "SUITES", "evaluate", "robust_curve"]
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    threat: Threat | None = None,
+    suite: str = "paper",
+    *,
+    n: int | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    name: str | None = None,
+    report: Report | None = None,
+) -> Result:
+    """Measure a model's accuracy, clean and under attack, in fp32 and eval mode; the model stays as it is.
+
+    Args:
+        model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        threat: `None` is Linf 8/255.
+        suite: one of `SUITES`, or names of `ATTACKS` with commas between.
+        n: the first n images only.
+        name: of the model in tables; `None` is its class.
+        report: receives a line after each attack.
+
+    Raises:
+        ValueError: the model and the split do not fit, an unknown suite, an attack that is undefined for so few
+            classes, or n larger than the split; nothing was attacked.
+        ImportError: the suite needs pyautoattack, which is missing.
+    """
+    threat, report = threat or Linf("8/255"), report or (lambda line: None)
+    chosen, used = attacks(suite, threat), split.first(n) if n is not None else split
+    judged = Judged(model, split, device)
+    for attack in chosen:
+        if isinstance(attack.settings, AutoAttack):
+            attack.settings.check(split.num_classes)
+    return Result(
+        model=name or type(model).__name__,
+        data=split.name,
+        fingerprint=split.fingerprint(),
+        threat=str(threat),
+        eps=threat.eps,
+        seed=seed,
+        measurements=tuple(
+            measure(judged, used, attack, batch_size=batch_size, seed=seed, device=device, report=report)
+            for attack in chosen
+        ),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions=_versions("advdistill", "torch", "pyautoattack"),
+    )
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {package: found for package in packages if (found := _version(package))}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

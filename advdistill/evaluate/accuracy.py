@@ -1,0 +1,43 @@
+"""Which images of a split a model still classifies correctly, clean or attacked."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..attacks import PGD
+from ..data import Split
+from ..data.batches import to_float
+from ..losses import cross_entropy
+from ..rng import Rng
+
+__all__ = ["correct"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def correct(
+    model: nn.Module,
+    split: Split,
+    attack: PGD | None = None,
+    loss: Loss = cross_entropy,
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """`[N]` booleans on the CPU; fp32, eval mode, one attempt per image, judged on the attack's last iterate.
+
+    Args:
+        attack: `None` for clean images.
+        loss: what the attack climbs, logits `[B, K]` and labels `[B]` to `[B]`.
+    """
+    flags = []
+    for start in range(0, len(split), batch_size):
+        x = to_float(split.images[start : start + batch_size].to(device))
+        y = split.labels[start : start + batch_size].to(device)
+        if attack is not None:
+            x = attack(lambda x_adv, y=y: loss(model(x_adv), y), x, Rng(seed, "attack", start, device=device))
+        with torch.no_grad():
+            flags.append((model(x).argmax(1) == y).cpu())
+    return torch.cat(flags)

@@ -1,0 +1,69 @@
+"""The named attacks and suites of the literature, as data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..attacks import PGD
+from ..attacks.autoattack import AutoAttack
+from ..losses import cross_entropy, margin
+from ..names import unknown
+from ..threat import Threat
+from .accuracy import Loss
+
+__all__ = ["ATTACKS", "SUITES", "Attack", "attacks"]
+
+
+def cw_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The margin with confidence 50 that RSLAD and its successors call CW-inf; `[B]`."""
+    return margin(logits, y, confidence=50.0)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named attack.
+
+    Args:
+        settings: `None` for clean images.
+        loss: what `PGD` climbs; AutoAttack brings its own.
+    """
+
+    name: str
+    settings: PGD | AutoAttack | None
+    loss: Loss = cross_entropy
+
+    def __str__(self) -> str:
+        return f"{self.settings}, {self.loss.__name__}" if isinstance(self.settings, PGD) else str(self.settings or "")
+
+
+TRADES_STEP = 0.003 / (8 / 255)  # of eps
+
+ATTACKS: dict[str, Callable[[Threat], Attack]] = {
+    "clean": lambda threat: Attack("clean", None),
+    "fgsm": lambda threat: Attack("fgsm", PGD(1, threat.eps, threat, "none")),
+    "pgd-20": lambda threat: Attack("pgd-20", PGD(20, threat.eps / 4, threat, "uniform")),
+    "pgd-20-trades": lambda threat: Attack("pgd-20-trades", PGD(20, TRADES_STEP * threat.eps, threat, "uniform")),
+    "cw-30": lambda threat: Attack("cw-30", PGD(30, threat.eps / 4, threat, "none"), cw_margin),
+    "autoattack": lambda threat: Attack("autoattack", AutoAttack(threat)),
+}
+
+SUITES = {
+    "quick": ("clean", "fgsm", "pgd-20"),
+    "paper": ("clean", "fgsm", "pgd-20", "pgd-20-trades", "cw-30"),
+    "autoattack": ("clean", "autoattack"),
+    "full": ("clean", "fgsm", "pgd-20", "pgd-20-trades", "cw-30", "autoattack"),
+}
+
+
+def attacks(suite: str, threat: Threat) -> list[Attack]:
+    """The attacks of a suite, or of several names of suites and attacks with commas between.
+
+    Raises:
+        ValueError: a name that is neither.
+    """
+    names = [name for part in suite.split(",") for name in SUITES.get(part.strip(), (part.strip(),))]
+    for name in names:
+        if name not in ATTACKS:
+            raise unknown("suite or attack", name, SUITES.keys() | ATTACKS.keys())
+    return [ATTACKS[name](threat) for name in dict.fromkeys(names)]

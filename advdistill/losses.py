@@ -1,0 +1,45 @@
+"""Losses: logits in, one number per example out. The mean is taken once, by `Distiller`."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["cross_entropy", "kl", "margin"]
+
+
+def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float = 0.0) -> Tensor:
+    """KL(softmax(target / t) || softmax(logits / t)), summed over the classes, in nats.
+
+    Gradients flow into both arguments: TRADES and AdaAD need the one into `target`. No factor t^2 is hidden here.
+
+    Args:
+        target: logits of the teacher (the distribution to match), `[B, K]`.
+        logits: logits of the student, `[B, K]`.
+        temperature: divides both logits.
+        offset: added to the target's probability inside its logarithm; 1e-5 in the RSLAD and MTARD releases, where it
+            changes the value but not the student's gradient.
+
+    Returns:
+        `[B]`
+    """
+    log_p = F.log_softmax(target / temperature, dim=1)
+    log_q = F.log_softmax(logits / temperature, dim=1)
+    if offset:
+        p = log_p.exp()
+        return (p * ((p + offset).log() - log_q)).sum(1)
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of logits `[B, K]` with labels `[B]`, in nats: `[B]`."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor, confidence: float = float("inf")) -> Tensor:
+    """max_{k != y} z_k - z_y, positive where the example is misclassified; `[B]`.
+
+    Above `confidence` it is flat: a success by that much needs no further ascent.
+    Reference: Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks. S&P 2017, f_6.
+    """
+    true = F.one_hot(y, logits.shape[1]).bool()
+    best_other = logits.masked_fill(true, -float("inf")).amax(1)
+    return (best_other - logits[true]).clamp(max=confidence)

@@ -1,0 +1,77 @@
+"""Methods by name: `build("adaad+igdm")`, or `build("my_module:MyMethod")` for one of your own."""
+
+from dataclasses import fields, is_dataclass
+from functools import reduce
+
+from ..names import import_object, unknown
+from .adaad import AdaAD
+from .ard import ARD
+from .base import Batch, Method, Sum, Term
+from .igdm import IGDM
+from .pgd_at import PGDAT
+from .rslad import RSLAD
+from .standard import Standard
+from .trades import TRADES
+
+__all__ = ["Batch", "METHODS", "Method", "Sum", "Term", "build", "from_config", "to_config"]
+__all__ += ["ARD", "AdaAD", "IGDM", "PGDAT", "RSLAD", "Standard", "TRADES"]
+
+METHODS: dict[str, type[Term]] = {
+    "standard": Standard,
+    "pgd_at": PGDAT,
+    "trades": TRADES,
+    "ard": ARD,
+    "rslad": RSLAD,
+    "adaad": AdaAD,
+    "igdm": IGDM,
+}
+
+
+def build(name: str) -> Method:
+    """A method with its default coefficients, e.g. `rslad`, `adaad+igdm` or `my_module:MyMethod`.
+
+    Raises:
+        ValueError: an unknown name, or a term such as `igdm` alone.
+    """
+    return from_config({part: {} for part in name.split("+")})
+
+
+def from_config(config: dict[str, dict]) -> Method:
+    """The inverse of `to_config`: `{"adaad": {}, "igdm": {"weight": 5}}` is AdaAD() + IGDM(weight=5)."""
+    parts = [_part(name, values or {}) for name, values in config.items()]
+    if not isinstance(parts[0], Method):
+        raise ValueError(f"{next(iter(config))!r} is a term; add it to a method, e.g. 'adaad+{next(iter(config))}'.")
+    try:
+        return reduce(lambda method, term: method + term, parts)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def to_config(method: Method) -> dict[str, dict]:
+    """A method as plain values: its parts by name, each with its coefficients."""
+    if isinstance(method, Sum):
+        return to_config(method.base) | to_config(method.term)
+    return {name_of(type(method)): {f.name: getattr(method, f.name) for f in fields(method)}}
+
+
+def name_of(kind: type[Term]) -> str:
+    """The name that `build` understands."""
+    return next((name for name, known in METHODS.items() if known is kind), f"{kind.__module__}:{kind.__qualname__}")
+
+
+def _part(name: str, values: dict) -> Term:
+    kind = METHODS.get(name) or (_own(name) if ":" in name else None)
+    if kind is None:
+        raise unknown("method", name, METHODS)
+    names = {f.name for f in fields(kind)}
+    for given in values:
+        if given not in names:
+            raise unknown(f"coefficient of {name}", given, names)
+    return kind(**values)
+
+
+def _own(reference: str) -> type[Term]:
+    kind = import_object(reference)
+    if not (isinstance(kind, type) and issubclass(kind, Term) and is_dataclass(kind)):
+        raise ValueError(f"{reference!r} must be a dataclass derived from advdistill.Method or advdistill.Term.")
+    return kind

@@ -1,0 +1,39 @@
+from dataclasses import dataclass
+
+from ..losses import cross_entropy, kl
+from .base import Method
+
+__all__ = ["ARD"]
+
+
+@dataclass
+class ARD(Method):
+    """Adversarially robust distillation: the teacher's answer to x taught at x'.
+
+        x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
+        min_S   a scale t^2 KL(T(x)/t || S(x')/t) + (1 - a) CE(S(x), y)
+
+    `distill_weight` is a (the paper's alpha), `temperature` is t (tau). `scale` is 1 for a KL summed over the classes;
+    the released code takes its element-wise mean, 1/10 on CIFAR-10 and 1/100 on CIFAR-100. The student is attacked in
+    train mode, as released. With a = 1, the default, the clean batch is not forwarded; the released code forwards it
+    for its running statistics only. Later papers run ARD with temperature 1 and an attack in eval mode.
+
+    Reference: Goldblum et al., Adversarially Robust Distillation. AAAI 2020, arXiv:1905.09747, eq. 5.
+    """
+
+    distill_weight: float = 1.0
+    temperature: float = 30.0
+    scale: float = 1.0
+
+    start = "uniform_unclamped"
+    student_mode = "train"
+
+    def inner(self, batch):
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+
+    def outer(self, batch):
+        weight = self.distill_weight * self.scale * self.temperature**2
+        losses = {"adv": weight * kl(batch.teacher(batch.x), batch.student(batch.x_adv), self.temperature)}
+        if self.distill_weight < 1:
+            losses["clean"] = (1 - self.distill_weight) * cross_entropy(batch.student(batch.x), batch.y)
+        return losses

@@ -1,0 +1,30 @@
+from dataclasses import dataclass
+
+from ..losses import cross_entropy
+from .base import Method
+
+__all__ = ["PGDAT"]
+
+
+@dataclass
+class PGDAT(Method):
+    """PGD adversarial training, the baseline without a teacher.
+
+        x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
+        min_S   CE(S(x'), y)
+
+    The student is attacked in eval mode, as the distillation papers run this baseline; the authors' TensorFlow graph
+    attacks in train mode: `PGD(student_mode="train")`.
+
+    Reference: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR 2018, arXiv:1706.06083,
+    eq. 2.1.
+    """
+
+    teachers = ()
+    start = "uniform"
+
+    def inner(self, batch):
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+
+    def outer(self, batch):
+        return {"adv": cross_entropy(batch.student(batch.x_adv), batch.y)}

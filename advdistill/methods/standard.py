@@ -1,0 +1,24 @@
+from dataclasses import dataclass
+
+from ..losses import cross_entropy
+from .base import Method
+
+__all__ = ["Standard"]
+
+
+@dataclass
+class Standard(Method):
+    """Standard training: no attack, no teacher.
+
+        min_S   CE(S(x), y)
+
+    It makes clean teachers; its robust accuracy is near zero.
+    """
+
+    teachers = ()
+
+    def inner(self, batch):
+        return None
+
+    def outer(self, batch):
+        return {"clean": cross_entropy(batch.student(batch.x), batch.y)}

@@ -1,0 +1,8 @@
+"""The networks: a small zoo, and weights put into it from files. Normalisation is always inside."""
+
+from .checkpoint import save
+from .classifier import Classifier, ModelSpec
+from .loading import load
+from .zoo import create, describe, names
+
+__all__ = ["Classifier", "ModelSpec", "create", "describe", "load", "names", "save"]

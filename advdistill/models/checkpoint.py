@@ -1,0 +1,89 @@
+"""Weights on disk: our safetensors files written, any file read."""
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .classifier import Classifier
+from .state_dict import strip, unwrap
+
+FORMAT = "advdistill"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network's tensors, and what the file says of it: `arch`, `mean`, `std` where known."""
+
+    weights: dict[str, Tensor]
+    known: dict
+
+
+def save(model: Classifier, path: str | os.PathLike, extra: Mapping[str, str] | None = None) -> None:
+    """Write a model of the zoo to one safetensors file, from which `load` rebuilds it unaided.
+
+    The header holds `model.spec` as JSON, and `extra`. The file appears whole or not at all, even if the
+    process dies on the way.
+
+    Raises ValueError if `path` does not end in .safetensors, OSError if it cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"Weights are saved as safetensors, not as {path.name!r}; "
+                         f"write {path.with_suffix('.safetensors').name!r}.")
+    weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
+    header = {**(extra or {}), "format": FORMAT, "spec": json.dumps(asdict(model.spec))}
+    _write(path, safetensors.torch.save(weights, header))
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a .safetensors file or anything `torch.load` reads without running code.
+
+    Raises ValueError if it is damaged, could run code, or holds no weights.
+    """
+    tensors, header = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
+    if header.get("format") == FORMAT:
+        spec = json.loads(header["spec"])
+        return Checkpoint(tensors, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]})
+    try:
+        return Checkpoint(*strip(unwrap(tensors)))
+    except ValueError as error:
+        raise ValueError(f"{path} {error}; give a file with a network's state dict.") from None
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} is damaged or holds objects that could run code, so it was not opened; "
+                         "where you trust it, save model.state_dict() alone.") from error
+    # Damaged bytes surface as RuntimeError, OSError, EOFError, KeyError, struct.error and more.
+    except Exception as error:
+        raise ValueError(f"{path} is truncated or not a PyTorch checkpoint; copy it anew.") from error

@@ -1,0 +1,71 @@
+"""MobileNetV2 for 32 x 32 images."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .classifier import Classifier, ModelSpec
+from .layers import conv1x1, conv3x3, global_pool, projection
+
+# (expansion, channels, blocks, stride), as the paper's table 2 but with stride 1 in the second row.
+STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 1),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, inputs: int, outputs: int, expansion: int, stride: int):
+        super().__init__()
+        hidden = expansion * inputs
+        self.conv1 = conv1x1(inputs, hidden)
+        self.bn1 = nn.BatchNorm2d(hidden)
+        self.conv2 = nn.Conv2d(hidden, hidden, 3, stride, padding=1, groups=hidden, bias=False)
+        self.bn2 = nn.BatchNorm2d(hidden)
+        self.conv3 = conv1x1(hidden, outputs)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        self.shortcut = projection(inputs, outputs, stride) if stride == 1 else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = self.bn3(self.conv3(out))
+        return out if self.shortcut is None else out + self.shortcut(x)
+
+
+class MobileNetV2(Classifier):
+    """The CIFAR variant of `kuangliu/pytorch-cifar`, which the distillation papers use, with its names.
+
+    It differs from the paper in the strides of the stem and the second stage (1), in ReLU for ReLU6, and in a
+    1x1 convolution and batch-norm on the shortcut where a block of stride 1 changes the number of channels.
+
+    Reference: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks. CVPR 2018,
+    arXiv:1801.04381.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__(spec)
+        self.conv1 = conv3x3(spec.in_channels, 32)
+        self.bn1 = nn.BatchNorm2d(32)
+        self.layers = _blocks(inputs=32)
+        self.conv2 = conv1x1(320, 1280)
+        self.bn2 = nn.BatchNorm2d(1280)
+        self.linear = nn.Linear(1280, spec.num_classes)
+
+    def logits(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(self.layers(out))))
+        return self.linear(global_pool(out))
+
+
+def _blocks(inputs: int) -> nn.Sequential:
+    blocks = nn.Sequential()
+    for expansion, outputs, count, stride in STAGES:
+        for block_stride in (stride, *[1] * (count - 1)):
+            blocks.append(InvertedResidual(inputs, outputs, expansion, block_stride))
+            inputs = outputs
+    return blocks

@@ -1,0 +1,45 @@
+"""From whatever a checkpoint holds to a plain state dict: the shapes that published files come in."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+NESTS = ("state_dict", "net", "model", "model_state_dict")
+PREFIXES = ("module.", "model.", "_orig_mod.")
+NORMALISERS = (("mean", "std"), ("mu", "sigma"))
+
+
+def unwrap(loaded: object) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, also from below `state_dict`, `net`, `model` or `model_state_dict`.
+
+    Raises ValueError if there are none.
+    """
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"holds a {type(loaded).__name__}, not a state dict")
+    for nest in NESTS:
+        if isinstance(loaded.get(nest), Mapping):
+            return unwrap(loaded[nest])
+    tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"holds no weights, only {', '.join(map(str, loaded)) or 'an empty dictionary'}")
+    return tensors
+
+
+def strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tuple[float, ...]]]:
+    """Take off wrappers (DDP, compile, a normalising module).
+
+    Returns the network's own tensors, and the wrapper's `mean` and `std`, empty if there is none.
+    """
+    weights, statistics = dict(tensors), {}
+    while True:
+        for mean, std in NORMALISERS:
+            if mean in weights and std in weights:
+                statistics = {"mean": _values(weights.pop(mean)), "std": _values(weights.pop(std))}
+        prefix = next((p for p in PREFIXES if weights and all(key.startswith(p) for key in weights)), None)
+        if prefix is None:
+            return weights, statistics
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+
+
+def _values(tensor: Tensor) -> tuple[float, ...]:
+    return tuple(tensor.flatten().tolist())

@@ -1,0 +1,76 @@
+"""Wide residual networks of any depth and width, the usual large robust teachers."""
+
+import re
+from collections import OrderedDict
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .classifier import Classifier, ModelSpec
+from .layers import conv1x1, conv3x3, global_pool, init_he, stage
+
+
+class WideBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = conv3x3(inputs, outputs, stride)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv3x3(outputs, outputs)
+        self.convShortcut = None if inputs == outputs else conv1x1(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(x))
+        shortcut = x if self.convShortcut is None else self.convShortcut(out)
+        out = self.conv2(F.relu(self.bn2(self.conv1(out))))
+        return shortcut + out
+
+
+class WideResNet(Classifier):
+    """WRN-depth-width: three groups of n = (depth - 4) / 6 blocks and 16, 32, 64 times `width` channels.
+
+    Names and initialisation are those of `yaodongyu/TRADES`. Its published weights also hold a second first
+    group that the network never calls; `sub_block=True` keeps it, so that they load strictly. It gets no
+    gradient, which DDP has to be told with `find_unused_parameters`.
+
+    Reference: Zagoruyko and Komodakis, Wide Residual Networks. BMVC 2016, arXiv:1605.07146.
+    """
+
+    def __init__(self, spec: ModelSpec, depth: int, width: int, sub_block: bool = False):
+        super().__init__(spec)
+        blocks = _blocks(spec.name, depth)
+        self.conv1 = conv3x3(spec.in_channels, 16)
+        self.block1 = _group(16, 16 * width, blocks, stride=1)
+        if sub_block:
+            self.sub_block1 = _group(16, 16 * width, blocks, stride=1)
+        self.block2 = _group(16 * width, 32 * width, blocks, stride=2)
+        self.block3 = _group(32 * width, 64 * width, blocks, stride=2)
+        self.bn1 = nn.BatchNorm2d(64 * width)
+        self.fc = nn.Linear(64 * width, spec.num_classes)
+        init_he(self)
+        nn.init.zeros_(self.fc.bias)
+
+    def logits(self, x: Tensor) -> Tensor:
+        out = self.block3(self.block2(self.block1(self.conv1(x))))
+        return self.fc(global_pool(F.relu(self.bn1(out))))
+
+
+def depth_and_width(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Read `(depth, width)` off a state dict's shapes; `()` if they are not a wide ResNet's."""
+    first = [key for key in shapes if re.fullmatch(r"block1\.layer\.\d+\.conv1\.weight", key)]
+    if not first:
+        return ()
+    return 6 * len(first) + 4, max(1, shapes[first[0]][0] // 16)
+
+
+def _group(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(layer=stage(WideBlock, inputs, outputs, blocks, stride)))
+
+
+def _blocks(name: str, depth: int) -> int:
+    blocks, rest = divmod(depth - 4, 6)
+    if rest or not blocks:
+        near = max(10, 6 * round((depth - 4) / 6) + 4)
+        raise ValueError(f"{name!r}: the depth must be 6n+4 (10, 16, 22, 28, 34, ...), not {depth}; "
+                         f"write {name.replace(f'-{depth}-', f'-{near}-')!r}.")
+    return blocks

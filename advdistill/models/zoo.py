@@ -1,0 +1,95 @@
+"""The registry: a model is its file and one line in `ZOO`."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+
+import torch
+
+from . import convnet, wide_resnet
+from .cifar_resnet import CifarResNet
+from .classifier import Classifier, ModelSpec
+from .convnet import ConvNet
+from .mobilenet_v2 import MobileNetV2
+from .preact_resnet import PreActResNet18
+from .resnet import ResNet
+from .wide_resnet import WideResNet
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`build(spec, *integers)` makes the model, `infer` reads the integers off the shapes of a state dict."""
+
+    about: str
+    build: Callable[..., Classifier]
+    defaults: tuple[int, ...] = ()
+    infer: Callable[[dict[str, tuple[int, ...]]], tuple[int, ...]] = lambda shapes: ()
+
+
+ZOO = {
+    "resnet18": Entry("ResNet-18 with CIFAR stem, 64 to 512 channels", partial(ResNet, blocks=(2, 2, 2, 2))),
+    "resnet34": Entry("ResNet-34 with CIFAR stem, 64 to 512 channels", partial(ResNet, blocks=(3, 4, 6, 3))),
+    "resnet8": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=8)),
+    "resnet20": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=20)),
+    "resnet56": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=56)),
+    "preact_resnet18": Entry("Pre-activation ResNet-18 with CIFAR stem", PreActResNet18),
+    "wide_resnet": Entry("Wide ResNet of any depth and width",
+                         WideResNet, (34, 10), wide_resnet.depth_and_width),
+    "wide_resnet_trades": Entry("Wide ResNet with the unused block of TRADES checkpoints",
+                                partial(WideResNet, sub_block=True), (34, 10), wide_resnet.depth_and_width),
+    "mobilenet_v2": Entry("MobileNetV2, CIFAR variant", MobileNetV2),
+    "convnet": Entry("Three convolutions for tiny images, any width", ConvNet, (16,), convnet.width),
+}
+
+
+def create(name: str, num_classes: int = 10, in_channels: int = 3,
+           mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> Classifier:
+    """Build a freshly initialised model of the zoo.
+
+    `name` is one of `names()`, followed where the model has sizes by dashes and integers: `"resnet18"`,
+    `"wide_resnet-28-10"`, `"convnet-32"`. Integers left out take defaults; `model.spec.name` has them all.
+
+    The model takes images `[B, in_channels, H, W]` in [0, 1], of 8 x 8 pixels or more, subtracts `mean` and
+    divides by `std` (one value per channel; None is the identity), and returns logits `[B, num_classes]`.
+
+    Raises ValueError for an unknown name, malformed integers, or statistics that do not fit the channels.
+    """
+    family, integers = _parse(name)
+    spec = ModelSpec("-".join([family, *map(str, integers)]), num_classes, in_channels, mean, std)
+    return ZOO[family].build(spec, *integers)
+
+
+def names() -> list[str]:
+    """Every name `create` knows, without integers."""
+    return list(ZOO)
+
+
+def describe() -> list[dict]:
+    """One `{name, parameters, about, example}` per model; parameters for 10 classes and 3 channels."""
+    return [_describe(family) for family in ZOO]
+
+
+def _describe(family: str) -> dict:
+    with torch.device("meta"):
+        model = create(family)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return {"name": family, "parameters": parameters, "about": ZOO[family].about, "example": model.spec.name}
+
+
+def _parse(name: str) -> tuple[str, tuple[int, ...]]:
+    family, *words = name.split("-")
+    if family not in ZOO:
+        near = get_close_matches(name, ZOO, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"Unknown model {name!r}.{hint} Known: {', '.join(ZOO)}.")
+    defaults = ZOO[family].defaults
+    example = "-".join([family, *map(str, defaults)])
+    if len(words) > len(defaults):
+        raise ValueError(f"{name!r} has {len(words)} integer(s) after the name, {family!r} takes at most "
+                         f"{len(defaults)}; write {example!r}.")
+    for word in words:
+        if not word.isdecimal() or int(word) == 0:
+            raise ValueError(f"{word!r} in {name!r} must be a positive integer; write for example "
+                             f"{example!r}.")
+    return family, (*map(int, words), *defaults[len(words):])

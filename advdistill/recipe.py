@@ -1,0 +1,187 @@
+"""A recipe: every choice of a run, typed and checked, and its YAML form."""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import typeguard
+import yaml
+
+from . import methods
+from .attacks import PGD
+from .methods import RSLAD, Method
+from .names import unknown
+from .threat import L2, Linf, Threat, show_pixels
+
+__all__ = ["SGD", "Data", "Recipe", "Schedule"]
+
+THREATS = {"linf": Linf, "l2": L2}
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learned from. The test split is read by evaluation only."""
+
+    name: str = "digits"
+    """See `advdistill list datasets`."""
+    folder: str | None = None
+    """Where the files are, if not in the cache."""
+    validation: float = 0.1
+    """Fraction of the training split held out, stratified, to choose the checkpoint."""
+    train_images: int | None = None
+    """Train on this many images only, stratified."""
+    augment: Literal["none", "shift", "crop_flip"] = "none"
+    """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip."""
+
+    def __post_init__(self):
+        _between("data.validation", self.validation, 0, 0.5)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent."""
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+
+    def __post_init__(self):
+        _between("optimizer.lr", self.lr, 0, 100)
+        _between("optimizer.momentum", self.momentum, 0, 1)
+        _between("optimizer.weight_decay", self.weight_decay, 0, 1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate moves; lengths below 1 are fractions of the run, others are epochs."""
+
+    kind: Literal["constant", "multistep", "cosine", "onecycle"] = "multistep"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """multistep: after these the rate is multiplied by gamma."""
+    gamma: float = 0.1
+    warmup: float = 0.0
+    """cosine and onecycle: the rate climbs linearly until here."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice of a run. A run folder keeps it as `recipe.yaml`."""
+
+    method: Method = field(default_factory=RSLAD)
+    """Coefficients of the method; choose another with --method NAME."""
+    student: str = "convnet-16"
+    """See `advdistill list models`."""
+    teacher: str | None = None
+    """The robust teacher: a run folder, or file:PATH of a checkpoint."""
+    clean_teacher: str | None = None
+    """The teacher of clean accuracy, for methods that take one."""
+    data: Data = field(default_factory=Data)
+    attack: PGD = field(default_factory=PGD)
+    """The attack in training; start and student mode are the method's unless given."""
+    optimizer: SGD = field(default_factory=SGD)
+    schedule: Schedule = field(default_factory=Schedule)
+    epochs: int = 50
+    batch_size: int = 128
+    """Images per step over all processes."""
+    ema: float | None = None
+    """Decay per step of an exponential average of the weights, which is then what is evaluated and kept."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """Of training; evaluation is always fp32."""
+    select_by: Literal["robust", "mean", "clean"] = "robust"
+    """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
+    validate_every: int = 1
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "validate_every"):
+            _between(name, getattr(self, name), 1, 10**9)
+        if self.ema is not None:
+            _between("ema", self.ema, 0, 1)
+
+    def save(self, path: Path | str) -> None:
+        Path(path).write_text(self.to_yaml())
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(to_config(self), sort_keys=False)
+
+    @staticmethod
+    def from_yaml(text: str, source: str = "recipe") -> "Recipe":
+        """Read what `to_yaml` wrote; what is left out keeps its default.
+
+        Raises:
+            ValueError: not YAML, unknown fields or names, values of the wrong type.
+        """
+        try:
+            config = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(config, dict):
+            raise ValueError(f"{source} must hold fields such as 'epochs: 50', got {type(config).__name__}.")
+        return _build(Recipe, config, source)
+
+
+def to_config(value: Any) -> Any:
+    """Dataclasses as plain values: methods and threats by name, lengths in pixels as n/255."""
+    if isinstance(value, Method):
+        return methods.to_config(value)
+    if isinstance(value, Threat):
+        return {value.name.lower(): show_pixels(value.eps)}
+    if isinstance(value, PGD):
+        return _fields(value) | {"step_size": show_pixels(value.step_size)}
+    if is_dataclass(value):
+        return _fields(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {f.name: to_config(getattr(value, f.name)) for f in fields(value)}
+
+
+def _build(kind: type, config: Any, where: str) -> Any:
+    hints = get_type_hints(kind)
+    if not isinstance(config, dict):
+        raise ValueError(f"{where} must hold fields ({', '.join(hints)}), got {config!r}.")
+    known = [f.name for f in fields(kind)]
+    for name in config:
+        if name not in known:
+            raise unknown(f"field of {where}", str(name), known)
+    return kind(**{name: _value(hints[name], value, f"{where}: {name}") for name, value in config.items()})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if hint is Method:
+        return methods.from_config({value: {}} if isinstance(value, str) else value)
+    if hint is Threat:
+        return _threat(value, where)
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    if hint == tuple[float, ...] and isinstance(value, list):
+        return tuple(value)
+    if hint in (float, float | None) and isinstance(value, str):
+        value = _number(value)  # YAML reads 5e-4 as text
+    try:
+        return typeguard.check_type(value, hint)
+    except typeguard.TypeCheckError as error:
+        raise ValueError(f"{where} is {value!r}, which {error}.") from None
+
+
+def _threat(value: Any, where: str) -> Threat:
+    if not (isinstance(value, dict) and len(value) == 1):
+        raise ValueError(f"{where} must be one of 'linf: 8/255' or 'l2: 128/255', got {value!r}.")
+    ((name, eps),) = value.items()
+    if name not in THREATS:
+        raise unknown("threat model", name, THREATS)
+    return THREATS[name](eps)
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {value:g}.")

@@ -1,0 +1,53 @@
+"""Recipes by name: `load("cifar10.rslad_resnet18")`. A recipe is a function that returns a `Recipe`."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from ..names import unknown
+from ..recipe import Recipe
+from . import cifar10, digits
+
+__all__ = ["describe", "load", "names"]
+
+MODULES = {"digits": digits, "cifar10": cifar10}
+
+
+def names() -> list[str]:
+    """The names that `load` understands."""
+    return list(_functions())
+
+
+def load(reference: str) -> Recipe:
+    """A named recipe, or a YAML file such as the `recipe.yaml` of a run.
+
+    Raises:
+        ValueError: an unknown name, or a file that is not a recipe.
+        FileNotFoundError: there is no such file.
+    """
+    if reference.endswith((".yaml", ".yml")):
+        return Recipe.from_yaml(_read(reference), reference)
+    if reference not in _functions():
+        raise unknown("recipe", reference, _functions())
+    return _functions()[reference]()
+
+
+def describe() -> list[dict[str, str]]:
+    """Name and first line of each recipe's docstring."""
+    return [{"name": name, "summary": inspect.getdoc(f).splitlines()[0]} for name, f in _functions().items()]
+
+
+def _functions() -> dict[str, Callable[[], Recipe]]:
+    return {
+        f"{dataset}.{name}": function
+        for dataset, module in MODULES.items()
+        for name, function in vars(module).items()
+        if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no recipe file {path}.") from None

@@ -1,0 +1,61 @@
+"""8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`."""
+
+from dataclasses import replace
+
+from ..attacks import PGD
+from ..methods import ARD, IGDM, PGDAT, RSLAD, TRADES, AdaAD, Standard
+from ..recipe import SGD, Data, Recipe, Schedule
+from ..threat import Linf
+
+
+def teacher() -> Recipe:
+    """A robust teacher: convnet-32 by TRADES."""
+    return replace(_student(TRADES()), student="convnet-32", epochs=40)
+
+
+def standard() -> Recipe:
+    """Standard training: accurate, not robust."""
+    return replace(_student(Standard()), select_by="clean")
+
+
+def pgd_at() -> Recipe:
+    """A small student without a teacher."""
+    return _student(PGDAT())
+
+
+def trades() -> Recipe:
+    """A small student by TRADES, without a teacher."""
+    return _student(TRADES())
+
+
+def ard() -> Recipe:
+    """A small student by ARD; give --teacher."""
+    return _student(ARD(temperature=1))
+
+
+def rslad() -> Recipe:
+    """A small student by RSLAD; give --teacher."""
+    return _student(RSLAD())
+
+
+def adaad() -> Recipe:
+    """A small student by AdaAD; give --teacher."""
+    return _student(AdaAD())
+
+
+def adaad_igdm() -> Recipe:
+    """A small student by AdaAD + IGDM; give --teacher."""
+    return _student(AdaAD() + IGDM(weight=5))
+
+
+def _student(method) -> Recipe:
+    return Recipe(
+        method=method,
+        student="convnet-4",
+        data=Data("digits", augment="shift"),
+        attack=PGD(steps=10, step_size=0.05, threat=Linf(0.2)),
+        optimizer=SGD(lr=0.1, weight_decay=5e-4, nesterov=True),
+        schedule=Schedule("onecycle", warmup=0.2),
+        epochs=40,
+        batch_size=64,
+    )

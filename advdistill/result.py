@@ -1,0 +1,110 @@
+"""A result: what was measured, on what, with which code. Accuracies are fractions."""
+
+import json
+from dataclasses import asdict, dataclass
+from math import sqrt
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, TypedDict, get_type_hints
+
+from typeguard import TypeCheckError, check_type
+
+from .files import write_json
+
+__all__ = ["Measurement", "Result", "wilson"]
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a proportion of which `successes` out of `n` were seen.
+
+        (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n),   p = successes / n
+
+    Reference: Wilson, Probable inference, the law of succession, and statistical inference. JASA 1927.
+    """
+    z, p = NormalDist().inv_cdf((1 + confidence) / 2), successes / n
+    half = z * sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
+    return max(0.0, (p + z**2 / (2 * n) - half) / scale), min(1.0, (p + z**2 / (2 * n) + half) / scale)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How many of the first `n` images a model classified correctly under one attack."""
+
+    attack: str
+    settings: str
+    n: int
+    correct: int
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy."""
+        return wilson(self.correct, self.n)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The measurements of one model.
+
+    Args:
+        model: its name.
+        data: the split, such as `"cifar10/test"`.
+        fingerprint: twelve hex digits that name the whole split's images and labels.
+        threat: such as `"Linf 8/255"`.
+        eps: the same eps as a number, where 1 is white.
+        chosen: how the checkpoint was selected, a sentence.
+        date: UTC, ISO 8601.
+        versions: of the packages that took part.
+        command: what was typed.
+    """
+
+    model: str
+    data: str
+    fingerprint: str
+    threat: str
+    eps: float
+    seed: int
+    measurements: tuple[Measurement, ...]
+    date: str
+    versions: dict[str, str]
+    chosen: str | None = None
+    command: str | None = None
+
+    def __getitem__(self, attack: str) -> Measurement:
+        return {m.attack: m for m in self.measurements}[attack]
+
+    def save(self, path: Path | str) -> None:
+        """Write JSON; accuracies and intervals stand beside the counts."""
+        derived = [
+            asdict(m) | {"accuracy": round(m.accuracy, 6), "interval": [round(bound, 6) for bound in m.interval]}
+            for m in self.measurements
+        ]
+        write_json(path, asdict(self) | {"measurements": derived})
+
+    @staticmethod
+    def load(path: Path | str) -> "Result":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: truncated, not JSON, or the JSON of something else.
+        """
+        try:
+            values = check_type(json.loads(Path(path).read_text()), dict)
+            measurements = check_type(values.get("measurements"), list)
+            return _build(Result, values | {"measurements": tuple(_build(Measurement, m) for m in measurements)})
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
+        except TypeCheckError as error:
+            raise ValueError(f"{path} is not a result of advdistill: {error}.") from None
+
+
+def _build(kind: type, values: Any) -> Any:
+    hints = get_type_hints(kind)
+    known = {name: value for name, value in check_type(values, dict).items() if name in hints}
+    return kind(**check_type(known, TypedDict(kind.__name__, hints)))

@@ -1,0 +1,39 @@
+"""Randomness as a function of (seed, epoch, step): nothing depends on what was drawn before."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+__all__ = ["Rng", "generator"]
+
+
+def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on the key alone, e.g. `generator(seed, "order", epoch)`."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+class Rng:
+    """Draws for the images of one process, equal to the same rows of the draw one process alone would make.
+
+    Args:
+        key: what the draws depend on, e.g. `(seed, epoch, step)`.
+        start: the place of this process's first image in the global batch.
+        total: images in the global batch; `None` if this process holds all of them.
+    """
+
+    def __init__(self, *key: int | str, device: torch.device | str = "cpu", start: int = 0, total: int | None = None):
+        self.generator, self.start, self.total = generator(*key, device=device), start, total
+
+    def normal(self, like: Tensor) -> Tensor:
+        return self._rows(torch.randn, like)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """In [0, 1)."""
+        return self._rows(torch.rand, like)
+
+    def _rows(self, draw, like: Tensor) -> Tensor:
+        shape = (self.total or len(like), *like.shape[1:])
+        drawn = draw(shape, generator=self.generator, device=like.device, dtype=like.dtype)
+        return drawn[self.start : self.start + len(like)]

@@ -1,0 +1,107 @@
+"""Threat models: where an adversarial example may lie. Images are `[B, C, H, W]` in [0, 1], eps is in their units."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar
+
+from torch import Tensor
+
+from .rng import Rng
+
+__all__ = ["L2", "Linf", "Pixels", "Threat", "pixels", "show_pixels"]
+
+Pixels = float | str  # a length in pixel units; text such as "8/255" is read, and stored as a float
+
+
+def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
+    """Read `0.03`, `"0.03"` or `"8/255"` as a length in pixel units, where 1 is white.
+
+    Raises:
+        ValueError: not a number, negative, or larger than `limit`, as a bare `8` is.
+    """
+    try:
+        number = float(Fraction(value)) if isinstance(value, str) else float(value)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{what} must be a number such as 0.03 or '8/255', got {value!r}.") from None
+    if not 0 <= number <= limit:
+        hint = f" Did you mean '{number:g}/255'?" if number > limit else ""
+        raise ValueError(f"{what} must lie in [0, {limit:g}], in units of pixels in [0, 1]; got {value}.{hint}")
+    return number
+
+
+def show_pixels(value: float) -> str:
+    """`8/255` where the value is a whole number of 255ths, the plain number otherwise."""
+    levels = value * 255
+    is_whole = abs(levels - round(levels)) < 1e-6 and 0 < value < 1
+    return f"{round(levels)}/255" if is_whole else f"{value:g}"
+
+
+def _per_image(norms: Tensor) -> Tensor:
+    return norms[:, None, None, None]
+
+
+@dataclass(frozen=True)
+class _Ball:
+    eps: Pixels
+    name: ClassVar[str]
+    limit: ClassVar[float]
+
+    def __post_init__(self):
+        object.__setattr__(self, "eps", pixels(self.eps, limit=self.limit))
+
+    def __str__(self) -> str:
+        return f"{self.name} {show_pixels(self.eps)}"
+
+
+@dataclass(frozen=True)
+class Linf(_Ball):
+    """|x' - x|_inf <= eps."""
+
+    eps: Pixels = 8 / 255
+    name: ClassVar[str] = "Linf"
+    limit: ClassVar[float] = 1.0
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        """A perturbation drawn uniformly from the ball."""
+        return (2 * rng.uniform(x) - 1) * self.eps
+
+    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
+        """One step of steepest ascent."""
+        return x_adv + step_size * gradient.sign()
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest point inside the ball, then inside the pixel range."""
+        return x_adv.clamp(x - self.eps, x + self.eps).clamp(0, 1)
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        return (x_adv - x).abs().flatten(1).amax(1)
+
+
+@dataclass(frozen=True)
+class L2(_Ball):
+    """|x' - x|_2 <= eps."""
+
+    eps: Pixels = 128 / 255
+    name: ClassVar[str] = "L2"
+    limit: ClassVar[float] = 5.0
+
+    def sample(self, x: Tensor, rng: Rng) -> Tensor:
+        """A perturbation drawn uniformly from the ball."""
+        direction = rng.normal(x)
+        radius = rng.uniform(x[:, :1, :1, :1]) ** (1 / x[0].numel())
+        return direction / _per_image(direction.flatten(1).norm(dim=1)) * radius * self.eps
+
+    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
+        """One step of steepest ascent."""
+        return x_adv + step_size * gradient / _per_image(gradient.flatten(1).norm(dim=1).clamp(min=1e-12))
+
+    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The nearest point inside the ball, then inside the pixel range, which only shortens a perturbation."""
+        distance = _per_image(self.distance(x_adv, x)).clamp(min=1e-12)
+        return (x + (x_adv - x) * (self.eps / distance).clamp(max=1)).clamp(0, 1)
+
+    def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        return (x_adv - x).flatten(1).norm(dim=1)
+
+
+Threat = Linf | L2

@@ -1,0 +1,98 @@
+"""The front door: from a recipe to a trained student in a run folder."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import data, models
+from ..data import Split
+from ..data.batches import to_float
+from ..distiller import Distiller
+from ..recipe import Recipe
+from ..run import Run
+
+__all__ = ["distill"]
+
+
+def distill(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    student: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+    clean_teacher: nn.Module | None = None,
+    train: Split | None = None,
+    accelerator: str = "auto",
+    devices: int | str = 1,
+    num_nodes: int = 1,
+) -> Run:
+    """Train a student as the recipe says; called again with the same recipe and folder, continue.
+
+    Args:
+        recipe: every choice of the run.
+        out: the run's folder.
+        student, teacher, clean_teacher: your own modules in place of the recipe's names; `[B, C, H, W]` in [0, 1] to
+            logits `[B, K]`.
+        train: your own training split in place of the recipe's dataset.
+        accelerator, devices, num_nodes: as Lightning Fabric understands them.
+
+    Returns:
+        The run, with `best` and `last` checkpoints.
+
+    Raises:
+        ValueError: something in the recipe does not fit; nothing was computed and no file written.
+    """
+    from .loop import Trainer  # Lightning takes seconds to import
+
+    run = Run(out)
+    split = train or data.load(recipe.data.name, "train", recipe.data.folder)
+    used, validation = _parts(split, recipe)
+    torch.manual_seed(recipe.seed)
+    student = student or models.create(recipe.student, split.num_classes, split.shape[0])
+    distiller = Distiller(
+        recipe.method, teacher or _load(recipe.teacher), clean_teacher or _load(recipe.clean_teacher), recipe.attack
+    )
+    distiller.check(student, to_float(used.images[:2]), used.labels)
+    fabric = _fabric(recipe.precision, accelerator, devices, num_nodes)
+    with run.writing(recipe):
+        Trainer(fabric, recipe, student, distiller, used, validation, run).fit()
+    return run
+
+
+def _parts(split: Split, recipe: Recipe) -> tuple[Split, Split]:
+    used, validation = split.holdout(recipe.data.validation, recipe.seed)
+    wanted = recipe.data.train_images
+    if wanted is None or wanted == len(used):
+        return used, validation
+    if not 0 < wanted < len(used):
+        raise ValueError(f"data.train_images must lie between 1 and {len(used)}, what is left to train on; got {wanted}.")
+    return used.holdout(wanted / len(used), recipe.seed)[1], validation
+
+
+def _load(reference: str | None) -> nn.Module | None:
+    return None if reference is None else models.load(reference)
+
+
+def _fabric(precision: str, accelerator: str, devices: int | str, num_nodes: int):
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=num_nodes,
+        precision="bf16-mixed" if _bf16(precision) else "32-true",
+        strategy="auto" if devices == 1 and num_nodes == 1 else DDPStrategy(broadcast_buffers=False),
+    )
+    fabric.launch()
+    return fabric
+
+
+def _bf16(precision: str) -> bool:
+    """`auto` takes bf16 where the hardware multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,32 @@
+"""Learning rates as a function of the epochs done: no state, so a resumed run cannot disagree."""
+
+import math
+
+from ..recipe import Schedule
+
+__all__ = ["rate"]
+
+
+def rate(schedule: Schedule, done: float, epochs: int) -> float:
+    """The factor on the learning rate after `done` of `epochs` epochs, a fraction of an epoch included."""
+    match schedule.kind:
+        case "constant":
+            return 1.0
+        case "multistep":
+            passed = sum(done >= _epochs(milestone, epochs) for milestone in schedule.milestones)
+            return schedule.gamma**passed
+        case "cosine":
+            return _climb(schedule, done, epochs, lambda fall: (1 + math.cos(math.pi * fall)) / 2)
+        case "onecycle":
+            return _climb(schedule, done, epochs, lambda fall: 1 - fall)
+
+
+def _climb(schedule: Schedule, done: float, epochs: int, descend) -> float:
+    top = _epochs(schedule.warmup, epochs)
+    if done < top:
+        return (done + 1e-3) / (top + 1e-3)  # the very first step moves, too
+    return descend((done - top) / (epochs - top))
+
+
+def _epochs(length: float, epochs: int) -> float:
+    return length * epochs if length < 1 else length

@@ -1,0 +1,32 @@
+"""A wish to stop is heard between two steps, never in the middle of one."""
+
+import signal
+from types import TracebackType
+
+__all__ = ["Interrupted", "StopSignals"]
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved its state."""
+
+    def __init__(self, signum: int, where: str):
+        super().__init__(f"Stopped by {signal.Signals(signum).name}; {where}.")
+        self.signum = signum
+
+
+class StopSignals:
+    """While entered, SIGINT and SIGTERM are noted in `received` in place of ending the process."""
+
+    def __init__(self):
+        self.received = 0
+
+    def __enter__(self) -> "StopSignals":
+        self.previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, signum: int, frame: object) -> None:
+        self.received = signum
