@@ -1,0 +1,32 @@
+"""Adversarial robust distillation: an attack climbs `inner`, a student descends `outer`, and a method is the pair."""
+
+import importlib
+
+_HOME = {
+    "methods": ["ARD", "AdaAD", "Batch", "IGDM", "Method", "PGDAT", "RSLAD", "Standard", "TRADES", "Term"],
+    "attacks": ["PGD"],
+    "threat": ["L2", "Linf"],
+    "distiller": ["Distiller"],
+    "recipe": ["Data", "Recipe", "SGD", "Schedule"],
+    "run": ["Run"],
+    "train": ["distill"],
+    "evaluate": ["evaluate"],
+    "result": ["Result"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [*_MODULE_OF, "data", "losses", "methods", "models", "recipes"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    """Import on first use: `import advdistill` and `advdistill --help` do not wait for torch."""
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

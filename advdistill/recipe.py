@@ -151,7 +151,7 @@ def _build(kind: type, config: Any, where: str) -> Any:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if hint is Method:
-        return methods.from_config({value: {}} if isinstance(value, str) else value)
+        return _method(value, where)
     if hint is Threat:
         return _threat(value, where)
     if is_dataclass(hint):
@@ -163,7 +163,15 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     try:
         return typeguard.check_type(value, hint)
     except typeguard.TypeCheckError as error:
-        raise ValueError(f"{where} is {value!r}, which {error}.") from None
+        raise ValueError(f"{where} cannot be {value!r}: {error}.") from None
+
+
+def _method(value: Any, where: str) -> Method:
+    if isinstance(value, str):
+        return methods.build(value)
+    if not (isinstance(value, dict) and value and all(isinstance(part, dict | None) for part in value.values())):
+        raise ValueError(f"{where} must be a name or names with coefficients, 'rslad: {{scale: 0.1}}', got {value!r}.")
+    return methods.from_config(value)
 
 
 def _threat(value: Any, where: str) -> Threat:

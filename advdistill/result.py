@@ -96,8 +96,9 @@ class Result:
         """
         try:
             values = check_type(json.loads(Path(path).read_text()), dict)
-            measurements = check_type(values.get("measurements"), list)
-            return _build(Result, values | {"measurements": tuple(_build(Measurement, m) for m in measurements)})
+            if "measurements" in values:
+                values["measurements"] = tuple(_build(Measurement, m) for m in check_type(values["measurements"], list))
+            return _build(Result, values)
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
         except TypeCheckError as error:

@@ -63,7 +63,7 @@ class Run:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise ValueError(f"Another process is writing to {self.folder}; wait for it or choose another --out.") from None
+            raise ValueError(f"Another process is writing to {self.folder}; wait, or choose another --out.") from None
         try:
             if not self.recipe_file.exists():
                 write_atomic(self.recipe_file, recipe.save)

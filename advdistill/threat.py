@@ -21,7 +21,7 @@ def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
     """
     try:
         number = float(Fraction(value)) if isinstance(value, str) else float(value)
-    except (ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError):
         raise ValueError(f"{what} must be a number such as 0.03 or '8/255', got {value!r}.") from None
     if not 0 <= number <= limit:
         hint = f" Did you mean '{number:g}/255'?" if number > limit else ""
@@ -30,10 +30,10 @@ def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
 
 
 def show_pixels(value: float) -> str:
-    """`8/255` where the value is a whole number of 255ths, the plain number otherwise."""
-    levels = value * 255
-    is_whole = abs(levels - round(levels)) < 1e-6 and 0 < value < 1
-    return f"{round(levels)}/255" if is_whole else f"{value:g}"
+    """`8/255` where the value is a whole number of 255ths and no short decimal, the plain number otherwise."""
+    levels = round(value * 255)
+    is_short = float(f"{value:.3g}") == value
+    return f"{levels}/255" if levels / 255 == value and not is_short else f"{value:.10g}"
 
 
 def _per_image(norms: Tensor) -> Tensor:

@@ -1,11 +1,9 @@
 """The official AutoAttack, through pyautoattack, judged by ourselves."""
 
-import importlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -82,7 +80,7 @@ class AutoAttack:
         x_adv = x.clone()
         standing = {"clean": ~self._broken(model, x, x, y, batch_size, device)}
         with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), _warnings(report):
-            for name in library.attacks_to_run:
+            for name in library.attacks_to_run if self.threat.eps else ():
                 alive = list(standing.values())[-1].nonzero()[:, 0]
                 found = _run(library, name, x[alive], y[alive], batch_size)
                 broken = self._broken(model, found, x[alive], y[alive], batch_size, device)
@@ -92,7 +90,7 @@ class AutoAttack:
         return x_adv, standing
 
     def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
-        library = _library().AutoAttack(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)
+        library = _library()(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)
         library.verbose = False
         library.apgd_targeted.n_target_classes = library.fab.n_target_classes = min(9, classes - 1)
         return library
@@ -116,11 +114,12 @@ def _in_range(x: Tensor) -> Tensor:
     return ((x >= 0) & (x <= 1)).flatten(1).all(1)
 
 
-def _library() -> ModuleType:
+def _library() -> type:
     try:
-        return importlib.import_module("pyautoattack")
+        from pyautoattack import AutoAttack as Library
     except ImportError as error:
         raise ImportError('autoattack needs pyautoattack; install it with: pip install "advdistill[eval]"') from error
+    return Library
 
 
 class _Once(logging.Handler):

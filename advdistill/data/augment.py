@@ -29,7 +29,7 @@ class Augmentation:
 
     @classmethod
     def draw(cls, kind: str, n: int, seed: int, epoch: int, device: torch.device | str = "cpu") -> "Augmentation":
-        """`kind`: `none`; `shift` by up to one pixel; `crop_flip`, the CIFAR standard: crop after padding by 4, flip."""
+        """`kind`: `none`; `shift` by up to one pixel; `crop_flip`, the CIFAR standard: pad by 4, crop, flip."""
         pad, flip = KINDS[kind]
         rng = generator(seed, "augment", epoch)
         corners = torch.randint(2 * pad + 1, (n, 2), generator=rng)

@@ -1,7 +1,6 @@
 """The known datasets, by name."""
 
-from difflib import get_close_matches
-
+from ..names import unknown
 from .cifar10 import CIFAR10
 from .cifar100 import CIFAR100
 from .dataset import Dataset, Folder
@@ -64,7 +63,5 @@ def describe() -> list[dict]:
 
 def _find(name: str) -> Dataset:
     if name not in _DATASETS:
-        near = get_close_matches(name, _DATASETS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown dataset {name!r}.{hint} Known: {', '.join(names())}.")
+        raise unknown("dataset", name, _DATASETS)
     return _DATASETS[name]

@@ -46,7 +46,7 @@ def evaluate(
             classes, or n larger than the split; nothing was attacked.
         ImportError: the suite needs pyautoattack, which is missing.
     """
-    threat, report = threat or Linf("8/255"), report or (lambda line: None)
+    threat = threat or Linf("8/255")
     chosen, used = attacks(suite, threat), split.first(n) if n is not None else split
     judged = Judged(model, split, device)
     for attack in chosen:

@@ -21,18 +21,12 @@ def robust_curve(
     epsilons: Iterable[Pixels],
     threat: type[Threat] = Linf,
     *,
-    attack: str = "pgd-20",
     n: int | None = None,
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> dict[float, Measurement]:
-    """One attack's measurements by eps; arguments and errors otherwise as in `evaluate`."""
+    """PGD-20 measurements by eps; arguments and errors otherwise as in `evaluate`."""
     used, judged = split.first(n) if n is not None else split, Judged(model, split, device)
-    threats = [threat(eps) for eps in epsilons]
-    return {
-        t.eps: measure(
-            judged, used, ATTACKS[attack](t), batch_size=batch_size, seed=seed, device=device, report=lambda line: None
-        )
-        for t in threats
-    }
+    settings = {"batch_size": batch_size, "seed": seed, "device": device}
+    return {t.eps: measure(judged, used, ATTACKS["pgd-20"](t), **settings) for t in map(threat, epsilons)}

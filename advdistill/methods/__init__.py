@@ -1,5 +1,6 @@
 """Methods by name: `build("adaad+igdm")`, or `build("my_module:MyMethod")` for one of your own."""
 
+import inspect
 from dataclasses import fields, is_dataclass
 from functools import reduce
 
@@ -13,7 +14,7 @@ from .rslad import RSLAD
 from .standard import Standard
 from .trades import TRADES
 
-__all__ = ["Batch", "METHODS", "Method", "Sum", "Term", "build", "from_config", "to_config"]
+__all__ = ["Batch", "METHODS", "Method", "Sum", "Term", "build", "describe", "from_config", "to_config"]
 __all__ += ["ARD", "AdaAD", "IGDM", "PGDAT", "RSLAD", "Standard", "TRADES"]
 
 METHODS: dict[str, type[Term]] = {
@@ -57,6 +58,28 @@ def to_config(method: Method) -> dict[str, dict]:
 def name_of(kind: type[Term]) -> str:
     """The name that `build` understands."""
     return next((name for name, known in METHODS.items() if known is kind), f"{kind.__module__}:{kind.__qualname__}")
+
+
+def describe() -> list[dict[str, str]]:
+    """Name, what it is, teachers and reference of each, from its docstring."""
+    return [
+        {
+            "name": name if issubclass(kind, Method) else f"+{name}",
+            "summary": _sentence(kind),
+            "teachers": ", ".join(kind.teachers) or "none",
+            "reference": _reference(kind),
+        }
+        for name, kind in METHODS.items()
+    ]
+
+
+def _sentence(kind: type[Term]) -> str:
+    return " ".join(inspect.getdoc(kind).split("\n\n")[0].split())
+
+
+def _reference(kind: type[Term]) -> str:
+    _, found, reference = inspect.getdoc(kind).partition("Reference: ")
+    return " ".join(reference.split()) if found else "-"
 
 
 def _part(name: str, values: dict) -> Term:

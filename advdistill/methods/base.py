@@ -1,7 +1,8 @@
 """What a paper's equation may mention (`Batch`), and what a method is: the pair of `inner` and `outer`."""
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 import torch
@@ -78,6 +79,14 @@ class Term:
     """Something a student descends; joins a method with `+`. Subclasses are dataclasses of their coefficients."""
 
     teachers: ClassVar[tuple[str, ...]] = ("robust",)
+
+    def __post_init__(self):
+        for coefficient in fields(self):
+            value = getattr(self, coefficient.name)
+            if coefficient.type in (float, "float") and not (isinstance(value, int | float) and 0 <= value < math.inf):
+                raise ValueError(
+                    f"{coefficient.name} of {type(self).__name__} must be a finite number of at least 0, got {value!r}."
+                )
 
     def outer(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses, each `[B]`, that the student descends."""

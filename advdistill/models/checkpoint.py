@@ -10,8 +10,9 @@ from pathlib import Path
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..files import write_atomic
 from .classifier import Classifier
 from .state_dict import strip, unwrap
 
@@ -26,11 +27,11 @@ class Checkpoint:
     known: dict
 
 
-def save(model: Classifier, path: str | os.PathLike, extra: Mapping[str, str] | None = None) -> None:
-    """Write a model of the zoo to one safetensors file, from which `load` rebuilds it unaided.
+def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | None = None) -> None:
+    """Write a model to one safetensors file, from which `load` rebuilds a model of the zoo unaided.
 
-    The header holds `model.spec` as JSON, and `extra`. The file appears whole or not at all, even if the
-    process dies on the way.
+    The header holds `model.spec` as JSON, if it has one, and `extra`. The file appears whole or not at all,
+    even if the process dies on the way.
 
     Raises ValueError if `path` does not end in .safetensors, OSError if it cannot be written.
     """
@@ -39,8 +40,11 @@ def save(model: Classifier, path: str | os.PathLike, extra: Mapping[str, str] | 
         raise ValueError(f"Weights are saved as safetensors, not as {path.name!r}; "
                          f"write {path.with_suffix('.safetensors').name!r}.")
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    header = {**(extra or {}), "format": FORMAT, "spec": json.dumps(asdict(model.spec))}
-    _write(path, safetensors.torch.save(weights, header))
+    header = {**(extra or {}), "format": FORMAT}
+    if isinstance(model, Classifier):
+        header["spec"] = json.dumps(asdict(model.spec))
+    data = safetensors.torch.save(weights, header)
+    write_atomic(path, lambda temporary: temporary.write_bytes(data))
 
 
 def read(path: Path) -> Checkpoint:
@@ -49,25 +53,13 @@ def read(path: Path) -> Checkpoint:
     Raises ValueError if it is damaged, could run code, or holds no weights.
     """
     tensors, header = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
-    if header.get("format") == FORMAT:
+    if "spec" in header and header.get("format") == FORMAT:
         spec = json.loads(header["spec"])
         return Checkpoint(tensors, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]})
     try:
         return Checkpoint(*strip(unwrap(tensors)))
     except ValueError as error:
         raise ValueError(f"{path} {error}; give a file with a network's state dict.") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

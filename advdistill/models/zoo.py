@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 
 import torch
 
+from ..names import unknown
 from . import convnet, wide_resnet
 from .cifar_resnet import CifarResNet
 from .classifier import Classifier, ModelSpec
@@ -80,9 +80,7 @@ def _describe(family: str) -> dict:
 def _parse(name: str) -> tuple[str, tuple[int, ...]]:
     family, *words = name.split("-")
     if family not in ZOO:
-        near = get_close_matches(name, ZOO, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown model {name!r}.{hint} Known: {', '.join(ZOO)}.")
+        raise unknown("model", name, ZOO)
     defaults = ZOO[family].defaults
     example = "-".join([family, *map(str, defaults)])
     if len(words) > len(defaults):

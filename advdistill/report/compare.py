@@ -27,7 +27,7 @@ def compare(paths: Sequence[Path | str]) -> Group:
 def mismatches(results: Sequence[Result]) -> list[str]:
     """A sentence for each thing that makes the figures not comparable."""
     settings = {
-        "number of images": distinct(m.n for r in results for m in r.measurements),
+        "number of images": distinct(str(m.n) for r in results for m in r.measurements),
         "data": distinct(f"{r.data} ({r.fingerprint})" for r in results),
         "threat model": distinct(r.threat for r in results),
     }

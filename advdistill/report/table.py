@@ -11,21 +11,22 @@ __all__ = ["distinct", "table"]
 
 
 def table(results: Sequence[Result]) -> Table:
-    """Accuracies in per cent, each with its 95 % interval."""
+    """Accuracies in per cent, each with its 95 % interval: beside it, or below where there are many attacks."""
     attacks = distinct(m.attack for result in results for m in result.measurements)
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=_caption(results), caption_justify="left")
-    drawn.add_column("model", overflow="fold", min_width=8)
+    layout = "{:.1f} ({:.1f}-{:.1f})" if len(attacks) <= 3 else "{:.1f}\n{:.1f}-{:.1f}"
+    drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    drawn.caption, drawn.caption_justify = _caption(results), "left"
+    drawn.add_column("model", overflow="fold")
     for attack in attacks:
-        drawn.add_column(attack, justify="right", min_width=11)
+        drawn.add_column(attack, justify="right", overflow="fold", min_width=10, max_width=16)
     for result in results:
-        cells = {m.attack: _cell(m) for m in result.measurements}
+        cells = {m.attack: _cell(m, layout) for m in result.measurements}
         drawn.add_row(result.model, *(cells.get(attack, "-") for attack in attacks))
     return drawn
 
 
-def _cell(measured: Measurement) -> str:
-    low, high = measured.interval
-    return f"{100 * measured.accuracy:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+def _cell(measured: Measurement, layout: str) -> str:
+    return layout.format(*(100 * value for value in (measured.accuracy, *measured.interval)))
 
 
 def _caption(results: Sequence[Result]) -> str:

@@ -66,7 +66,7 @@ def _parts(split: Split, recipe: Recipe) -> tuple[Split, Split]:
     if wanted is None or wanted == len(used):
         return used, validation
     if not 0 < wanted < len(used):
-        raise ValueError(f"data.train_images must lie between 1 and {len(used)}, what is left to train on; got {wanted}.")
+        raise ValueError(f"data.train_images must lie between 1 and {len(used)}, all but the held-out; got {wanted}.")
     return used.holdout(wanted / len(used), recipe.seed)[1], validation
 
 

@@ -189,7 +189,8 @@ class Trainer:
             self.metrics.write(row)
             losses = "  ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss/"))
             figures = "".join(f"  {name} {row[name]:.2%}" for name in ("clean", "robust") if name in row)
-            self.reporter.say(f"epoch {row['epoch']:>3}/{self.recipe.epochs}  {losses}{figures}  {row['seconds']:.1f} s")
+            epoch = f"epoch {row['epoch']:>3}/{self.recipe.epochs}"
+            self.reporter.say(f"{epoch}  {losses}{figures}  {row['seconds']:.1f} s")
 
 
 def _rank(figures: dict[str, float], key: str) -> tuple[float, float]:

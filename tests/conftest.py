@@ -1,0 +1,44 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+torch.set_num_threads(2)
+
+ROOT = Path(__file__).parents[1]
+ENV = os.environ | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+ADVDISTILL = [sys.executable, "-m", "advdistill"]
+
+
+class Tiny(nn.Module):
+    """A smooth network of a few parameters, without batch-norm."""
+
+    def __init__(self, classes: int = 4, channels: int = 1, size: int = 4):
+        super().__init__()
+        self.hidden = nn.Linear(channels * size * size, 8)
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.hidden(x.flatten(1))))
+
+
+@pytest.fixture
+def tiny():
+    """Builds `Tiny` networks from a seed."""
+
+    def build(seed: int = 0, **options) -> Tiny:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return Tiny(**options)
+
+    return build
+
+
+@pytest.fixture
+def batch():
+    """Images [6, 1, 4, 4] in [0, 1] and labels of 4 classes."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.rand(6, 1, 4, 4, generator=rng), torch.tensor([0, 1, 2, 3, 0, 1])

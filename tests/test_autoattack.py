@@ -1,0 +1,137 @@
+import builtins
+
+import pyautoattack
+import pytest
+import torch
+from torch import nn
+
+from advdistill import data
+from advdistill.attacks.autoattack import AutoAttack
+from advdistill.data.batches import to_float
+from advdistill.evaluate import evaluate
+from advdistill.threat import L2, Linf
+
+NAMES = ["clean", "apgd-ce", "apgd-t", "fab-t", "square"]
+
+
+@pytest.fixture(autouse=True)
+def short_attacks(monkeypatch):
+    """The library's attacks with fewer steps, otherwise seconds for each even on one image."""
+    set_version = pyautoattack.AutoAttack._set_version
+
+    def shortened(self, version):
+        set_version(self, version)
+        self.apgd.n_iter = self.apgd_targeted.n_iter = 8
+        self.fab.n_iter = 3
+        self.square.n_queries = 30
+
+    monkeypatch.setattr(pyautoattack.AutoAttack, "_set_version", shortened)
+
+
+def linear(split, classes=10):
+    """Least squares on the labels: a model that makes mistakes, and breaks at small eps."""
+    x = to_float(split.images).flatten(1)
+    x = torch.cat([x, torch.ones(len(x), 1)], 1)
+    targets = nn.functional.one_hot(split.labels, classes).float()
+    weights = torch.linalg.solve(x.T @ x + torch.eye(x.shape[1]), x.T @ targets)
+    layer = nn.Linear(x.shape[1] - 1, classes)
+    layer.load_state_dict({"weight": 10 * weights[:-1].T, "bias": 10 * weights[-1]})
+    return nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
+
+
+def of_classes(classes):
+    """Images `[24, 1, 8, 8]`, labels below `classes`, and a model for them."""
+    split = data.load("digits", "test")
+    split = split.take((split.labels < classes).nonzero()[:, 0])
+    return to_float(split.images[:24]), split.labels[:24], linear(split, classes)
+
+
+@pytest.mark.parametrize("threat", [Linf(0.04), L2(0.2)], ids=str)
+@pytest.mark.parametrize("classes, targets", [(10, 9), (5, 4), (4, 3)])
+def test_verdicts_are_the_librarys_image_by_image(threat, classes, targets):
+    x, y, model = of_classes(classes)
+    library = pyautoattack.AutoAttack(model, norm=threat.name, eps=threat.eps, seed=3)
+    library.apgd_targeted.n_target_classes = library.fab.n_target_classes = targets
+    with torch.random.fork_rng():
+        theirs = library.run_standard_evaluation(x, y, batch_size=16)[0]
+    ours, standing = AutoAttack(threat)(model, x, y, seed=3, batch_size=16)
+    assert 0 < standing["square"].sum() < standing["clean"].sum()
+    assert torch.equal(standing["square"], model(theirs).argmax(1) == y)
+    assert torch.equal(ours, theirs)
+
+
+def test_every_counted_break_is_inside_and_every_attack_only_breaks_more():
+    x, y, model = of_classes(10)
+    threat = Linf(0.04)
+    x_adv, standing = AutoAttack(threat)(model, x, y)
+    assert list(standing) == NAMES
+    assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6 and 0 <= x_adv.min() and x_adv.max() <= 1
+    assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
+    flags = list(standing.values())
+    assert all((after <= before).all() for before, after in zip(flags, flags[1:], strict=False))
+
+
+def test_what_the_library_breaks_outside_the_threat_does_not_count(monkeypatch):
+    x, y, model = of_classes(10)
+    monkeypatch.setattr(pyautoattack.AutoAttack, "run_standard_evaluation", lambda self, x, y, batch_size: (1 - x, y))
+    x_adv, standing = AutoAttack(Linf(0.04))(model, x, y)
+    assert torch.equal(standing["square"], standing["clean"]) and torch.equal(x_adv, x)
+
+
+def test_draws_depend_on_the_seed_alone_and_the_global_generator_is_left_alone():
+    x, y, model = of_classes(10)
+    first, _ = AutoAttack(Linf(0.04))(model, x, y, seed=1)
+    torch.rand(7)
+    before = torch.get_rng_state()
+    second, _ = AutoAttack(Linf(0.04))(model, x, y, seed=1)
+    other, _ = AutoAttack(Linf(0.04))(model, x, y, seed=2)
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_eps_0_leaves_clean_accuracy():
+    x, y, model = of_classes(10)
+    x_adv, standing = AutoAttack(Linf(0))(model, x, y)
+    assert list(standing) == ["clean"] and torch.equal(x_adv, x)
+
+
+def test_an_image_alone_and_a_model_without_a_right_answer():
+    x, y, model = of_classes(10)
+    _, standing = AutoAttack(Linf(0.04))(model, x[:1], y[:1])
+    assert standing["square"].shape == (1,)
+    _, standing = AutoAttack(Linf(0.04))(model, x, (model(x).argmax(1) + 1) % 10)
+    assert not any(flags.any() for flags in standing.values())
+
+
+def test_progress_and_the_librarys_warnings_go_to_report_and_nowhere_else(capfd):
+    x, y, model = of_classes(10)
+    lines = []
+    AutoAttack(Linf(0.04))(nn.Sequential(model, nn.Softmax(1)), x, y, report=lines.append)
+    AutoAttack(Linf(0.04))(nn.Sequential(model, nn.Softmax(1)), x, y)
+    warned = [line for line in lines if "warns" in line]
+    assert len(warned) == 1 and "probability distribution" in warned[0]
+    assert [line.split()[1] for line in lines if "stand" in line] == [f"{name}:" for name in NAMES[1:]]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_fewer_than_4_classes_are_refused(classes):
+    x, y, model = of_classes(classes)
+    message = f"autoattack cannot be run with {classes} classes: .* at least 4. Run --suite quick or --suite paper."
+    with pytest.raises(ValueError, match=message):
+        AutoAttack(Linf(0.04))(model, x, y)
+
+
+def test_a_missing_library_is_named_before_any_attack(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "pyautoattack":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    split, lines = data.load("digits", "test"), []
+    with pytest.raises(ImportError, match=r'autoattack needs pyautoattack.*pip install "advdistill\[eval\]"'):
+        evaluate(linear(split), split, Linf(0.04), "full", report=lines.append)
+    assert not lines

@@ -1,0 +1,115 @@
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from advdistill import ARD, IGDM, PGD, RSLAD, TRADES, AdaAD, Distiller, Linf, Standard, models
+from advdistill.distiller import in_mode
+from advdistill.rng import Rng
+
+ATTACK = PGD(3, 0.05, Linf(0.1))
+
+
+def test_the_loss_of_rslad_is_that_of_a_loop_written_by_hand(tiny, batch):
+    student, teacher, (x, y) = tiny(0), tiny(1), batch
+    soft = teacher(x).softmax(1).detach()
+
+    def divergence(logits):
+        return (soft * ((soft + 1e-5).log() - logits.log_softmax(1))).sum(1)
+
+    x_adv = x + 0.001 * Rng(5).normal(x)
+    for _ in range(3):
+        x_adv.requires_grad_()
+        (gradient,) = torch.autograd.grad(divergence(student(x_adv)).sum(), x_adv)
+        x_adv = (x_adv.detach() + 0.05 * gradient.sign()).clamp(x - 0.1, x + 0.1).clamp(0, 1)
+    expected = 5 / 6 * divergence(student(x_adv)).mean() + 1 / 6 * divergence(student(x)).mean()
+
+    distill = Distiller(RSLAD(), teacher, attack=ATTACK)
+    assert_close(distill(student, x, y, rng=Rng(5)), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_attack_takes_start_and_mode_from_the_method_unless_given(tiny):
+    ard = Distiller(ARD(), tiny(), attack=ATTACK).attack
+    assert (ard.start, ard.student_mode) == ("uniform_unclamped", "train")
+    igdm = Distiller(ARD() + IGDM(), tiny(), attack=PGD(3, 0.05, Linf(0.1), "none", "eval")).attack
+    assert (igdm.start, igdm.student_mode) == ("none", "eval")
+    assert Distiller(AdaAD() + IGDM(), tiny()).attack.start == "gaussian"
+
+
+class Watched(nn.Module):
+    """Notes in which mode it was run; with one batch-norm."""
+
+    def __init__(self, classes=4):
+        super().__init__()
+        self.norm, self.head, self.modes = nn.BatchNorm2d(1), nn.Linear(16, classes), []
+
+    def forward(self, x):
+        self.modes.append(self.training)
+        return self.head(self.norm(x).flatten(1))
+
+
+@pytest.mark.parametrize(("method", "attacked_in"), [(ARD(), True), (RSLAD(), False), (TRADES(), False)])
+def test_modes_during_the_attack_and_after_it(method, attacked_in, tiny, batch):
+    student = Watched().train()
+    distill = Distiller(method, tiny(), attack=ATTACK)
+    distill(student, *batch)
+    attack_calls = student.modes[1 : 1 + 3]  # the first call checks the classes, in eval mode
+    assert attack_calls == [attacked_in] * 3 and student.modes[-1] and student.training
+
+
+def test_frozen_parts_of_a_student_stay_frozen(tiny, batch):
+    student = Watched().train()
+    student.norm.eval()
+    Distiller(RSLAD(), tiny(), attack=ATTACK)(student, *batch)
+    assert student.training and not student.norm.training
+    with in_mode(student, True):
+        assert student.norm.training
+    assert not student.norm.training
+
+
+def test_an_eval_attack_leaves_running_statistics_to_the_loss(tiny, batch):
+    student, distill = Watched().train(), Distiller(RSLAD(), tiny(), attack=ATTACK)
+    distill(student, *batch)
+    assert student.norm.num_batches_tracked == 2  # x' and x
+
+
+def test_teachers_are_frozen_and_get_no_gradient(tiny, batch):
+    teacher = Watched().train()
+    Distiller(AdaAD(), teacher, attack=ATTACK)(tiny(), *batch).backward()
+    assert not teacher.training and all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    assert teacher.norm.num_batches_tracked == 0
+
+
+def test_standard_training_attacks_nothing(tiny, batch):
+    student, (x, y) = tiny(), batch
+    assert_close(Distiller(Standard())(student, x, y), nn.functional.cross_entropy(student(x), y))
+
+
+def test_bf16_autocast_keeps_the_students_gradient(tiny, batch):
+    # what the attack cast under no_grad must not be used again where gradients are needed
+    student = tiny()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = Distiller(TRADES(), attack=ATTACK)(student, *batch)
+    loss.backward()
+    assert loss.dtype == torch.float32
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in student.parameters())
+
+
+def test_another_network_can_stand_in_for_the_attacked_student(tiny, batch):
+    student, attacked = Watched(), Watched()
+    Distiller(RSLAD(), tiny(), attack=ATTACK).losses(student, *batch, attacked=attacked)
+    assert len(attacked.modes) == 1 + 3 and len(student.modes) == 2
+
+
+@pytest.mark.parametrize(("action", "message"), [
+    (lambda t, x, y: Distiller(RSLAD()), "RSLAD needs a robust teacher.*Give --teacher."),
+    (lambda t, x, y: Distiller(RSLAD(), t)(t, x * 3 - 1, y), r"Images must lie in \[0, 1\]; this batch spans \[-"),
+    (lambda t, x, y: Distiller(RSLAD(), t)(t, x[0], y), "Images must be floats"),
+    (lambda t, x, y: Distiller(RSLAD(), t)(t, (x * 255).byte(), y), "Images must be floats.*uint8"),
+    (lambda t, x, y: Distiller(RSLAD(), t)(t, x, y + 1), r"Labels must lie in 0..3 for 4 classes; this batch has 4"),
+    (lambda t, x, y: Distiller(RSLAD(), Watched(7))(t, x, y), "robust teacher has 7 classes, the student 4"),
+    (lambda t, x, y: Distiller(RSLAD(), models.create("resnet8"))(t, x, y), "robust teacher cannot take images"),
+])  # fmt: skip
+def test_mistakes_are_explained(action, message, tiny, batch):
+    with pytest.raises(ValueError, match=message):
+        action(tiny(), *batch)

@@ -1,0 +1,201 @@
+from dataclasses import replace
+
+import foolbox
+import pytest
+import torch
+from torch import nn
+
+from advdistill import data, models
+from advdistill.attacks import PGD
+from advdistill.attacks.autoattack import AutoAttack
+from advdistill.data import Split
+from advdistill.data.batches import to_float
+from advdistill.evaluate import SUITES, evaluate, robust_curve
+from advdistill.evaluate.suites import attacks
+from advdistill.losses import cross_entropy
+from advdistill.threat import L2, Linf, show_pixels
+
+
+class Line(nn.Module):
+    """Two classes: z_1 - z_0 = 2 v - 1 for an image of two pixels v."""
+
+    def forward(self, x):
+        return torch.stack([torch.zeros(len(x)), x.sum((1, 2, 3)) - 1], 1)
+
+
+def pixels(*values):
+    """Images of two equal pixels, all of class 1."""
+    images = torch.tensor(values, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 1, 2).contiguous()
+    return Split(images, torch.ones(len(values), dtype=torch.int64), ("0", "1"), "pixels/test")
+
+
+FIVE = pixels(102, 140, 150, 160, 204)  # v = 0.4, 0.549, 0.588, 0.627, 0.8: under attack correct where v > 0.5 + eps
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits", "test")
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    train = data.load("digits", "train")
+    x, y = to_float(train.images), train.labels
+    model = models.create("convnet-8", 10, 1)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for step in range(100):
+        index = torch.arange(128) + 128 * step
+        loss = cross_entropy(model(x[index % len(x)]), y[index % len(x)]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize(
+    "eps, right", [(0, (4, 4, 4, 4, 4)), (0.1, (4, 2, 2, 2)), (0.06, (4, 3, 3, 3)), (0.4, (4, 0, 0, 0))]
+)
+def test_a_linear_model_by_hand(eps, right):
+    suite = "paper" if eps == 0 else "quick,cw-30"
+    result = evaluate(Line(), FIVE, Linf(eps), suite)
+    assert tuple(m.correct for m in result.measurements) == right
+
+
+def test_a_linear_model_by_hand_under_l2():
+    # the margin 2 v - 1 falls by eps sqrt(2): correct where v > 0.5 + eps / sqrt(2)
+    result = evaluate(Line(), FIVE, L2(0.1), "quick,cw-30")
+    assert [m.correct for m in result.measurements] == [4, 3, 3, 3]
+
+
+@pytest.mark.parametrize("threat", [Linf("8/255"), Linf(0.2), L2(0.5)], ids=str)
+@pytest.mark.parametrize("name", ["fgsm", "pgd-20", "pgd-20-trades", "cw-30"])
+def test_attacks_stay_inside_and_in_range(name, threat, net, digits):
+    (attack,) = attacks(name, threat)
+    x, y, model = to_float(digits.images[:32]), digits.labels[:32], net.eval()
+    x_adv = attack.settings(lambda x_adv: attack.loss(model(x_adv), y), x)
+    assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6
+    assert 0 <= x_adv.min() and x_adv.max() <= 1
+
+
+@pytest.mark.parametrize("eps", [0.05, 0.1])
+def test_pgd_20_agrees_with_foolbox(net, digits, eps):
+    ours = evaluate(net, digits, Linf(eps), "pgd-20")["pgd-20"].accuracy
+    pgd = foolbox.attacks.LinfPGD(abs_stepsize=eps / 4, steps=20, random_start=True)
+    torch.manual_seed(0)
+    wrapped = foolbox.PyTorchModel(net.eval(), bounds=(0, 1), device="cpu")
+    _, _, broken = pgd(wrapped, to_float(digits.images), digits.labels, epsilons=eps)
+    assert 0.1 < ours < 0.9
+    assert ours == pytest.approx(1 - broken.float().mean().item(), abs=0.01)
+
+
+def test_the_literatures_settings():
+    settings = {a.name: a.settings for a in attacks("full", Linf("8/255"))}
+    assert settings["clean"] is None
+    assert settings["fgsm"] == PGD(1, 8 / 255, Linf(), "none")
+    assert settings["pgd-20"] == PGD(20, "2/255", Linf(), "uniform")
+    assert settings["pgd-20-trades"] == PGD(20, 0.003, Linf(), "uniform")
+    assert settings["cw-30"] == PGD(30, "2/255", Linf(), "none")
+    assert settings["autoattack"] == AutoAttack(Linf())
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_suites_parse(suite):
+    assert tuple(a.name for a in attacks(suite, Linf())) == SUITES[suite]
+
+
+def test_suites_and_attacks_join_with_commas():
+    assert [a.name for a in attacks("quick, cw-30,pgd-20", Linf())] == ["clean", "fgsm", "pgd-20", "cw-30"]
+
+
+def test_settings_are_printed_with_the_result():
+    (cw,) = evaluate(Line(), FIVE, Linf(0.04), "cw-30").measurements
+    assert cw.settings == "PGD-30, Linf 0.04, step 0.01, none start, cw_margin"
+
+
+def test_the_result_says_what_was_measured(net, digits):
+    lines = []
+    result = evaluate(net, digits, suite="quick", n=50, seed=4, report=lines.append)
+    assert (result.model, result.data, result.seed) == ("ConvNet", "digits/test", 4)
+    assert (result.threat, result.fingerprint) == (f"Linf {show_pixels(8 / 255)}", digits.fingerprint())
+    assert {m.n for m in result.measurements} == {50}
+    assert {"advdistill", "torch"} <= result.versions.keys()
+    assert [line.split(":")[0] for line in lines] == ["clean", "fgsm", "pgd-20"]
+
+
+def test_the_model_stays_as_it_is(digits):
+    model = models.create("convnet-8", 10, 1).train().bfloat16()
+    model.bn1.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    evaluate(model, digits, suite="quick", n=20)
+    assert model.training and not model.bn1.training
+    assert all(p.dtype == torch.bfloat16 and p.requires_grad and p.grad is None for p in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_same_seed_same_result_whatever_was_drawn_before(net, digits):
+    def counts(seed):
+        result = evaluate(net, digits, Linf(0.08), "pgd-20,pgd-20-trades", n=200, seed=seed)
+        return [m.correct for m in result.measurements]
+
+    first = counts(0)
+    torch.rand(5)
+    state = torch.get_rng_state()
+    assert counts(0) == first
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_robust_accuracy_falls_with_eps(net, digits):
+    curve = robust_curve(net, digits, [0, 0.05, "0.1", 0.3], n=100)
+    assert list(curve) == [0, 0.05, 0.1, 0.3]
+    correct = [m.correct for m in curve.values()]
+    assert correct == sorted(correct, reverse=True) and correct[0] > 80 and correct[-1] < 10
+
+
+class Returns(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def forward(self, x):
+        return self.change(torch.zeros(len(x), 2) + x.mean())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda z: (z, z), r"must return logits \[B, K\], it returns a tuple"),
+        (lambda z: z[:, 0], r"must return logits \[B, K\], it returns shape \[2\]"),
+        (lambda z: z.repeat(1, 50), "The model gives 100 logits, the split has 2 classes"),
+        (lambda z: z * float("nan"), "logits that are NaN or infinite"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(Returns(change), FIVE, suite="quick")
+
+
+def test_nan_that_appears_later_is_not_counted():
+    later = Returns(lambda z: z.masked_fill(z > 0.7, float("nan")))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        evaluate(later, FIVE, suite="clean", batch_size=1)
+
+
+def test_other_bad_input_is_named(net, digits):
+    with pytest.raises(ValueError, match=r"cannot take images of shape \(1, 1, 2\) \(pixels/test\)"):
+        evaluate(models.create("convnet-8", 2, 3), FIVE)
+    with pytest.raises(ValueError, match="pixels/test has 5 images; the first 6 cannot be taken"):
+        evaluate(Line(), FIVE, n=6)
+    with pytest.raises(ValueError, match="Unknown suite or attack 'papers'. Did you mean 'paper'?"):
+        evaluate(Line(), FIVE, suite="papers")
+
+
+def test_autoattack_on_two_classes_is_refused_before_any_attack():
+    lines = []
+    with pytest.raises(ValueError, match="autoattack cannot be run with 2 classes"):
+        evaluate(Line(), FIVE, suite="full", report=lines.append)
+    assert not lines
+
+
+def test_one_image():
+    assert evaluate(Line(), replace(FIVE, images=FIVE.images[4:], labels=FIVE.labels[4:])).measurements[0].correct == 1

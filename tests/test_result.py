@@ -1,0 +1,131 @@
+import io
+import json
+import sys
+from dataclasses import replace
+from subprocess import run
+
+import pytest
+from rich.console import Console
+
+from advdistill.report.compare import compare, mismatches
+from advdistill.report.table import table
+from advdistill.result import Measurement, Result, wilson
+
+RESULT = Result(
+    model="student",
+    data="digits/test",
+    fingerprint="b94169546686",
+    threat="Linf 8/255",
+    eps=8 / 255,
+    seed=0,
+    measurements=(Measurement("clean", "", 600, 480, 0.1), Measurement("pgd-20", "PGD-20", 600, 240, 1.5)),
+    date="2026-01-02T03:04:05+00:00",
+    versions={"torch": "2.13"},
+    chosen="best PGD-10 accuracy on 118 held-out training images, epoch 34 of 40",
+)
+
+
+def text(renderable, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "successes, low, high", [(0, 0.0, 0.27753), (5, 0.23659, 0.76341), (10, 0.72247, 1.0)]
+)
+def test_wilson_gives_the_published_values(successes, low, high):
+    assert wilson(successes, 10) == pytest.approx((low, high), abs=1e-5)
+
+
+def test_a_result_comes_back_from_its_file(tmp_path):
+    RESULT.save(tmp_path / "result.json")
+    assert Result.load(tmp_path / "result.json") == RESULT
+
+
+def test_the_file_holds_fractions_and_intervals_beside_the_counts(tmp_path):
+    RESULT.save(tmp_path / "result.json")
+    clean = json.loads((tmp_path / "result.json").read_text())["measurements"][0]
+    assert (clean["correct"], clean["n"], clean["accuracy"]) == (480, 600, 0.8)
+    assert clean["interval"] == pytest.approx(wilson(480, 600), abs=1e-6)
+
+
+def test_a_measurement_is_found_by_its_attack():
+    assert RESULT["pgd-20"].accuracy == 0.4
+
+
+def _without(field):
+    return lambda values: json.dumps({name: value for name, value in values.items() if name != field})
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda values: json.dumps(values)[:100], "truncated or not JSON. Run the evaluation again"),
+        (lambda values: "", "truncated or not JSON"),
+        (lambda values: "[1, 2]", "is not a result of advdistill: list is not"),
+        (_without("fingerprint"), 'is not a result of advdistill: .*missing .*"fingerprint"'),
+        (_without("measurements"), 'is not a result of advdistill: .*missing .*"measurements"'),
+        (lambda values: json.dumps(values | {"measurements": 5}), "is not a result of advdistill: int is not a list"),
+        (lambda values: json.dumps(values | {"seed": "zero"}), "is not a result of advdistill: .*'seed'"),
+        (lambda values: json.dumps(values | {"measurements": [{"attack": "clean"}]}), "missing required key"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, damage, message):
+    path = tmp_path / "result.json"
+    RESULT.save(path)
+    path.write_text(damage(json.loads(path.read_text())))
+    with pytest.raises(ValueError, match=f"result.json .*{message}"):
+        Result.load(path)
+
+
+def test_the_table_has_a_row_for_each_model_and_a_column_for_each_attack():
+    teacher = replace(RESULT, model="teacher", measurements=RESULT.measurements[:1])
+    lines = [line.strip() for line in text(table([RESULT, teacher])).splitlines()]
+    assert lines[1].split() == ["model", "clean", "pgd-20"]
+    assert lines[3] == "student  80.0 (76.6-83.0)  40.0 (36.2-44.0)"
+    assert lines[4].split() == ["teacher", "80.0", "(76.6-83.0)", "-"]
+    caption = "Accuracy in % (95 % interval). digits/test (b94169546686), n = 600, Linf 8/255, seed 0."
+    assert " ".join(lines[5:]).split() == caption.split()
+
+
+def test_many_attacks_fit_80_columns_with_the_intervals_below():
+    names = ("clean", "fgsm", "pgd-20", "pgd-20-trades", "cw-30", "autoattack")
+    wide = replace(RESULT, model="runs/adaad", measurements=tuple(Measurement(a, "", 600, 600, 1.0) for a in names))
+    lines = text(table([wide])).splitlines()
+    assert any(line.split()[-6:] == ["100.0"] * 6 for line in lines)
+    assert any(line.split()[-6:] == ["99.4-100.0"] * 6 for line in lines)
+
+
+def test_compare_reads_folders_and_files_and_names_rows_by_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    RESULT.save("a/result.json")
+    RESULT.save("b.json")
+    shown = text(compare(["a", "b.json"]))
+    assert [line.split()[0] for line in shown.splitlines()[3:5]] == ["a", "b.json"]
+    assert "do not compare" not in shown
+
+
+def test_compare_warns_of_figures_that_do_not_compare(tmp_path):
+    other = replace(
+        RESULT, fingerprint="0" * 12, threat="Linf 4/255", measurements=(Measurement("clean", "", 500, 400, 0.1),)
+    )
+    assert mismatches([RESULT, other]) == [
+        "These figures do not compare: the number of images differs (600, 500).",
+        "These figures do not compare: the data differs (digits/test (b94169546686), digits/test (000000000000)).",
+        "These figures do not compare: the threat model differs (Linf 8/255, Linf 4/255).",
+    ]
+    for name, result in {"a": RESULT, "b": other}.items():
+        result.save(tmp_path / f"{name}.json")
+    assert text(compare(sorted(tmp_path.glob("*.json"))), 200).count("do not compare") == 3
+
+
+def test_compare_names_a_folder_without_a_result(tmp_path):
+    with pytest.raises(FileNotFoundError, match="result.json does not exist. Evaluate first: advdistill evaluate"):
+        compare([tmp_path])
+
+
+def test_reports_never_import_torch():
+    code = "import sys, advdistill.report.compare; sys.exit('torch' in sys.modules)"
+    assert run([sys.executable, "-c", code]).returncode == 0

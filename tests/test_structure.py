@@ -1,0 +1,72 @@
+"""The house of docs/design.md: imports point down only."""
+
+import ast
+from pathlib import Path
+
+import advdistill
+
+ROOT = Path(advdistill.__file__).parent
+LAYERS = [  # from the ground up; a layer imports from those before it
+    {"files", "names", "rng"},
+    {"losses", "threat", "result"},
+    {"attacks"},
+    {"methods", "models", "data"},
+    {"distiller", "recipe", "report"},
+    {"evaluation", "run"},
+    {"train", "recipes"},
+    {"quickstart"},
+    {"commands"},
+    {"cli"},
+]
+LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
+
+
+def imported(path: Path) -> set[str]:
+    """First names below advdistill that a file imports."""
+    depth = len(path.relative_to(ROOT).parts)
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
+    return found
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        name = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        if name not in ("__init__", "__main__"):
+            yield name, path
+
+
+def test_imports_point_down():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {other}"
+        for name, path in modules()
+        for other in imported(path) - {name}
+        if LEVEL[other] >= LEVEL[name]
+    ]
+    assert wrong == []
+
+
+def test_a_method_file_can_be_pasted_elsewhere():
+    for path in (ROOT / "methods").glob("*.py"):
+        if path.name not in ("__init__.py", "base.py"):
+            assert imported(path) <= {"losses"}, path
+
+
+def test_reports_and_results_do_without_torch():
+    for path in [ROOT / "result.py", *(ROOT / "report").glob("*.py")]:
+        assert "import torch" not in path.read_text() and "from torch" not in path.read_text()
+        assert imported(path) <= {"result", "files"}
+
+
+def test_files_stay_small():
+    longest = max(len(path.read_text().splitlines()) for _, path in modules())
+    assert longest <= 250
+
+
+def test_foreign_files_are_never_unpickled():
+    for _, path in modules():
+        text = path.read_text()
+        assert "weights_only=False" not in text and "eval(" not in text.replace(".eval(", "").replace("_eval(", "")
+        assert text.count("torch.load(") == text.count("weights_only=True"), path

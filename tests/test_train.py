@@ -1,0 +1,191 @@
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from training import make_teacher, short
+
+from advdistill import Data, Run, data, distill, models
+from advdistill.train import loop
+from advdistill.train.loop import Trainer
+from advdistill.train.signals import Interrupted
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    torch.manual_seed(1)
+    return make_teacher(tmp_path_factory.mktemp("teacher"))
+
+
+def weights(run: Run) -> dict[str, torch.Tensor]:
+    return models.load(run.last).state_dict()
+
+
+def same(first: Run, second: Run) -> bool:
+    a, b = weights(first), weights(second)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def rows(run: Run) -> list[dict]:
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in run.metrics.open()]
+
+
+def test_a_run_leaves_its_files_and_learns(tmp_path):
+    run = distill(short("pgd_at", epochs=12), tmp_path / "run")
+    names = {f.name for f in run.folder.iterdir()}
+    assert names >= {"recipe.yaml", "state.pt", "best.safetensors", "last.safetensors", "metrics.jsonl", "tensorboard"}
+    history = rows(run)
+    assert [row["epoch"] for row in history] == list(range(1, 13)) and history[-1]["step"] == 72
+    assert history[-1]["loss/adv"] < history[0]["loss/adv"] - 0.05
+    assert run.chosen.startswith("best PGD-10 accuracy on ") and run.recipe == short("pgd_at", epochs=12)
+
+
+def test_the_best_checkpoint_is_the_best_of_the_validation(tmp_path, teacher):
+    run = distill(short("rslad", teacher, epochs=6, select_by="clean"), tmp_path / "run")
+    history = rows(run)
+    best = max(history, key=lambda row: (row["clean"], row["robust"]))
+    assert f"epoch {best['epoch']} of 6" in run.chosen
+
+
+def test_the_test_split_is_never_read(tmp_path, teacher, monkeypatch):
+    asked, load = [], data.load
+    monkeypatch.setattr(data, "load", lambda name, split, *rest: asked.append(split) or load(name, split, *rest))
+    distill(short("rslad", teacher, epochs=1), tmp_path / "run")
+    assert asked == ["train"]
+
+
+class Died(Exception):
+    pass
+
+
+@pytest.mark.parametrize("method", ["rslad", "adaad+igdm"])
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, teacher, monkeypatch, method, ema):
+    recipe = short(method, teacher, ema=ema)
+    whole = distill(recipe, tmp_path / "whole")
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0)  # a state after every step
+    step, deaths = Trainer._step, iter([4, 6, 13])
+    limit = [next(deaths)]
+
+    def dying(trainer, *arguments):
+        if trainer.state.at.step == limit[0]:
+            limit[0] = next(deaths, None)
+            raise Died
+        step(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "_step", dying)
+    for _ in range(3):
+        with pytest.raises(Died):
+            distill(recipe, tmp_path / "died")
+        torch.randn(5)  # what else the process draws does not matter
+    died = distill(recipe, tmp_path / "died")
+    assert same(whole, died) and rows(whole) == rows(died)
+    assert models.load(whole.best).state_dict().keys() == models.load(died.best).state_dict().keys()
+
+
+def test_a_finished_run_is_left_alone(tmp_path, teacher):
+    recipe = short("rslad", teacher, epochs=1)
+    run = distill(recipe, tmp_path / "run")
+    before = {f.name: f.stat().st_mtime_ns for f in run.folder.glob("*.safetensors")}
+    distill(recipe, tmp_path / "run")
+    assert {f.name: f.stat().st_mtime_ns for f in run.folder.glob("*.safetensors")} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_first(tmp_path, teacher, monkeypatch, number):
+    recipe, step = short("rslad", teacher), Trainer._step
+
+    def interrupted(trainer, *arguments):
+        step(trainer, *arguments)
+        if trainer.state.at.step == 7:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(Trainer, "_step", interrupted)
+    with pytest.raises(Interrupted, match=f"{number.name}; saved at step 8; the same command continues"):
+        distill(recipe, tmp_path / "run")
+    monkeypatch.undo()
+    assert same(distill(recipe, tmp_path / "run"), distill(recipe, tmp_path / "whole"))
+
+
+def test_the_seed_decides(tmp_path, teacher):
+    first = distill(short("rslad", teacher, epochs=1), tmp_path / "first")
+    assert same(first, distill(short("rslad", teacher, epochs=1), tmp_path / "second"))
+    assert not same(first, distill(short("rslad", teacher, epochs=1, seed=1), tmp_path / "third"))
+
+
+def test_nan_stops_naming_the_step_and_the_loss(tmp_path, teacher, monkeypatch):
+    losses = loop.Distiller.losses
+
+    def breaking(distiller, *arguments, **options):
+        named = losses(distiller, *arguments, **options)
+        calls.append(1)
+        return named | ({"clean": named["clean"] * float("nan")} if len(calls) == 8 else {})
+
+    calls = []
+    monkeypatch.setattr(loop.Distiller, "losses", breaking)
+    with pytest.raises(ValueError, match=r"The loss became nan at step 8 \(epoch 2\): 'clean' first.*state.pt.*lr"):
+        distill(short("rslad", teacher), tmp_path / "run")
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["position"]["step"] == 6
+
+
+def test_bf16_trains(tmp_path, teacher):
+    run = distill(short("rslad", teacher, epochs=1, precision="bf16"), tmp_path / "run")
+    assert all(weight.dtype != torch.bfloat16 for weight in weights(run).values())
+
+
+def test_own_modules_and_own_data(tmp_path, tiny):
+    images = torch.randint(256, (60, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = data.Split(images, torch.arange(60) % 4, ("a", "b", "c", "d"), "mine/train")
+    recipe = short("rslad", epochs=1, data=Data("mine"))
+    run = distill(recipe, tmp_path / "run", student=tiny(0), teacher=tiny(1), train=split)
+    with pytest.raises(ValueError, match="fits no known architecture"):
+        models.load(run.best)
+    assert Path(run.best).exists()
+
+
+def refused(recipe, folder, message, **options):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        distill(recipe, folder, **options)
+    return not folder.exists()
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"teacher": None}, "RSLAD needs a robust teacher"),
+    ({"teacher": "nowhere.pt"}, "nowhere.pt"),
+    ({"student": "convnt"}, "Unknown model 'convnt'"),
+    ({"data": Data("digts")}, "Unknown dataset 'digts'. Did you mean 'digits'"),
+    ({"data": Data(train_images=5000)}, "data.train_images must lie between 1 and 10"),
+])  # fmt: skip
+def test_mistakes_are_explained_and_leave_no_folder(tmp_path, teacher, changes, message):
+    assert refused(replace(short("rslad", teacher), **changes), tmp_path / "run", message)
+
+
+def test_networks_that_do_not_fit_are_refused(tmp_path, tiny):
+    assert refused(short(), tmp_path / "run", "robust teacher has 7 classes, the student 10",
+                   teacher=nn.Sequential(nn.Flatten(), nn.Linear(64, 7)))  # fmt: skip
+    assert refused(short(), tmp_path / "run", "robust teacher cannot take images", teacher=models.create("resnet8"))
+
+
+def test_a_folder_of_another_recipe_or_of_something_else_is_refused(tmp_path, teacher):
+    distill(short("rslad", teacher, epochs=1), tmp_path / "run")
+    refused(short("rslad", teacher, epochs=2), tmp_path / "run", "made by another recipe .epochs: 1 there, 2 here")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+    refused(short("rslad", teacher), tmp_path / "mine", "is not empty and not a run")
+
+
+def test_two_processes_on_one_folder_are_refused(tmp_path, teacher):
+    recipe, run = short("rslad", teacher, epochs=1), Run(tmp_path / "run")
+    with run.writing(recipe):
+        refused(recipe, tmp_path / "run", "Another process is writing to")
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"not a checkpoint", lambda b: b""])
+def test_a_damaged_state_is_explained(tmp_path, teacher, damage):
+    recipe = short("rslad", teacher, epochs=2)
+    run = distill(recipe, tmp_path / "run")
+    run.state.write_bytes(damage(run.state.read_bytes()))
+    refused(recipe, tmp_path / "run", "state.pt is damaged .*Delete the run's folder to start afresh")
