@@ -10,7 +10,7 @@ _HOME = {
     "recipe": ["Data", "Recipe", "SGD", "Schedule"],
     "run": ["Run"],
     "train": ["distill"],
-    "evaluate": ["evaluate"],
+    "evaluation": ["evaluate"],
     "result": ["Result"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -15,8 +15,9 @@ from rich.table import Table
 from . import data as datasets
 from . import methods, models, recipes
 from .data import Split
-from .evaluate import evaluate as measure
-from .evaluate.suites import attacks
+from .evaluation import evaluate as measure
+from .evaluation.suites import attacks
+from .quickstart import quickstart as run_quickstart
 from .recipe import THREATS, Recipe
 from .report.compare import compare as comparison
 from .report.table import table
@@ -115,3 +116,9 @@ def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def quickstart(out: Path) -> int:
+    results = run_quickstart(out, lambda line: print(line, file=sys.stderr, flush=True))
+    CONSOLE.print(table(results))
+    return 0

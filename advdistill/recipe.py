@@ -1,6 +1,6 @@
 """A recipe: every choice of a run, typed and checked, and its YAML form."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -98,6 +98,10 @@ class Recipe:
             _between(name, getattr(self, name), 1, 10**9)
         if self.ema is not None:
             _between("ema", self.ema, 0, 1)
+
+    def replace(self, **changes) -> "Recipe":
+        """The same recipe with other fields."""
+        return replace(self, **changes)
 
     def save(self, path: Path | str) -> None:
         Path(path).write_text(self.to_yaml())

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
 
 ROOT = Path(__file__).parents[1]
-ENV = os.environ | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+ENV = os.environ | {"OMP_NUM_THREADS": "1"} | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)}
 ADVDISTILL = [sys.executable, "-m", "advdistill"]
 
 

@@ -10,8 +10,8 @@ from advdistill.attacks import PGD
 from advdistill.attacks.autoattack import AutoAttack
 from advdistill.data import Split
 from advdistill.data.batches import to_float
-from advdistill.evaluate import SUITES, evaluate, robust_curve
-from advdistill.evaluate.suites import attacks
+from advdistill.evaluation import SUITES, evaluate, robust_curve
+from advdistill.evaluation.suites import attacks
 from advdistill.losses import cross_entropy
 from advdistill.threat import L2, Linf, show_pixels
 
@@ -30,6 +30,15 @@ def pixels(*values):
 
 
 FIVE = pixels(102, 140, 150, 160, 204)  # v = 0.4, 0.549, 0.588, 0.627, 0.8: under attack correct where v > 0.5 + eps
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tensors this small wait for a second thread longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

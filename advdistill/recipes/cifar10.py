@@ -90,7 +90,7 @@ def _small(method) -> Recipe:
     return Recipe(
         method=method,
         student="resnet8",
-        data=Data("cifar10", train_images=10_000, augment="crop_flip"),
+        data=Data("cifar10", validation=0.02, train_images=10_000, augment="crop_flip"),
         attack=PGD(10, "2/255", Linf("8/255")),
         optimizer=SGD(lr=0.1, weight_decay=5e-4, nesterov=True),
         schedule=Schedule("onecycle", warmup=0.2),

@@ -14,11 +14,11 @@ def table(results: Sequence[Result]) -> Table:
     """Accuracies in per cent, each with its 95 % interval: beside it, or below where there are many attacks."""
     attacks = distinct(m.attack for result in results for m in result.measurements)
     layout = "{:.1f} ({:.1f}-{:.1f})" if len(attacks) <= 3 else "{:.1f}\n{:.1f}-{:.1f}"
-    drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
     drawn.caption, drawn.caption_justify = _caption(results), "left"
     drawn.add_column("model", overflow="fold")
     for attack in attacks:
-        drawn.add_column(attack, justify="right", overflow="fold", min_width=10, max_width=16)
+        drawn.add_column(attack, justify="right", overflow="fold", min_width=9, max_width=16)
     for result in results:
         cells = {m.attack: _cell(m, layout) for m in result.measurements}
         drawn.add_row(result.model, *(cells.get(attack, "-") for attack in attacks))

@@ -11,8 +11,8 @@ from .. import models
 from ..attacks import PGD
 from ..data import Split
 from ..data.batches import Batches, Share
-from ..distiller import Distiller
-from ..evaluate.accuracy import correct
+from ..distiller import Distiller, in_mode
+from ..evaluation.accuracy import correct
 from ..recipe import Recipe
 from ..rng import Rng
 from ..run import Run
@@ -93,7 +93,7 @@ class Trainer:
             if time.monotonic() - saved > SAVE_SECONDS:
                 self._save()
                 saved = time.monotonic()
-        self._look()
+        self._save()
         row = {"step": at.step, "epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
         row |= {f"loss/{name}": value / at.batch for name, value in at.sums.items()}
         row |= self._validate(epoch)
@@ -175,13 +175,13 @@ class Trainer:
 
     def _accuracies(self) -> dict[str, float]:
         model, threat = self.state.evaluated, self.recipe.attack.threat
-        was_training = model.training
-        model.eval()
         attack = PGD(steps=10, step_size=threat.eps / 4, threat=threat, start="uniform")
         device, seed = self.fabric.device, self.recipe.seed
-        clean = correct(model, self.validation, seed=seed, device=device)
-        robust = correct(model, self.validation, attack, seed=seed, device=device)
-        model.train(was_training)
+        self.signals.at_once = True
+        with in_mode(model, train=False):
+            clean = correct(model, self.validation, seed=seed, device=device)
+            robust = correct(model, self.validation, attack, seed=seed, device=device)
+        self.signals.at_once = False
         return {"clean": clean.float().mean().item(), "robust": robust.float().mean().item()}
 
     def _note(self, row: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""A wish to stop is heard between two steps, never in the middle of one."""
+"""A wish to stop is heard between two training steps, never in the middle of one."""
 
 import signal
 from types import TracebackType
@@ -15,10 +15,14 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM are noted in `received` in place of ending the process."""
+    """While entered, SIGINT and SIGTERM are noted in `received` in place of ending the process.
+
+    Attributes:
+        at_once: raise `Interrupted` the moment a signal comes; for long work that changes no state.
+    """
 
     def __init__(self):
-        self.received = 0
+        self.received, self.at_once = 0, False
 
     def __enter__(self) -> "StopSignals":
         self.previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -30,3 +34,5 @@ class StopSignals:
 
     def _note(self, signum: int, frame: object) -> None:
         self.received = signum
+        if self.at_once:
+            raise Interrupted(signum, "the training steps are saved; the same command continues")
