@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import AvoidSubcommands, OmitArgPrefixes, Positional
+from tyro.conf import AvoidSubcommands, Positional, arg
 
 __all__ = ["main"]
 
@@ -125,8 +125,8 @@ def _train(argv: list[str]) -> int:
 
     @dataclass(frozen=True)
     class Fields:
-        recipe: OmitArgPrefixes[Recipe]
-        run: OmitArgPrefixes[Where]
+        recipe: Annotated[Recipe, arg(name="")]
+        run: Annotated[Where, arg(name="")]
 
     chosen = commands.choose(choice.recipe, choice.method, choice.threat)
     default = Fields(chosen, Where(out=Path("runs", Path(choice.recipe).name)))

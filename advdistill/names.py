@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["import_object", "unknown"]
+__all__ = ["absolute", "import_object", "unknown"]
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
@@ -28,6 +28,12 @@ def import_object(reference: str) -> object:
         raise ValueError(f"Cannot import {location!r} for {reference!r}: {error}.") from error
     except AttributeError:
         raise unknown(f"name in {location!r}", name, (n for n in vars(module) if not n.startswith("_"))) from None
+
+
+def absolute(reference: str) -> str:
+    """The same reference, found from any working directory if it names a file."""
+    location, _, name = reference.rpartition(":")
+    return f"{Path(location).resolve()}:{name}" if location.endswith(".py") else reference
 
 
 def _module(name: str):

@@ -36,13 +36,11 @@ def quickstart(out: Path, say: Callable[[str], None] = print) -> list[Result]:
     teacher = recipes.load("digits.teacher")
     test = data.load(teacher.data.name, "test")
     runs = {"teacher": _run(teacher, out / "teacher", say)}
-    for name in ("pgd_at", "rslad"):
+    for name in ("pgd_at", "ard"):
         recipe = recipes.load(f"digits.{name}").replace(teacher=str(out / "teacher"))
         runs[name] = _run(recipe, out / name, say)
     networks = {f"{name} ({run.recipe.student})": models.load(run.folder) for name, run in runs.items()}
-    results = [
-        _result(run, name, network, test, say) for run, (name, network) in zip(runs.values(), networks.items(), strict=True)
-    ]
+    results = [_result(run, *named, test, say) for run, named in zip(runs.values(), networks.items(), strict=True)]
     _draw(out, networks, test, teacher)
     say(f"pictures: {out}/curve.png, {out}/gallery.png; {time.monotonic() - began:.0f} s in all")
     return results
@@ -56,7 +54,10 @@ def _run(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Run:
 def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[[str], None]) -> Result:
     if run.result.exists():
         return Result.load(run.result)
-    result = evaluate(network, test, run.recipe.attack.threat, SUITE, name=name, report=lambda line: say(f"{name}: {line}"))
+    result = evaluate(
+        network, test, run.recipe.attack.threat, SUITE,
+        batch_size=len(test), name=name, report=lambda line: say(f"{name}: {line}"),
+    )  # fmt: skip
     result = replace(result, chosen=run.chosen, command="advdistill quickstart")
     result.save(run.result)
     return result

@@ -57,7 +57,7 @@ class Run:
         Raises:
             ValueError: the folder belongs to another recipe, holds other files, or is held by another process.
         """
-        self._check(recipe)
+        self.check(recipe)
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
@@ -71,7 +71,8 @@ class Run:
         finally:
             lock.release()
 
-    def _check(self, recipe: Recipe) -> None:
+    def check(self, recipe: Recipe) -> None:
+        """Raise ValueError if the folder belongs to another recipe or holds other files."""
         if self.recipe_file.exists():
             if changes := list(_differences(to_config(self.recipe), to_config(recipe))):
                 raise ValueError(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
-from training import make_teacher, short
+from training import make_teacher, same_weights, short
 
 from advdistill import Data, Run, data, distill, models
 from advdistill.train import loop
@@ -20,13 +21,8 @@ def teacher(tmp_path_factory):
     return make_teacher(tmp_path_factory.mktemp("teacher"))
 
 
-def weights(run: Run) -> dict[str, torch.Tensor]:
-    return models.load(run.last).state_dict()
-
-
 def same(first: Run, second: Run) -> bool:
-    a, b = weights(first), weights(second)
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    return same_weights(first.last, second.last)
 
 
 def rows(run: Run) -> list[dict]:
@@ -83,7 +79,7 @@ def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, teacher, m
         torch.randn(5)  # what else the process draws does not matter
     died = distill(recipe, tmp_path / "died")
     assert same(whole, died) and rows(whole) == rows(died)
-    assert models.load(whole.best).state_dict().keys() == models.load(died.best).state_dict().keys()
+    assert same_weights(whole.best, died.best)
 
 
 def test_a_finished_run_is_left_alone(tmp_path, teacher):
@@ -133,7 +129,7 @@ def test_nan_stops_naming_the_step_and_the_loss(tmp_path, teacher, monkeypatch):
 
 def test_bf16_trains(tmp_path, teacher):
     run = distill(short("rslad", teacher, epochs=1, precision="bf16"), tmp_path / "run")
-    assert all(weight.dtype != torch.bfloat16 for weight in weights(run).values())
+    assert all(weight.dtype != torch.bfloat16 for weight in load_file(run.last).values())
 
 
 def test_own_modules_and_own_data(tmp_path, tiny):

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import torch
+from safetensors.torch import load_file
+
 from advdistill import PGD, Data, Linf, Recipe, Schedule, methods, models
 from advdistill.models import save
 
@@ -19,6 +22,12 @@ def short(method: str = "rslad", teacher: str | None = None, **changes) -> Recip
         batch_size=32,
     )
     return replace(recipe, **changes)
+
+
+def same_weights(first, second) -> bool:
+    """Whether two safetensors files hold the same tensors, bit for bit; the order of their headers is random."""
+    a, b = load_file(first), load_file(second)
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
 def make_teacher(folder) -> str:

@@ -4,7 +4,7 @@ import inspect
 from dataclasses import fields, is_dataclass
 from functools import reduce
 
-from ..names import import_object, unknown
+from ..names import absolute, import_object, unknown
 from .adaad import AdaAD
 from .ard import ARD
 from .base import Batch, Method, Sum, Term
@@ -26,6 +26,8 @@ METHODS: dict[str, type[Term]] = {
     "adaad": AdaAD,
     "igdm": IGDM,
 }
+
+_OWN: dict[type[Term], str] = {}  # what users brought, and where from: a module's name alone does not find a file
 
 
 def build(name: str) -> Method:
@@ -57,7 +59,8 @@ def to_config(method: Method) -> dict[str, dict]:
 
 def name_of(kind: type[Term]) -> str:
     """The name that `build` understands."""
-    return next((name for name, known in METHODS.items() if known is kind), f"{kind.__module__}:{kind.__qualname__}")
+    known = {known: name for name, known in METHODS.items()} | _OWN
+    return known.get(kind, f"{kind.__module__}:{kind.__qualname__}")
 
 
 def describe() -> list[dict[str, str]]:
@@ -97,4 +100,5 @@ def _own(reference: str) -> type[Term]:
     kind = import_object(reference)
     if not (isinstance(kind, type) and issubclass(kind, Term) and is_dataclass(kind)):
         raise ValueError(f"{reference!r} must be a dataclass derived from advdistill.Method or advdistill.Term.")
+    _OWN[kind] = absolute(reference)
     return kind

@@ -1,5 +1,6 @@
 """The front door: from a recipe to a trained student in a run folder."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -35,7 +36,8 @@ def distill(
         student, teacher, clean_teacher: your own modules in place of the recipe's names; `[B, C, H, W]` in [0, 1] to
             logits `[B, K]`.
         train: your own training split in place of the recipe's dataset.
-        accelerator, devices, num_nodes: as Lightning Fabric understands them.
+        accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
+            the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
 
     Returns:
         The run, with `best` and `last` checkpoints.
@@ -54,8 +56,11 @@ def distill(
         recipe.method, teacher or _load(recipe.teacher), clean_teacher or _load(recipe.clean_teacher), recipe.attack
     )
     distiller.check(student, to_float(used.images[:2]), used.labels)
+    run.check(recipe)
     fabric = _fabric(recipe.precision, accelerator, devices, num_nodes)
-    with run.writing(recipe):
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    with run.writing(recipe) if fabric.is_global_zero else nullcontext():
         Trainer(fabric, recipe, student, distiller, used, validation, run).fit()
     return run
 

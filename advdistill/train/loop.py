@@ -87,12 +87,12 @@ class Trainer:
             at.batch, at.step = at.batch + 1, at.step + 1
             if at.step % STRIDE == 0:
                 self._look()
-            if self.signals.received:
-                self._save()
-                raise Interrupted(self.signals.received, f"saved at step {at.step}; the same command continues")
-            if time.monotonic() - saved > SAVE_SECONDS:
+            stop, due = self._agreed(self.signals.received, time.monotonic() - saved > SAVE_SECONDS)
+            if stop or due:
                 self._save()
                 saved = time.monotonic()
+            if stop:
+                raise Interrupted(stop, f"saved at step {at.step}; the same command continues")
         self._save()
         row = {"step": at.step, "epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
         row |= {f"loss/{name}": value / at.batch for name, value in at.sums.items()}
@@ -101,6 +101,15 @@ class Trainer:
         self._note(row)
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
+
+    def _agreed(self, *values: float) -> tuple[int, ...]:
+        """The largest of each value over the processes, which ask each other now and then only."""
+        if self.fabric.world_size == 1:
+            return values
+        if self.state.at.step % 10:
+            return (0,) * len(values)
+        gathered = self.fabric.all_gather(torch.tensor(values, dtype=torch.float32, device=self.fabric.device))
+        return tuple(gathered.amax(0).int().tolist())
 
     def _step(self, share: Share, epoch: int) -> None:
         at, recipe = self.state.at, self.recipe
@@ -149,7 +158,6 @@ class Trainer:
             self._diverged(f"A weight is not finite after step {self.state.at.step}.")
         if self._first:
             self.state.save(self.run.state)
-        self.fabric.barrier()
 
     def _validate(self, epoch: int) -> dict[str, float]:
         """Clean and PGD-10 accuracy on the held-out part; the better checkpoint is kept."""
@@ -177,7 +185,7 @@ class Trainer:
         model, threat = self.state.evaluated, self.recipe.attack.threat
         attack = PGD(steps=10, step_size=threat.eps / 4, threat=threat, start="uniform")
         device, seed = self.fabric.device, self.recipe.seed
-        self.signals.at_once = True
+        self.signals.at_once = self.fabric.world_size == 1
         with in_mode(model, train=False):
             clean = correct(model, self.validation, seed=seed, device=device)
             robust = correct(model, self.validation, attack, seed=seed, device=device)

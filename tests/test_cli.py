@@ -1,0 +1,180 @@
+"""The command line as a subprocess: what a user types, sees and gets back."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import ADVDISTILL, ENV, ROOT
+from training import make_teacher, same_weights, short
+
+from advdistill import Result, Run, models
+
+SHORT = ["--student", "convnet-4", "--epochs", "2", "--attack.steps", "2", "--attack.step-size", "0.1"]
+
+
+def advdistill(*arguments, cwd, **options):
+    command = [*ADVDISTILL, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=300, **options)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working directory with a teacher's checkpoint and a trained run."""
+    folder = tmp_path_factory.mktemp("place")
+    make_teacher(folder)
+    done = advdistill("train", "digits.rslad", *SHORT, "--teacher", "teacher.safetensors", "--out", "run", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "epoch   2/2" in done.stderr and "pgd-20" in done.stdout
+    return folder
+
+
+def test_training_ends_with_an_evaluated_student(place):
+    result = Result.load(place / "run" / "result.json")
+    assert [m.attack for m in result.measurements] == ["clean", "fgsm", "pgd-20"]
+    assert result.data == "digits/test" and result.eps == 0.2 and all(m.n == 600 for m in result.measurements)
+    assert "held-out training images" in result.chosen and result.command.startswith("advdistill train digits.rslad")
+
+
+def test_the_same_command_again_changes_nothing(place):
+    before = (place / "run" / "last.safetensors").read_bytes()
+    again = advdistill("train", "digits.rslad", *SHORT, "--teacher", "teacher.safetensors", "--out", "run", cwd=place)
+    assert again.returncode == 0 and (place / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_the_recipe_of_a_run_can_be_trained_again(place):
+    done = advdistill("train", "run/recipe.yaml", "--out", "again", "--suite", "None", cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert same_weights(place / "again" / "last.safetensors", place / "run" / "last.safetensors")
+
+
+def test_evaluate_and_compare(place):
+    done = advdistill("evaluate", "run", "--suite", "paper", "--n", 100, "--eps", "0.1", cwd=place)
+    assert done.returncode == 0 and "cw-30" in done.stdout and "n = 100" in " ".join(done.stdout.split())
+    shown = advdistill("compare", "run", "run/result.json", cwd=place)
+    assert shown.returncode == 0 and "run/result.json" in shown.stdout
+
+
+def test_a_checkpoint_can_be_evaluated(place):
+    flags = ["--data", "digits", "--suite", "clean", "--out", "t.json"]
+    done = advdistill("evaluate", "teacher.safetensors", *flags, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert Result.load(place / "t.json")["clean"].n == 600
+
+
+@pytest.mark.parametrize("what", ["methods", "models", "datasets", "recipes"])
+def test_list(what, tmp_path):
+    done = advdistill("list", what, "--json", cwd=tmp_path)
+    names = [row["name"] for row in json.loads(done.stdout)]
+    assert {"methods": "rslad", "models": "resnet18", "datasets": "cifar10", "recipes": "digits.rslad"}[what] in names
+    assert names[0] in advdistill("list", what, cwd=tmp_path).stdout
+
+
+def test_an_own_method_in_one_file(place):
+    method = f"{ROOT}/examples/own_method.py:HardLabelRSLAD"
+    done = advdistill(
+        "train", "digits.rslad", "--method", method, "--method.label-weight", 0.3, *SHORT,
+        "--teacher", "teacher.safetensors", "--out", "own", "--suite", "None", cwd=place,
+    )  # fmt: skip
+    assert done.returncode == 0 and "label" in done.stderr, done.stderr
+    assert Run(place / "own").recipe.method.label_weight == 0.3
+
+
+def test_an_own_method_in_a_module(place):
+    (place / "my_module.py").write_text((ROOT / "examples" / "own_method.py").read_text())
+    done = advdistill("train", "digits.rslad", "--method", "my_module:HardLabelRSLAD", *SHORT,
+                      "--teacher", "teacher.safetensors", "--out", "own2", "--suite", "None", cwd=place)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "my_module:HardLabelRSLAD" in (place / "own2" / "recipe.yaml").read_text()
+
+
+def test_terms_and_threats_are_chosen_by_name(place):
+    done = advdistill(
+        "train", "digits.rslad", "--method", "adaad+igdm", "--method.term.weight", 3, "--threat", "l2",
+        "--attack.threat.eps", 1, "--student", "convnet-4", "--epochs", 1, "--attack.steps", 1,
+        "--teacher", "teacher.safetensors", "--out", "igdm", "--suite", "clean", cwd=place,
+    )  # fmt: skip
+    assert done.returncode == 0 and "gradient" in done.stderr, done.stderr
+    recipe = Run(place / "igdm").recipe
+    assert recipe.method.term.weight == 3 and str(recipe.attack.threat) == "L2 1"
+
+
+def test_help_is_fast_and_shows_the_fields(tmp_path):
+    began = time.monotonic()
+    assert "quickstart" in advdistill("--help", cwd=tmp_path).stdout
+    without_torch = time.monotonic() - began
+    shown = advdistill("train", "digits.adaad_igdm", "--help", cwd=tmp_path).stdout
+    assert "--method.base.adv-weight" in shown and "--attack.threat.eps" in shown
+    assert without_torch < time.monotonic() - began - without_torch
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["train", "digits.rslda"], "Unknown recipe 'digits.rslda'. Did you mean 'digits.rslad'?"),
+    (["train", "digits.rslad", "--method", "rslda"], "Unknown method 'rslda'. Did you mean 'rslad'?"),
+    (["train", "digits.rslad"], "RSLAD needs a robust teacher"),
+    (["train", "digits.rslad", "--teacher", "nowhere.pt"], "nowhere.pt"),
+    (["train", "digits.pgd_at", "--student", "resnet81"], "Unknown model 'resnet81'. Did you mean 'resnet8'?"),
+    (["train", "digits.pgd_at", "--data.name", "digts"], "Unknown dataset 'digts'. Did you mean 'digits'?"),
+    (["train", "digits.pgd_at", "--attack.threat.eps", "8"], "eps must lie in [0, 1]"),
+    (["train", "digits.pgd_at", "--attack.step-size", "0.3"], "Were the two swapped?"),
+    (["train", "digits.pgd_at", "--suite", "everything"], "Unknown suite or attack 'everything'"),
+    (["train", "digits.pgd_at", "--epoch", "3"], "--epoch"),
+    (["evaluate", "nowhere"], "nowhere"),
+    (["evaluate", "."], "."),
+    (["compare", "nowhere"], "nowhere"),
+    (["list", "method"], "method"),
+])  # fmt: skip
+def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path, arguments, message):
+    done = advdistill(*arguments, cwd=tmp_path)
+    shown = " ".join(done.stderr.replace("│", " ").split())
+    assert done.returncode == 2 and message in shown and "Traceback" not in shown, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_disk_space_is_a_sentence_and_loses_nothing(place):
+
+    def small_disk():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+    big = [*SHORT, "--student", "convnet-16"]
+    done = advdistill("train", "digits.pgd_at", *big, "--out", "full", cwd=place, preexec_fn=small_disk)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "File too large" in done.stderr
+    assert not [f for f in (place / "full").iterdir() if f.name.startswith(".best") or f.name.startswith(".state")]
+
+
+@pytest.mark.parametrize("method", ["rslad", "adaad+igdm"])
+def test_a_run_killed_by_the_system_ends_the_same(tmp_path, method):
+    """SIGKILL at moments that differ from run to run, some inside a write; the end must not."""
+    recipe = short(method, make_teacher(tmp_path), epochs=8)
+    recipe.save(tmp_path / "mine.yaml")
+    command = [*ADVDISTILL, "train", "mine.yaml", "--suite", "None", "--out"]
+    subprocess.run([*command, "whole"], cwd=tmp_path, env=ENV, check=True, capture_output=True, timeout=300)
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    for rows in (1, 4):
+        process = subprocess.Popen([*command, "killed"], cwd=tmp_path, env=ENV, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) >= rows):
+            time.sleep(0.01)
+        time.sleep(os.getpid() % 7 * 0.01)
+        process.kill()
+        process.wait()
+    subprocess.run([*command, "killed"], cwd=tmp_path, env=ENV, check=True, capture_output=True, timeout=300)
+    for name in ("last.safetensors", "best.safetensors"):
+        assert same_weights(tmp_path / "killed" / name, tmp_path / "whole" / name)
+    assert models.load(tmp_path / "killed")
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
+    recipe = short("rslad", make_teacher(tmp_path), epochs=500)
+    recipe.save(tmp_path / "mine.yaml")
+    process = subprocess.Popen([*ADVDISTILL, "train", "mine.yaml", "--out", "run"], cwd=tmp_path, env=ENV,
+                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+    while process.poll() is None and not (tmp_path / "run" / "state.pt").exists():
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "the same command continues" in errors
