@@ -50,7 +50,9 @@ def train(recipe: Recipe, out: Path, suite: str | None, **where) -> int:
     except Interrupted as stopped:
         print(f"advdistill: {stopped}", file=sys.stderr)
         return 128 + stopped.signum
-    return 0 if suite is None else evaluate(str(run.folder), suite)
+    if suite is None or not _is_first():
+        return 0
+    return evaluate(str(run.folder), suite)
 
 
 def evaluate(
@@ -112,6 +114,11 @@ def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:
     if eps is not None:
         return kind(eps)
     return known if kind is type(known) else kind()
+
+
+def _is_first() -> bool:
+    """Whether this is the only process, or the one that speaks for all."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _device() -> str:

@@ -16,9 +16,15 @@ def write_atomic(path: Path | str, write: Callable[[Path], None]) -> None:
         OSError: no space or no permission; what stood at `path` before still stands.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        _replace(path, Path(name), write)
+    except OSError as error:
+        raise OSError(f"Cannot write {path}: {error.strerror}. What stood there before still stands.") from error
+
+
+def _replace(path: Path, temporary: Path, write: Callable[[Path], None]) -> None:
     try:
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())

@@ -137,7 +137,7 @@ def test_networks_are_modules_with_a_spec():
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("resnet81", "Unknown model 'resnet81'. Did you mean 'resnet8'? Known: resnet18, resnet34, "),
+    ("resnet81", "Unknown model 'resnet81'. Did you mean 'resnet8'? Known: convnet, mobilenet_v2, "),
     ("wide-resnet-34-10", "Unknown model 'wide-resnet-34-10'. Did you mean 'wide_resnet'? Known: "),
     ("xyzzy", "Unknown model 'xyzzy'. Known: "),
     ("resnet18-3", "'resnet18-3' has 1 integer(s) after the name, 'resnet18' takes at most 0; "

@@ -1,5 +1,6 @@
 """The front door: from a recipe to a trained student in a run folder."""
 
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def distill(
     distiller.check(student, to_float(used.images[:2]), used.labels)
     run.check(recipe)
     fabric = _fabric(recipe.precision, accelerator, devices, num_nodes)
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        student = nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    if fabric.world_size > 1:
+        student = _synchronised(student, fabric.device)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext():
         Trainer(fabric, recipe, student, distiller, used, validation, run).fit()
     return run
@@ -92,6 +93,14 @@ def _fabric(precision: str, accelerator: str, devices: int | str, num_nodes: int
     )
     fabric.launch()
     return fabric
+
+
+def _synchronised(student: nn.Module, device: torch.device) -> nn.Module:
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(student)
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in student.modules()):
+        warnings.warn("Batch-norm is synchronised on CUDA only; each process normalises for itself.", stacklevel=3)
+    return student
 
 
 def _bf16(precision: str) -> bool:

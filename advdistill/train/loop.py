@@ -102,14 +102,14 @@ class Trainer:
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
 
-    def _agreed(self, *values: float) -> tuple[int, ...]:
+    def _agreed(self, *values: int) -> tuple[int, ...]:
         """The largest of each value over the processes, which ask each other now and then only."""
         if self.fabric.world_size == 1:
             return values
         if self.state.at.step % 10:
             return (0,) * len(values)
-        gathered = self.fabric.all_gather(torch.tensor(values, dtype=torch.float32, device=self.fabric.device))
-        return tuple(gathered.amax(0).int().tolist())
+        largest = self.fabric.all_reduce(torch.tensor(values, device=self.fabric.device), reduce_op="max")
+        return tuple(largest.tolist())
 
     def _step(self, share: Share, epoch: int) -> None:
         at, recipe = self.state.at, self.recipe
