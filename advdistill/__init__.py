@@ -3,7 +3,10 @@
 import importlib
 
 _HOME = {
-    "methods": ["ARD", "AdaAD", "Batch", "IGDM", "Method", "PGDAT", "RSLAD", "Standard", "TRADES", "Term"],
+    "methods": [
+        *("Batch", "Method", "Term", "Standard", "PGDAT", "TRADES", "MART"),
+        *("ARD", "AKD2", "IAD", "IADII", "RSLAD", "MTARD", "BMTARD", "AdaAD", "AdaIAD", "IGDM"),
+    ],
     "attacks": ["PGD"],
     "threat": ["L2", "Linf"],
     "distiller": ["Distiller"],

@@ -1,6 +1,6 @@
 """One step's loss: attack the student, compare it with its teachers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -59,6 +59,8 @@ class Distiller:
         y: Tensor,
         *,
         progress: float = 1.0,
+        rate: float = 1.0,
+        mean: Callable[[Tensor], Tensor] = torch.mean,
         rng: Rng | None = None,
         attacked: nn.Module | None = None,
     ) -> dict[str, Tensor]:
@@ -69,12 +71,14 @@ class Distiller:
             x: clean images `[B, C, H, W]` in [0, 1].
             y: labels `[B]`.
             progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
+            rate: factor of the learning rate's schedule, for methods with a state of their own.
+            mean: over the images of all processes, where there are several.
             rng: draws of the attack's start; `None` takes torch's global generator.
             attacked: the network to attack in the student's place, sharing its weights: the bare module under DDP.
         """
         if not self._checked:
             self.check(attacked or student, x, y)
-        batch = Batch(x, y, attacked or student, self.teachers, progress)
+        batch = Batch(x, y, attacked or student, self.teachers, progress, rate=rate, mean=mean)
         x_adv = self._attack(batch, attacked or student, rng)
         torch.clear_autocast_cache()  # weights it cast under no_grad would cut the student's gradient
         return self.method.outer(batch.attacked(x_adv, student))

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cross_entropy", "kl", "margin"]
+__all__ = ["cross_entropy", "kl", "margin", "probabilities"]
 
 
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float = 0.0) -> Tensor:
@@ -43,3 +43,8 @@ def margin(logits: Tensor, y: Tensor, confidence: float = float("inf")) -> Tenso
     true = F.one_hot(y, logits.shape[1]).bool()
     best_other = logits.masked_fill(true, -float("inf")).amax(1)
     return (best_other - logits[true]).clamp(max=confidence)
+
+
+def probabilities(logits: Tensor, y: Tensor) -> Tensor:
+    """The probability of each label, softmax(z)_y: `[B]`."""
+    return logits.softmax(1).gather(1, y[:, None]).squeeze(1)

@@ -21,7 +21,7 @@ def run(folder, method, processes):
     return load_file(folder / "last.safetensors"), losses
 
 
-@pytest.mark.parametrize("method", ["rslad", "adaad+igdm"])
+@pytest.mark.parametrize("method", ["rslad", "adaad+igdm", "bmtard"])
 def test_two_processes_follow_the_path_of_one(tmp_path, method):
     # 192 images in batches of 30: the last one, of 12, is divided as well
     one, losses = run(tmp_path / "one", method, 1)

@@ -6,10 +6,35 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from advdistill import ARD, IGDM, PGD, PGDAT, RSLAD, TRADES, AdaAD, Batch, Distiller, Linf, Method, Term, methods
+from advdistill import methods
+from advdistill.attacks import PGD
+from advdistill.distiller import Distiller
 from advdistill.losses import kl
-from advdistill.methods import METHODS, Sum, build, from_config, to_config
+from advdistill.methods import (
+    AKD2,
+    ARD,
+    BMTARD,
+    IAD,
+    IADII,
+    IGDM,
+    MART,
+    METHODS,
+    MTARD,
+    PGDAT,
+    RSLAD,
+    TRADES,
+    AdaAD,
+    AdaIAD,
+    Batch,
+    Method,
+    Sum,
+    Term,
+    build,
+    from_config,
+    to_config,
+)  # fmt: skip
 from advdistill.rng import Rng
+from advdistill.threat import Linf
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
 ALL += [f"{name}+igdm" for name in ALL if name != "standard"]
@@ -33,6 +58,8 @@ TEACHER = golden({
     "x": [[3, 0, -1, 0.5], [0.5, 1, 2.5, -2]],
     "x_minus": [[3.2, -0.4, -1.1, 0.2], [0.1, 0.9, 2.7, -1.9]],
 })  # fmt: skip
+NATURAL = golden({"x_adv": [[6, 0, -2, -1], [-1, 7, 1, -3]], "x": [[6, 0, -2, -1], [-1, 7, 1, -3]]})
+TEACHERS = {"robust": TEACHER, "clean": NATURAL}
 ELEMENT_MEAN = 1 / 4  # of four classes
 
 
@@ -48,23 +75,68 @@ ELEMENT_MEAN = 1 / 4  # of four classes
     (ARD(temperature=1) + IGDM(weight=1), 1, 0.5843582769 + 0.2511139061),
     (ARD(temperature=1) + IGDM(weight=100), 50 / 200, 6.8622059285),
     (TRADES(), 1, 1.1366236638),
+    (MART(robust_weight=0), 1, 0.9590637168),
+    (MART(robust_weight=1), 1, 0.9590637168 + 0.0344024055),
+    (MART(), 1, 1.1310757444),
+    (IAD(), 60 / 200, 0.5843582769),
+    (IAD(), 61 / 200, 0.5938029232),
+    (AKD2(), 1, 0.4205918601),
+    (IADII(), 40 / 200, 0.4205918601),
+    (IADII(), 41 / 200, 0.4190713951),
+    (AdaIAD(), 60 / 200, 0.1787963915),
+    (AdaIAD(), 61 / 200, 0.1882410378),
 ])  # fmt: skip
 def test_golden_vectors(method, progress, expected):
     x = torch.zeros(2, 1, 1, 1, dtype=torch.float64)
-    batch = Batch(x, torch.tensor([0, 1]), STUDENT, {"robust": TEACHER}, progress, torch.ones_like(x))
+    batch = Batch(x, torch.tensor([0, 1]), STUDENT, TEACHERS, progress, torch.ones_like(x))
     loss = sum(loss.mean() for loss in method.outer(batch).values()).item()
     assert loss == pytest.approx(expected, abs=1e-9)
 
 
+def test_mtards_weights_follow_the_golden_path():
+    method, path = MTARD(), []
+    for adv, nat in [(0.10, 0.20), (0.09, 0.12), (0.095, 0.08)]:
+        losses = torch.tensor([adv, nat], dtype=torch.float64)
+        w_adv, w_nat = method.weigh(losses, rate=1.0).tolist()
+        path += [w_nat, w_adv, w_adv * adv + w_nat * nat]
+    golden_path = [0.5, 0.5, 0.15, 0.4975, 0.5025, 0.104925, 0.4924699074, 0.5075300926, 0.0876129514]
+    assert path == pytest.approx(golden_path, abs=1e-10)
+
+
+def test_b_mtards_temperatures_and_weights_follow_the_golden_path():
+    method, path = BMTARD(scale=ELEMENT_MEAN), []
+    for _ in range(3):
+        x = torch.zeros(2, 1, 1, 1, dtype=torch.float64)
+        named = method.outer(Batch(x, torch.tensor([0, 1]), STUDENT, TEACHERS, x_adv=torch.ones_like(x)))
+        (w_adv, w_nat), temperatures = method.state["weights"].tolist(), method.state["temperatures"].tolist()
+        adv, nat = (named[name].mean().item() for name in ("adv", "clean"))
+        path.append([adv / w_adv, nat / w_nat, *temperatures, w_adv, w_nat, adv + nat])
+    assert path == [pytest.approx(row, abs=6e-7) for row in [
+        [0.042467, 0.063250, 1.0, 1.001, 0.5, 0.5, 0.052858],
+        [0.042467, 0.063227, 1.0, 1.002, 0.500002, 0.499998, 0.052847],
+        [0.042467, 0.063205, 1.0, 1.003, 0.500007, 0.499993, 0.052836],
+    ]]  # fmt: skip
+
+
+def test_a_methods_rates_follow_the_schedule():
+    slow, fast, losses = MTARD(), MTARD(), torch.tensor([0.1, 0.2])
+    for method in (slow, fast):
+        method.weigh(losses, 1.0)
+    later = torch.tensor([0.1, 0.1])
+    moved = [0.5 - method.weigh(later, rate)[1].item() for method, rate in ((slow, 0.1), (fast, 1.0))]
+    assert moved[1] == pytest.approx(10 * moved[0], rel=1e-3)
+
+
 def losses(method, student, x, y, teacher, x_adv):
-    return method.outer(Batch(x, y, student, {"robust": teacher}, 0.5, x_adv))
+    # rate 0: what a method balances by itself stays as it is
+    return method.outer(Batch(x, y, student, {"robust": teacher, "clean": teacher}, 0.5, x_adv, rate=0.0))
 
 
 @pytest.mark.parametrize("name", ATTACKING)
 def test_the_attack_stays_in_the_ball_and_raises_its_objective(name, tiny, batch):
     method, student, teacher, (x, y) = build(name), tiny(0), tiny(1), batch
     inner = method.inner(Batch(x, y, student, {"robust": teacher}))
-    attack = Distiller(method, teacher, attack=PGD(10, 0.025, Linf(0.1))).attack
+    attack = Distiller(method, teacher, teacher, PGD(10, 0.025, Linf(0.1))).attack
     x_adv = attack(inner, x)
     assert attack.threat.distance(x_adv, x).max() <= 0.1 + 1e-6
     assert x_adv.min() >= 0 and x_adv.max() <= 1
@@ -94,7 +166,7 @@ def test_losses_are_per_example_and_their_gradient_is_that_of_finite_differences
 @pytest.mark.parametrize("name", ALL)
 def test_a_step_lowers_the_loss(name, tiny, batch):
     student, (x, y) = tiny(0), batch
-    distill = Distiller(build(name), tiny(1), attack=PGD(3, 0.05, Linf(0.1)))
+    distill = Distiller(build(name), tiny(1), tiny(2), PGD(3, 0.05, Linf(0.1)))
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
     before = distill(student, x, y, rng=Rng(0))
     before.backward()
@@ -166,7 +238,7 @@ def test_coefficients_survive():
     (lambda: RSLAD() + AdaAD(), "RSLAD and AdaAD each choose their own adversarial examples; add a Term such as IGDM"),
     (lambda: build("rslad+adaad"), "each choose their own adversarial examples"),
     (lambda: build("igdm"), r"'igdm' is a term; add it to a method, e.g. 'adaad\+igdm'"),
-    (lambda: build("rslda"), "Unknown method 'rslda'. Did you mean 'rslad'\\? Known: adaad, ard, igdm"),
+    (lambda: build("rslda"), "Unknown method 'rslda'. Did you mean 'rslad'\\? Known: adaad, adaiad, akd2,"),
     (lambda: build("nowhere:Mine"), "Cannot import 'nowhere'"),
     (lambda: build("advdistill.methods:Unfindable"), "Unknown name in 'advdistill.methods' 'Unfindable'"),
     (lambda: build("pathlib:Path"), "must be a dataclass derived from advdistill.Method"),

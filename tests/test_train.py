@@ -57,8 +57,9 @@ class Died(Exception):
     pass
 
 
-@pytest.mark.parametrize("method", ["rslad", "adaad+igdm"])
-@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize(
+    ("method", "ema"), [("rslad", None), ("rslad", 0.9), ("adaad+igdm", None), ("bmtard", None), ("mtard+igdm", 0.9)]
+)
 def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, teacher, monkeypatch, method, ema):
     recipe = short(method, teacher, ema=ema)
     whole = distill(recipe, tmp_path / "whole")

@@ -15,6 +15,7 @@ def short(method: str = "rslad", teacher: str | None = None, **changes) -> Recip
         method=methods.build(method),
         student="convnet-4",
         teacher=teacher,
+        clean_teacher=teacher,
         data=Data("digits", train_images=192, augment="shift"),
         attack=PGD(2, 0.1, Linf(0.2)),
         schedule=Schedule("onecycle", warmup=0.3),

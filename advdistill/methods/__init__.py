@@ -8,22 +8,33 @@ from ..names import absolute, import_object, unknown
 from .adaad import AdaAD
 from .ard import ARD
 from .base import Batch, Method, Sum, Term
+from .iad import AKD2, IAD, IADII, AdaIAD
 from .igdm import IGDM
+from .mart import MART
+from .mtard import BMTARD, MTARD
 from .pgd_at import PGDAT
 from .rslad import RSLAD
 from .standard import Standard
 from .trades import TRADES
 
 __all__ = ["Batch", "METHODS", "Method", "Sum", "Term", "build", "describe", "from_config", "to_config"]
-__all__ += ["ARD", "AdaAD", "IGDM", "PGDAT", "RSLAD", "Standard", "TRADES"]
+__all__ += ["AKD2", "ARD", "AdaAD", "AdaIAD", "BMTARD", "IAD", "IADII", "IGDM", "MART", "MTARD", "PGDAT", "RSLAD"]
+__all__ += ["Standard", "TRADES"]
 
 METHODS: dict[str, type[Term]] = {
     "standard": Standard,
     "pgd_at": PGDAT,
     "trades": TRADES,
+    "mart": MART,
     "ard": ARD,
+    "akd2": AKD2,
+    "iad": IAD,
+    "iad2": IADII,
     "rslad": RSLAD,
+    "mtard": MTARD,
+    "bmtard": BMTARD,
     "adaad": AdaAD,
+    "adaiad": AdaIAD,
     "igdm": IGDM,
 }
 

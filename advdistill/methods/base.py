@@ -45,6 +45,8 @@ class Batch:
         student: S, images to logits `[B, K]`.
         teachers: frozen networks by role: `robust` (T), `clean` (N).
         progress: share of the training that is done, in [0, 1].
+        rate: factor of the learning rate's schedule; rates of a method's own state follow it.
+        mean: mean over the whole batch of one number per example, over all processes.
         x_adv: adversarial images `[B, C, H, W]`; inside the attack they are not known yet, and equal x.
     """
 
@@ -54,6 +56,8 @@ class Batch:
     teachers: dict[str, Network] = field(default_factory=dict)
     progress: float = 1.0
     x_adv: Tensor | None = None
+    rate: float = 1.0
+    mean: Callable[[Tensor], Tensor] = torch.mean
 
     def __post_init__(self):
         self.x_adv = self.x if self.x_adv is None else self.x_adv
@@ -81,6 +85,7 @@ class Term:
     teachers: ClassVar[tuple[str, ...]] = ("robust",)
 
     def __post_init__(self):
+        self.state: dict[str, Tensor] = {}  # what training changes in a method; saved and resumed with a run
         for coefficient in fields(self):
             value = getattr(self, coefficient.name)
             if coefficient.type in (float, "float") and not (isinstance(value, int | float) and 0 <= value < math.inf):
@@ -88,8 +93,17 @@ class Term:
                     f"{coefficient.name} of {type(self).__name__} must be a finite number of at least 0, got {value!r}."
                 )
 
+    @property
+    def parts(self) -> list["Term"]:
+        """The method and the terms it is the sum of."""
+        return [self]
+
+    def fresh(self) -> "Term":
+        """The same coefficients without the state of an earlier training."""
+        return replace(self)
+
     def outer(self, batch: Batch) -> dict[str, Tensor]:
-        """Named losses, each `[B]`, that the student descends."""
+        """Named losses, each `[B]`, that the student descends; called once a step, it may change `state`."""
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
 
 
@@ -131,6 +145,13 @@ class Sum(Method):
     def __post_init__(self):
         self.teachers = tuple(dict.fromkeys((*self.base.teachers, *self.term.teachers)))
         self.start, self.student_mode = self.base.start, self.base.student_mode
+
+    @property
+    def parts(self) -> list[Term]:
+        return [*self.base.parts, *self.term.parts]
+
+    def fresh(self) -> "Sum":
+        return Sum(self.base.fresh(), self.term.fresh())
 
     def inner(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
         return self.base.inner(batch)

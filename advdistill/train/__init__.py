@@ -53,9 +53,8 @@ def distill(
     used, validation = _parts(split, recipe)
     torch.manual_seed(recipe.seed)
     student = student or models.create(recipe.student, split.num_classes, split.shape[0])
-    distiller = Distiller(
-        recipe.method, teacher or _load(recipe.teacher), clean_teacher or _load(recipe.clean_teacher), recipe.attack
-    )
+    teacher, clean_teacher = teacher or _load(recipe.teacher), clean_teacher or _load(recipe.clean_teacher)
+    distiller = Distiller(recipe.method.fresh(), teacher, clean_teacher, recipe.attack)
     distiller.check(student, to_float(used.images[:2]), used.labels)
     run.check(recipe)
     fabric = _fabric(recipe.precision, accelerator, devices, num_nodes)

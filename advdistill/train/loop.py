@@ -51,7 +51,7 @@ class Trainer:
         self.student = fabric.to_device(student)
         for teacher in distiller.teachers.values():
             fabric.to_device(teacher)
-        self.state = State(self.student, _sgd(recipe, self.student), recipe.ema)
+        self.state = State(self.student, _sgd(recipe, self.student), distiller.method, recipe.ema)
         if run.state.exists():
             self.state.load(run.state)
         self.wrapped, self.optimizer = fabric.setup(self.student, self.state.optimizer)
@@ -117,11 +117,15 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.optimizer.lr * factor
         rng = Rng(recipe.seed, "start", at.step, device=self.fabric.device, start=share.start, total=share.total)
+
+        def mean(values: Tensor) -> Tensor:
+            return self.fabric.all_reduce(values.detach().sum() / share.total, reduce_op="sum")
+
         self.wrapped.train()
         with self.fabric.autocast():
             losses = self.distiller.losses(
                 self.wrapped, share.x, share.y,
-                progress=(epoch + 1) / recipe.epochs, rng=rng, attacked=self.student,
+                progress=(epoch + 1) / recipe.epochs, rate=factor, mean=mean, rng=rng, attacked=self.student,
             )  # fmt: skip
         # every image weighs the same, however the batch was divided among the processes
         weight = self.fabric.world_size / share.total

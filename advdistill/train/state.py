@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..files import write_atomic
+from ..methods import Method
 
 __all__ = ["Position", "State"]
 
@@ -34,14 +35,14 @@ class Position:
 
 
 class State:
-    """Student, optimiser, weight average and position.
+    """Student, optimiser, the method's own state, weight average and position.
 
     Args:
         ema: decay per step of the average; `None` for no average.
     """
 
-    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, ema: float | None):
-        self.student, self.optimizer, self.at = student, optimizer, Position()
+    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, method: Method, ema: float | None):
+        self.student, self.optimizer, self.method, self.at = student, optimizer, method, Position()
         self.average = ema and AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
 
     @property
@@ -65,6 +66,9 @@ class State:
             self.optimizer.load_state_dict(values["optimizer"])
             if self.average:
                 self.average.load_state_dict(values["average"])
+            device = next(self.student.parameters()).device
+            for part, saved in zip(self.method.parts, values["method"], strict=True):
+                part.state = {name: tensor.to(device) for name, tensor in saved.items()}
             self.at = Position(**values["position"])
         except Exception as error:  # torch.load reports damage with half a dozen types
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -75,5 +79,6 @@ class State:
             "student": self.student.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
+            "method": [part.state for part in self.method.parts],
             "position": vars(self.at),
         }
