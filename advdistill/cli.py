@@ -59,6 +59,8 @@ class Evaluate:
     n: int | None = None
     """Only the first n images of the test split."""
     batch_size: int = 256
+    accelerated: bool = False
+    """AutoAttack searches in bf16 and judges in fp32; claims take the default."""
     seed: int = 0
     out: Path | None = None
     """Where result.json goes; into the run unless given."""

@@ -64,6 +64,7 @@ def evaluate(
     norm: str | None = None,
     n: int | None = None,
     batch_size: int = 256,
+    accelerated: bool = False,
     seed: int = 0,
     out: Path | None = None,
 ) -> int:
@@ -71,7 +72,8 @@ def evaluate(
     network = models.load(model)
     split = _test_split(run, data, folder)
     result = measure(
-        network, split, _threat(run, norm, eps), suite, n=n, batch_size=batch_size, seed=seed, name=model,
+        network, split, _threat(run, norm, eps), suite,
+        n=n, batch_size=batch_size, seed=seed, name=model, accelerated=accelerated,
         report=lambda line: print(line, file=sys.stderr, flush=True), device=_device(),
     )  # fmt: skip
     result = replace(result, chosen=run and run.chosen, command=shlex.join(["advdistill", *sys.argv[1:]]))

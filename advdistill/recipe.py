@@ -87,7 +87,7 @@ class Recipe:
     ema: float | None = None
     """Decay per step of an exponential average of the weights, which is then what is evaluated and kept."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """Of training; evaluation is always fp32."""
+    """Of training; auto takes bf16 where it is native. Evaluation is always fp32."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
     """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
     validate_every: int = 1

@@ -145,3 +145,13 @@ def test_a_missing_library_is_named_before_any_attack(monkeypatch):
     with pytest.raises(ImportError, match=r'autoattack needs pyautoattack.*pip install "advdistill\[eval\]"'):
         evaluate(linear(split), split, Linf(0.04), "full", report=lines.append)
     assert not lines
+
+
+def test_accelerated_verdicts_are_the_models_own():
+    x, y, model = of_classes(10)
+    threat = Linf(0.04)
+    x_adv, standing = AutoAttack(threat, accelerated=True)(model, x, y)
+    _, reference = AutoAttack(threat)(model, x, y)
+    assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
+    assert (standing["square"] != reference["square"]).sum() <= 1
+    assert "judged in fp32" in str(AutoAttack(threat, accelerated=True))

@@ -29,6 +29,7 @@ def evaluate(
     seed: int = 0,
     device: torch.device | str = "cpu",
     name: str | None = None,
+    accelerated: bool = False,
     report: Report | None = None,
 ) -> Result:
     """Measure a model's accuracy, clean and under attack, in fp32 and eval mode; the model stays as it is.
@@ -39,6 +40,7 @@ def evaluate(
         suite: one of `SUITES`, or names of `ATTACKS` with commas between.
         n: the first n images only.
         name: of the model in tables; `None` is its class.
+        accelerated: let AutoAttack search in bf16 on a folded copy and judge in fp32; claims take the default.
         report: receives a line after each attack.
 
     Raises:
@@ -47,7 +49,7 @@ def evaluate(
         ImportError: the suite needs pyautoattack, which is missing.
     """
     threat = threat or Linf("8/255")
-    chosen, used = attacks(suite, threat), split.first(n) if n is not None else split
+    chosen, used = attacks(suite, threat, accelerated), split.first(n) if n is not None else split
     judged = Judged(model, split, device)
     for attack in chosen:
         if isinstance(attack.settings, AutoAttack):

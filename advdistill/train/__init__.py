@@ -11,6 +11,7 @@ from .. import data, models
 from ..data import Split
 from ..data.batches import to_float
 from ..distiller import Distiller
+from ..frozen import native_bf16
 from ..recipe import Recipe
 from ..run import Run
 
@@ -87,7 +88,7 @@ def _fabric(precision: str, accelerator: str, devices: int | str, num_nodes: int
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        precision="bf16-mixed" if _bf16(precision) else "32-true",
+        precision="bf16-mixed" if precision == "bf16" or (precision == "auto" and native_bf16()) else "32-true",
         strategy="auto" if devices == 1 and num_nodes == 1 else DDPStrategy(broadcast_buffers=False),
     )
     fabric.launch()
@@ -100,12 +101,3 @@ def _synchronised(student: nn.Module, device: torch.device) -> nn.Module:
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in student.modules()):
         warnings.warn("Batch-norm is synchronised on CUDA only; each process normalises for itself.", stacklevel=3)
     return student
-
-
-def _bf16(precision: str) -> bool:
-    """`auto` takes bf16 where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()

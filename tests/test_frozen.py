@@ -1,0 +1,83 @@
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from advdistill import models
+from advdistill.frozen import Frozen
+from advdistill.losses import cross_entropy
+
+ZOO = ["resnet18", "resnet20", "preact_resnet18", "wide_resnet-10-2", "mobilenet_v2", "convnet-16"]
+
+
+def trained(name):
+    """A network whose batch-norms have seen data, with statistics inside for its normalisation."""
+    torch.manual_seed(0)
+    model = models.create(name, 10, 3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.2))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.data.uniform_(0.5, 1.5)
+            module.bias.data.normal_(0, 0.3)
+    return model.eval()
+
+
+def logits_and_gradient(model, x, y):
+    leaf = x.clone().requires_grad_()
+    logits = model(leaf)
+    return logits, torch.autograd.grad(cross_entropy(logits, y).sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_fast_copy_is_the_same_function(name):
+    model, x, y = trained(name), torch.rand(4, 3, 16, 16), torch.arange(4)
+    fast = Frozen(model)
+    logits, gradient = logits_and_gradient(model, x, y)
+    fast_logits, fast_gradient = logits_and_gradient(fast, x, y)
+    assert (fast_logits - logits).norm() <= 1e-4 * logits.norm()
+    assert (fast_gradient - gradient).norm() <= 1e-4 * gradient.norm()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "convnet-16"])
+def test_no_batch_norm_is_left_after_a_convolution(name):
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in Frozen(trained(name)).modules())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "convnet-16"])
+def test_bf16_points_the_same_way(name):
+    model, x, y = trained(name), torch.rand(4, 3, 16, 16), torch.arange(4)
+    logits, gradient = logits_and_gradient(model, x, y)
+    fast_logits, fast_gradient = logits_and_gradient(Frozen(model, torch.bfloat16), x, y)
+    assert fast_logits.dtype == fast_gradient.dtype == torch.float32
+    assert (fast_logits - logits).norm() <= 0.05 * logits.norm()
+    assert torch.cosine_similarity(fast_gradient.flatten(), gradient.flatten(), dim=0) > 0.95
+
+
+def test_the_network_stays_as_it_is():
+    model = trained("convnet-16").train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    Frozen(model, torch.bfloat16)(torch.rand(2, 3, 8, 8))
+    assert model.training and all(p.requires_grad for p in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+class Wary(nn.Module):
+    """Looks at its logits, which tracing cannot follow."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        logits = self.network(x)
+        if not logits.isfinite().all():
+            raise ValueError
+        return logits
+
+
+def test_what_cannot_be_traced_is_folded_part_by_part():
+    model, x = Wary(trained("convnet-16")), torch.rand(2, 3, 8, 8)
+    fast = Frozen(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
+    assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
