@@ -73,7 +73,7 @@ def evaluate(
     split = _test_split(run, data, folder)
     result = measure(
         network, split, _threat(run, norm, eps), suite,
-        n=n, batch_size=batch_size, seed=seed, name=model, accelerated=accelerated,
+        n=n, batch_size=batch_size, seed=seed, name=Path(model).name, accelerated=accelerated,
         report=lambda line: print(line, file=sys.stderr, flush=True), device=_device(),
     )  # fmt: skip
     result = replace(result, chosen=run and run.chosen, command=shlex.join(["advdistill", *sys.argv[1:]]))

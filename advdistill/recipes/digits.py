@@ -1,7 +1,7 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`."""
 
 from ..attacks import PGD
-from ..methods import ARD, IGDM, PGDAT, RSLAD, TRADES, AdaAD, Standard
+from ..methods import AKD2, ARD, BMTARD, IAD, IADII, IGDM, MART, MTARD, PGDAT, RSLAD, TRADES, AdaAD, AdaIAD, Standard
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
@@ -29,6 +29,41 @@ def trades() -> Recipe:
 def ard() -> Recipe:
     """A small student by ARD, alpha 0.8 and temperature 1; give --teacher."""
     return _student(ARD(distill_weight=0.8, temperature=1))
+
+
+def mart() -> Recipe:
+    """A small student by MART, without a teacher."""
+    return _student(MART())
+
+
+def akd2() -> Recipe:
+    """A small student by AKD2; give --teacher and --clean-teacher."""
+    return _student(AKD2())
+
+
+def iad() -> Recipe:
+    """A small student by IAD-I; give --teacher."""
+    return _student(IAD())
+
+
+def iad2() -> Recipe:
+    """A small student by IAD-II; give --teacher and --clean-teacher."""
+    return _student(IADII())
+
+
+def adaiad() -> Recipe:
+    """A small student by AdaIAD, temperature 1; give --teacher."""
+    return _student(AdaIAD(temperature=1))
+
+
+def mtard() -> Recipe:
+    """A small student by MTARD; give --teacher and --clean-teacher."""
+    return _student(MTARD())
+
+
+def bmtard() -> Recipe:
+    """A small student by B-MTARD; give --teacher and --clean-teacher."""
+    return _student(BMTARD())
 
 
 def rslad() -> Recipe:

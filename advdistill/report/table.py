@@ -16,13 +16,19 @@ def table(results: Sequence[Result]) -> Table:
     layout = "{:.1f} ({:.1f}-{:.1f})" if len(attacks) <= 3 else "{:.1f}\n{:.1f}-{:.1f}"
     drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
     drawn.caption, drawn.caption_justify = _caption(results), "left"
-    drawn.add_column("model", overflow="fold")
+    drawn.add_column("model", overflow="fold", min_width=12)
     for attack in attacks:
-        drawn.add_column(attack, justify="right", overflow="fold", min_width=9, max_width=16)
+        drawn.add_column(_broken(attack), justify="right", overflow="fold", min_width=9, max_width=16)
     for result in results:
         cells = {m.attack: _cell(m, layout) for m in result.measurements}
         drawn.add_row(result.model, *(cells.get(attack, "-") for attack in attacks))
     return drawn
+
+
+def _broken(name: str, width: int = 10) -> str:
+    """A long name in two lines."""
+    head, hyphen, tail = name.rpartition("-")
+    return f"{head}{hyphen}\n{tail}" if len(name) > width else name
 
 
 def _cell(measured: Measurement, layout: str) -> str:
