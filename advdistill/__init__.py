@@ -5,7 +5,7 @@ import importlib
 _HOME = {
     "methods": [
         *("Batch", "Method", "Term", "Standard", "PGDAT", "TRADES", "MART"),
-        *("ARD", "AKD2", "IAD", "IADII", "RSLAD", "MTARD", "BMTARD", "AdaAD", "AdaIAD", "IGDM"),
+        *("ARD", "AKD2", "IAD", "IADII", "RSLAD", "MTARD", "BMTARD", "AdaAD", "AdaIAD", "DGAD", "SAAD", "IGDM"),
     ],
     "attacks": ["PGD"],
     "threat": ["L2", "Linf"],

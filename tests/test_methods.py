@@ -14,6 +14,7 @@ from advdistill.methods import (
     AKD2,
     ARD,
     BMTARD,
+    DGAD,
     IAD,
     IADII,
     IGDM,
@@ -22,6 +23,7 @@ from advdistill.methods import (
     MTARD,
     PGDAT,
     RSLAD,
+    SAAD,
     TRADES,
     AdaAD,
     AdaIAD,
@@ -37,7 +39,7 @@ from advdistill.rng import Rng
 from advdistill.threat import Linf
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
-ALL += [f"{name}+igdm" for name in ALL if name != "standard"]
+ALL += [f"{name}+igdm" for name in ALL if name not in ("standard", "saad")]  # SAAD holds that term already
 ATTACKING = [name for name in ALL if name != "standard"]
 
 
@@ -83,6 +85,8 @@ ELEMENT_MEAN = 1 / 4  # of four classes
     (AKD2(), 1, 0.4205918601),
     (IADII(), 40 / 200, 0.4205918601),
     (IADII(), 41 / 200, 0.4190713951),
+    (DGAD(), 1, 0.1297463204),
+    (DGAD(consistency_weight=0), 1, 0.1297463204 - 0.0230220400),
     (AdaIAD(), 60 / 200, 0.1787963915),
     (AdaIAD(), 61 / 200, 0.1882410378),
 ])  # fmt: skip
@@ -185,6 +189,27 @@ def test_adaads_attack_gradient_flows_through_the_teacher(tiny, batch):
     assert_close(gradient(inner), gradient(lambda leaf: kl(teacher(leaf), student(leaf))))
     detached = gradient(lambda leaf: kl(teacher(leaf).detach(), student(leaf)))
     assert torch.cosine_similarity(gradient(inner).flatten(), detached.flatten(), dim=0) < 0.99
+
+
+def test_saads_teacher_is_linear_along_the_true_label(tiny, batch):
+    student, teacher, (x, y) = tiny(0), tiny(1).requires_grad_(False), batch
+    true_logit = torch.func.grad(lambda image, label: teacher(image[None])[0].gather(0, label[None])[0])
+    slope = torch.func.vmap(true_logit)(x, y)
+    x_adv = x + 0.03 * slope.sign()
+    linear = teacher(x).clone()
+    linear[torch.arange(6), y] += (slope * (x_adv - x)).flatten(1).sum(1)
+    with torch.no_grad():  # as the Distiller calls it
+        objective = SAAD().inner(Batch(x, y, student, {"robust": teacher}))
+    assert_close(objective(x_adv), kl(linear, student(x_adv)))
+
+
+def test_saads_weights():
+    logits = torch.tensor([[0.0, 0.0], [0.0, 100.0], [0.0, 1.0986123]])  # entropies: log 2, 0, 0.5623
+    weight, share = SAAD().weights(logits)
+    assert_close(weight, torch.tensor([0.693147, 0.0, 0.562335]), rtol=1e-5, atol=1e-6)
+    assert_close(share, weight / 0.693147, rtol=1e-5, atol=1e-6)
+    weight, share = SAAD(batch_relative=True).weights(logits)
+    assert_close(weight, 5 * torch.tensor([0.693147, 0.0, 0.562335]), rtol=1e-5, atol=1e-6)
 
 
 def test_trades_clean_side_is_not_detached(tiny, batch):

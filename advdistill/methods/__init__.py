@@ -8,18 +8,20 @@ from ..names import absolute, import_object, unknown
 from .adaad import AdaAD
 from .ard import ARD
 from .base import Batch, Method, Sum, Term
+from .dgad import DGAD
 from .iad import AKD2, IAD, IADII, AdaIAD
 from .igdm import IGDM
 from .mart import MART
 from .mtard import BMTARD, MTARD
 from .pgd_at import PGDAT
 from .rslad import RSLAD
+from .saad import SAAD
 from .standard import Standard
 from .trades import TRADES
 
 __all__ = ["Batch", "METHODS", "Method", "Sum", "Term", "build", "describe", "from_config", "to_config"]
-__all__ += ["AKD2", "ARD", "AdaAD", "AdaIAD", "BMTARD", "IAD", "IADII", "IGDM", "MART", "MTARD", "PGDAT", "RSLAD"]
-__all__ += ["Standard", "TRADES"]
+__all__ += ["AKD2", "ARD", "AdaAD", "AdaIAD", "BMTARD", "DGAD", "IAD", "IADII", "IGDM", "MART", "MTARD", "PGDAT"]
+__all__ += ["RSLAD", "SAAD", "Standard", "TRADES"]
 
 METHODS: dict[str, type[Term]] = {
     "standard": Standard,
@@ -35,6 +37,8 @@ METHODS: dict[str, type[Term]] = {
     "bmtard": BMTARD,
     "adaad": AdaAD,
     "adaiad": AdaIAD,
+    "dgad": DGAD,
+    "saad": SAAD,
     "igdm": IGDM,
 }
 

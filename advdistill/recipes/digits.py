@@ -1,7 +1,24 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`."""
 
 from ..attacks import PGD
-from ..methods import AKD2, ARD, BMTARD, IAD, IADII, IGDM, MART, MTARD, PGDAT, RSLAD, TRADES, AdaAD, AdaIAD, Standard
+from ..methods import (
+    AKD2,
+    ARD,
+    BMTARD,
+    DGAD,
+    IAD,
+    IADII,
+    IGDM,
+    MART,
+    MTARD,
+    PGDAT,
+    RSLAD,
+    SAAD,
+    TRADES,
+    AdaAD,
+    AdaIAD,
+    Standard,
+)  # fmt: skip
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
@@ -64,6 +81,16 @@ def mtard() -> Recipe:
 def bmtard() -> Recipe:
     """A small student by B-MTARD; give --teacher and --clean-teacher."""
     return _student(BMTARD())
+
+
+def dgad() -> Recipe:
+    """A small student by DGAD; give --teacher."""
+    return _student(DGAD())
+
+
+def saad() -> Recipe:
+    """A small student by SAAD; give --teacher."""
+    return _student(SAAD())
 
 
 def rslad() -> Recipe:

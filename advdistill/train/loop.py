@@ -199,10 +199,11 @@ class Trainer:
     def _note(self, row: dict[str, float]) -> None:
         if self._first:
             self.metrics.write(row)
-            losses = "  ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss/"))
-            figures = "".join(f"  {name} {row[name]:.2%}" for name in ("clean", "robust") if name in row)
+            losses = " ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss/"))
+            figures = " ".join(f"{name} {row[name]:.1%}" for name in ("clean", "robust") if name in row)
+            validation = f"  validation {figures}" if figures else ""
             epoch = f"epoch {row['epoch']:>3}/{self.recipe.epochs}"
-            self.reporter.say(f"{epoch}  {losses}{figures}  {row['seconds']:.1f} s")
+            self.reporter.say(f"{epoch}  loss {losses}{validation}  {row['seconds']:.1f} s")
 
 
 def _rank(figures: dict[str, float], key: str) -> tuple[float, float]:
