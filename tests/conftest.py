@@ -2,11 +2,15 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from torch import nn
 
 torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
+
+hypothesis.settings.register_profile("same_everywhere", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("same_everywhere")
 
 ROOT = Path(__file__).parents[1]
 ENV = os.environ | {"OMP_NUM_THREADS": "1"} | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)}

@@ -1,9 +1,11 @@
 """What the documents show is run."""
 
 import re
+import subprocess
+import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ENV, ROOT
 
 import advdistill
 from advdistill import methods, recipes
@@ -15,6 +17,12 @@ def blocks(path, language="python"):
 
 def test_the_readmes_loop_runs():
     exec(blocks(ROOT / "README.md")[0], {})
+
+
+def test_the_example_runs(tmp_path):
+    command = [sys.executable, str(ROOT / "examples" / "own_method.py")]
+    done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "pgd-20: " in done.stdout, done.stderr
 
 
 def test_the_readme_is_short_and_knows_every_method():

@@ -1,0 +1,47 @@
+"""The same on a GPU, where there is one."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+from training import make_teacher, short
+
+from advdistill import PGD, Linf, data, distill, evaluate, methods, models
+from advdistill.distiller import Distiller
+from advdistill.frozen import Frozen
+from advdistill.rng import Rng
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+
+
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "igdm"])
+def test_a_methods_loss_is_that_of_the_cpu(name, tiny, batch):
+    def loss(device):
+        student, teacher, clean = (tiny(seed).to(device, torch.float64) for seed in (0, 1, 2))
+        x, y = batch[0].to(device, torch.float64), batch[1].to(device)
+        attack = PGD(3, 0.05, Linf(0.1), start="none")
+        return Distiller(methods.build(name), teacher, clean, attack)(student, x, y).cpu()
+
+    if name != "trades":  # its objective is flat at x, and the sign of rounding decides the first step
+        assert_close(loss("cuda"), loss("cpu"), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["adaad+igdm", "bmtard"])
+def test_training_and_evaluation(tmp_path, method, precision):
+    recipe = short(method, make_teacher(tmp_path), precision=precision, ema=0.9)
+    run = distill(recipe, tmp_path / "run", accelerator="cuda")
+    distill(recipe, tmp_path / "run", accelerator="cuda")
+    result = evaluate(models.load(str(run)), data.load("digits", "test"), Linf(0.2), "quick", device="cuda")
+    assert all(m.n == 600 for m in result.measurements)
+
+
+def test_draws_are_made_on_the_device():
+    x = torch.zeros(4, 1, 2, 2, device="cuda")
+    assert torch.equal(Rng(0, device="cuda").uniform(x), Rng(0, device="cuda").uniform(x))
+
+
+def test_the_fast_copy_is_the_same_function():
+    model = models.create("resnet18").eval().cuda()
+    x = torch.rand(4, 3, 32, 32, device="cuda")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        assert_close(Frozen(model)(x), model(x), rtol=1e-3, atol=1e-4)
