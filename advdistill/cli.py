@@ -102,6 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         print(f"advdistill: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("advdistill: stopped.", file=sys.stderr)
+        return 130
 
 
 def _run(command) -> int:

@@ -35,6 +35,7 @@ from advdistill.methods import (
     from_config,
     to_config,
 )  # fmt: skip
+from advdistill.methods.cost import passes
 from advdistill.rng import Rng
 from advdistill.threat import Linf
 
@@ -291,6 +292,19 @@ def test_an_own_term_joins_any_method(tiny, batch):
 
     loss = Distiller(PGDAT() + Small())(tiny(), *batch)
     assert loss.isfinite()
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("standard", {"student": 1}),
+    ("pgd_at", {"student": 11}),
+    ("trades", {"student": 13}),
+    ("rslad", {"student": 12, "robust": 1}),
+    ("adaad", {"student": 11, "robust": 11}),
+    ("adaad+igdm", {"student": 12, "robust": 12}),
+    ("bmtard", {"student": 12, "robust": 1, "clean": 1}),
+])  # fmt: skip
+def test_forward_passes_of_a_step(name, expected):
+    assert passes(build(name)) == expected
 
 
 def test_every_method_names_its_reference_and_is_described():

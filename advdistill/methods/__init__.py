@@ -8,6 +8,7 @@ from ..names import absolute, import_object, unknown
 from .adaad import AdaAD
 from .ard import ARD
 from .base import Batch, Method, Sum, Term
+from .cost import passes
 from .dgad import DGAD
 from .iad import AKD2, IAD, IADII, AdaIAD
 from .igdm import IGDM
@@ -79,16 +80,27 @@ def name_of(kind: type[Term]) -> str:
 
 
 def describe() -> list[dict[str, str]]:
-    """Name, what it is, teachers and reference of each, from its docstring."""
+    """Of each: its name, what it is, its teachers, the forward passes of a step with 10 attack steps, its reference."""
     return [
         {
             "name": name if issubclass(kind, Method) else f"+{name}",
             "summary": _sentence(kind),
             "teachers": ", ".join(kind.teachers) or "none",
+            "passes": _passes(kind),
             "reference": _reference(kind),
         }
         for name, kind in METHODS.items()
     ]
+
+
+def _passes(kind: type[Term]) -> str:
+    """Of a term: those it adds to AdaAD's, with which it shares x'."""
+    if issubclass(kind, Method):
+        counts = passes(kind())
+    else:
+        alone, together = passes(AdaAD()), passes(AdaAD() + kind())
+        counts = {role: together[role] - alone.get(role, 0) for role in together}
+    return ", ".join(f"{role} {count}" for role, count in counts.items())
 
 
 def _sentence(kind: type[Term]) -> str:

@@ -18,7 +18,7 @@ class AdaAD(Method):
     for CIFAR-10 is 0.1.
 
     Reference: Huang et al., Boosting Accuracy and Robustness of Student Models via Adaptive Adversarial Distillation.
-    CVPR 2023, eq. 5-6.
+    CVPR 2023.
     """
 
     adv_weight: float = 1.0

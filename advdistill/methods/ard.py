@@ -18,7 +18,7 @@ class ARD(Method):
     train mode, as released. With a = 1, the default, the clean batch is not forwarded; the released code forwards it
     for its running statistics only. Later papers run ARD with temperature 1 and an attack in eval mode.
 
-    Reference: Goldblum et al., Adversarially Robust Distillation. AAAI 2020, arXiv:1905.09747, eq. 5.
+    Reference: Goldblum et al., Adversarially Robust Distillation. AAAI 2020, arXiv:1905.09747.
     """
 
     distill_weight: float = 1.0

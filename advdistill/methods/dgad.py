@@ -21,7 +21,7 @@ class DGAD(Method):
     batch by its nominal size; neither is repeated here.
 
     Reference: Park and Min, Dynamic Guidance Adversarial Distillation with Enhanced Teacher Knowledge. ECCV 2024,
-    arXiv:2409.01627, eq. 3-8.
+    arXiv:2409.01627.
     """
 
     consistency_weight: float = 1.0

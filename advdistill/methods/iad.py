@@ -27,8 +27,7 @@ class IAD(Method):
     `distill_weight` is w (the paper's alpha), `temperature` is t (tau), `trust_exponent` is b (beta). `begin` is 60 of
     200 epochs. The paper weighs the teacher's term by a as well; the released code, followed here, does not.
 
-    Reference: Zhu et al., Reliable Adversarial Distillation with Unreliable Teachers. ICLR 2022, arXiv:2106.04928,
-    eq. 4-6.
+    Reference: Zhu et al., Reliable Adversarial Distillation with Unreliable Teachers. ICLR 2022, arXiv:2106.04928.
     """
 
     distill_weight: float = 1.0
@@ -56,7 +55,7 @@ class AdaIAD(IAD):
     Letters as in IAD; the temperature is 30 in the released command.
 
     Reference: Huang et al., Boosting Accuracy and Robustness of Student Models via Adaptive Adversarial Distillation.
-    CVPR 2023, section 3.4.
+    CVPR 2023.
     """
 
     temperature: float = 30.0
@@ -91,7 +90,7 @@ class AKD2(Method):
     `robust_weight` is u, `clean_weight` is v, `temperature` is t; 0.5, 0.25 and 1 as the IAD release has them. The
     original has 0.6, 0.1 and temperature 2.
 
-    Reference: Chen et al., Robust Overfitting may be mitigated by Properly Learned Smoothening. ICLR 2021, eq. 3.
+    Reference: Chen et al., Robust Overfitting may be mitigated by Properly Learned Smoothening. ICLR 2021.
     """
 
     robust_weight: float = 0.5
@@ -120,7 +119,7 @@ class AKD2(Method):
 
 @dataclass
 class IADII(AKD2):
-    """Introspective adversarial distillation, IAD-II: AKD2 until `begin`, then its robust term becomes
+    """Introspective adversarial distillation, IAD-II: AKD2 until `begin`, then the student shares its robust term.
 
         u t^2 [a KL(T(x') || S(x')) + (1 - a) KL(S(x) || S(x'))],   a = p_y(T(x'))^b
 

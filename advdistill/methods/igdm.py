@@ -17,7 +17,7 @@ class IGDM(Term):
     is clipped to [0, 1], as in the paper. The student's gradient flows through both of its forward passes.
 
     Reference: Lee, Cho and Kim, Indirect Gradient Matching for Adversarial Robust Distillation. ICLR 2025,
-    arXiv:2312.03286, eq. 9-10.
+    arXiv:2312.03286.
     """
 
     weight: float = 1.0

@@ -19,8 +19,7 @@ class MART(Method):
     `robust_weight` is the paper's lambda. As released, the ones are 1.0001 and 1.0000001, 1e-12 stands inside the
     logarithms, and gradients flow through r and through its weight.
 
-    Reference: Wang et al., Improving Adversarial Robustness Requires Revisiting Misclassified Examples. ICLR 2020,
-    eq. 9-11.
+    Reference: Wang et al., Improving Adversarial Robustness Requires Revisiting Misclassified Examples. ICLR 2020.
     """
 
     robust_weight: float = 5.0

@@ -21,8 +21,7 @@ class MTARD(Method):
     `weight_rate` is rate_w; it follows the learning rate's schedule. The paper's exponent beta is 1. `scale` is 1 for a
     KL summed over the classes, 0.1 as released, on CIFAR-10 and CIFAR-100. Losses carry the release's offset of 1e-5.
 
-    Reference: Zhao et al., Enhanced Accuracy and Robustness via Multi-Teacher Adversarial Distillation. ECCV 2022,
-    eq. 5-10.
+    Reference: Zhao et al., Enhanced Accuracy and Robustness via Multi-Teacher Adversarial Distillation. ECCV 2022.
     """
 
     weight_rate: float = 0.025
@@ -65,7 +64,7 @@ class BMTARD(MTARD):
     there is no factor t^2. CIFAR-10 is the only released script; its scale is 0.1.
 
     Reference: Zhao, Wang and Wei, Mitigating Accuracy-Robustness Trade-off via Balanced Multi-Teacher Adversarial
-    Distillation. TPAMI 2024, arXiv:2306.16170, eq. 9-17.
+    Distillation. TPAMI 2024, arXiv:2306.16170.
     """
 
     temperature_rate: float = 0.001

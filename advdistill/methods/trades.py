@@ -18,7 +18,7 @@ class TRADES(Method):
     statistics once more; losses and gradients are the same.
 
     Reference: Zhang et al., Theoretically Principled Trade-off between Robustness and Accuracy. ICML 2019,
-    arXiv:1901.08573, eq. 5.
+    arXiv:1901.08573.
     """
 
     robust_weight: float = 6.0

@@ -1,6 +1,7 @@
 """CIFAR-10, Linf 8/255, each with its paper's schedule, weight decay and scale. Give --teacher a robust one.
 
 Every recipe holds out a tenth of the training images to choose the checkpoint, which the papers do on the test set.
+The published figures are transcriptions of the papers' tables by third parties, except that of AdaAD + IGDM.
 """
 
 from ..attacks import PGD
