@@ -1,0 +1,32 @@
+"""Where, when and from what code a figure was made."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import torch
+
+
+def receipt() -> str:
+    """Lines for the head of a result: command, commit, machine, date."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    ).stdout.strip()
+    return "\n".join([
+        f"- command: `{shlex.join(['python', *sys.argv])}`",
+        f"- commit: {commit}, torch {torch.__version__}",
+        f"- machine: {_processor()}, {torch.get_num_threads()} threads" + _gpu(),
+        f"- date: {date.today()}",
+    ])  # fmt: skip
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _gpu() -> str:
+    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
