@@ -36,9 +36,9 @@ def main(seeds: int = 3, out: Path = Path("runs/digits"), table: Path = Path("be
     print(text)
 
 
-CAPTION = """Student convnet-4 (1,702 parameters), 60 epochs, batch 64, eps 0.2 (Linf), recipes `digits.*`; the checkpoint
-is chosen by PGD-10 on 119 held-out training images. Accuracy in % on the 600 test images; mean and standard deviation
-over seeds.
+CAPTION = """Student convnet-4 (1,702 parameters), 60 epochs, batch 64, eps 0.2 (Linf), recipes `digits.*`; checkpoint
+chosen by PGD-10 on 119 held-out training images. Accuracy in % on the 600 test images; mean and standard deviation over
+seeds.
 The 95 % interval of one run is about 4 points either way, so neighbours are not distinguishable."""
 
 
