@@ -60,6 +60,10 @@ def test_reports_and_results_do_without_torch():
         assert imported(path) <= {"result", "files"}
 
 
+def test_every_folder_is_a_package_that_an_installation_takes_along():
+    assert all((path.parent / "__init__.py").exists() for _, path in modules())
+
+
 def test_files_stay_small():
     longest = max(len(path.read_text().splitlines()) for _, path in modules())
     assert longest <= 250

@@ -1,0 +1,1 @@
+"""Results as tables, comparisons and pictures; never torch."""
