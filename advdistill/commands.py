@@ -21,6 +21,7 @@ from .quickstart import quickstart as run_quickstart
 from .recipe import THREATS, Recipe
 from .report.compare import compare as comparison
 from .report.table import table
+from .result import Result
 from .run import Run
 from .threat import Linf, Threat
 from .train import distill
@@ -52,6 +53,9 @@ def train(recipe: Recipe, out: Path, suite: str | None, **where) -> int:
         return 128 + stopped.signum
     if suite is None or not _is_first():
         return 0
+    if run.result.exists():  # the run was finished and evaluated before
+        CONSOLE.print(table([Result.load(run.result)]))
+        return 0
     return evaluate(str(run.folder), suite)
 
 
@@ -78,10 +82,22 @@ def evaluate(
     )  # fmt: skip
     result = replace(result, chosen=run and run.chosen, command=shlex.join(["advdistill", *sys.argv[1:]]))
     if target := out or (run and run.result):
-        result.save(target)
+        result = _store(result, target)
         print(f"written to {target}", file=sys.stderr)
     CONSOLE.print(table([result]))
     return 0
+
+
+def _store(result: Result, path: Path) -> Result:
+    """Write a result; an earlier one at its place is joined if it was measured alike, else kept beside."""
+    if path.exists():
+        earlier = Result.load(path)
+        joined = result.joined(earlier)
+        if joined is None:
+            path.rename(path.with_stem(f"{path.stem}-{earlier.date.replace(':', '')}"))
+        result = joined or result
+    result.save(path)
+    return result
 
 
 def compare(runs: Sequence[Path]) -> int:

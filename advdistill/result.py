@@ -1,7 +1,7 @@
 """A result: what was measured, on what, with which code. Accuracies are fractions."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -77,6 +77,17 @@ class Result:
 
     def __getitem__(self, attack: str) -> Measurement:
         return {m.attack: m for m in self.measurements}[attack]
+
+    def joined(self, earlier: "Result") -> "Result | None":
+        """This result with the other attacks of an earlier one, or `None` if they were not measured alike."""
+        if self._setting() != earlier._setting():
+            return None
+        measured = {m.attack: m for m in (*earlier.measurements, *self.measurements)}
+        return replace(self, measurements=tuple(measured.values()))
+
+    def _setting(self) -> tuple:
+        images = {m.n for m in self.measurements}
+        return self.model, self.data, self.fingerprint, self.threat, self.seed, self.chosen, images
 
     def save(self, path: Path | str) -> None:
         """Write JSON; accuracies and intervals stand beside the counts."""

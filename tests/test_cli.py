@@ -52,8 +52,15 @@ def test_the_recipe_of_a_run_can_be_trained_again(place):
 
 
 def test_evaluate_and_compare(place):
+    """More attacks join a result; other settings leave it, under another name."""
+    done = advdistill("evaluate", "run", "--suite", "cw-30", cwd=place)
+    assert done.returncode == 0, done.stderr
+    measured = Result.load(place / "run" / "result.json").measurements
+    assert [m.attack for m in measured] == ["clean", "fgsm", "pgd-20", "cw-30"]
     done = advdistill("evaluate", "run", "--suite", "paper", "--n", 100, "--eps", "0.1", cwd=place)
     assert done.returncode == 0 and "cw-30" in done.stdout and "n = 100" in " ".join(done.stdout.split())
+    (kept,) = (place / "run").glob("result-*.json")
+    assert Result.load(kept)["cw-30"].n == 600
     shown = advdistill("compare", "run", "run/result.json", cwd=place)
     assert shown.returncode == 0 and "run/result.json" in shown.stdout
 

@@ -129,3 +129,15 @@ def test_compare_names_a_folder_without_a_result(tmp_path):
 def test_reports_never_import_torch():
     code = "import sys, advdistill.report.compare; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_results_measured_alike_are_joined():
+    new = (Measurement("fgsm", "", 600, 300, 1.0), Measurement("clean", "", 600, 481, 1.0))
+    more = replace(RESULT, measurements=new)
+    assert [(m.attack, m.correct) for m in more.joined(RESULT).measurements] == [
+        ("clean", 481), ("pgd-20", 240), ("fgsm", 300),
+    ]  # fmt: skip
+    for change in ({"seed": 7}, {"threat": "Linf 4/255"}, {"chosen": "another epoch"}, {"fingerprint": "0" * 12}):
+        assert replace(more, **change).joined(RESULT) is None
+    fewer = replace(RESULT, measurements=(Measurement("fgsm", "", 100, 50, 1.0),))
+    assert fewer.joined(RESULT) is None
