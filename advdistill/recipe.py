@@ -34,7 +34,7 @@ class Data:
     """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip."""
 
     def __post_init__(self):
-        _between("data.validation", self.validation, 0, 0.5)
+        _between("data.validation", self.validation, 0.001, 0.5)
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,7 @@ def test_help_is_fast_and_shows_the_fields(tmp_path):
     (["evaluate", "nowhere"], "nowhere"),
     (["evaluate", "."], "."),
     (["compare", "nowhere"], "nowhere"),
+    (["compare"], "Nothing to compare. Name run folders"),
     (["list", "method"], "method"),
 ])  # fmt: skip
 def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path, arguments, message):

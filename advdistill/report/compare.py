@@ -20,6 +20,8 @@ def compare(paths: Sequence[Path | str]) -> Group:
         FileNotFoundError: a folder or file without a result.
         ValueError: a file is damaged or something else.
     """
+    if not paths:
+        raise ValueError("Nothing to compare. Name run folders or result files: advdistill compare runs/*")
     results = [replace(_load(Path(path)), model=str(path)) for path in paths]
     return Group(table(results), *(Text(line, style="yellow") for line in mismatches(results)))
 
