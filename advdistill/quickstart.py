@@ -36,9 +36,8 @@ def quickstart(out: Path, say: Callable[[str], None] = print) -> list[Result]:
     teacher = recipes.load("digits.teacher")
     test = data.load(teacher.data.name, "test")
     runs = {"teacher": _run(teacher, out / "teacher", say)}
-    for name in ("pgd_at", "ard"):
-        recipe = recipes.load(f"digits.{name}").replace(teacher=str(out / "teacher"))
-        runs[name] = _run(recipe, out / name, say)
+    runs["pgd_at"] = _run(recipes.load("digits.pgd_at"), out / "pgd_at", say)
+    runs["ard"] = _run(recipes.load("digits.ard").replace(teacher=str(out / "teacher")), out / "ard", say)
     networks = {f"{name} ({run.recipe.student})": models.load(run.folder) for name, run in runs.items()}
     results = [_result(run, *named, test, say) for run, named in zip(runs.values(), networks.items(), strict=True)]
     _draw(out, networks, test, teacher)

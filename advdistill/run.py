@@ -72,7 +72,9 @@ class Run:
             lock.release()
 
     def check(self, recipe: Recipe) -> None:
-        """Raise ValueError if the folder belongs to another recipe or holds other files."""
+        """Raise ValueError if the folder belongs to another recipe, holds other files, or is a file itself."""
+        if self.folder.is_file():
+            raise ValueError(f"{self.folder} is a file, not a run's folder. Choose another --out.")
         if self.recipe_file.exists():
             if changes := list(_differences(to_config(self.recipe), to_config(recipe))):
                 raise ValueError(

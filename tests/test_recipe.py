@@ -61,6 +61,12 @@ def test_mistakes_are_explained(text, message):
         Recipe.from_yaml(text)
 
 
+def test_a_file_that_is_not_text_is_no_recipe(tmp_path):
+    (tmp_path / "noise.yaml").write_bytes(b"\xff\xfe\x00noise")
+    with pytest.raises(ValueError, match="noise.yaml is not a recipe: it is not text"):
+        recipes.load(str(tmp_path / "noise.yaml"))
+
+
 def test_unknown_recipes():
     with pytest.raises(ValueError, match="Unknown recipe 'digits.rslda'. Did you mean 'digits.rslad'"):
         recipes.load("digits.rslda")

@@ -172,6 +172,7 @@ def test_a_folder_of_another_recipe_or_of_something_else_is_refused(tmp_path, te
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     refused(short("rslad", teacher), tmp_path / "mine", "is not empty and not a run")
+    refused(short("rslad", teacher), tmp_path / "mine" / "thesis.tex", "thesis.tex is a file, not a run's folder")
 
 
 def test_two_processes_on_one_folder_are_refused(tmp_path, teacher):

@@ -51,3 +51,5 @@ def _read(path: str) -> str:
         return Path(path).read_text()
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no recipe file {path}.") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a recipe: it is not text.") from None
