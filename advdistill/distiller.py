@@ -1,8 +1,9 @@
 """One step's loss: attack the student, compare it with its teachers."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +14,22 @@ from .rng import Rng
 
 __all__ = ["Distiller"]
 
+GIVE = {"robust": "--teacher", "clean": "--clean-teacher", "peer": "peer, a module like the student"}
+
 
 class Distiller:
     """A method with its teachers and its attack, usable in anybody's training loop.
 
+    Teachers are frozen and in eval mode. Those that train along (`method.trained`) are not: give their parameters to
+    your optimiser as well, and call `method.end_epoch` after each epoch.
+
     Args:
         method: e.g. `AdaAD() + IGDM(weight=5)`.
-        teacher: the robust teacher T; frozen and put in eval mode.
-        clean_teacher: the teacher of clean accuracy N; likewise.
+        teacher: the robust teacher T.
+        clean_teacher: the teacher of clean accuracy N.
         attack: what the method leaves open (start, student mode) is filled in from the method.
+        peer: a network like the student that begins with it.
+        label_mixing: share m of the label in a frozen teacher's answer: log((1 - m) softmax(T) + m onehot(y)).
 
     Raises:
         ValueError: a teacher that the method needs is missing; at the first batch, images outside [0, 1], labels
@@ -34,25 +42,37 @@ class Distiller:
         teacher: nn.Module | None = None,
         clean_teacher: nn.Module | None = None,
         attack: PGD | None = None,
+        *,
+        peer: nn.Module | None = None,
+        label_mixing: float = 0.0,
     ):
-        given = {"robust": teacher, "clean": clean_teacher}
+        given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
         for role in method.teachers:
             if given[role] is None:
-                flag = {"robust": "--teacher", "clean": "--clean-teacher"}[role]
                 raise ValueError(
                     f"{type(method).__name__} needs a {role} teacher (of {' and '.join(method.teachers)}); "
-                    f"it is missing. Give {flag}."
+                    f"it is missing. Give {GIVE[role]}."
                 )
-        self.method = method
-        self.teachers = {role: given[role].eval().requires_grad_(False) for role in method.teachers}
+        if not 0 <= label_mixing < 1:
+            raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
+        self.method, self.label_mixing = method, label_mixing
+        self.teachers = {role: given[role] for role in method.teachers}
+        for role, network in self.teachers.items():
+            network.train(role in method.trained).requires_grad_(role in method.trained)
         self.attack = filled(attack or PGD(), method)
         self._checked = False
 
-    def __call__(self, student: nn.Module, x: Tensor, y: Tensor, *, progress: float = 1.0, rng: Rng | None = None):
-        """The loss of one batch, a scalar to call `backward()` on; arguments as in `losses`."""
-        return sum(loss.mean() for loss in self.losses(student, x, y, progress=progress, rng=rng).values())
+    @property
+    def trained(self) -> dict[str, nn.Module]:
+        """The teachers that train along, by role."""
+        return {role: self.teachers[role] for role in self.method.trained}
 
-    def losses(
+    def __call__(self, student: nn.Module, x: Tensor, y: Tensor, *, progress: float = 1.0, rng: Rng | None = None):
+        """The loss of one batch, a scalar to call `backward()` on; arguments as in `craft`."""
+        batch = self.craft(student, x, y, progress=progress, rng=rng)
+        return sum(loss.mean() for loss in self.losses(batch, student).values())
+
+    def craft(
         self,
         student: nn.Module,
         x: Tensor,
@@ -60,11 +80,10 @@ class Distiller:
         *,
         progress: float = 1.0,
         rate: float = 1.0,
-        mean: Callable[[Tensor], Tensor] = torch.mean,
+        total: Callable[[Tensor], Tensor] | None = None,
         rng: Rng | None = None,
-        attacked: nn.Module | None = None,
-    ) -> dict[str, Tensor]:
-        """The method's named losses, `[B]` each; their means add up to the loss.
+    ) -> Batch:
+        """Attack the student: the batch with its x'.
 
         Args:
             student: images to logits `[B, K]`; its modes are as before when this returns.
@@ -72,22 +91,39 @@ class Distiller:
             y: labels `[B]`.
             progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
             rate: factor of the learning rate's schedule, for methods with a state of their own.
-            mean: over the images of all processes, where there are several.
+            total: sum over the images of all processes, where there are several; see `Batch`.
             rng: draws of the attack's start; `None` takes torch's global generator.
-            attacked: the network to attack in the student's place, sharing its weights: the bare module under DDP.
         """
         if not self._checked:
-            self.check(attacked or student, x, y)
-        batch = Batch(x, y, attacked or student, self.teachers, progress, rate=rate, mean=mean)
-        x_adv = self._attack(batch, attacked or student, rng)
-        torch.clear_autocast_cache()  # weights it cast under no_grad would cut the student's gradient
-        return self.method.outer(batch.attacked(x_adv, student))
-
-    def _attack(self, batch: Batch, student: nn.Module, rng: Rng | None) -> Tensor | None:
-        with in_mode(student, self.attack.student_mode == "train"):
+            self.check(student, x, y)
+        batch = Batch(x, y, student, self._views(y), progress, rate=rate, **({"total": total} if total else {}))
+        with ExitStack() as modes:
+            for network in self.trained.values():
+                modes.enter_context(in_mode(network, False))
+            modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
             with torch.no_grad():
                 objective = self.method.inner(batch)
-            return None if objective is None else self.attack(objective, batch.x, rng)
+            x_adv = None if objective is None else self.attack(objective, x, rng)
+        torch.clear_autocast_cache()  # weights it cast under no_grad would cut the student's gradient
+        return batch.attacked(x_adv, student)
+
+    def losses(
+        self, batch: Batch, student: nn.Module, trained: dict[str, nn.Module] | None = None
+    ) -> dict[str, Tensor]:
+        """The method's named losses, `[B]` each; their means add up to the loss.
+
+        Args:
+            batch: from `craft`.
+            student: what descends: the attacked student, or a module around it such as DDP's.
+            trained: modules around the teachers that train along, by role.
+        """
+        return self.method.outer(batch.attacked(batch.x_adv, student, self.trained | (trained or {})))
+
+    def _views(self, y: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
+        if not self.label_mixing:
+            return self.teachers
+        frozen = self.teachers.keys() - self.trained.keys()
+        return self.teachers | {role: partial(mixed, self.teachers[role], y, self.label_mixing) for role in frozen}
 
     def check(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
         """Raise ValueError where images, labels, student and teachers do not fit together; done at the first batch."""
@@ -98,6 +134,13 @@ class Distiller:
                 raise ValueError(f"The {role} teacher has {known} classes, the student {classes}.")
         check_labels(y, classes)
         self._checked = True
+
+
+def mixed(network: nn.Module, y: Tensor, share: float, x: Tensor) -> Tensor:
+    """Logits of (1 - share) softmax(network(x)) + share onehot(y), `[B, K]`."""
+    log_p = network(x).log_softmax(1)
+    label = torch.zeros_like(log_p).scatter_(1, y[:, None], share)
+    return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()
 
 
 def _classes(what: str, network: nn.Module, x: Tensor) -> int:

@@ -62,6 +62,8 @@ class Schedule:
     gamma: float = 0.1
     warmup: float = 0.0
     """cosine and onecycle: the rate climbs linearly until here."""
+    hold: float = 0.0
+    """cosine: the rate stays at the top until here."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ class Recipe:
     """Images per step over all processes."""
     ema: float | None = None
     """Decay per step of an exponential average of the weights, which is then what is evaluated and kept."""
+    swa: float | None = None
+    """Average the weights at the ends of epochs from this epoch or fraction on; that is then evaluated and kept."""
+    awp: float | None = None
+    """Adversarial weight perturbation of this size, relative to each layer's norm; 0.005 and 0.01 are usual."""
+    label_mixing: float = 0.0
+    """Share of the label in the answers of frozen teachers."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Of training; auto takes bf16 where it is native. Evaluation is always fp32."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
@@ -98,6 +106,13 @@ class Recipe:
             _between(name, getattr(self, name), 1, 10**9)
         if self.ema is not None:
             _between("ema", self.ema, 0, 1)
+        if self.awp is not None:
+            _between("awp", self.awp, 0, 1)
+        if self.swa is not None:
+            _between("swa", self.swa, 0, max(1, self.epochs - 1))
+        if self.ema is not None and self.swa is not None:
+            raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; take one.")
+        _between("label_mixing", self.label_mixing, 0, 0.999)
 
     def replace(self, **changes) -> "Recipe":
         """The same recipe with other fields."""

@@ -97,7 +97,8 @@ def test_bf16_autocast_keeps_the_students_gradient(tiny, batch):
 
 def test_another_network_can_stand_in_for_the_attacked_student(tiny, batch):
     student, attacked = Watched(), Watched()
-    Distiller(RSLAD(), tiny(), attack=ATTACK).losses(student, *batch, attacked=attacked)
+    distill = Distiller(RSLAD(), tiny(), attack=ATTACK)
+    distill.losses(distill.craft(attacked, *batch), student)
     assert len(attacked.modes) == 1 + 3 and len(student.modes) == 2
 
 

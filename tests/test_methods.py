@@ -134,14 +134,16 @@ def test_a_methods_rates_follow_the_schedule():
 
 def losses(method, student, x, y, teacher, x_adv):
     # rate 0: what a method balances by itself stays as it is
-    return method.outer(Batch(x, y, student, {"robust": teacher, "clean": teacher}, 0.5, x_adv, rate=0.0))
+    batch = Batch(x, y, student, dict.fromkeys(("robust", "clean", "peer"), teacher), 0.5, rate=0.0)
+    method.inner(batch)
+    return method.outer(batch.attacked(x_adv, student))
 
 
 @pytest.mark.parametrize("name", ATTACKING)
 def test_the_attack_stays_in_the_ball_and_raises_its_objective(name, tiny, batch):
     method, student, teacher, (x, y) = build(name), tiny(0), tiny(1), batch
-    inner = method.inner(Batch(x, y, student, {"robust": teacher}))
-    attack = Distiller(method, teacher, teacher, PGD(10, 0.025, Linf(0.1))).attack
+    inner = method.inner(Batch(x, y, student, {"robust": teacher, "peer": teacher}))
+    attack = Distiller(method, teacher, teacher, PGD(10, 0.025, Linf(0.1)), peer=teacher).attack
     x_adv = attack(inner, x)
     assert attack.threat.distance(x_adv, x).max() <= 0.1 + 1e-6
     assert x_adv.min() >= 0 and x_adv.max() <= 1
@@ -171,7 +173,7 @@ def test_losses_are_per_example_and_their_gradient_is_that_of_finite_differences
 @pytest.mark.parametrize("name", ALL)
 def test_a_step_lowers_the_loss(name, tiny, batch):
     student, (x, y) = tiny(0), batch
-    distill = Distiller(build(name), tiny(1), tiny(2), PGD(3, 0.05, Linf(0.1)))
+    distill = Distiller(build(name), tiny(1), tiny(2), PGD(3, 0.05, Linf(0.1)), peer=tiny(3))
     optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
     before = distill(student, x, y, rng=Rng(0))
     before.backward()
@@ -264,7 +266,7 @@ def test_coefficients_survive():
     (lambda: RSLAD() + AdaAD(), "RSLAD and AdaAD each choose their own adversarial examples; add a Term such as IGDM"),
     (lambda: build("rslad+adaad"), "each choose their own adversarial examples"),
     (lambda: build("igdm"), r"'igdm' is a term; add it to a method, e.g. 'adaad\+igdm'"),
-    (lambda: build("rslda"), "Unknown method 'rslda'. Did you mean 'rslad'\\? Known: adaad, adaiad, akd2,"),
+    (lambda: build("rslda"), "Unknown method 'rslda'. Did you mean 'rslad'\\? Known: absld, adaad, adaiad,"),
     (lambda: build("nowhere:Mine"), "Cannot import 'nowhere'"),
     (lambda: build("advdistill.methods:Unfindable"), "Unknown name in 'advdistill.methods' 'Unfindable'"),
     (lambda: build("pathlib:Path"), "must be a dataclass derived from advdistill.Method"),

@@ -10,10 +10,12 @@ from .ard import ARD
 from .base import Batch, Method, Sum, Term
 from .cost import passes
 from .dgad import DGAD
+from .fair import ABSLD, FairARD, FairIAD, FairMTARD, FairRSLAD
 from .iad import AKD2, IAD, IADII, AdaIAD
 from .igdm import IGDM
 from .mart import MART
-from .mtard import BMTARD, MTARD
+from .mtard import BMTARD, CIARD, MTARD
+from .peeraid import PeerAiD
 from .pgd_at import PGDAT
 from .rslad import RSLAD
 from .saad import SAAD
@@ -21,8 +23,9 @@ from .standard import Standard
 from .trades import TRADES
 
 __all__ = ["Batch", "METHODS", "Method", "Sum", "Term", "build", "describe", "from_config", "to_config"]
-__all__ += ["AKD2", "ARD", "AdaAD", "AdaIAD", "BMTARD", "DGAD", "IAD", "IADII", "IGDM", "MART", "MTARD", "PGDAT"]
-__all__ += ["RSLAD", "SAAD", "Standard", "TRADES"]
+__all__ += ["ABSLD", "AKD2", "ARD", "AdaAD", "AdaIAD", "BMTARD", "CIARD", "DGAD", "FairARD", "FairIAD", "FairMTARD"]
+__all__ += ["FairRSLAD", "IAD", "IADII", "IGDM", "MART", "MTARD", "PGDAT", "PeerAiD", "RSLAD", "SAAD", "Standard"]
+__all__ += ["TRADES"]
 
 METHODS: dict[str, type[Term]] = {
     "standard": Standard,
@@ -40,6 +43,13 @@ METHODS: dict[str, type[Term]] = {
     "adaiad": AdaIAD,
     "dgad": DGAD,
     "saad": SAAD,
+    "fair_ard": FairARD,
+    "fair_iad": FairIAD,
+    "fair_rslad": FairRSLAD,
+    "fair_mtard": FairMTARD,
+    "absld": ABSLD,
+    "ciard": CIARD,
+    "peeraid": PeerAiD,
     "igdm": IGDM,
 }
 

@@ -43,11 +43,12 @@ class Batch:
         x: clean images `[B, C, H, W]` in [0, 1].
         y: labels `[B]`.
         student: S, images to logits `[B, K]`.
-        teachers: frozen networks by role: `robust` (T), `clean` (N).
+        teachers: networks by role: `robust` (T), `clean` (N), `peer` (P).
         progress: share of the training that is done, in [0, 1].
         rate: factor of the learning rate's schedule; rates of a method's own state follow it.
-        mean: mean over the whole batch of one number per example, over all processes.
+        total: sum of `[B, ...]` over the images of the whole batch, those of other processes too; a value, no gradient.
         x_adv: adversarial images `[B, C, H, W]`; inside the attack they are not known yet, and equal x.
+        notes: what `inner` saw of the attack and `outer` wants to know.
     """
 
     x: Tensor
@@ -57,16 +58,26 @@ class Batch:
     progress: float = 1.0
     x_adv: Tensor | None = None
     rate: float = 1.0
-    mean: Callable[[Tensor], Tensor] = torch.mean
+    total: Callable[[Tensor], Tensor] = lambda values: values.detach().sum(0)
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
         self.x_adv = self.x if self.x_adv is None else self.x_adv
         self.student = _memo(self.student)
         self.teachers = {role: _memo(teacher) for role, teacher in self.teachers.items()}
 
-    def attacked(self, x_adv: Tensor, student: Network) -> "Batch":
-        """The same batch with its adversarial images; what the teachers said of x is kept."""
-        return replace(self, x_adv=x_adv, student=student)
+    def attacked(self, x_adv: Tensor, student: Network, trained: dict[str, Network] | None = None) -> "Batch":
+        """The same batch with its adversarial images; what the frozen teachers said of x is kept.
+
+        Args:
+            trained: teachers that train along, as they are while the losses are taken.
+        """
+        return replace(self, x_adv=x_adv, student=student, teachers=self.teachers | (trained or {}))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean of `[B]` over the images of the whole batch, those of other processes too; a value, no gradient."""
+        total, images = self.total(torch.stack([values, torch.ones_like(values)], 1))
+        return total / images
 
     @property
     def teacher(self) -> Network:
@@ -78,11 +89,22 @@ class Batch:
         """N, the teacher of clean accuracy."""
         return self.teachers["clean"]
 
+    @property
+    def peer(self) -> Network:
+        """P, a network like the student that begins with it."""
+        return self.teachers["peer"]
+
 
 class Term:
-    """Something a student descends; joins a method with `+`. Subclasses are dataclasses of their coefficients."""
+    """Something a student descends; joins a method with `+`. Subclasses are dataclasses of their coefficients.
+
+    Attributes:
+        teachers: roles of the teachers it needs: `robust`, `clean`, `peer`.
+        caution: what happens with a teacher that is not robust, if worse than learning nothing from it.
+    """
 
     teachers: ClassVar[tuple[str, ...]] = ("robust",)
+    caution: ClassVar[str] = ""
 
     def __post_init__(self):
         self.state: dict[str, Tensor] = {}  # what training changes in a method; saved and resumed with a run
@@ -106,16 +128,25 @@ class Term:
         """Named losses, each `[B]`, that the student descends; called once a step, it may change `state`."""
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
 
+    def end_epoch(self, rate: float) -> None:
+        """Called after the last step of an epoch; it may change `state`.
+
+        Args:
+            rate: factor of the learning rate's schedule at the beginning of the next epoch.
+        """
+
 
 class Method(Term):
     """An attack climbs `inner`, a student descends `outer`.
 
     Attributes:
-        teachers: roles of the teachers it needs: `robust`, `clean`.
+        trained: roles of the teachers that train along: eval mode in the attack, train mode in `outer`, whose losses
+            they descend too.
         start: how its attack starts, see `PGD`.
         student_mode: mode of the student while it is attacked.
     """
 
+    trained: ClassVar[tuple[str, ...]] = ()
     start: ClassVar[str] = "gaussian"
     student_mode: ClassVar[str] = "eval"
 
@@ -125,6 +156,15 @@ class Method(Term):
         `None` means that the method trains without an attack.
         """
         raise NotImplementedError(f"{type(self).__name__} has no inner().")
+
+    def teacher_sgd(self, student: dict[str, float], progress: float) -> dict[str, float]:
+        """SGD's settings for the teachers that train along, asked at every step; the student's are the default.
+
+        Args:
+            student: lr, momentum, weight_decay and nesterov of the student at this step.
+            progress: as in `Batch`.
+        """
+        return student
 
     def __add__(self, term: Term) -> "Sum":
         if isinstance(term, Method):
@@ -144,7 +184,7 @@ class Sum(Method):
 
     def __post_init__(self):
         self.teachers = tuple(dict.fromkeys((*self.base.teachers, *self.term.teachers)))
-        self.start, self.student_mode = self.base.start, self.base.student_mode
+        self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
 
     @property
     def parts(self) -> list[Term]:
@@ -155,6 +195,13 @@ class Sum(Method):
 
     def inner(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
         return self.base.inner(batch)
+
+    def teacher_sgd(self, student: dict[str, float], progress: float) -> dict[str, float]:
+        return self.base.teacher_sgd(student, progress)
+
+    def end_epoch(self, rate: float) -> None:
+        for part in self.parts:
+            part.end_epoch(rate)
 
     def outer(self, batch: Batch) -> dict[str, Tensor]:
         losses, more = self.base.outer(batch), self.term.outer(batch)

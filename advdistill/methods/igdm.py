@@ -24,10 +24,12 @@ class IGDM(Term):
     plus: float = 1.0
     minus: float = 1.0
 
+    caution = "IGDM takes changes of the teacher's logits for its input gradient; that needs a locally linear teacher."
+
     def outer(self, batch):
         d = batch.x_adv - batch.x
         x_plus = batch.x_adv if self.plus == 1 else batch.x + self.plus * d
         x_minus = batch.x - self.minus * d
-        teacher = batch.teacher(x_plus) - batch.teacher(x_minus)
+        teacher = (batch.teacher(x_plus) - batch.teacher(x_minus)).detach()
         student = batch.student(x_plus) - batch.student(x_minus)
         return {"gradient": self.weight * batch.progress * kl(teacher, student)}

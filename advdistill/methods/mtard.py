@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 
 import torch
@@ -5,7 +6,7 @@ import torch
 from ..losses import cross_entropy, kl
 from .base import Method
 
-__all__ = ["BMTARD", "MTARD"]
+__all__ = ["BMTARD", "CIARD", "MTARD"]
 
 
 @dataclass
@@ -70,14 +71,80 @@ class BMTARD(MTARD):
     temperature_rate: float = 0.001
 
     def outer(self, batch):
-        adv, nat = batch.teacher(batch.x_adv), batch.clean_teacher(batch.x)
-        t_adv, t_nat = temperatures = self.state.get("temperatures", torch.ones(2, device=adv.device, dtype=adv.dtype))
-        entropies = torch.stack([batch.mean(negative_entropy(adv / t_adv)), batch.mean(negative_entropy(nat / t_nat))])
-        step = batch.rate * self.temperature_rate * (entropies / entropies.flip(0) - 1).sign()
-        self.state["temperatures"] = (temperatures - step).clamp(1, 10)
-        return self.balanced(batch, adv / t_adv, nat / t_nat)
+        return self.balanced(batch, *tempered(self, batch))
+
+
+def tempered(method, batch):
+    """T(x')/t_adv and N(x)/t_nat; then the temperatures of the next step are found."""
+    adv, nat = batch.teacher(batch.x_adv).detach(), batch.clean_teacher(batch.x)
+    t_adv, t_nat = temperatures = method.state.get("temperatures", torch.ones(2, device=adv.device, dtype=adv.dtype))
+    entropies = torch.stack([batch.mean(negative_entropy(adv / t_adv)), batch.mean(negative_entropy(nat / t_nat))])
+    step = batch.rate * method.temperature_rate * (entropies / entropies.flip(0) - 1).sign()
+    method.state["temperatures"] = (temperatures - step).clamp(1, 10)
+    return adv / t_adv, nat / t_nat
 
 
 def negative_entropy(logits):
     p = logits.softmax(1)
     return (p * (p + 1e-5).log()).sum(1)
+
+
+@dataclass
+class CIARD(Method):
+    """Cyclic iterative ARD: B-MTARD's two teachers; T trains along, and the student leaves N where N errs.
+
+        x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
+        L1    = scale KL(T(x')/t_adv || S(x')),   L2 = scale KL(N(x)/t_nat || S(x))
+        P     = scale KL(N(x') || S(x')/5), averaged over the images with argmax N(x') != y
+        s     = 10^(min(floor(log10 L1), floor(log10 L2)) - floor(log10 P))
+        min_S   L1 + L2 - s P
+        min_T   CE(T(x'), y),   from progress > begin on
+
+    Temperatures as in B-MTARD. T is in train mode; no gradient of the student's losses reaches it. With q the share of
+    the training after `begin`, its rate is teacher_lr (1 + cos(pi q)) / 2 exp(-q^2 / 100). `begin` is 50 of 300 epochs.
+    Without an error of N there is no P. The release multiplies the temperatures' rate by 0.1 at every step from the
+    first milestone on; here it follows the student's schedule. `scale` is 0.1 as released, on CIFAR-10.
+
+    Reference: Lu et al., CIARD: Cyclic Iterative Adversarial Robustness Distillation. ICCV 2025, arXiv:2509.12633.
+    """
+
+    scale: float = 1.0
+    temperature_rate: float = 0.001
+    push_temperature: float = 5.0
+    begin: float = 1 / 6
+    teacher_lr: float = 1e-4
+    teacher_momentum: float = 0.1
+    teacher_weight_decay: float = 2e-4
+
+    teachers = ("robust", "clean")
+    trained = ("robust",)
+
+    def inner(self, batch):
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+
+    def outer(self, batch):
+        soft_adv, soft_nat = tempered(self, batch)
+        adv = self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
+        nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
+        return {
+            "adv": adv,
+            "clean": nat,
+            "push": self.push(batch, [batch.mean(adv), batch.mean(nat)]),
+            "teacher": cross_entropy(batch.teacher(batch.x_adv), batch.y),
+        }
+
+    def push(self, batch, losses):
+        """-s P as one number per image, whose mean over the whole batch is that over N's errors."""
+        natural = batch.clean_teacher(batch.x_adv)
+        wrong = (natural.argmax(1) != batch.y).to(natural.dtype)
+        distance = wrong * kl(natural, batch.student(batch.x_adv) / self.push_temperature, offset=1e-5)
+        distance = self.scale * distance / batch.mean(wrong).clamp(min=1e-12)
+        magnitudes = [value.log10().floor() for value in (*losses, batch.mean(distance))]
+        scale = 10 ** (torch.minimum(magnitudes[0], magnitudes[1]) - magnitudes[2])
+        return -torch.where(wrong.bool(), scale * distance, 0.0)
+
+    def teacher_sgd(self, student, progress):
+        done = max(0.0, (progress - self.begin) / (1 - self.begin))
+        rate = (1 + math.cos(math.pi * done)) / 2 * math.exp(-(done**2) / 100) if done else 0.0
+        settings = {"lr": self.teacher_lr * rate, "momentum": self.teacher_momentum}
+        return student | settings | {"weight_decay": self.teacher_weight_decay}

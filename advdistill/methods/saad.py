@@ -29,6 +29,8 @@ class SAAD(Method):
     clean_weight: float = 0.0
     batch_relative: bool = False
 
+    caution = "SAAD extends the teacher along its gradient at x; that needs a locally linear teacher."
+
     def inner(self, batch):
         with torch.enable_grad():
             x = batch.x.detach().clone().requires_grad_()

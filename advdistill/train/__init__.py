@@ -25,6 +25,7 @@ def distill(
     student: nn.Module | None = None,
     teacher: nn.Module | None = None,
     clean_teacher: nn.Module | None = None,
+    peer: nn.Module | None = None,
     train: Split | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
@@ -37,6 +38,7 @@ def distill(
         out: the run's folder.
         student, teacher, clean_teacher: your own modules in place of the recipe's names; `[B, C, H, W]` in [0, 1] to
             logits `[B, K]`.
+        peer: beside your own student, a second one like it, for methods that train a peer along.
         train: your own training split in place of the recipe's dataset.
         accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
             the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
@@ -53,14 +55,21 @@ def distill(
     split = train or data.load(recipe.data.name, "train", recipe.data.folder)
     used, validation = _parts(split, recipe)
     torch.manual_seed(recipe.seed)
-    student = student or models.create(recipe.student, split.num_classes, split.shape[0])
+    if student is None:
+        student = models.create(recipe.student, split.num_classes, split.shape[0])
+        if "peer" in recipe.method.teachers:
+            peer = peer or models.create(recipe.student, split.num_classes, split.shape[0])
     teacher, clean_teacher = teacher or _load(recipe.teacher), clean_teacher or _load(recipe.clean_teacher)
-    distiller = Distiller(recipe.method.fresh(), teacher, clean_teacher, recipe.attack)
+    distiller = Distiller(
+        recipe.method.fresh(), teacher, clean_teacher, recipe.attack, peer=peer, label_mixing=recipe.label_mixing
+    )
     distiller.check(student, to_float(used.images[:2]), used.labels)
     run.check(recipe)
     fabric = _fabric(recipe.precision, accelerator, devices, num_nodes)
     if fabric.world_size > 1:
         student = _synchronised(student, fabric.device)
+        for role, network in distiller.trained.items():
+            distiller.teachers[role] = _synchronised(network, fabric.device)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext():
         Trainer(fabric, recipe, student, distiller, used, validation, run).fit()
     return run

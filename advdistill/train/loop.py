@@ -2,23 +2,26 @@
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from .. import models
-from ..attacks import PGD
 from ..data import Split
 from ..data.batches import Batches, Share
-from ..distiller import Distiller, in_mode
-from ..evaluation.accuracy import correct
+from ..distiller import Distiller
+from ..methods import Batch
 from ..recipe import Recipe
 from ..rng import Rng
 from ..run import Run
+from .average import averaged, estimate_statistics
+from .awp import perturbed
 from .metrics import Metrics
 from .progress import Reporter
-from .schedule import rate
+from .schedule import epochs_of, rate
+from .selection import accuracies, better, reason
 from .signals import Interrupted, StopSignals
 from .state import State
 
@@ -33,7 +36,7 @@ class Trainer:
 
     Args:
         student: the network to train, on the CPU; after `fit` it holds the last weights.
-        distiller: the method with its teachers.
+        distiller: the method with its teachers, some of which may train along.
         train, validation: disjoint parts of the training split.
         run: where the files go; `fit` continues from its state, if there is one.
     """
@@ -43,7 +46,7 @@ class Trainer:
         train: Split, validation: Split, run: Run,
     ):  # fmt: skip
         self.fabric, self.recipe, self.distiller, self.run = fabric, recipe, distiller, run
-        self.validation = validation
+        self.train, self.validation = train, validation
         self.batches = Batches(
             train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
@@ -51,10 +54,15 @@ class Trainer:
         self.student = fabric.to_device(student)
         for teacher in distiller.teachers.values():
             fabric.to_device(teacher)
-        self.state = State(self.student, _sgd(recipe, self.student), distiller.method, recipe.ema)
+        optimizer = _sgd(self.student, *distiller.trained.values())
+        self.state = State(
+            self.student, distiller.trained, optimizer, distiller.method, averaged(recipe, self.student)
+        )
         if run.state.exists():
             self.state.load(run.state)
-        self.wrapped, self.optimizer = fabric.setup(self.student, self.state.optimizer)
+        self.wrapped = fabric.setup_module(self.student)
+        self.trained = {role: fabric.setup_module(teacher) for role, teacher in distiller.trained.items()}
+        self.optimizer = fabric.setup_optimizers(optimizer)
         self.recent: list[dict[str, Tensor]] = []
 
     def fit(self) -> None:
@@ -94,11 +102,13 @@ class Trainer:
             if stop:
                 raise Interrupted(stop, f"saved at step {at.step}; the same command continues")
         self._save()
+        self._average(epoch)
         row = {"step": at.step, "epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
         row |= {f"loss/{name}": value / at.batch for name, value in at.sums.items()}
         row |= self._validate(epoch)
         row["seconds"] = round(time.monotonic() - began, 2)
         self._note(row)
+        self.distiller.method.end_epoch(rate(self.recipe.schedule, epoch + 1, self.recipe.epochs))
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
 
@@ -113,29 +123,61 @@ class Trainer:
 
     def _step(self, share: Share, epoch: int) -> None:
         at, recipe = self.state.at, self.recipe
+        progress = (epoch + 1) / recipe.epochs
         factor = rate(recipe.schedule, epoch + at.batch / len(self.batches), recipe.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.optimizer.lr * factor
+        self._set_rates(progress, factor)
         rng = Rng(recipe.seed, "start", at.step, device=self.fabric.device, start=share.start, total=share.total)
-
-        def mean(values: Tensor) -> Tensor:
-            return self.fabric.all_reduce(values.detach().sum() / share.total, reduce_op="sum")
-
         self.wrapped.train()
         with self.fabric.autocast():
-            losses = self.distiller.losses(
-                self.wrapped, share.x, share.y,
-                progress=(epoch + 1) / recipe.epochs, rate=factor, mean=mean, rng=rng, attacked=self.student,
-            )  # fmt: skip
+            batch = self.distiller.craft(
+                self.student, share.x, share.y, progress=progress, rate=factor, total=self._total, rng=rng
+            )
         # every image weighs the same, however the batch was divided among the processes
         weight = self.fabric.world_size / share.total
-        means = {name: loss.sum() * weight for name, loss in losses.items()}
-        self.optimizer.zero_grad()
-        self.fabric.backward(sum(means.values()))
+        with self._perturbed(batch, weight):
+            with self.fabric.autocast():
+                losses = self.distiller.losses(batch, self.wrapped, self.trained)
+            means = {name: loss.sum() * weight for name, loss in losses.items()}
+            self.optimizer.zero_grad()
+            self.fabric.backward(sum(means.values()))
         self.optimizer.step()
-        if self.state.average:
+        if recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         self.recent.append({name: mean.detach() for name, mean in means.items()})
+
+    def _set_rates(self, progress: float, factor: float) -> None:
+        settings = vars(self.recipe.optimizer) | {"lr": self.recipe.optimizer.lr * factor}
+        student, *teachers = self.optimizer.param_groups
+        student.update(settings)
+        for group in teachers:
+            group.update(self.distiller.method.teacher_sgd(settings, progress))
+
+    def _total(self, values: Tensor) -> Tensor:
+        return self.fabric.all_reduce(values.detach().sum(0), reduce_op="sum")
+
+    def _perturbed(self, batch: Batch, weight: float) -> AbstractContextManager:
+        """Around the losses and their gradient: adversarial weight perturbation, where the recipe has it."""
+        if self.recipe.awp is None:
+            return nullcontext()
+        parts = self.distiller.method.parts
+        states = [dict(part.state) for part in parts]
+
+        def loss() -> Tensor:
+            with self.fabric.autocast():
+                total = sum(loss.sum() * weight for loss in self.distiller.losses(batch, self.student).values())
+            for part, state in zip(parts, states, strict=True):  # the step to come is the one that counts
+                part.state = state
+            return total
+
+        return perturbed(self.student, loss, self.recipe.awp, self.fabric.all_reduce, self.distiller.trained.values())
+
+    def _average(self, epoch: int) -> None:
+        """Take the end of an epoch into the equal average, once that has begun."""
+        begun = self.recipe.swa is not None and epoch >= epochs_of(self.recipe.swa, self.recipe.epochs)
+        if begun:
+            self.state.average.update_parameters(self.student)
+        if begun and self._first:
+            estimate_statistics(self.state.average.module, self.train, self.fabric.device)
 
     def _look(self) -> None:
         """Read the losses of the last steps, and stop if one is not finite."""
@@ -165,36 +207,21 @@ class Trainer:
 
     def _validate(self, epoch: int) -> dict[str, float]:
         """Clean and PGD-10 accuracy on the held-out part; the better checkpoint is kept."""
-        last = epoch + 1 == self.recipe.epochs
-        if not last and (epoch + 1) % self.recipe.validate_every:
+        recipe, epochs = self.recipe, self.recipe.epochs
+        if epoch + 1 < epochs and (epoch + 1) % recipe.validate_every:
             return {}
         figures = {}
         if self._first:
-            figures = self._accuracies()
-            key = self.recipe.select_by
-            if not self.state.at.best or _rank(figures, key) > _rank(self.state.at.best, key):
+            model, device = self.state.evaluated, self.fabric.device
+            self.signals.at_once = self.fabric.world_size == 1
+            figures = accuracies(model, self.validation, recipe.attack.threat, recipe.seed, device)
+            self.signals.at_once = False
+            if better(figures, self.state.at.best, recipe.select_by):
                 self.state.at.best = figures | {"epoch": epoch + 1}
-                models.save(self.state.evaluated, self.run.best, {"chosen": self._reason()})
+                chosen = reason(recipe.select_by, len(self.validation), epoch + 1, epochs)
+                models.save(model, self.run.best, {"chosen": chosen})
         self.fabric.barrier()
         return figures
-
-    def _reason(self) -> str:
-        by = {"robust": "PGD-10 accuracy", "clean": "clean accuracy", "mean": "mean of clean and PGD-10 accuracy"}
-        return (
-            f"best {by[self.recipe.select_by]} on {len(self.validation)} held-out training images, "
-            f"epoch {self.state.at.best['epoch']} of {self.recipe.epochs}"
-        )
-
-    def _accuracies(self) -> dict[str, float]:
-        model, threat = self.state.evaluated, self.recipe.attack.threat
-        attack = PGD(steps=10, step_size=threat.eps / 4, threat=threat, start="uniform")
-        device, seed = self.fabric.device, self.recipe.seed
-        self.signals.at_once = self.fabric.world_size == 1
-        with in_mode(model, train=False):
-            clean = correct(model, self.validation, seed=seed, device=device)
-            robust = correct(model, self.validation, attack, seed=seed, device=device)
-        self.signals.at_once = False
-        return {"clean": clean.float().mean().item(), "robust": robust.float().mean().item()}
 
     def _note(self, row: dict[str, float]) -> None:
         if self._first:
@@ -206,11 +233,6 @@ class Trainer:
             self.reporter.say(f"{epoch}  loss {losses}{validation}  {row['seconds']:.1f} s")
 
 
-def _rank(figures: dict[str, float], key: str) -> tuple[float, float]:
-    clean, robust = figures["clean"], figures["robust"]
-    return {"robust": (robust, clean), "clean": (clean, robust), "mean": (clean + robust, robust)}[key]
-
-
-def _sgd(recipe: Recipe, student: nn.Module) -> torch.optim.SGD:
-    o = recipe.optimizer
-    return torch.optim.SGD(student.parameters(), o.lr, o.momentum, weight_decay=o.weight_decay, nesterov=o.nesterov)
+def _sgd(*networks: nn.Module) -> torch.optim.SGD:
+    """One group of parameters for each network; `_set_rates` sets them at every step."""
+    return torch.optim.SGD([{"params": list(network.parameters())} for network in networks], lr=0.0)

@@ -4,7 +4,7 @@ import math
 
 from ..recipe import Schedule
 
-__all__ = ["rate"]
+__all__ = ["epochs_of", "rate"]
 
 
 def rate(schedule: Schedule, done: float, epochs: int) -> float:
@@ -13,7 +13,7 @@ def rate(schedule: Schedule, done: float, epochs: int) -> float:
         case "constant":
             return 1.0
         case "multistep":
-            passed = sum(done >= _epochs(milestone, epochs) for milestone in schedule.milestones)
+            passed = sum(done >= epochs_of(milestone, epochs) for milestone in schedule.milestones)
             return schedule.gamma**passed
         case "cosine":
             return _climb(schedule, done, epochs, lambda fall: (1 + math.cos(math.pi * fall)) / 2)
@@ -22,11 +22,13 @@ def rate(schedule: Schedule, done: float, epochs: int) -> float:
 
 
 def _climb(schedule: Schedule, done: float, epochs: int, descend) -> float:
-    top = _epochs(schedule.warmup, epochs)
+    top = epochs_of(schedule.warmup, epochs)
     if done < top:
         return (done + 1e-3) / (top + 1e-3)  # the very first step moves, too
-    return descend((done - top) / (epochs - top))
+    top = max(top, epochs_of(schedule.hold, epochs))
+    return descend(max(0.0, done - top) / (epochs - top))
 
 
-def _epochs(length: float, epochs: int) -> float:
+def epochs_of(length: float, epochs: int) -> float:
+    """A length of a schedule in epochs: below 1 it is a fraction of the run."""
     return length * epochs if length < 1 else length

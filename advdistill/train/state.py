@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from ..files import write_atomic
 from ..methods import Method
@@ -35,20 +35,23 @@ class Position:
 
 
 class State:
-    """Student, optimiser, the method's own state, weight average and position.
+    """Student, teachers that train along, optimiser, the method's own state, weight average and position.
 
     Args:
-        ema: decay per step of the average; `None` for no average.
+        trained: the teachers that train along, by role.
     """
 
-    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, method: Method, ema: float | None):
-        self.student, self.optimizer, self.method, self.at = student, optimizer, method, Position()
-        self.average = ema and AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True)
+    def __init__(
+        self, student: nn.Module, trained: dict[str, nn.Module], optimizer: torch.optim.Optimizer, method: Method,
+        average: AveragedModel | None,
+    ):  # fmt: skip
+        self.student, self.trained, self.optimizer, self.method = student, nn.ModuleDict(trained), optimizer, method
+        self.average, self.at = average, Position()
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is validated and kept: the average, if there is one."""
-        return self.average.module if self.average else self.student
+        """The network that is validated and kept: the average, once there is one."""
+        return self.average.module if self.average and self.average.n_averaged else self.student
 
     def save(self, path: Path) -> None:
         buffer = io.BytesIO()
@@ -63,6 +66,7 @@ class State:
         try:
             values = torch.load(path, weights_only=True, map_location="cpu")
             self.student.load_state_dict(values["student"])
+            self.trained.load_state_dict(values["trained"])
             self.optimizer.load_state_dict(values["optimizer"])
             if self.average:
                 self.average.load_state_dict(values["average"])
@@ -77,6 +81,7 @@ class State:
     def _values(self) -> dict[str, Any]:
         return {
             "student": self.student.state_dict(),
+            "trained": self.trained.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
             "method": [part.state for part in self.method.parts],

@@ -1,0 +1,23 @@
+"""Averages of the student's weights, which are then what is evaluated and kept."""
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+
+from ..data import Split
+from ..data.batches import to_float
+from ..recipe import Recipe
+
+__all__ = ["averaged", "estimate_statistics"]
+
+
+def averaged(recipe: Recipe, student: nn.Module) -> AveragedModel | None:
+    """The recipe's average: exponential over steps (`ema`), equal over the ends of epochs (`swa`), or none."""
+    if recipe.ema is not None:
+        return AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+    return AveragedModel(student) if recipe.swa is not None else None
+
+
+def estimate_statistics(model: nn.Module, split: Split, device: torch.device, batch_size: int = 256) -> None:
+    """Batch-norm statistics of averaged weights, from one pass over clean images without augmentation."""
+    update_bn((to_float(part.to(device)) for part in split.images.split(batch_size)), model)

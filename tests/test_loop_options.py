@@ -1,0 +1,124 @@
+"""Options of the training loop for every method: weight perturbation, averages, label mixing."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.testing import assert_close
+from training import same_weights, short
+
+from advdistill import PGD, Distiller, Linf, Recipe, distill
+from advdistill.data import Split
+from advdistill.methods import RSLAD
+from advdistill.rng import Rng
+from advdistill.train.average import averaged, estimate_statistics
+from advdistill.train.awp import perturbed
+
+
+def test_weights_are_moved_by_a_share_of_their_norm_along_the_gradient_and_put_back(tiny):
+    student, x = tiny().double(), torch.rand(5, 1, 4, 4, dtype=torch.float64)
+    before = {name: p.detach().clone() for name, p in student.named_parameters()}
+
+    def loss():
+        return student(x).square().mean()
+
+    gradients = dict(zip(before, torch.autograd.grad(loss(), list(student.parameters())), strict=True))
+    plain = loss().item()
+    with perturbed(student, loss, 0.01, lambda gradient: gradient):
+        for name, p in student.named_parameters():
+            moved = p.detach() - before[name]
+            if p.dim() == 1:
+                assert not moved.any()
+            else:
+                assert moved.norm() == pytest.approx(0.01 * before[name].norm().item())
+                assert torch.cosine_similarity(moved.flatten(), gradients[name].flatten(), dim=0) == pytest.approx(1)
+        assert loss().item() > plain
+    assert all(torch.equal(p, before[name]) for name, p in student.named_parameters())
+
+
+def test_the_search_for_the_perturbation_leaves_running_statistics_alone():
+    student = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(16, 2))
+    x = torch.rand(8, 1, 4, 4)
+    with perturbed(student, lambda: student(x).sum(), 0.1, lambda gradient: gradient):
+        assert student[0].num_batches_tracked == 0 and not student[0].running_mean.any()
+        student(x)
+    assert student[0].num_batches_tracked == 1
+
+
+def test_awp_changes_the_run_and_a_size_of_zero_does_not(tmp_path, tiny):
+    def trained(awp):
+        networks = [tiny(seed, classes=10, size=8) for seed in (0, 1, 2)]
+        run = distill(
+            short("bmtard", epochs=2, awp=awp), tmp_path / str(awp),
+            student=networks[0], teacher=networks[1], clean_teacher=networks[2],
+        )  # fmt: skip
+        return run.last, torch.load(run.state, weights_only=True)["method"][0]
+
+    (plain, state), (zero, same), (moved, _) = trained(None), trained(0.0), trained(0.05)
+    assert same_weights(plain, zero) and not same_weights(plain, moved)
+    # the search for the perturbation does not count as a step of the method's own state
+    assert state.keys() == same.keys() and all(torch.equal(state[name], same[name]) for name in state)
+
+
+def test_swa_is_the_mean_of_the_ends_of_epochs_with_fresh_statistics(tmp_path, tiny):
+    def weights(epochs, swa):
+        # a constant rate: a shorter run is the beginning of a longer one
+        recipe = short(epochs=epochs, swa=swa, select_by="clean")
+        recipe = recipe.replace(schedule=type(recipe.schedule)("constant"))
+        run = distill(recipe, tmp_path / f"{epochs}.{swa}", student=tiny(0, classes=10, size=8),
+                      teacher=tiny(1, classes=10, size=8))  # fmt: skip
+        return run
+
+    average = torch.load(weights(4, 0.5).state, weights_only=True)["average"]
+    third, fourth = (load_file(weights(epochs, None).last) for epochs in (3, 4))
+    for name in third:
+        assert_close(average[f"module.{name}"], (third[name] + fourth[name]) / 2)
+    assert average["n_averaged"] == 2
+
+
+def test_before_it_begins_the_student_itself_is_evaluated(tmp_path, tiny):
+    run = distill(short(epochs=2, swa=1), tmp_path / "run", student=tiny(0, classes=10, size=8),
+                  teacher=tiny(1, classes=10, size=8))  # fmt: skip
+    state = torch.load(run.state, weights_only=True)
+    assert state["average"]["n_averaged"] == 1
+    for name, value in load_file(run.last).items():
+        assert torch.equal(value, state["average"][f"module.{name}"])
+
+
+def test_statistics_are_those_of_all_clean_images():
+    model = nn.Sequential(nn.BatchNorm2d(1))
+    images = torch.randint(0, 256, (512, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.zeros(512, dtype=torch.long), ("a",), "made")
+    estimate_statistics(model.eval(), split, torch.device("cpu"))
+    assert model[0].running_mean.item() == pytest.approx((images / 255).mean().item(), abs=1e-6)
+    assert model[0].running_var.item() == pytest.approx((images / 255).var().item(), rel=1e-3)
+    assert not model.training
+
+
+def test_a_recipe_has_one_average_or_none(tiny):
+    assert averaged(Recipe(), tiny()) is None
+    with pytest.raises(ValueError, match=r"ema \(0.99\) and swa \(0.5\) are two averages"):
+        Recipe(ema=0.99, swa=0.5)
+
+
+def test_mixed_labels_by_hand(tiny, batch):
+    (x, y), student, teacher = batch, tiny(0), tiny(1)
+    attack = PGD(1, 0.05, Linf(0.1), start="none")
+    distiller = Distiller(RSLAD(), teacher, attack=attack, label_mixing=0.3)
+    made = distiller.craft(student, x, y, rng=Rng(0))
+    p = 0.7 * teacher(x).softmax(1) + 0.3 * nn.functional.one_hot(y, 4)
+    clean = 1 / 6 * (p * (p.log() - student(x).log_softmax(1))).sum(1)
+    assert_close(distiller.losses(made, student)["clean"], clean, rtol=1e-3, atol=1e-5)  # the offset of 1e-5
+    leaf, p = x.clone().requires_grad_(), p.detach()
+    (gradient,) = torch.autograd.grad((p * (p.log() - student(leaf).log_softmax(1))).sum(), leaf)
+    assert_close(made.x_adv, (x + 0.05 * gradient.sign()).clamp(0, 1))
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"awp": -0.1}, "awp must lie between 0 and 1, got -0.1"),
+    ({"swa": 7, "epochs": 5}, "swa must lie between 0 and 4, got 7"),
+    ({"label_mixing": 1.0}, "label_mixing must lie between 0 and 0.999, got 1"),
+])  # fmt: skip
+def test_options_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe(**changes)
