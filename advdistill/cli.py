@@ -60,7 +60,7 @@ class Evaluate:
     """Only the first n images of the test split."""
     batch_size: int = 256
     accelerated: bool = False
-    """AutoAttack searches in bf16 and judges in fp32; claims take the default."""
+    """Attacks search in bf16 (folded fp32 where that is not native), the fp32 model judges; claims take the default."""
     seed: int = 0
     out: Path | None = None
     """Where result.json goes; into the run unless given."""

@@ -65,9 +65,9 @@ def markdown(rows: dict[str, list[Result]]) -> str:
     return "\n".join(lines)
 
 
-def cell(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+def cell(values: list[float], digits: int = 1) -> str:
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from advdistill import data
 from advdistill.attacks.autoattack import AutoAttack
 from advdistill.data.batches import to_float
 from advdistill.evaluation import evaluate
+from advdistill.frozen import Frozen
 from advdistill.threat import L2, Linf
 
 NAMES = ["clean", "apgd-ce", "apgd-t", "fab-t", "square"]
@@ -147,11 +148,19 @@ def test_a_missing_library_is_named_before_any_attack(monkeypatch):
     assert not lines
 
 
-def test_accelerated_verdicts_are_the_models_own():
+def test_verdicts_are_the_models_own_whatever_is_searched():
+    x, y, model = of_classes(10)
+    x_adv, standing = AutoAttack(Linf(0.04))(model, x, y, searched=lambda x: -model(x))  # calls every image wrong
+    assert standing["clean"].any() and torch.equal(standing["square"], standing["clean"]) and torch.equal(x_adv, x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_search_on_the_fast_copy_breaks_what_a_search_on_the_model_does(dtype):
     x, y, model = of_classes(10)
     threat = Linf(0.04)
-    x_adv, standing = AutoAttack(threat, accelerated=True)(model, x, y)
+    x_adv, standing = AutoAttack(threat)(model, x, y, searched=Frozen(model, dtype))
     _, reference = AutoAttack(threat)(model, x, y)
+    assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6 and 0 <= x_adv.min() and x_adv.max() <= 1
     assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
+    assert 0 < standing["square"].sum() < standing["clean"].sum()
     assert (standing["square"] != reference["square"]).sum() <= 1
-    assert "judged in fp32" in str(AutoAttack(threat, accelerated=True))

@@ -5,13 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from advdistill import data, models
+from advdistill import data, evaluation, models
 from advdistill.attacks import PGD
 from advdistill.attacks.autoattack import AutoAttack
 from advdistill.data import Split
 from advdistill.data.batches import to_float
 from advdistill.evaluation import SUITES, evaluate, robust_curve
+from advdistill.evaluation.accuracy import correct
 from advdistill.evaluation.suites import attacks
+from advdistill.frozen import Frozen
 from advdistill.losses import cross_entropy
 from advdistill.threat import L2, Linf, show_pixels
 
@@ -120,6 +122,90 @@ def test_suites_and_attacks_join_with_commas():
 def test_settings_are_printed_with_the_result():
     (cw,) = evaluate(Line(), FIVE, Linf(0.04), "cw-30").measurements
     assert cw.settings == "PGD-30, Linf 0.04, step 0.01, none start, cw_margin"
+
+
+@pytest.mark.parametrize("native, precision", [(True, "bf16"), (False, "folded fp32")])
+def test_every_accelerated_attack_says_where_it_searched(native, precision, net, digits, monkeypatch):
+    monkeypatch.setattr(evaluation, "native_bf16", lambda device: native)
+    plain, fast = (evaluate(net, digits, Linf(0), "full", n=1, accelerated=a) for a in (False, True))
+    assert [m.attack for m in fast.measurements] == list(SUITES["full"])
+    assert fast["clean"].settings == plain["clean"].settings == ""
+    for m in plain.measurements[1:]:
+        assert fast[m.attack].settings == f"{m.settings}, searched in {precision}, judged in fp32"
+        assert "searched" not in m.settings
+
+
+class Other(Line):
+    """The line with its slope and its logits changed, for a searched copy that is wrong on purpose."""
+
+    def __init__(self, slope, shift):
+        super().__init__()
+        self.slope, self.shift = slope, shift
+
+    def forward(self, x):
+        return self.slope * super().forward(x) + torch.tensor([0.0, self.shift])
+
+
+@pytest.mark.parametrize(
+    "searched, right",
+    [
+        (Other(1, 10), 3),  # calls every image right, climbs as the model's own does
+        (Other(1, -10), 3),  # calls every image wrong
+        (Other(-1, 0), 4),  # calls four wrong and climbs away from the boundary: 0.4 + 0.06 is still wrong
+    ],
+)
+def test_the_verdict_is_the_models_whatever_is_searched(searched, right):
+    for attack in attacks("fgsm,pgd-20,cw-30", Linf(0.06)):
+        assert correct(Line(), FIVE, attack.settings, attack.loss, searched=searched).sum() == right
+    assert correct(Line(), FIVE, searched=searched).sum() == 4
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("threat", [Linf(0.08), L2(0.6)], ids=str)
+def test_accelerated_accuracies_are_close(native, threat, net, digits, monkeypatch):
+    # within 1 % of the images: the search's rounding turns a few signs, and only images at the boundary change sides
+    monkeypatch.setattr(evaluation, "native_bf16", lambda device: native)
+    plain, fast = (evaluate(net, digits, threat, "quick,cw-30", accelerated=a) for a in (False, True))
+    assert fast["clean"].correct == plain["clean"].correct
+    for m in plain.measurements[1:]:
+        assert 0.1 < m.accuracy < 0.9
+        assert fast[m.attack].accuracy == pytest.approx(m.accuracy, abs=0.01)
+
+
+@pytest.mark.parametrize("threat", [Linf("8/255"), Linf(0.2), L2(0.5)], ids=str)
+@pytest.mark.parametrize("name", ["fgsm", "pgd-20", "pgd-20-trades", "cw-30"])
+def test_a_search_in_bf16_stays_inside_and_in_range(name, threat, net, digits):
+    (attack,) = attacks(name, threat)
+    x, y, searched = to_float(digits.images[:32]), digits.labels[:32], Frozen(net, torch.bfloat16)
+    x_adv = attack.settings(lambda x_adv: attack.loss(searched(x_adv), y), x)
+    assert x_adv.dtype == torch.float32 and not torch.equal(x_adv, x)
+    assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6
+    assert 0 <= x_adv.min() and x_adv.max() <= 1
+
+
+class Contrary(nn.Module):
+    """Calls right what is wrong and climbs the wrong way."""
+
+    precision, made = "reverse", 0
+
+    def __init__(self, network, dtype):
+        super().__init__()
+        self.network = network
+        Contrary.made += 1
+
+    def forward(self, x):
+        return -self.network(x)
+
+
+def test_every_accelerated_attack_searches_the_one_copy_that_is_made(net, digits, monkeypatch):
+    monkeypatch.setattr(evaluation, "Frozen", Contrary)
+    plain = evaluate(net, digits, Linf(0.08), "paper", n=100)
+    assert Contrary.made == 0
+    fast = evaluate(net, digits, Linf(0.08), "full", n=100, accelerated=True)
+    assert Contrary.made == 1
+    assert all(m.correct < plain["clean"].correct for m in plain.measurements[1:])
+    assert all(m.correct >= plain["clean"].correct for m in fast.measurements)
+    assert fast["autoattack"].correct == fast["clean"].correct == plain["clean"].correct
 
 
 def test_the_result_says_what_was_measured(net, digits):

@@ -4,7 +4,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from advdistill import models
-from advdistill.frozen import Frozen
+from advdistill.frozen import Frozen, native_bf16
 from advdistill.losses import cross_entropy
 
 ZOO = ["resnet18", "resnet20", "preact_resnet18", "wide_resnet-10-2", "mobilenet_v2", "convnet-16"]
@@ -81,3 +81,15 @@ def test_what_cannot_be_traced_is_folded_part_by_part():
     fast = Frozen(model)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
     assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_a_devices_arithmetic_is_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    assert native_bf16() and native_bf16("cuda:0") and not native_bf16("cpu")
+
+
+def test_precision_names_the_arithmetic():
+    model = trained("convnet-16")
+    assert Frozen(model).precision == "folded fp32" and Frozen(model, torch.bfloat16).precision == "bf16"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..frozen import Frozen, native_bf16
 from ..threat import Threat
 
 __all__ = ["AutoAttack"]
@@ -27,12 +26,9 @@ class AutoAttack:
     """
 
     threat: Threat
-    accelerated: bool = False
-    """Search on a folded copy, in bf16 where it is native; every break is still judged by the model itself."""
 
     def __str__(self) -> str:
-        search = "bf16" if native_bf16() else "folded fp32"
-        return f"AutoAttack standard, {self.threat}" + f", searched in {search}, judged in fp32" * self.accelerated
+        return f"AutoAttack standard, {self.threat}"
 
     def check(self, classes: int) -> None:
         """Refuse what cannot be run, before anything is computed.
@@ -54,6 +50,7 @@ class AutoAttack:
         x: Tensor,
         y: Tensor,
         *,
+        searched: nn.Module | None = None,
         seed: int = 0,
         batch_size: int = 256,
         device: torch.device | str = "cpu",
@@ -68,6 +65,8 @@ class AutoAttack:
             model: on `device`, in eval mode, images to logits `[B, K]`.
             x: clean images `[N, C, H, W]` in [0, 1], on any device.
             y: labels `[N]`, beside x.
+            searched: what the library attacks, `None` for the model; a faster copy (`Frozen`) finds what the model
+                then judges.
             seed: the library starts from it anew for every attack and batch.
             report: receives a line after each attack, and the library's warnings.
 
@@ -80,7 +79,7 @@ class AutoAttack:
         report = report or (lambda line: None)
         classes = model(x[:1].to(device)).shape[1]
         self.check(classes)
-        library = self._build(self._searched(model), classes, seed, device)
+        library = self._build(model if searched is None else searched, classes, seed, device)
         x_adv = x.clone()
         standing = {"clean": ~self._broken(model, x, x, y, batch_size, device)}
         with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), _warnings(report):
@@ -92,11 +91,6 @@ class AutoAttack:
                 standing[name] = torch.zeros_like(y, dtype=torch.bool).index_fill(0, alive[~broken], True)
                 report(f"autoattack, {name}: {standing[name].sum()} of {len(x)} images stand")
         return x_adv, standing
-
-    def _searched(self, model: nn.Module) -> nn.Module:
-        if not self.accelerated:
-            return model
-        return Frozen(model, torch.bfloat16 if native_bf16() else torch.float32)
 
     def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
         library = _library()(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)

@@ -8,14 +8,16 @@ from torch import nn
 
 from ..attacks.autoattack import AutoAttack, Report
 from ..data import Split
+from ..frozen import Frozen, native_bf16
 from ..result import Result
 from ..threat import Linf, Threat
+from .alignment import Alignment, gradient_alignment
 from .curve import robust_curve
 from .judged import Judged
 from .measure import measure
 from .suites import ATTACKS, SUITES, attacks
 
-__all__ = ["ATTACKS", "SUITES", "evaluate", "robust_curve"]
+__all__ = ["ATTACKS", "SUITES", "Alignment", "evaluate", "gradient_alignment", "robust_curve"]
 
 
 def evaluate(
@@ -40,7 +42,8 @@ def evaluate(
         suite: one of `SUITES`, or names of `ATTACKS` with commas between.
         n: the first n images only.
         name: of the model in tables; `None` is its class.
-        accelerated: let AutoAttack search in bf16 on a folded copy and judge in fp32; claims take the default.
+        accelerated: let every attack search on a folded copy, in bf16 where `device` has it; the verdict on x' stays
+            the fp32 model's. Claims take the default.
         report: receives a line after each attack.
 
     Raises:
@@ -49,11 +52,13 @@ def evaluate(
         ImportError: the suite needs pyautoattack, which is missing.
     """
     threat = threat or Linf("8/255")
-    chosen, used = attacks(suite, threat, accelerated), split.first(n) if n is not None else split
+    chosen, used = attacks(suite, threat), split.first(n) if n is not None else split
     judged = Judged(model, split, device)
     for attack in chosen:
         if isinstance(attack.settings, AutoAttack):
             attack.settings.check(split.num_classes)
+    searched = Frozen(judged, torch.bfloat16 if native_bf16(device) else torch.float32) if accelerated else None
+    settings = {"searched": searched, "batch_size": batch_size, "seed": seed, "device": device, "report": report}
     return Result(
         model=name or type(model).__name__,
         data=split.name,
@@ -61,10 +66,7 @@ def evaluate(
         threat=str(threat),
         eps=threat.eps,
         seed=seed,
-        measurements=tuple(
-            measure(judged, used, attack, batch_size=batch_size, seed=seed, device=device, report=report)
-            for attack in chosen
-        ),
+        measurements=tuple(measure(judged, used, attack, **settings) for attack in chosen),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions("advdistill", "torch", "pyautoattack"),
     )

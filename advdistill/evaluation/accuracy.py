@@ -22,6 +22,7 @@ def correct(
     attack: PGD | None = None,
     loss: Loss = cross_entropy,
     *,
+    searched: nn.Module | None = None,
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -31,13 +32,15 @@ def correct(
     Args:
         attack: `None` for clean images.
         loss: what the attack climbs, logits `[B, K]` and labels `[B]` to `[B]`.
+        searched: whose loss the attack climbs, `None` for the model's own; the verdict is the model's either way.
     """
+    climbed = model if searched is None else searched
     flags = []
     for start in range(0, len(split), batch_size):
         x = to_float(split.images[start : start + batch_size].to(device))
         y = split.labels[start : start + batch_size].to(device)
         if attack is not None:
-            x = attack(lambda x_adv, y=y: loss(model(x_adv), y), x, Rng(seed, "attack", start, device=device))
+            x = attack(lambda x_adv, y=y: loss(climbed(x_adv), y), x, Rng(seed, "attack", start, device=device))
         with torch.no_grad():
             flags.append((model(x).argmax(1) == y).cpu())
     return torch.cat(flags)

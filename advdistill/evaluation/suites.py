@@ -1,7 +1,7 @@
 """The named attacks and suites of the literature, as data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -56,7 +56,7 @@ SUITES = {
 }
 
 
-def attacks(suite: str, threat: Threat, accelerated: bool = False) -> list[Attack]:
+def attacks(suite: str, threat: Threat) -> list[Attack]:
     """The attacks of a suite, or of several names of suites and attacks with commas between.
 
     Raises:
@@ -66,10 +66,4 @@ def attacks(suite: str, threat: Threat, accelerated: bool = False) -> list[Attac
     for name in names:
         if name not in ATTACKS:
             raise unknown("suite or attack", name, SUITES.keys() | ATTACKS.keys())
-    chosen = [ATTACKS[name](threat) for name in dict.fromkeys(names)]
-    return [_accelerate(attack) for attack in chosen] if accelerated else chosen
-
-
-def _accelerate(attack: Attack) -> Attack:
-    is_autoattack = isinstance(attack.settings, AutoAttack)
-    return replace(attack, settings=replace(attack.settings, accelerated=True)) if is_autoattack else attack
+    return [ATTACKS[name](threat) for name in dict.fromkeys(names)]
