@@ -1,5 +1,7 @@
 """Options of the training loop for every method: weight perturbation, averages, label mixing."""
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -74,6 +76,21 @@ def test_swa_is_the_mean_of_the_ends_of_epochs_with_fresh_statistics(tmp_path, t
     for name in third:
         assert_close(average[f"module.{name}"], (third[name] + fourth[name]) / 2)
     assert average["n_averaged"] == 2
+
+
+@pytest.mark.parametrize(("method", "names"), [
+    ("bmtard+igdm", {"weight/adv", "weight/clean", "temperature/adv", "temperature/clean"}),
+    ("fair_mtard", {"weight/adv", "weight/clean", "class_weight/min", "class_weight/max"}),
+    ("absld", {f"temperature/{side}/{which}" for side in ("adv", "clean") for which in ("min", "max")}),
+    ("ciard", {"temperature/adv", "temperature/clean"}),
+    ("rslad", set()),
+])  # fmt: skip
+def test_what_a_method_balances_is_in_the_metrics(tmp_path, tiny, method, names):
+    networks = [tiny(seed, classes=10, size=8) for seed in (0, 1, 2)]
+    run = distill(short(method, epochs=1), tmp_path / "run", student=networks[0], teacher=networks[1],
+                  clean_teacher=networks[2])  # fmt: skip
+    (row,) = map(json.loads, run.metrics.open())
+    assert {name for name in row if name.split("/")[0] in ("weight", "temperature", "class_weight")} == names
 
 
 def test_before_it_begins_the_student_itself_is_evaluated(tmp_path, tiny):

@@ -135,6 +135,10 @@ class Term:
             rate: factor of the learning rate's schedule at the beginning of the next epoch.
         """
 
+    def figures(self) -> dict[str, float]:
+        """What of `state` is worth watching; written to the metrics after every epoch."""
+        return {}
+
 
 class Method(Term):
     """An attack climbs `inner`, a student descends `outer`.
@@ -202,6 +206,9 @@ class Sum(Method):
     def end_epoch(self, rate: float) -> None:
         for part in self.parts:
             part.end_epoch(rate)
+
+    def figures(self) -> dict[str, float]:
+        return {name: value for part in self.parts for name, value in part.figures().items()}
 
     def outer(self, batch: Batch) -> dict[str, Tensor]:
         losses, more = self.base.outer(batch), self.term.outer(batch)

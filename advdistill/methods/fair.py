@@ -62,6 +62,13 @@ class Fair(ByClass):
         weights = (1 / (self.means()[:, 0] + 1e-5)) ** self.class_exponent
         self.state["class_weights"] = (weights * len(weights) / weights.sum()).clamp(5 / 6, 5 / 2)
 
+    def figures(self):
+        return super().figures() | extremes("class_weight", self.state["class_weights"])
+
+
+def extremes(name, values):
+    return {f"{name}/min": values.min().item(), f"{name}/max": values.max().item()}
+
 
 @dataclass
 class FairARD(Fair, ARD):
@@ -161,3 +168,7 @@ class ABSLD(ByClass):
         gaps = means - means.mean(0)
         step = rate * self.temperature_rate * gaps / gaps.abs().amax(0).clamp(min=1e-12)
         self.state["temperatures"] = (self.state.get("temperatures", torch.ones_like(step)) - step).clamp(0.5, 5)
+
+    def figures(self):
+        adv, nat = self.state["temperatures"].unbind(1)
+        return extremes("temperature/adv", adv) | extremes("temperature/clean", nat)

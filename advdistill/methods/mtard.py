@@ -51,6 +51,14 @@ class MTARD(Method):
         self.state["weights"] = weights.clamp(min=0) / weights.clamp(min=0).sum()
         return self.state["weights"]
 
+    def figures(self):
+        return pair("weight", self.state["weights"])
+
+
+def pair(name, values):
+    """The adversarial and the natural one of two values, named."""
+    return dict(zip((f"{name}/adv", f"{name}/clean"), values.tolist(), strict=True))
+
 
 @dataclass
 class BMTARD(MTARD):
@@ -72,6 +80,9 @@ class BMTARD(MTARD):
 
     def outer(self, batch):
         return self.balanced(batch, *tempered(self, batch))
+
+    def figures(self):
+        return super().figures() | pair("temperature", self.state["temperatures"])
 
 
 def tempered(method, batch):
@@ -132,6 +143,9 @@ class CIARD(Method):
             "push": self.push(batch, [batch.mean(adv), batch.mean(nat)]),
             "teacher": cross_entropy(batch.teacher(batch.x_adv), batch.y),
         }
+
+    def figures(self):
+        return pair("temperature", self.state["temperatures"])
 
     def push(self, batch, losses):
         """-s P as one number per image, whose mean over the whole batch is that over N's errors."""

@@ -1,7 +1,10 @@
 """The front door: from a recipe to a trained student in a run folder."""
 
+import sys
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,6 +17,7 @@ from ..distiller import Distiller
 from ..frozen import native_bf16
 from ..recipe import Recipe
 from ..run import Run
+from .teachers import inspect
 
 __all__ = ["distill"]
 
@@ -47,7 +51,10 @@ def distill(
         The run, with `best` and `last` checkpoints.
 
     Raises:
-        ValueError: something in the recipe does not fit; nothing was computed and no file written.
+        ValueError: something in the recipe does not fit, or a teacher knows too little; no file was written.
+
+    Warns:
+        UserWarning: the robust teacher is not robust.
     """
     from .loop import Trainer  # Lightning takes seconds to import
 
@@ -70,6 +77,9 @@ def distill(
         student = _synchronised(student, fabric.device)
         for role, network in distiller.trained.items():
             distiller.teachers[role] = _synchronised(network, fabric.device)
+    if not run.state.exists():
+        threat, report = recipe.attack.threat, _reporter(fabric)
+        inspect(distiller.teachers, validation, threat, distiller.method, fabric.device, report)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext():
         Trainer(fabric, recipe, student, distiller, used, validation, run).fit()
     return run
@@ -102,6 +112,10 @@ def _fabric(precision: str, accelerator: str, devices: int | str, num_nodes: int
     )
     fabric.launch()
     return fabric
+
+
+def _reporter(fabric) -> Callable[[str], None]:
+    return partial(print, file=sys.stderr, flush=True) if fabric.is_global_zero else lambda line: None
 
 
 def _synchronised(student: nn.Module, device: torch.device) -> nn.Module:

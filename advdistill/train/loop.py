@@ -107,8 +107,8 @@ class Trainer:
         row |= {f"loss/{name}": value / at.batch for name, value in at.sums.items()}
         row |= self._validate(epoch)
         row["seconds"] = round(time.monotonic() - began, 2)
-        self._note(row)
         self.distiller.method.end_epoch(rate(self.recipe.schedule, epoch + 1, self.recipe.epochs))
+        self._note(row | self.distiller.method.figures())
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
 
