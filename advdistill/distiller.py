@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .attacks import PGD
+from .frozen import Frozen
 from .methods import Batch, Method
 from .rng import Rng
 
@@ -30,6 +31,8 @@ class Distiller:
         attack: what the method leaves open (start, student mode) is filled in from the method.
         peer: a network like the student that begins with it.
         label_mixing: share m of the label in a frozen teacher's answer: log((1 - m) softmax(T) + m onehot(y)).
+        fast: attack folded copies of this dtype, fp32 or bf16, and ask frozen teachers through theirs; `None` for the
+            networks themselves. A student that is attacked in train mode cannot be folded.
 
     Raises:
         ValueError: a teacher that the method needs is missing; at the first batch, images outside [0, 1], labels
@@ -45,6 +48,7 @@ class Distiller:
         *,
         peer: nn.Module | None = None,
         label_mixing: float = 0.0,
+        fast: torch.dtype | None = None,
     ):
         given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
         for role in method.teachers:
@@ -55,12 +59,12 @@ class Distiller:
                 )
         if not 0 <= label_mixing < 1:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
-        self.method, self.label_mixing = method, label_mixing
+        self.method, self.label_mixing, self.fast = method, label_mixing, fast
         self.teachers = {role: given[role] for role in method.teachers}
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
         self.attack = filled(attack or PGD(), method)
-        self._checked = False
+        self._checked, self._copies = False, {}
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -96,7 +100,9 @@ class Distiller:
         """
         if not self._checked:
             self.check(student, x, y)
-        batch = Batch(x, y, student, self._views(y), progress, rate=rate, **({"total": total} if total else {}))
+        evaluated = self.attack.student_mode == "eval"
+        attacked = self._copy("student", student, changes=True) if evaluated else student
+        batch = Batch(x, y, attacked, self._views(y), progress, rate=rate, **({"total": total} if total else {}))
         with ExitStack() as modes:
             for network in self.trained.values():
                 modes.enter_context(in_mode(network, False))
@@ -120,10 +126,23 @@ class Distiller:
         return self.method.outer(batch.attacked(batch.x_adv, student, self.trained | (trained or {})))
 
     def _views(self, y: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
+        trained = self.trained
+        views = {role: self._copy(role, network, role in trained) for role, network in self.teachers.items()}
         if not self.label_mixing:
-            return self.teachers
-        frozen = self.teachers.keys() - self.trained.keys()
-        return self.teachers | {role: partial(mixed, self.teachers[role], y, self.label_mixing) for role in frozen}
+            return views
+        frozen = views.keys() - trained.keys()
+        return views | {role: partial(mixed, views[role], y, self.label_mixing) for role in frozen}
+
+    def _copy(self, role: str, network: nn.Module, changes: bool) -> nn.Module:
+        """The fast copy of a network, brought up to date if that changes from step to step."""
+        if self.fast is None:
+            return network
+        copied, copy = self._copies.get(role, (None, None))
+        if copied is not network:
+            self._copies[role] = network, Frozen(network, self.fast)
+        elif changes:
+            copy.refresh(network)
+        return self._copies[role][1]
 
     def check(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
         """Raise ValueError where images, labels, student and teachers do not fit together; done at the first batch."""

@@ -1,9 +1,11 @@
 """A network as an attack sees it: its weights are fixed, so batch-norm folds away and precision can be lower."""
 
 import copy
+from collections import Counter
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 __all__ = ["Frozen", "native_bf16"]
 
@@ -18,7 +20,8 @@ def native_bf16(device: torch.device | str | None = None) -> bool:
 class Frozen(nn.Module):
     """A fast copy of a network in eval mode: folded batch-norm, channels-last, no parameter gradients.
 
-    Gradients flow to the images only. A network that torch.fx cannot trace is folded part by part.
+    Gradients flow to the images only; autocast is off inside. Where torch.fx cannot trace a module, its parts are
+    folded by themselves.
 
     Args:
         network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
@@ -27,25 +30,63 @@ class Frozen(nn.Module):
 
     def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32):
         super().__init__()
-        folded = _fold(copy.deepcopy(network).eval())
         self.dtype = dtype
-        self.network = folded.requires_grad_(False).to(dtype, memory_format=torch.channels_last)
+        self.folds = _folds(network)
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+        for convolution, norm in self.folds.items():
+            module = self.network.get_submodule(convolution)
+            if module.bias is None:
+                module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels), requires_grad=False)
+            self.network.set_submodule(norm, nn.Identity())
+        self.network.to(dtype, memory_format=torch.channels_last)
+        self.refresh(network)
 
     @property
     def precision(self) -> str:
         """The copy's arithmetic, as it is printed with results."""
         return {torch.float32: "folded fp32", torch.bfloat16: "bf16"}[self.dtype]
 
+    @torch.no_grad()
+    def refresh(self, network: nn.Module) -> None:
+        """Take over the weights and statistics that the network has now."""
+        now = dict(network.named_parameters()) | dict(network.named_buffers())
+        for convolution, norm in self.folds.items():
+            now |= _folded(convolution, network.get_submodule(convolution), network.get_submodule(norm))
+        copies = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
+        torch._foreach_copy_(list(copies.values()), [now[name] for name in copies])
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x.to(self.dtype, memory_format=torch.channels_last)).float()
+        with torch.autocast(x.device.type, enabled=False):
+            return self.network(x.to(self.dtype, memory_format=torch.channels_last)).float()
 
 
-def _fold(network: nn.Module) -> nn.Module:
-    from torch.fx.experimental.optimization import fuse
+def _folded(name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> dict[str, Tensor]:
+    weight, bias = fuse_conv_bn_weights(
+        convolution.weight, convolution.bias,
+        norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,
+    )  # fmt: skip
+    return {f"{name}.weight": weight, f"{name}.bias": bias}
 
+
+def _folds(network: nn.Module) -> dict[str, str]:
+    """The batch-norm by the convolution that it follows, both run once and nowhere else."""
     try:
-        return fuse(network)
+        nodes = fx.symbolic_trace(network).graph.nodes
     except Exception:  # whatever a forward does that tracing cannot follow
-        for name, child in network.named_children():
-            setattr(network, name, _fold(child))
-        return network
+        parts = {name: _folds(child) for name, child in network.named_children()}
+        return {f"{part}.{c}": f"{part}.{n}" for part, folds in parts.items() for c, n in folds.items()}
+    modules, calls = dict(network.named_modules()), Counter(node.target for node in nodes if node.op == "call_module")
+    folds = {}
+    for node in nodes:
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        convolution, norm = modules[before.target], modules[node.target]
+        alone = calls[before.target] == calls[node.target] == 1
+        if alone and type(convolution) is nn.Conv2d and _folds_away(norm):
+            folds[before.target] = node.target
+    return folds
+
+
+def _folds_away(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and module.running_mean is not None

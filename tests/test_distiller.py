@@ -3,8 +3,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from advdistill import ARD, IGDM, PGD, RSLAD, TRADES, AdaAD, Distiller, Linf, Standard, models
+from advdistill import ARD, IGDM, PGD, RSLAD, TRADES, AdaAD, Distiller, Linf, Standard, methods, models
 from advdistill.distiller import in_mode
+from advdistill.frozen import Frozen
 from advdistill.rng import Rng
 
 ATTACK = PGD(3, 0.05, Linf(0.1))
@@ -100,6 +101,51 @@ def test_another_network_can_stand_in_for_the_attacked_student(tiny, batch):
     distill = Distiller(RSLAD(), tiny(), attack=ATTACK)
     distill.losses(distill.craft(attacked, *batch), student)
     assert len(attacked.modes) == 1 + 3 and len(student.modes) == 2
+
+
+FAST = ["pgd_at", "trades", "rslad", "adaad+igdm", "saad", "bmtard", "peeraid", "fair_rslad", "dgad"]
+
+
+def convnets():
+    """Student, robust and clean teacher, peer: with batch-norm, whose statistics have moved."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        network = models.create("convnet-8", 10, 1).train()
+        for _ in range(20):
+            network(torch.rand(32, 1, 8, 8))
+        yield network
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_fast_path_is_the_plain_path(name):
+    x, y, found = torch.rand(16, 1, 8, 8), torch.arange(16) % 10, []
+    for fast in (None, torch.float32):
+        student, teacher, clean, peer = convnets()
+        distill = Distiller(methods.build(name), teacher, clean, ATTACK, peer=peer, fast=fast)
+        for step in range(2):  # the second step sees a student that has moved
+            made = distill.craft(student, x, y, rng=Rng(step))
+            loss = sum(loss.mean() for loss in distill.losses(made, student).values())
+            gradients = torch.autograd.grad(loss, list(student.parameters()))
+            with torch.no_grad():
+                for parameter, gradient in zip(student.parameters(), gradients, strict=True):
+                    parameter -= 0.01 * gradient
+        found.append((made.x_adv, loss, torch.cat([gradient.flatten() for gradient in gradients])))
+    (x_adv, loss, gradient), (fast_x_adv, fast_loss, fast_gradient) = found
+    assert not torch.equal(x_adv, x) and ((x_adv - fast_x_adv).abs() < 1e-4).float().mean() > 0.99
+    assert_close(fast_loss, loss, rtol=1e-3, atol=1e-5)
+    assert torch.cosine_similarity(gradient, fast_gradient, dim=0) > 0.999
+
+
+def test_the_fast_path_attacks_a_copy_and_teaches_the_student(monkeypatch):
+    student, teacher, *_ = convnets()
+    calls, forward = [], Frozen.forward
+    monkeypatch.setattr(Frozen, "forward", lambda self, x: calls.append(id(self)) or forward(self, x))
+    distill = Distiller(RSLAD(), teacher, attack=ATTACK, fast=torch.float32)
+    tracked = student.bn1.num_batches_tracked.item()
+    distill(student, torch.rand(4, 1, 8, 8), torch.arange(4)).backward()
+    robust, *attack = calls
+    assert attack == [attack[0]] * 3 and robust != attack[0]
+    assert student.bn1.num_batches_tracked == tracked + 2  # x' and x
 
 
 @pytest.mark.parametrize(("action", "message"), [

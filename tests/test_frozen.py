@@ -62,6 +62,47 @@ def test_the_network_stays_as_it_is():
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_refreshed_it_is_the_copy_of_the_network_as_it_is_now(dtype):
+    model, x = trained("resnet20"), torch.rand(4, 3, 16, 16)
+    fast, other = Frozen(model, dtype), trained("resnet20").train()
+    other(x)  # moves the running statistics
+    for parameter in other.parameters():
+        parameter.data += 0.01
+    fast.refresh(other)
+    assert torch.equal(fast(x), Frozen(other, dtype)(x)) and not torch.equal(fast(x), Frozen(model, dtype)(x))
+
+
+class Twice(nn.Module):
+    """A batch-norm that follows two convolutions, and a convolution that is run twice: nothing folds."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.shared, self.own, self.bare = nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        one, two = self.shared(self.first(x)), self.shared(self.second(x))
+        return (one + self.own(self.first(two)) + self.bare(x)).mean((2, 3))
+
+
+def test_what_is_used_twice_is_not_folded():
+    model, x = Twice().eval(), torch.rand(2, 3, 4, 4)
+    for norm in (model.shared, model.own, model.bare):
+        norm.running_mean.uniform_()
+    fast = Frozen(model)
+    assert fast.folds == {}
+    assert_close(fast(x), model(x))
+
+
+def test_autocast_does_not_reach_inside():
+    fast, x = Frozen(trained("convnet-16")), torch.rand(2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fast(x), fast(x)) and fast(x).dtype == torch.float32
+        inside = fast(x)
+    assert torch.equal(inside, fast(x))
+
+
 class Wary(nn.Module):
     """Looks at its logits, which tracing cannot follow."""
 

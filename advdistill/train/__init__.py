@@ -67,12 +67,14 @@ def distill(
         if "peer" in recipe.method.teachers:
             peer = peer or models.create(recipe.student, split.num_classes, split.shape[0])
     teacher, clean_teacher = teacher or _load(recipe.teacher), clean_teacher or _load(recipe.clean_teacher)
+    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native_bf16())
     distiller = Distiller(
-        recipe.method.fresh(), teacher, clean_teacher, recipe.attack, peer=peer, label_mixing=recipe.label_mixing
-    )
+        recipe.method.fresh(), teacher, clean_teacher, recipe.attack,
+        peer=peer, label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
+    )  # fmt: skip
     distiller.check(student, to_float(used.images[:2]), used.labels)
     run.check(recipe)
-    fabric = _fabric(recipe.precision, accelerator, devices, num_nodes)
+    fabric = _fabric("bf16-mixed" if bf16 else "32-true", accelerator, devices, num_nodes)
     if fabric.world_size > 1:
         student = _synchronised(student, fabric.device)
         for role, network in distiller.trained.items():
@@ -107,7 +109,7 @@ def _fabric(precision: str, accelerator: str, devices: int | str, num_nodes: int
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
-        precision="bf16-mixed" if precision == "bf16" or (precision == "auto" and native_bf16()) else "32-true",
+        precision=precision,
         strategy="auto" if devices == 1 and num_nodes == 1 else DDPStrategy(broadcast_buffers=False),
     )
     fabric.launch()
