@@ -6,6 +6,7 @@ _HOME = {
     "methods": [
         *("Batch", "Method", "Term", "Standard", "PGDAT", "TRADES", "MART"),
         *("ARD", "AKD2", "IAD", "IADII", "RSLAD", "MTARD", "BMTARD", "AdaAD", "AdaIAD", "DGAD", "SAAD", "IGDM"),
+        *("FairARD", "FairIAD", "FairRSLAD", "FairMTARD", "ABSLD", "CIARD", "PeerAiD"),
     ],
     "attacks": ["PGD"],
     "threat": ["L2", "Linf"],

@@ -14,7 +14,7 @@ from advdistill.data.registry import _DATASETS
 
 
 def test_names():
-    assert data.names() == ["cifar10", "cifar100", "digits", "fashion_mnist"]
+    assert data.names() == ["cifar10", "cifar100", "digits", "fashion_mnist", "tiny_imagenet"]
 
 
 def test_describe_is_json_for_every_dataset():
@@ -29,7 +29,7 @@ def test_describe_is_json_for_every_dataset():
 @pytest.mark.parametrize("name", data.names())
 def test_class_names_are_distinct(name):
     classes = _DATASETS[name].classes
-    assert len(set(classes)) == len(classes) == (100 if name == "cifar100" else 10)
+    assert len(set(classes)) == len(classes) == {"cifar100": 100, "tiny_imagenet": 200}.get(name, 10)
 
 
 def test_cifar100_classes_are_in_the_order_of_the_labels():

@@ -1,18 +1,98 @@
 """What the documents show is run."""
 
+import inspect
 import re
+import shlex
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import fields
+from fractions import Fraction
 
 import pytest
+import torch
 from conftest import ENV, ROOT
 
 import advdistill
-from advdistill import methods, recipes
+from advdistill import PGD, Distiller, cli, commands, methods, recipes
+from advdistill.losses import cross_entropy
+from advdistill.methods.cost import STEPS
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CHOICE, PAGES = ROOT / "docs" / "methods.md", ROOT / "docs" / "methods"
+DESCRIBED = {row["name"].lstrip("+"): row for row in methods.describe()}
+SECTIONS = ["Teachers", "Cost", "When", "What goes wrong", "Recipes", "Reference"]
+
+each_method = pytest.mark.parametrize("name", methods.METHODS)
 
 
 def blocks(path, language="python"):
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.S)
+
+
+def page(name):
+    return PAGES / f"{name}.md"
+
+
+def section(name, title):
+    """What stands under a title such as `**Cost.**`, to the next one."""
+    return re.search(rf"^\*\*{title}\.\*\* *(.*?)(?=\n\n\*\*|\Z)", page(name).read_text(), re.M | re.S)[1].strip()
+
+
+def numbers(text):
+    """`student 10, robust 1` as a dictionary; `none` is empty."""
+    return {role: int(count) for role, count in (part.split() for part in text.split(", ") if part != "none")}
+
+
+def anchors(path):
+    """What GitHub calls the headings of a document."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def plain(text):
+    return " ".join(text.split())
+
+
+def step(method, progress=1.0):
+    """Passes of a step by network, counted on a toy: forward, backward in the attack, backward in the losses."""
+    forward, in_attack, in_losses = Counter(), Counter(), Counter()
+    counted = [in_attack]
+
+    def network(role):
+        weight = torch.rand(4, 4, generator=torch.Generator().manual_seed(0)) + torch.eye(4)
+        weight.requires_grad_(role == "student" or role in method.trained)
+
+        def run(x):
+            forward[role] += 1
+            logits = x.flatten(1) @ weight
+            if logits.requires_grad:
+                logits.register_hook(lambda gradient: counted[0].update([role]))
+            return logits
+
+        return run
+
+    x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+    student, teachers = network("student"), {role: network(role) for role in method.teachers}
+    batch = methods.Batch(x, torch.tensor([0, 1]), student, teachers, progress)
+    with torch.no_grad():
+        objective = method.inner(batch)
+    for _ in range(STEPS if objective else 0):
+        x_adv = x.clone().requires_grad_()
+        torch.autograd.grad(objective(x_adv).sum(), x_adv)
+    counted[0] = in_losses
+    losses = method.outer(batch.attacked(x + 0.1, student, {role: teachers[role] for role in method.trained}))
+    sum(loss.mean() for loss in losses.values()).backward()
+    return forward, in_attack, in_losses
+
+
+def costs(name, progress=1.0):
+    """As `step`; of a term, what it adds to AdaAD."""
+    kind = methods.METHODS[name]
+    if issubclass(kind, methods.Method):
+        return [dict(counts) for counts in step(kind(), progress)]
+    alone, together = step(methods.AdaAD(), progress), step(methods.AdaAD() + kind(), progress)
+    return [dict(after - before) for before, after in zip(alone, together, strict=True)]
 
 
 def test_the_readmes_loop_runs():
@@ -32,13 +112,110 @@ def test_the_readme_is_short_and_knows_every_method():
         assert f"`{name}`" in text or f"`+{name}`" in text, kind
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
 def test_commands_name_recipes_and_links_lead_somewhere(path):
     text = path.read_text()
-    for name in re.findall(r"advdistill train ((?:digits|cifar10)\.\w+)", text):
+    for name in re.findall(r"advdistill train ((?:digits|cifar100?|tiny_imagenet)\.\w+)", text):
         recipes.load(name)
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (path.parent / target).exists(), target
+    for name in re.findall(r"--method (\w[\w+]*)", text):
+        if not name.startswith("my_module"):
+            methods.build(name)
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    for target, anchor in re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", prose):
+        there = path.parent / target if target else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), anchor
+
+
+def test_the_choice_links_to_a_page_of_every_method_and_there_are_no_others():
+    links = re.findall(r"\[`\+?(\w+)`\]\(methods/(\w+)\.md\)", CHOICE.read_text())
+    assert all(name == file for name, file in links)
+    assert {name for name, _ in links} == {path.stem for path in PAGES.iterdir()} == set(methods.METHODS)
+
+
+@each_method
+def test_a_page_has_its_sections_in_order(name):
+    text = page(name).read_text()
+    assert re.match(rf"# .+: `{re.escape(DESCRIBED[name]['name'])}`\n", text)
+    assert re.findall(r"^\*\*(.+?)\.\*\*", text, re.M) == SECTIONS
+    assert 20 <= len(text.splitlines()) <= 45 and "](../methods.md)" in text
+
+
+@each_method
+def test_a_pages_equation_is_that_of_the_code(name):
+    (equation,) = blocks(page(name), "text")
+    for line in inspect.getdoc(methods.METHODS[name]).splitlines():
+        assert not line.startswith("    ") or plain(line) in plain(equation)
+
+
+@each_method
+def test_a_pages_parameters_are_the_fields_with_their_defaults(name):
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \|$", page(name).read_text(), re.M)
+    shown = {field: default == "True" if default in ("True", "False") else float(Fraction(default))
+             for field, _, default, _ in rows}  # fmt: skip
+    assert len(rows) == len(shown)
+    assert shown == {field.name: field.default for field in fields(methods.METHODS[name])}
+
+
+@each_method
+def test_a_pages_teachers_and_reference_are_the_codes(name):
+    row = DESCRIBED[name]
+    assert re.match(r"[\w, ]+", section(name, "Teachers"))[0] == row["teachers"]
+    assert section(name, "Reference") == ("none" if row["reference"] == "-" else row["reference"])
+
+
+@each_method
+def test_a_pages_cost_is_counted(name):
+    cost, (forward, in_attack, in_losses) = section(name, "Cost"), costs(name)
+    shown = re.match(r"Forward: (.+?)\. Backward to the images: (.+?)\. Backward to the weights: (.+?)\.", cost)
+    assert shown[1] == DESCRIBED[name]["passes"] and numbers(shown[1]) == forward
+    assert numbers(shown[2]) == in_attack and numbers(shown[3]) == in_losses
+    early = re.search(r"Until `begin`: (.+?)\.", cost)
+    assert (numbers(early[1]) if early else forward) == costs(name, progress=0.0)[0]
+
+
+@each_method
+def test_a_page_names_the_recipes_of_its_method(name):
+    def last(recipe):  # a recipe with a term stands on the term's page
+        return list(methods.to_config(recipes.load(recipe).method))[-1]
+
+    listed = re.findall(r"`([a-z]\w*\.\w+)`", section(name, "Recipes"))
+    assert sorted(listed) == sorted(recipe for recipe in recipes.names() if last(recipe) == name)
+
+
+def test_the_commands_of_the_pages_are_understood(monkeypatch):
+    trained = []
+    monkeypatch.setattr(commands, "train", lambda recipe, **where: trained.append(recipe) or 0)
+    given = [command for path in PAGES.iterdir() for command in re.findall(r"`advdistill (.*?)`", path.read_text())]
+    assert [cli.main(shlex.split(command)) for command in given] == [0] * len(trained) and trained
+
+
+def test_recipes_named_anywhere_exist():
+    for path in DOCUMENTS:
+        for name in re.findall(r"`((?:digits|cifar100?|tiny_imagenet)\.(?!py`)\w+)`", path.read_text()):
+            recipes.load(name)
+
+
+def test_the_methods_of_the_choice_train(tiny, batch):
+    made = {}
+    for block in blocks(CHOICE):
+        exec(block, made)
+    student, attack, (x, y) = tiny(0), PGD(2), batch
+
+    by_class = Distiller(made["HardClasses"](), attack=attack)
+    crafted = by_class.craft(student, x, y)
+    plain_loss = cross_entropy(student(crafted.x_adv), y)
+    torch.testing.assert_close(by_class.losses(crafted, student)["adv"], plain_loss)
+    by_class.method.end_epoch(1.0)
+    sums = torch.stack([plain_loss[y == c].sum() for c in range(4)])
+    again = by_class.losses(crafted, student)["adv"]
+    torch.testing.assert_close(again, (4 * sums / sums.sum())[y] * plain_loss)
+    assert by_class.method.figures() == {"weight/max": pytest.approx((4 * sums.max() / sums.sum()).item())}
+
+    along = Distiller(made["Along"](), tiny(1), attack=attack)
+    along(student, x, y).backward()
+    assert all(p.grad is not None for p in (*student.parameters(), *along.trained["robust"].parameters()))
+    assert [along.method.teacher_sgd({"lr": 0.1}, progress)["lr"] for progress in (0.5, 0.6)] == [0, 1e-4]
 
 
 def test_public_names_exist():

@@ -2,16 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from advdistill import IGDM, PGD, AdaAD, Linf, Recipe, models, recipes
-from advdistill.data import names as datasets
-
-
-@pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_survives_yaml_and_names_what_exists(name):
-    recipe = recipes.load(name)
-    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
-    assert recipe.data.name in datasets()
-    models.create(recipe.student, 10, 1 if recipe.data.name == "digits" else 3)
+from advdistill import IGDM, PGD, AdaAD, Linf, Recipe, recipes
 
 
 def test_yaml_is_pleasant_to_write():

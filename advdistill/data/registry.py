@@ -7,6 +7,7 @@ from .dataset import Dataset, Folder
 from .digits import DIGITS
 from .fashion_mnist import FASHION_MNIST
 from .split import Split
+from .tiny_imagenet import TINY_IMAGENET
 
 _DATASETS = {
     dataset.name: dataset
@@ -15,6 +16,7 @@ _DATASETS = {
         CIFAR100,
         DIGITS,
         FASHION_MNIST,
+        TINY_IMAGENET,
     )
 }
 

@@ -213,5 +213,8 @@ class Sum(Method):
     def outer(self, batch: Batch) -> dict[str, Tensor]:
         losses, more = self.base.outer(batch), self.term.outer(batch)
         if shared := losses.keys() & more.keys():
-            raise ValueError(f"Two terms give a loss called {shared.pop()!r}; add each term once.")
+            raise ValueError(
+                f"{type(self.base).__name__} and {type(self.term).__name__} both have a loss called {shared.pop()!r}; "
+                "take one of them."
+            )
         return losses | more

@@ -101,6 +101,14 @@ class AKD2(Method):
     start = "uniform_unclamped"
     student_mode = "train"
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.robust_weight + self.clean_weight > 1:
+            raise ValueError(
+                f"robust_weight ({self.robust_weight}) and clean_weight ({self.clean_weight}) of {type(self).__name__} "
+                "leave the label less than nothing; their sum must be at most 1."
+            )
+
     def inner(self, batch):
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 

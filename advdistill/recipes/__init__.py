@@ -6,11 +6,25 @@ from pathlib import Path
 
 from ..names import unknown
 from ..recipe import Recipe
-from . import cifar10, digits
+from . import (
+    cifar10,
+    cifar10_companions,
+    cifar10_fair,
+    cifar10_mobilenet,
+    cifar100,
+    cifar100_mobilenet,
+    digits,
+    tiny_imagenet,
+)
 
 __all__ = ["describe", "load", "names"]
 
-MODULES = {"digits": digits, "cifar10": cifar10}
+MODULES = {
+    "digits": [digits],
+    "cifar10": [cifar10, cifar10_mobilenet, cifar10_fair, cifar10_companions],
+    "cifar100": [cifar100, cifar100_mobilenet],
+    "tiny_imagenet": [tiny_imagenet],
+}
 
 
 def names() -> list[str]:
@@ -40,7 +54,8 @@ def describe() -> list[dict[str, str]]:
 def _functions() -> dict[str, Callable[[], Recipe]]:
     return {
         f"{dataset}.{name}": function
-        for dataset, module in MODULES.items()
+        for dataset, modules in MODULES.items()
+        for module in modules
         for name, function in vars(module).items()
         if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
     }

@@ -2,9 +2,11 @@
 
 from ..attacks import PGD
 from ..methods import (
+    ABSLD,
     AKD2,
     ARD,
     BMTARD,
+    CIARD,
     DGAD,
     IAD,
     IADII,
@@ -17,6 +19,11 @@ from ..methods import (
     TRADES,
     AdaAD,
     AdaIAD,
+    FairARD,
+    FairIAD,
+    FairMTARD,
+    FairRSLAD,
+    PeerAiD,
     Standard,
 )  # fmt: skip
 from ..recipe import SGD, Data, Recipe, Schedule
@@ -91,6 +98,41 @@ def dgad() -> Recipe:
 def saad() -> Recipe:
     """A small student by SAAD; give --teacher."""
     return _student(SAAD())
+
+
+def fair_ard() -> Recipe:
+    """A small student by Fair-ARD, alpha 0.8 and temperature 1; give --teacher."""
+    return _student(FairARD(distill_weight=0.8, temperature=1))
+
+
+def fair_iad() -> Recipe:
+    """A small student by Fair-IAD; give --teacher."""
+    return _student(FairIAD())
+
+
+def fair_rslad() -> Recipe:
+    """A small student by Fair-RSLAD; give --teacher."""
+    return _student(FairRSLAD())
+
+
+def fair_mtard() -> Recipe:
+    """A small student by Fair-MTARD; give --teacher and --clean-teacher."""
+    return _student(FairMTARD())
+
+
+def absld() -> Recipe:
+    """A small student by ABSLD; give --teacher."""
+    return _student(ABSLD())
+
+
+def ciard() -> Recipe:
+    """A small student by CIARD; give --teacher, which trains along, and --clean-teacher."""
+    return _student(CIARD())
+
+
+def peeraid() -> Recipe:
+    """A small student by PeerAiD, temperature 1, with a peer of its own size and no teacher."""
+    return _student(PeerAiD(temperature=1))
 
 
 def rslad() -> Recipe:

@@ -1,0 +1,133 @@
+"""The recipes: each can be run as it is, and its numbers are those of the papers, written here once more by hand."""
+
+import inspect
+import re
+
+import pytest
+import torch
+
+from advdistill import IGDM, PGD, AdaAD, Linf, Recipe, models, recipes
+from advdistill.data import describe
+from advdistill.methods import to_config
+from advdistill.train.schedule import rate
+
+DATASETS = {entry["name"]: entry for entry in describe()}
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_survives_yaml_and_names_what_exists(name):
+    recipe = recipes.load(name)
+    assert Recipe.from_yaml(recipe.to_yaml()) == recipe
+    assert recipe.data.name == name.split(".")[0]
+    classes, shape = DATASETS[recipe.data.name]["classes"], DATASETS[recipe.data.name]["shape"]
+    with torch.device("meta"):
+        logits = models.create(recipe.student, classes, shape[0])(torch.zeros(2, *shape))
+    assert logits.shape == (2, classes)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_schedule_lies_inside_the_run(name):
+    recipe = recipes.load(name)
+    if recipe.schedule.kind == "multistep":
+        milestones = recipe.schedule.milestones
+        assert list(milestones) == sorted(set(milestones)) and 0 < milestones[0] and milestones[-1] < recipe.epochs
+        assert rate(recipe.schedule, recipe.epochs - 1, recipe.epochs) == pytest.approx(0.1 ** len(milestones))
+
+
+@pytest.mark.parametrize("entry", recipes.describe(), ids=lambda entry: entry["name"])
+def test_every_summary_is_one_line(entry):
+    assert re.fullmatch(r"[A-Z0-9].*\.", entry["summary"]) and len(entry["summary"]) <= 120
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.names() if not name.startswith("digits.")])
+def test_what_the_docstring_says_is_what_the_recipe_does(name):
+    recipe, text = recipes.load(name), " ".join(inspect.getdoc(recipes._functions()[name]).split())
+    ours = text.split("Published")[0]  # after it, others' settings may be named
+
+    def first(pattern):
+        return re.findall(r"[\d.]+(?:e-\d)?", (re.findall(pattern, ours) or [""])[0])
+
+    assert [float(number) for number in first(r"weight decay [\de.-]+\d")] in ([], [recipe.optimizer.weight_decay])
+    assert [int(number) for number in first(r"\d+ epochs")] in ([], [recipe.epochs])
+    milestones = first(r"/10 at ((?:\d+|, | and )+)")
+    assert [int(number) for number in milestones] in ([], list(recipe.schedule.milestones))
+
+
+# lr, weight decay, epochs, milestones, batch, and coefficients of the method
+@pytest.mark.parametrize(("name", "lr", "decay", "epochs", "milestones", "batch", "method"), [
+    ("cifar10.rslad_resnet18", 0.1, 2e-4, 300, (215, 260, 285), 128, {"scale": 0.1, "adv_weight": 5 / 6}),
+    ("cifar10.rslad_mobilenet_v2", 0.1, 2e-4, 300, (215, 260, 285), 128, {"scale": 0.1, "clean_weight": 1 / 6}),
+    ("cifar10.adaad_mobilenet_v2", 0.1, 5e-4, 200, (100, 150), 128, {"scale": 0.1, "adv_weight": 1}),
+    ("cifar10.mart_resnet18", 0.01, 3.5e-3, 120, (74, 89, 99), 128, {"robust_weight": 5}),
+    ("cifar10.trades_mobilenet_v2", 0.1, 2e-4, 100, (74, 89), 128, {"robust_weight": 6}),
+    ("cifar10.pgd_at_mobilenet_v2", 0.1, 5e-4, 110, (100, 105), 128, {}),
+    ("cifar10.saad_resnet18", 0.1, 5e-4, 200, (100, 150), 128, {"gradient_weight": 1, "clean_weight": 0}),
+    ("cifar100.rslad_resnet18", 0.1, 2e-4, 300, (215, 260, 285), 128, {"scale": 0.1}),
+    ("cifar100.mtard_resnet18", 0.1, 2e-4, 300, (215, 260, 285), 128, {"scale": 0.1, "weight_rate": 0.025}),
+    ("cifar100.bmtard_mobilenet_v2", 0.1, 2e-4, 300, (215, 260, 285), 128, {"scale": 0.1, "temperature_rate": 0.001}),
+    ("cifar100.ard_mobilenet_v2", 0.1, 2e-4, 200, (100,), 256, {"scale": 0.01, "temperature": 30}),
+    ("cifar100.iad_resnet18", 0.1, 2e-4, 200, (100,), 128, {"begin": 0.4, "temperature": 1, "trust_exponent": 0.1}),
+    ("cifar100.adaad_resnet18", 0.1, 5e-4, 200, (100, 150), 128, {"scale": 1}),
+    ("cifar100.adaiad_mobilenet_v2", 0.1, 5e-4, 200, (100, 150), 128, {"temperature": 30, "begin": 0.3}),
+    ("cifar100.saad_resnet18", 0.1, 5e-4, 200, (100, 150), 128, {"gradient_weight": 20}),
+    ("cifar100.dgad_mobilenet_v2", 0.1, 5e-4, 200, (100, 150), 128, {"consistency_weight": 1}),
+    ("tiny_imagenet.adaad_preact_resnet18", 0.1, 5e-4, 100, (50, 80), 128, {"scale": 1}),
+    ("tiny_imagenet.rslad_preact_resnet18", 0.1, 5e-4, 100, (50, 80), 128, {"scale": 0.1}),
+    ("tiny_imagenet.ard_preact_resnet18", 0.1, 5e-4, 100, (50, 80), 128, {"scale": 1, "temperature": 1}),
+    ("tiny_imagenet.saad_preact_resnet18", 0.1, 5e-4, 200, (100, 150), 128, {"gradient_weight": 10}),
+])  # fmt: skip
+def test_the_numbers_of_the_papers(name, lr, decay, epochs, milestones, batch, method):
+    recipe = recipes.load(name)
+    assert (recipe.optimizer.lr, recipe.optimizer.momentum, recipe.optimizer.weight_decay) == (lr, 0.9, decay)
+    assert (recipe.epochs, recipe.schedule.milestones, recipe.schedule.gamma) == (epochs, milestones, 0.1)
+    assert recipe.batch_size == batch and recipe.data.augment == "crop_flip" and recipe.data.validation == 0.1
+    ((kind, coefficients),) = to_config(recipe.method).items()
+    assert name.split(".")[1].startswith(kind) and coefficients == coefficients | method
+
+
+@pytest.mark.parametrize(("name", "weight"), [
+    ("cifar10.adaad_igdm_resnet18", 5),
+    ("cifar10.adaad_igdm_mobilenet_v2", 10),
+    ("cifar100.adaad_igdm_resnet18", 15),
+    ("cifar100.adaad_igdm_mobilenet_v2", 20),
+    ("tiny_imagenet.adaad_igdm_preact_resnet18", 10),
+])  # fmt: skip
+def test_igdm_weighs_what_its_paper_gives_for_the_teacher_ltd(name, weight):
+    assert recipes.load(name).method == AdaAD() + IGDM(weight=weight)
+
+
+TWINS = [name for name in recipes.names() if name.replace("resnet18", "mobilenet_v2") in set(recipes.names()) - {name}]
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_mobilenet_differs_from_resnet_only_in_the_student_and_igdms_weight(name):
+    small, large = recipes.load(name.replace("resnet18", "mobilenet_v2")), recipes.load(name)
+    assert small.student == "mobilenet_v2" and large.student == "resnet18"
+    assert small.replace(student="resnet18") == large or "igdm" in name
+    assert small.replace(student="resnet18", method=large.method) == large
+
+
+def test_attacks():
+    eight = PGD(10, 2 / 255, Linf(8 / 255))
+    for name in recipes.names():
+        attack = recipes.load(name).attack
+        if name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
+            assert attack == PGD(10, 0.007, Linf(0.031))
+        elif name in ("tiny_imagenet.ard_preact_resnet18", "tiny_imagenet.iad_preact_resnet18"):
+            assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="uniform", student_mode="eval")
+        elif not name.startswith("digits."):
+            assert attack == eight
+
+
+def test_two_teachers_are_judged_by_the_mean():
+    chosen = {name for name in recipes.names() if recipes.load(name).select_by == "mean"}
+    assert chosen >= {f"{data}.{m}_{s}" for data in ("cifar10", "cifar100") for m in ("mtard", "bmtard")
+                      for s in ("resnet18", "mobilenet_v2")}  # fmt: skip
+
+
+def test_every_dataset_has_the_usual_methods():
+    usual = ["pgd_at", "trades", "ard", "iad", "rslad", "adaad", "adaiad", "adaad_igdm", "dgad", "saad"]
+    students = {"cifar10": ["resnet18", "mobilenet_v2"], "cifar100": ["resnet18", "mobilenet_v2"],
+                "tiny_imagenet": ["preact_resnet18"]}  # fmt: skip
+    wanted = {f"{data}.{method}_{s}" for data, some in students.items() for method in usual for s in some}
+    assert wanted <= set(recipes.names())
