@@ -1,22 +1,19 @@
-"""A training run in several processes: `in_processes.py FOLDER METHOD PROCESSES`."""
+"""Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS`; RUNS is JSON, changes by name."""
 
+import json
 import sys
+from pathlib import Path
 
-import torch
 from conftest import Tiny
-from training import short
+from training import four, quick
 
-from advdistill import distill
+BATCH = 21  # 72 images in batches of 21: two processes share 21 and, at the end, 9, which neither halves
 
 
-def main(folder: str, method: str, processes: int) -> None:
-    networks = []
-    for seed in (0, 1, 2):
-        torch.manual_seed(seed)
-        networks.append(Tiny(classes=10, size=8))
-    distill(short(method, epochs=2, batch_size=30), folder, student=networks[0], teacher=networks[1],
-            clean_teacher=networks[2], accelerator="cpu", devices=processes)  # fmt: skip
+def main(folder: str, processes: int, runs: dict[str, dict]) -> None:
+    for name, changes in runs.items():
+        quick(Path(folder) / name, four(Tiny), devices=processes, batch_size=BATCH, **changes)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))

@@ -150,8 +150,22 @@ def test_a_missing_library_is_named_before_any_attack(monkeypatch):
 
 def test_verdicts_are_the_models_own_whatever_is_searched():
     x, y, model = of_classes(10)
+    constant = torch.nn.functional.one_hot(y, 10).float() * 9
+
+    def unmoved(images):  # right on everything, without a gradient
+        return constant[: len(images)] + 0 * model(images)
+
+    x_adv, standing = AutoAttack(Linf(0.04))(model, x, y, searched=unmoved, batch_size=len(x))
+    assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
+
+
+def test_where_the_copy_errs_on_the_clean_image_the_model_is_attacked():
+    x, y, model = of_classes(10)
     x_adv, standing = AutoAttack(Linf(0.04))(model, x, y, searched=lambda x: -model(x))  # calls every image wrong
-    assert standing["clean"].any() and torch.equal(standing["square"], standing["clean"]) and torch.equal(x_adv, x)
+    plain_x_adv, plain = AutoAttack(Linf(0.04))(model, x, y)
+    assert 0 < plain["square"].sum() < plain["clean"].sum()
+    assert standing.keys() == plain.keys() and all(torch.equal(standing[name], plain[name]) for name in plain)
+    assert torch.equal(x_adv, plain_x_adv)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -201,11 +201,10 @@ def test_every_accelerated_attack_searches_the_one_copy_that_is_made(net, digits
     monkeypatch.setattr(evaluation, "Frozen", Contrary)
     plain = evaluate(net, digits, Linf(0.08), "paper", n=100)
     assert Contrary.made == 0
-    fast = evaluate(net, digits, Linf(0.08), "full", n=100, accelerated=True)
+    fast = evaluate(net, digits, Linf(0.08), "paper", n=100, accelerated=True)
     assert Contrary.made == 1
     assert all(m.correct < plain["clean"].correct for m in plain.measurements[1:])
     assert all(m.correct >= plain["clean"].correct for m in fast.measurements)
-    assert fast["autoattack"].correct == fast["clean"].correct == plain["clean"].correct
 
 
 def test_the_result_says_what_was_measured(net, digits):

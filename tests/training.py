@@ -1,11 +1,17 @@
 """A training run of seconds, for the tests."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.testing import assert_close
 
-from advdistill import PGD, Data, Linf, Recipe, Schedule, methods, models
+from advdistill import PGD, Data, Linf, Recipe, Run, Schedule, distill, methods, models
+from advdistill.data import Split
 from advdistill.models import save
 
 
@@ -16,7 +22,7 @@ def short(method: str = "rslad", teacher: str | None = None, **changes) -> Recip
         student="convnet-4",
         teacher=teacher,
         clean_teacher=teacher,
-        data=Data("digits", train_images=192, augment="shift"),
+        data=Data("digits", validation=0.05, train_images=192, augment="shift"),
         attack=PGD(2, 0.1, Linf(0.2)),
         schedule=Schedule("onecycle", warmup=0.3),
         epochs=3,
@@ -36,3 +42,62 @@ def make_teacher(folder) -> str:
     path = folder / "teacher.safetensors"
     save(models.create("convnet-8", 10, 1), path)
     return str(path)
+
+
+ROLES = {"robust": "teacher", "clean": "clean_teacher", "peer": "peer"}  # and their names as arguments of distill
+
+
+def four(network: Callable[[], nn.Module]) -> dict[str, nn.Module]:
+    """A student and every teacher, each with weights of its own, by their names as arguments of distill."""
+    made = {}
+    with torch.random.fork_rng(devices=[]):
+        for seed, name in enumerate(("student", *ROLES.values())):
+            torch.manual_seed(seed)
+            made[name] = network()
+    return made
+
+
+def quick(folder: Path, networks: dict[str, nn.Module], method: str, devices: int = 1, **changes) -> Run:
+    """A run of a tenth of a second: two epochs of three steps on 72 images [1, 4, 4] of four classes."""
+    images = torch.randint(256, (80, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(images, torch.arange(80) % 4, ("a", "b", "c", "d"), "random/train")
+    recipe = short(method, **{"epochs": 2, "batch_size": 24, "validate_every": 2, "data": Data("random")} | changes)
+    return distill(recipe, folder, train=split, accelerator="cpu", devices=devices, **networks)
+
+
+def state_of(run: Run) -> dict:
+    return torch.load(run.state, weights_only=True)
+
+
+def losses_of(run: Run) -> list[dict[str, float]]:
+    """Mean losses of each epoch."""
+    rows = map(json.loads, run.metrics.open())
+    return [{name: value for name, value in row.items() if name.startswith("loss/")} for row in rows]
+
+
+def differences(first, second) -> list[str]:
+    """Where two nested values are not the same bit for bit."""
+    a, b = dict(_leaves(first)), dict(_leaves(second))
+    return [where for where in a | b if not _same(a.get(where), b.get(where))]
+
+
+def _leaves(value, where: str = ""):
+    if isinstance(value, dict | list):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _leaves(part, f"{where}/{key}")
+    else:
+        yield where, value
+
+
+def _same(first, second) -> bool:
+    both = isinstance(first, Tensor) and isinstance(second, Tensor)
+    return torch.equal(first, second) if both else first is second or first == second
+
+
+def assert_same_path(one: Run, other: Run) -> None:
+    """Of runs by different numbers of processes, which add in another order."""
+    first, second = state_of(one), state_of(other)
+    for part in ("student", "trained", "method"):
+        assert_close(first[part], second[part], rtol=1e-4, atol=1e-5)
+    assert_close(load_file(one.last), load_file(other.last), rtol=1e-4, atol=1e-5)
+    assert_close(losses_of(one), losses_of(other), rtol=1e-4, atol=0)

@@ -66,7 +66,7 @@ class AutoAttack:
             x: clean images `[N, C, H, W]` in [0, 1], on any device.
             y: labels `[N]`, beside x.
             searched: what the library attacks, `None` for the model; a faster copy (`Frozen`) finds what the model
-                then judges.
+                then judges. Where the copy errs on x itself, the model is attacked.
             seed: the library starts from it anew for every attack and batch.
             report: receives a line after each attack, and the library's warnings.
 
@@ -79,18 +79,33 @@ class AutoAttack:
         report = report or (lambda line: None)
         classes = model(x[:1].to(device)).shape[1]
         self.check(classes)
-        library = self._build(model if searched is None else searched, classes, seed, device)
         x_adv = x.clone()
         standing = {"clean": ~self._broken(model, x, x, y, batch_size, device)}
+        groups = [
+            (self._build(network, classes, seed, device), members)
+            for network, members in self._groups(model, searched, x, y, batch_size, device)
+        ]
         with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), _warnings(report):
-            for name in library.attacks_to_run if self.threat.eps else ():
-                alive = list(standing.values())[-1].nonzero()[:, 0]
-                found = _run(library, name, x[alive], y[alive], batch_size)
-                broken = self._broken(model, found, x[alive], y[alive], batch_size, device)
-                x_adv[alive[broken]] = found[broken]
-                standing[name] = torch.zeros_like(y, dtype=torch.bool).index_fill(0, alive[~broken], True)
-                report(f"autoattack, {name}: {standing[name].sum()} of {len(x)} images stand")
+            for name in groups[0][0].attacks_to_run if self.threat.eps else ():
+                still = list(standing.values())[-1].clone()
+                for library, members in groups:
+                    alive = (still & members).nonzero()[:, 0]
+                    if not len(alive):
+                        continue
+                    found = _run(library, name, x[alive], y[alive], batch_size)
+                    broken = self._broken(model, found, x[alive], y[alive], batch_size, device)
+                    x_adv[alive[broken]] = found[broken]
+                    still[alive[broken]] = False
+                standing[name] = still
+                report(f"autoattack, {name}: {still.sum()} of {len(x)} images stand")
         return x_adv, standing
+
+    def _groups(self, model, searched, x: Tensor, y: Tensor, batch_size: int, device):
+        """Which network is attacked for which images: the library passes by those that its network gets wrong."""
+        if searched is None:
+            return [(model, torch.ones_like(y, dtype=torch.bool))]
+        wrong = self._broken(searched, x, x, y, batch_size, device)
+        return [(searched, ~wrong), (model, wrong)]
 
     def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
         library = _library()(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)
@@ -107,8 +122,6 @@ class AutoAttack:
 
 def _run(library, name: str, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
     """One of the library's attacks; alone or after the others, it makes the same batches and the same draws."""
-    if not len(x):
-        return x
     library.attacks_to_run = [name]
     return library.run_standard_evaluation(x, y, batch_size=batch_size)[0]
 

@@ -75,6 +75,7 @@ def distill(
     distiller.check(student, to_float(used.images[:2]), used.labels)
     run.check(recipe)
     fabric = _fabric("bf16-mixed" if bf16 else "32-true", accelerator, devices, num_nodes)
+    fabric.barrier()  # every process has checked the folder before the first one writes there
     if fabric.world_size > 1:
         student = _synchronised(student, fabric.device)
         for role, network in distiller.trained.items():

@@ -74,7 +74,8 @@ class Trainer:
         """
         at, epochs = self.state.at, self.recipe.epochs
         total = epochs * len(self.batches)
-        self.metrics = Metrics(self.run.metrics, at.step) if self.fabric.is_global_zero else None
+        noted = at.step - bool(at.batch)  # an epoch under way has not noted its last step, whatever a killed run wrote
+        self.metrics = Metrics(self.run.metrics, noted) if self.fabric.is_global_zero else None
         with StopSignals() as self.signals, Reporter(str(self.run), total, at.step, self._first) as self.reporter:
             if 0 < at.step < total:
                 self.reporter.say(f"{self.run}: continuing at step {at.step} of {total}.")
@@ -82,6 +83,7 @@ class Trainer:
                 self._epoch(epoch)
         if self._first and not self.run.last.exists():
             models.save(self.state.evaluated, self.run.last)
+        self.fabric.barrier()
 
     @property
     def _first(self) -> bool:

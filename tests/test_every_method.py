@@ -1,0 +1,224 @@
+"""Every registered method, and each with IGDM: a new one is tested by being registered."""
+
+import json
+import os
+import subprocess
+import sys
+from copy import deepcopy
+
+import pytest
+import torch
+from conftest import ENV, ROOT, Tiny
+from in_processes import main
+from safetensors.torch import load_file
+from torch import nn
+from torch.testing import assert_close
+from training import ROLES, assert_same_path, differences, four, losses_of, quick, state_of
+
+from advdistill import Run, methods
+from advdistill.attacks import PGD
+from advdistill.distiller import Distiller
+from advdistill.methods import METHODS, Batch, Method, build, from_config, to_config
+from advdistill.rng import Rng
+from advdistill.threat import Linf
+from advdistill.train import loop
+from advdistill.train.state import State
+
+ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
+ALL += [f"{name}+igdm" for name in ALL if name not in ("standard", "saad")]  # SAAD holds that term already
+ATTACKING = [name for name in ALL if name != "standard"]
+
+OPTIONS = {"awp": 0.01, "swa": 0.0, "label_mixing": 0.1}
+RUNS = {name: {"method": name} for name in ALL}
+RUNS |= {f"{name} with options": {"method": name} | OPTIONS for name in ("bmtard", "fair_rslad", "ciard", "peeraid")}
+
+
+class Normed(Tiny):
+    """With batch-norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(8)
+
+    def forward(self, x):
+        return self.head(self.norm(torch.tanh(self.hidden(x.flatten(1)))))
+
+
+@pytest.fixture(autouse=True)
+def disk_at_rest(monkeypatch):
+    """Files are not flushed: on a busy disk the runs of these tests would mostly wait for it."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
+
+def losses(method, networks, x, y, rate=1.0):
+    """Of a step with a given x', which the attack has seen once."""
+    teachers = {role: networks[argument] for role, argument in ROLES.items()}
+    made = Batch(x, y, networks["student"], teachers, 0.5, rate=rate)
+    x_adv = (x + 0.1 * torch.sign(torch.sin(100 * x.float()))).clamp(0, 1)
+    if objective := method.inner(made):
+        objective(x_adv.clone().requires_grad_())
+    return method.outer(made.attacked(x_adv, networks["student"]))
+
+
+def trained_ones(method, networks):
+    return [networks["student"], *(networks[ROLES[role]] for role in method.trained)]
+
+
+def test_every_method_names_its_reference_and_is_described():
+    rows = methods.describe()
+    assert [row["name"].lstrip("+") for row in rows] == list(METHODS)
+    assert all("20" in row["reference"] for row in rows if row["name"] != "standard")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_method_goes_to_plain_values_and_back(name):
+    method = build(name)
+    assert from_config(to_config(method)) == method
+
+
+@pytest.mark.parametrize("name", ATTACKING)
+def test_the_attack_stays_in_the_ball_and_raises_its_objective(name, tiny, batch):
+    method, student, teacher, (x, y) = build(name), tiny(0), tiny(1), batch
+    inner = method.inner(Batch(x, y, student, {"robust": teacher, "peer": teacher}))
+    attack = Distiller(method, teacher, teacher, PGD(10, 0.025, Linf(0.1)), peer=teacher).attack
+    x_adv = attack(inner, x)
+    assert attack.threat.distance(x_adv, x).max() <= 0.1 + 1e-6
+    assert x_adv.min() >= 0 and x_adv.max() <= 1
+    assert (inner(x_adv) > inner(x)).all()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_losses_are_per_example_and_their_gradient_is_that_of_finite_differences(name, batch):
+    method, networks = build(name), {key: network.double() for key, network in four(Tiny).items()}
+    x, y = batch[0].double(), batch[1]
+
+    def named():
+        return losses(method, networks, x, y, rate=0.0)  # what a method balances by itself stays as it is
+
+    first, weight = named(), networks["student"].head.weight
+    assert first and all(loss.shape == (len(x),) and loss.isfinite().all() for loss in first.values())
+    (gradient,) = torch.autograd.grad(sum(loss.mean() for loss in first.values()), weight)
+    direction = torch.randn(weight.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values = []
+    with torch.no_grad():
+        for step in (1e-5, -2e-5):
+            weight += step * direction
+            values.append(sum(loss.mean() for loss in named().values()))
+    assert_close((values[0] - values[1]) / 2e-5, (gradient * direction).sum(), rtol=1e-6, atol=1e-9)
+
+
+def in_precision(dtype, name, x, y):
+    """Losses, the student's gradients and the method's state in a second step, on other images and an epoch later."""
+    method, networks = build(name), {key: network.to(dtype) for key, network in four(Normed).items()}
+    losses(method, networks, x.to(dtype), y)
+    method.end_epoch(1.0)
+    named = losses(method, networks, x.flip(3).to(dtype), y)
+    assert all(loss.dtype == dtype for loss in named.values())
+    total = sum(loss.mean() for loss in named.values())
+    gradients = torch.autograd.grad(total, list(networks["student"].parameters()))
+    return named, gradients, [part.state for part in method.parts]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_fp32_agrees_with_float64(name, batch):
+    single, double = (in_precision(dtype, name, *batch) for dtype in (torch.float32, torch.float64))
+    assert_close(single[1:], double[1:], rtol=1e-4, atol=1e-6, check_dtype=False)
+    # t^2 KL is t^2 times a sum of differences of nearly equal logarithms: what fp32 loses there, the gradient keeps
+    softening = getattr(build(name).parts[0], "temperature", 1.0) ** 2
+    assert_close(single[0], double[0], rtol=1e-4, atol=1e-6 * softening, check_dtype=False)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_step_lowers_the_loss(name, tiny, batch):
+    student, (x, y) = tiny(0), batch
+    distill = Distiller(build(name), tiny(1), tiny(2), PGD(3, 0.05, Linf(0.1)), peer=tiny(3))
+    optimizer = torch.optim.SGD(student.parameters(), lr=1e-3)
+    before = distill(student, x, y, rng=Rng(0))
+    before.backward()
+    optimizer.step()
+    assert distill(student, x, y, rng=Rng(0)) < before
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_reach_what_trains_and_nothing_else(name, batch):
+    method, networks = build(name), four(Normed)
+    student, teacher, clean_teacher, peer = networks.values()
+    distiller = Distiller(method, teacher, clean_teacher, PGD(2, 0.05, Linf(0.1)), peer=peer)
+    before = deepcopy(networks)
+    made = distiller.craft(student, *batch, rng=Rng(0))
+    attacked_in_train_mode = distiller.attack.student_mode == "train"
+    for key, network in networks.items():
+        assert all(p.grad is None for p in network.parameters())
+        changed = differences(before[key].state_dict(), network.state_dict())
+        assert bool(changed) == (key == "student" and attacked_in_train_mode)
+
+    sum(loss.mean() for loss in distiller.losses(made, student).values()).backward()
+    for key, network in networks.items():
+        if network in trained_ones(method, networks):
+            assert all(p.grad.any() for p in network.parameters()) and network.training
+        else:
+            assert all(p.grad is None for p in network.parameters())
+            assert not differences(before[key].state_dict(), network.state_dict())
+
+
+class Died(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, monkeypatch, name):
+    whole = quick(tmp_path / "whole", four(Normed), **RUNS[name])
+    save, saves = State.save, []
+
+    def dying(state, path):
+        saves.append((state.at.epoch, state.at.batch))
+        if len(saves) in (2, 6, 10):
+            raise Died
+        save(state, path)
+
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)  # a state after every step
+    monkeypatch.setattr(State, "save", dying)
+    for _ in range(3):
+        with pytest.raises(Died):
+            quick(tmp_path / "died", four(Normed), **RUNS[name])
+    died = quick(tmp_path / "died", four(Normed), **RUNS[name])
+    # in the first epoch, between the two saves at its end, in the second epoch
+    assert [saves[n - 1] for n in (2, 6, 10)] == [(0, 2), (1, 0), (1, 2)]
+    assert differences(state_of(whole), state_of(died)) == []
+    assert differences(load_file(whole.last), load_file(died.last)) == []
+    assert losses_of(whole) == losses_of(died)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory, request):
+    """The folder of the runs by two processes, all made in one launch."""
+    folder = tmp_path_factory.mktemp("two")
+    asked = [item.callspec.params["name"] for item in request.session.items if "two_processes" in item.fixturenames]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, ROOT / "tests" / "in_processes.py", folder, "2"]
+    command += [json.dumps({name: RUNS[name] for name in asked})]
+    done = subprocess.run(command, env=ENV, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_follow_the_path_of_one(tmp_path, two_processes, name):
+    main(tmp_path, 1, {name: RUNS[name]})
+    assert_same_path(Run(tmp_path / name), Run(two_processes / name))
+
+
+@pytest.mark.parametrize("options", [OPTIONS, {"ema": 0.9}], ids="+".join)
+@pytest.mark.parametrize("name", ALL)
+def test_options_of_the_loop(tmp_path, name, options):
+    method, networks = build(name), four(Normed)
+    before = deepcopy(networks)
+    run = quick(tmp_path / "run", networks, name, **options)
+    kept, average = load_file(run.last), state_of(run)["average"]
+    assert average["n_averaged"] == (6 if "ema" in options else 2)
+    assert all(value.isfinite().all() and torch.equal(value, average[f"module.{key}"]) for key, value in kept.items())
+    assert differences(load_file(run.best), kept) == []  # the only one that was validated
+    assert all(value == value for row in losses_of(run) for value in row.values())
+    for key, network in networks.items():
+        same = [torch.equal(*pair) for pair in zip(before[key].parameters(), network.parameters(), strict=True)]
+        assert not any(same) if network in trained_ones(method, networks) else all(same)
