@@ -85,7 +85,7 @@ which. ARD with weight 1 and temperature 1; each pair shares seeds, data order a
 same images; mean and standard deviation over seeds. """
 SETTINGS = {
     "digits": "Student convnet-4, teacher convnet-24, 60 epochs, batch 64, Linf eps 0.2.",
-    "cifar10": "Student ResNet-8, a robust ResNet-18 for a teacher, 2,000 images, 5 epochs, batch 64, PGD-5, Linf 8/255.",
+    "cifar10": "Student ResNet-8, teacher a robust ResNet-18, 2,000 images, 5 epochs, batch 64, PGD-5, Linf 8/255.",
 }
 
 
