@@ -62,8 +62,10 @@ class Evaluate:
     accelerated: bool = False
     """Attacks search in bf16 (folded fp32 where that is not native), the fp32 model judges; claims take the default."""
     seed: int = 0
+    devices: int | str = 1
+    """Processes that share the images, one to a device."""
     out: Path | None = None
-    """Where result.json goes; into the run unless given."""
+    """Where result.json goes; into the run unless given. Interrupted, the same command continues."""
 
 
 @dataclass(frozen=True)

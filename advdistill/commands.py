@@ -1,6 +1,7 @@
 """What the commands do. Each returns an exit code."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,12 +12,14 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from safetensors.torch import load_file, save_file
 
 from . import data as datasets
 from . import methods, models, recipes
 from .data import Split
 from .evaluation import evaluate as measure
 from .evaluation.suites import attacks
+from .files import write_atomic
 from .quickstart import quickstart as run_quickstart
 from .recipe import THREATS, Recipe
 from .report.compare import compare as comparison
@@ -30,6 +33,7 @@ from .train.signals import Interrupted
 __all__ = ["choose", "compare", "evaluate", "quickstart", "show", "train"]
 
 CONSOLE = Console(highlight=False)
+VERDICTS, UNFINISHED = ".verdicts.safetensors", ".unfinished.safetensors"  # beside a result: the verdict on each image
 
 
 def choose(recipe: str, method: str | None, threat: str | None) -> Recipe:
@@ -51,10 +55,10 @@ def train(recipe: Recipe, out: Path, suite: str | None, **where) -> int:
     except Interrupted as stopped:
         print(f"advdistill: {stopped}", file=sys.stderr)
         return 128 + stopped.signum
-    if suite is None or not _is_first():
+    if suite is None:
         return 0
     if run.result.exists():  # the run was finished and evaluated before
-        CONSOLE.print(table([Result.load(run.result)]))
+        _show([Result.load(run.result)])
         return 0
     return evaluate(str(run.folder), suite)
 
@@ -70,34 +74,57 @@ def evaluate(
     batch_size: int = 256,
     accelerated: bool = False,
     seed: int = 0,
+    devices: int | str = 1,
     out: Path | None = None,
 ) -> int:
     run = Run(model) if Path(model).is_dir() else None
     network = models.load(model)
     split = _test_split(run, data, folder)
+    target = out or (run and run.result)
+    device, shared = _processes(devices)
     result = measure(
         network, split, _threat(run, norm, eps), suite,
-        n=n, batch_size=batch_size, seed=seed, name=Path(model).name, accelerated=accelerated,
-        report=lambda line: print(line, file=sys.stderr, flush=True), device=_device(),
+        n=n, batch_size=batch_size, seed=seed, name=Path(model).name, accelerated=accelerated, device=device,
+        keep=target and target.with_suffix(UNFINISHED), shared=shared, report=_say if _is_first() else None,
     )  # fmt: skip
     result = replace(result, chosen=run and run.chosen, command=shlex.join(["advdistill", *sys.argv[1:]]))
-    if target := out or (run and run.result):
+    if target and _is_first():
         result = _store(result, target)
-        print(f"written to {target}", file=sys.stderr)
-    CONSOLE.print(table([result]))
+        _say(f"written to {target}")
+    _show([result])
     return 0
 
 
 def _store(result: Result, path: Path) -> Result:
-    """Write a result; an earlier one at its place is joined if it was measured alike, else kept beside."""
+    """Write a result and its verdicts; earlier ones at their place are joined if measured alike, else kept beside."""
+    fresh, verdicts = path.with_suffix(UNFINISHED), path.with_suffix(VERDICTS)
     if path.exists():
         earlier = Result.load(path)
         joined = result.joined(earlier)
         if joined is None:
-            path.rename(path.with_stem(f"{path.stem}-{earlier.date.replace(':', '')}"))
+            for file in filter(Path.exists, (path, verdicts)):
+                file.rename(file.with_name(f"{path.stem}-{earlier.date.replace(':', '')}{file.name[len(path.stem):]}"))
         result = joined or result
+    known = (load_file(verdicts) if verdicts.exists() else {}) | load_file(fresh)
+    described = {"fingerprint": result.fingerprint, "threat": result.threat, "seed": str(result.seed)}
+    write_atomic(verdicts, lambda temporary: save_file(known, temporary, described))
     result.save(path)
+    for file in path.parent.glob(f"{fresh.name}*"):
+        file.unlink()
     return result
+
+
+def _processes(devices: int | str) -> tuple[torch.device | str, bool]:
+    """The device of this process, and whether others share the work; starts them if asked for."""
+    if torch.distributed.is_initialized():
+        return _device(), torch.distributed.get_world_size() > 1
+    if str(devices) == "1" and int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return _device(), False
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(devices=devices, strategy="ddp")
+    fabric.launch()
+    return fabric.device, fabric.world_size > 1
 
 
 def compare(runs: Sequence[Path]) -> int:
@@ -143,7 +170,15 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _show(results: Sequence[Result]) -> None:
+    if _is_first():
+        CONSOLE.print(table(results))
+
+
 def quickstart(out: Path) -> int:
-    results = run_quickstart(out, lambda line: print(line, file=sys.stderr, flush=True))
-    CONSOLE.print(table(results))
+    _show(run_quickstart(out, _say))
     return 0

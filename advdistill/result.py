@@ -57,6 +57,7 @@ class Result:
         fingerprint: twelve hex digits that name the whole split's images and labels.
         threat: such as `"Linf 8/255"`.
         eps: the same eps as a number, where 1 is white.
+        weights: twelve hex digits that name the model's weights.
         chosen: how the checkpoint was selected, a sentence.
         date: UTC, ISO 8601.
         versions: of the packages that took part.
@@ -72,6 +73,7 @@ class Result:
     measurements: tuple[Measurement, ...]
     date: str
     versions: dict[str, str]
+    weights: str | None = None
     chosen: str | None = None
     command: str | None = None
 
@@ -87,7 +89,7 @@ class Result:
 
     def _setting(self) -> tuple:
         images = {m.n for m in self.measurements}
-        return self.model, self.data, self.fingerprint, self.threat, self.seed, self.chosen, images
+        return self.model, self.weights, self.data, self.fingerprint, self.threat, self.seed, self.chosen, images
 
     def save(self, path: Path | str) -> None:
         """Write JSON; accuracies and intervals stand beside the counts."""

@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from advdistill import PGD, Data, Linf, Recipe, Run, Schedule, distill, methods, models
+from advdistill import PGD, Data, Linf, Recipe, Run, Schedule, data, distill, methods, models
 from advdistill.data import Split
+from advdistill.data.batches import to_float
+from advdistill.losses import cross_entropy
 from advdistill.models import save
 
 
@@ -38,9 +40,20 @@ def same_weights(first, second) -> bool:
 
 
 def make_teacher(folder) -> str:
-    """An untrained teacher's checkpoint; its path."""
+    """A teacher's checkpoint, taught for a moment; its path."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = models.create("convnet-8", 10, 1)
+    split = data.load("digits", "train")
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    for step in range(40):
+        part = split.take(torch.arange(128 * step, 128 * (step + 1)) % len(split))
+        loss = cross_entropy(model(to_float(part.images)), part.labels).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     path = folder / "teacher.safetensors"
-    save(models.create("convnet-8", 10, 1), path)
+    save(model, path)
     return str(path)
 
 

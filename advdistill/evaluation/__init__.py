@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from .curve import robust_curve
 from .judged import Judged
 from .measure import measure
 from .suites import ATTACKS, SUITES, attacks
+from .verdicts import Verdicts, digest
 
 __all__ = ["ATTACKS", "SUITES", "Alignment", "evaluate", "gradient_alignment", "robust_curve"]
 
@@ -32,6 +34,8 @@ def evaluate(
     device: torch.device | str = "cpu",
     name: str | None = None,
     accelerated: bool = False,
+    keep: Path | str | None = None,
+    shared: bool = False,
     report: Report | None = None,
 ) -> Result:
     """Measure a model's accuracy, clean and under attack, in fp32 and eval mode; the model stays as it is.
@@ -44,11 +48,14 @@ def evaluate(
         name: of the model in tables; `None` is its class.
         accelerated: let every attack search on a folded copy, in bf16 where `device` has it; the verdict on x' stays
             the fp32 model's. Claims take the default.
-        report: receives a line after each attack.
+        keep: a .safetensors file that has the verdict on each image, written after every batch; an evaluation that
+            was interrupted there is continued.
+        shared: the processes of torch.distributed share the batches, and all return the same.
+        report: receives a line after each batch and attack.
 
     Raises:
         ValueError: the model and the split do not fit, an unknown suite, an attack that is undefined for so few
-            classes, or n larger than the split; nothing was attacked.
+            classes, n larger than the split, or `keep` holds another evaluation; nothing was attacked.
         ImportError: the suite needs pyautoattack, which is missing.
     """
     threat = threat or Linf("8/255")
@@ -58,15 +65,23 @@ def evaluate(
         if isinstance(attack.settings, AutoAttack):
             attack.settings.check(split.num_classes)
     searched = Frozen(judged, torch.bfloat16 if native_bf16(device) else torch.float32) if accelerated else None
-    settings = {"searched": searched, "batch_size": batch_size, "seed": seed, "device": device, "report": report}
+    weights, fingerprint = digest(judged.network), split.fingerprint()
+    setting = {"weights": weights, "fingerprint": fingerprint, "images": len(used), "threat": threat, "seed": seed}
+    setting |= {"batch_size": batch_size, "searched": searched and searched.precision}
+    processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
+    setting = {name: str(value) for name, value in setting.items()}
+    verdicts = Verdicts(len(used), setting, keep and Path(keep), processes[0])
+    options = {"searched": searched, "batch_size": batch_size, "seed": seed, "device": device, "report": report}
+    options |= {"processes": processes}
     return Result(
         model=name or type(model).__name__,
         data=split.name,
-        fingerprint=split.fingerprint(),
+        fingerprint=fingerprint,
+        weights=weights,
         threat=str(threat),
         eps=threat.eps,
         seed=seed,
-        measurements=tuple(measure(judged, used, attack, **settings) for attack in chosen),
+        measurements=tuple(measure(judged, used, attack, verdicts, **options) for attack in chosen),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions("advdistill", "torch", "pyautoattack"),
     )

@@ -11,7 +11,7 @@ from ..data.batches import to_float
 from ..losses import cross_entropy
 from ..rng import Rng
 
-__all__ = ["correct"]
+__all__ = ["correct", "stands"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -34,13 +34,21 @@ def correct(
         loss: what the attack climbs, logits `[B, K]` and labels `[B]` to `[B]`.
         searched: whose loss the attack climbs, `None` for the model's own; the verdict is the model's either way.
     """
-    climbed = model if searched is None else searched
     flags = []
     for start in range(0, len(split), batch_size):
         x = to_float(split.images[start : start + batch_size].to(device))
         y = split.labels[start : start + batch_size].to(device)
-        if attack is not None:
-            x = attack(lambda x_adv, y=y: loss(climbed(x_adv), y), x, Rng(seed, "attack", start, device=device))
-        with torch.no_grad():
-            flags.append((model(x).argmax(1) == y).cpu())
+        rng = Rng(seed, "attack", start, device=device)
+        flags.append(stands(model, x, y, attack, loss, searched, rng).cpu())
     return torch.cat(flags)
+
+
+def stands(
+    model: nn.Module, x: Tensor, y: Tensor, attack: PGD | None, loss: Loss, searched: nn.Module | None, rng: Rng
+) -> Tensor:
+    """As `correct`, of one batch of images `[B, C, H, W]` in [0, 1] and labels `[B]`: `[B]` booleans."""
+    climbed = model if searched is None else searched
+    if attack is not None:
+        x = attack(lambda x_adv: loss(climbed(x_adv), y), x, rng)
+    with torch.no_grad():
+        return model(x).argmax(1) == y

@@ -1,0 +1,112 @@
+"""What is known of each image, attack by attack: in memory, and in a file that a later call continues from."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..files import write_atomic
+
+__all__ = ["STANDS", "Verdicts", "digest"]
+
+STANDS, UNKNOWN = 1, 255
+
+
+class Verdicts:
+    """Tensors `[n]` by name: `ATTACK` is 1 for an image that stands, 0 for a broken one; `ATTACK.NOTE` says more.
+
+    Args:
+        setting: what these verdicts are verdicts of; strings by name.
+        path: where they are kept after every batch, and where an earlier call left some; `None` for memory alone.
+        rank: of this process; each but the first keeps a file of its own beside the first one's.
+
+    Raises:
+        ValueError: a file is damaged, or holds the verdicts of another setting.
+    """
+
+    def __init__(self, n: int, setting: dict[str, str] | None = None, path: Path | None = None, rank: int = 0):
+        self.n, self.setting, self.path, self.rank = n, setting or {}, path, rank
+        self.tensors: dict[str, Tensor] = {}
+        for file in self._files():
+            self._merge(self._read(file))
+
+    def _files(self) -> list[Path]:
+        return sorted(self.path.parent.glob(f"{self.path.name}*")) if self.path else []
+
+    def begin(self, attack: str, notes: dict[str, torch.dtype]) -> None:
+        """Make room for an attack's verdicts, its seconds (by the first image of a batch) and its notes."""
+        kinds = {attack: torch.uint8, f"{attack}.seconds": torch.float32}
+        for name, dtype in (kinds | {f"{attack}.{note}": dtype for note, dtype in notes.items()}).items():
+            self.tensors.setdefault(name, _blank(self.n, dtype))
+
+    def knows(self, attack: str, start: int, stop: int) -> bool:
+        return bool((self.tensors[attack][start:stop] != UNKNOWN).all())
+
+    def put(self, attack: str, start: int, standing: Tensor, notes: dict[str, Tensor], seconds: float) -> None:
+        """Take in the verdicts `[b]` of a batch and keep them."""
+        stop = start + len(standing)
+        self.tensors[attack][start:stop] = standing.cpu()
+        self.tensors[f"{attack}.seconds"][start] = seconds
+        for note, values in notes.items():
+            self.tensors[f"{attack}.{note}"][start:stop] = values.cpu()
+        self._keep()
+
+    def seconds(self, attack: str) -> float:
+        """What an attack took, over all calls and processes."""
+        took = self.tensors[f"{attack}.seconds"]
+        return round(took[took.isfinite()].sum().item(), 2)
+
+    def gather(self, attack: str, device: torch.device | str) -> None:
+        """Take in what the other processes found; each of them calls this."""
+        for name, tensor in self.tensors.items():
+            if name.split(".")[0] == attack:
+                shared = tensor.to(device)
+                torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MIN)
+                tensor.copy_(shared)
+        self._keep()
+
+    def _keep(self) -> None:
+        if self.path:
+            own = self.path.with_name(f"{self.path.name}.{self.rank}") if self.rank else self.path
+            write_atomic(own, lambda temporary: save_file(self.tensors, temporary, self.setting))
+
+    def discard(self) -> None:
+        """Remove the files."""
+        for file in self._files():
+            file.unlink(missing_ok=True)
+
+    def _merge(self, tensors: dict[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            self.tensors[name] = torch.minimum(self.tensors.get(name, tensor), tensor)
+
+    def _read(self, file: Path) -> dict[str, Tensor]:
+        try:
+            with safe_open(file, "pt") as opened:
+                setting = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(f"{file} is damaged ({error}). Delete it to start the evaluation afresh.") from None
+        differing = [name for name in setting | self.setting if setting.get(name) != self.setting.get(name)]
+        if differing:
+            raise ValueError(
+                f"{file} is an unfinished evaluation of another kind ({', '.join(differing)} differ). "
+                "Finish that one with its own settings, or delete the file."
+            )
+        return tensors
+
+
+def _blank(n: int, dtype: torch.dtype) -> Tensor:
+    """Nothing known: the largest value, so that the smaller of two tensors knows what either does."""
+    return torch.full((n,), UNKNOWN if dtype == torch.uint8 else torch.inf, dtype=dtype)
+
+
+def digest(model: nn.Module) -> str:
+    """Twelve hex digits that name a model's weights."""
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:12]
