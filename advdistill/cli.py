@@ -70,7 +70,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Compare:
-    """Put the results of several runs into one table."""
+    """Put the results of several runs into one table, and say who is ahead of the first."""
 
     runs: Positional[tuple[Path, ...]]
     """Run folders or result files."""

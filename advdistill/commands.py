@@ -22,6 +22,7 @@ from .evaluation.suites import attacks
 from .files import write_atomic
 from .quickstart import quickstart as run_quickstart
 from .recipe import THREATS, Recipe
+from .report.compare import VERDICTS
 from .report.compare import compare as comparison
 from .report.table import table
 from .result import Result
@@ -33,7 +34,7 @@ from .train.signals import Interrupted
 __all__ = ["choose", "compare", "evaluate", "quickstart", "show", "train"]
 
 CONSOLE = Console(highlight=False)
-VERDICTS, UNFINISHED = ".verdicts.safetensors", ".unfinished.safetensors"  # beside a result: the verdict on each image
+UNFINISHED = ".unfinished.safetensors"  # in place of a result's .json: the verdicts so far
 
 
 def choose(recipe: str, method: str | None, threat: str | None) -> Recipe:

@@ -1,7 +1,7 @@
 """A result: what was measured, on what, with which code. Accuracies are fractions."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -121,4 +121,5 @@ class Result:
 def _build(kind: type, values: Any) -> Any:
     hints = get_type_hints(kind)
     known = {name: value for name, value in check_type(values, dict).items() if name in hints}
-    return kind(**check_type(known, TypedDict(kind.__name__, hints)))
+    absent = {f.name for f in fields(kind) if f.default is not MISSING} - known.keys()  # in files of earlier versions
+    return kind(**check_type(known, TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})))

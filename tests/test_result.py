@@ -43,6 +43,15 @@ def test_a_result_comes_back_from_its_file(tmp_path):
     assert Result.load(tmp_path / "result.json") == RESULT
 
 
+def test_a_file_of_an_earlier_version_may_lack_what_has_a_default(tmp_path):
+    RESULT.save(tmp_path / "result.json")
+    values = json.loads((tmp_path / "result.json").read_text())
+    for name in ("weights", "chosen", "command"):
+        del values[name]
+    (tmp_path / "result.json").write_text(json.dumps(values))
+    assert Result.load(tmp_path / "result.json") == replace(RESULT, chosen=None)
+
+
 def test_the_file_holds_fractions_and_intervals_beside_the_counts(tmp_path):
     RESULT.save(tmp_path / "result.json")
     clean = json.loads((tmp_path / "result.json").read_text())["measurements"][0]

@@ -1,0 +1,152 @@
+"""Whether two models differ, and how much seeds do. Verdicts `[n]` say of each image: 1 still right, 0 broken."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import comb, sqrt
+from statistics import fmean, stdev
+from typing import Literal
+
+import numpy as np
+
+from ..result import wilson
+
+__all__ = ["LEVEL", "Difference", "Verdict", "fisher", "holm", "judge", "mcnemar", "over_seeds", "paired", "unpaired"]
+
+LEVEL = 0.05
+Verdict = Literal["ahead", "behind", "not distinguishable"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more accurate a first model is than a second one, both measured on `n` images.
+
+    Attributes:
+        value, interval: a fraction, and its 95 % interval.
+        p: two-sided; of `test`, which is unpaired if it is Fisher's.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    p: float
+    n: int
+    test: Literal["McNemar", "Fisher"]
+
+    @property
+    def verdict(self) -> Verdict:
+        """What can be said of the first model at level 0.05."""
+        if self.p >= LEVEL:
+            return "not distinguishable"
+        return "ahead" if self.value > 0 else "behind"
+
+
+def judge(first: np.ndarray, second: np.ndarray) -> Verdict:
+    """Whether the first model is ahead of the second, by their verdicts `[n]` on the same images, at level 0.05."""
+    return paired(first, second).verdict
+
+
+def paired(first: np.ndarray, second: np.ndarray) -> Difference:
+    """From verdicts `[n]` on the same images: McNemar's exact test, Newcombe's score interval for pairs.
+
+    The Wilson intervals of the two accuracies are put together by their correlation phi, of which the continuity
+    correction takes n / 2 off the determinant of the table of pairs, no further than to 0.
+
+    Reference: Newcombe, Improved confidence intervals for the difference between binomial proportions based on paired
+    data. Statistics in Medicine 1998 (method 10).
+
+    Raises:
+        ValueError: the arrays differ in length, are empty, or hold something else than 0 and 1.
+    """
+    both, only_first, only_second, neither = _pairs(first, second)
+    right, other, n = both + only_first, both + only_second, len(first)
+    determinant = both * neither - only_first * only_second
+    corrected = min(determinant, max(0, determinant - n / 2))
+    phi = corrected / (sqrt(right * (n - right) * other * (n - other)) or 1)
+    interval = _newcombe(right, other, n, phi)
+    return Difference((right - other) / n, interval, mcnemar(first, second), n, "McNemar")
+
+
+def unpaired(first: int, second: int, n: int) -> Difference:
+    """From how many of `n` images each model gets right: what can be said without knowing which.
+
+    Two models mostly fail on the same images, and then this sees less than `paired` does.
+    """
+    return Difference((first - second) / n, _newcombe(first, second, n, 0), fisher(first, second, n), n, "Fisher")
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """Exact two-sided p in (0, 1] that neither of two models is better, from verdicts `[n]` on the same images.
+
+    Only the m images that one model alone gets right tell: each would be either model's with probability 1/2,
+
+        p = min(1, 2 P(Binomial(m, 1/2) <= min(m_first, m_second))),   at least 2e-308.
+
+    Reference: McNemar, Note on the sampling error of the difference between correlated proportions or percentages.
+    Psychometrika 1947.
+    """
+    _, only_first, only_second, _ = _pairs(first, second)
+    m, least = only_first + only_second, min(only_first, only_second)
+    return _two_sided(accumulate(range(least), lambda term, k: term * (m - k) // (k + 1), initial=1), 2**m)
+
+
+def fisher(first: int, second: int, n: int) -> float:
+    """Fisher's exact two-sided p in (0, 1] that two models which get so many of `n` images each right are alike."""
+    total, least = first + second, min(first, second)
+    start = max(0, total - n)
+    terms = accumulate(  # C(n, k) C(n, total - k), k = start ... least; symmetric about total / 2
+        range(start, least),
+        lambda term, k: term * (n - k) * (total - k) // ((k + 1) * (n - total + k + 1)),
+        initial=comb(n, start) * comb(n, total - start),
+    )
+    return _two_sided(terms, comb(2 * n, total))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p values of several comparisons, raised so that the chance of any false verdict among them keeps the level.
+
+    Reference: Holm, A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 1979.
+    """
+    ascending = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    left = range(len(p_values), 0, -1)
+    raised = accumulate((min(1.0, m * p_values[i]) for m, i in zip(left, ascending, strict=True)), max)
+    return [p for _, p in sorted(zip(ascending, raised, strict=True))]
+
+
+def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (divisor N - 1) of one figure over N seeds.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    if len(values) < 2:
+        raise ValueError(f"A standard deviation over seeds needs two values or more, got {len(values)}.")
+    return fmean(values), stdev(values)
+
+
+def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
+    """How many images both get right, the first alone, the second alone, neither."""
+    first, second = np.asarray(first), np.asarray(second)
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        shapes = f"{list(first.shape)} and {list(second.shape)}"
+        raise ValueError(f"Verdicts on the same images have one shape [n], n > 0; these have {shapes}.")
+    for verdicts in (first, second):
+        if not np.isin(verdicts, (0, 1)).all():
+            raise ValueError(f"A verdict is 1 (still right) or 0 (broken); among these is {np.max(verdicts)}.")
+    kinds = np.bincount(3 - 2 * first.astype(int) - second.astype(int), minlength=4)
+    return tuple(int(count) for count in kinds)
+
+
+def _two_sided(terms: Iterator[int], whole: int) -> float:
+    """Twice the tail of a symmetric distribution; whole numbers, so that thousands of images lose no digit."""
+    return max(sys.float_info.min, min(1.0, 2 * sum(terms) / whole))
+
+
+def _newcombe(first: int, second: int, n: int, phi: float) -> tuple[float, float]:
+    p, q = first / n, second / n
+    (low, high), (other_low, other_high) = wilson(first, n), wilson(second, n)
+    return p - q - _joined(p - low, other_high - q, phi), p - q + _joined(high - p, q - other_low, phi)
+
+
+def _joined(a: float, b: float, phi: float) -> float:
+    return sqrt(a * a - 2 * phi * a * b + b * b)
