@@ -2,7 +2,7 @@
 
     python benchmarks/digits.py --seeds 3
 
-Interrupted, it continues; the table goes to benchmarks/results/digits.md.
+What is measured already is kept in benchmarks/results/digits/ and not run again; the table goes to digits.md beside it.
 """
 
 import statistics
@@ -13,13 +13,16 @@ from pathlib import Path
 import tyro
 from receipt import receipt
 
-from advdistill import Recipe, Result, data, distill, evaluate, models, recipes
+from advdistill import Recipe, Result, Run, data, distill, evaluate, models, recipes
 
 ROWS = [name.removeprefix("digits.") for name in recipes.names() if name.startswith("digits.")][1:]  # but the teacher
 ATTACKS = ("clean", "pgd-20", "autoattack")
 
 
-def main(seeds: int = 3, out: Path = Path("runs/digits"), table: Path = Path("benchmarks/results/digits.md")) -> None:
+RESULTS = Path(__file__).parent / "results"
+
+
+def main(seeds: int = 3, out: Path = Path("runs/digits")) -> None:
     began = time.monotonic()
     teachers = {
         "teacher": str(distill(recipes.load("digits.teacher"), out / "teacher")),
@@ -31,8 +34,7 @@ def main(seeds: int = 3, out: Path = Path("runs/digits"), table: Path = Path("be
         rows[name] = [student(base.replace(seed=s, **teachers), out / f"{name}-{s}") for s in range(seeds)]
     minutes = (time.monotonic() - began) / 60
     text = f"# Every method on digits\n\n{receipt()}\n- wall time: {minutes:.0f} min\n\n{CAPTION}\n\n{markdown(rows)}\n"
-    table.parent.mkdir(parents=True, exist_ok=True)
-    table.write_text(text)
+    (RESULTS / "digits.md").write_text(text)
     print(text)
 
 
@@ -43,18 +45,24 @@ The 95 % interval of one run is about 4 points either way, so neighbours are not
 
 
 def student(recipe: Recipe, folder: Path) -> Result:
-    distill(recipe, folder)
+    if not kept(folder).exists():
+        distill(recipe, folder)
     return measured(folder)
 
 
 def measured(folder: Path) -> Result:
-    path = folder / "result.json"
+    path = kept(folder)
     if not path.exists():
         test = data.load("digits", "test")
         threat = recipes.load("digits.teacher").attack.threat
         result = evaluate(models.load(folder), test, threat, ",".join(ATTACKS), batch_size=len(test), name=folder.name)
-        replace(result, command="benchmarks/digits.py").save(path)
+        replace(result, chosen=Run(folder).chosen, command="python benchmarks/digits.py").save(path)
     return Result.load(path)
+
+
+def kept(folder: Path) -> Path:
+    """Where a run's figures stand; they outlive the run."""
+    return RESULTS / "digits" / f"{folder.name}.json"
 
 
 def markdown(rows: dict[str, list[Result]]) -> str:
