@@ -61,6 +61,8 @@ class Evaluate:
     batch_size: int = 256
     accelerated: bool = False
     """Attacks search in bf16 (folded fp32 where that is not native), the fp32 model judges; claims take the default."""
+    masking: bool = False
+    """Also look for gradient masking, on 200 images; see docs/evaluation.md."""
     seed: int = 0
     devices: int | str = 1
     """Processes that share the images, one to a device."""

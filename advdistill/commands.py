@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ from . import methods, models, recipes
 from .data import Split
 from .evaluation import evaluate as measure
 from .evaluation.suites import attacks
-from .files import write_atomic
+from .files import write_atomic, write_json
 from .quickstart import quickstart as run_quickstart
 from .recipe import THREATS, Recipe
 from .report.compare import VERDICTS
@@ -74,6 +75,7 @@ def evaluate(
     n: int | None = None,
     batch_size: int = 256,
     accelerated: bool = False,
+    masking: bool = False,
     seed: int = 0,
     devices: int | str = 1,
     out: Path | None = None,
@@ -93,7 +95,19 @@ def evaluate(
         result = _store(result, target)
         _say(f"written to {target}")
     _show([result])
+    if masking and _is_first():
+        _look_for_masking(network, split, _threat(run, norm, eps), seed, device, target)
     return 0
+
+
+def _look_for_masking(network, split: Split, threat: Threat, seed: int, device, target: Path | None) -> None:
+    from .evaluation.masking import gradient_masking
+
+    say = partial(CONSOLE.print, markup=False)
+    verdict = gradient_masking(network, split, threat, seed=seed, device=device, report=say)
+    say(f"gradient masking: {verdict.status}")
+    if target:
+        write_json(target.with_suffix(".masking.json"), verdict.to_json())
 
 
 def _store(result: Result, path: Path) -> Result:

@@ -51,6 +51,14 @@ def test_the_recipe_of_a_run_can_be_trained_again(place):
     assert same_weights(place / "again" / "last.safetensors", place / "run" / "last.safetensors")
 
 
+def test_masking_is_looked_for_and_written_beside_the_result(place):
+    done = advdistill("evaluate", "run", "--suite", "clean", "--n", 60, "--masking", "--out", "m.json", cwd=place)
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads((place / "m.masking.json").read_text())
+    assert f"gradient masking: {verdict['status']}" in done.stdout and verdict["data"] == "digits/test"
+    assert "randomness: two passes of the same images differ by 0" in " ".join(done.stdout.split())
+
+
 def test_evaluate_and_compare(place):
     """More attacks join a result; other settings leave it, under another name."""
     done = advdistill("evaluate", "run", "--suite", "cw-30", cwd=place)

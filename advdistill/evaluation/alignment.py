@@ -1,4 +1,4 @@
-"""How alike two networks' input gradients are: what IGDM sets out to raise."""
+"""How alike two networks are: their input gradients, which IGDM sets out to align, and their logits near an image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..attacks import PGD
+from ..attacks.pgd import Objective
 from ..data import Split
 from ..data.batches import to_float
 from ..losses import cross_entropy
+from ..rng import Rng
+from ..threat import Linf, Threat
 from .judged import Judged
 
-__all__ = ["Alignment", "gradient_alignment"]
+__all__ = ["Alignment", "gradient_alignment", "pointwise_distance"]
 
 
 def true_logit(logits: Tensor, y: Tensor) -> Tensor:
@@ -45,7 +49,49 @@ def gradient_alignment(
         ValueError: a network does not fit the split.
     """
     networks = [Judged(network, split, device) for network in (student, teacher)]
-    return {name: _alignment(networks, scalar, split, batch_size, device) for name, scalar in SCALARS.items()}
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        return {name: _alignment(networks, scalar, split, batch_size, device) for name, scalar in SCALARS.items()}
+
+
+def pointwise_distance(
+    student: nn.Module,
+    teacher: nn.Module,
+    split: Split,
+    threat: Threat | None = None,
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Means over the images of ||T(x + d) - S(x + d)||_2, the distance of the logits, fp32, eval mode.
+
+    Args:
+        student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
+        threat: `None` is Linf 8/255.
+
+    Returns:
+        By where d comes from: `uniform` in the threat's ball, x + d not brought back into the pixel range; and
+        `adversarial`, PGD-20 with step eps / 4 on the student's cross-entropy, the x' of evaluation's `pgd-20`.
+
+    Raises:
+        ValueError: a network does not fit the split.
+    """
+    first, second = (Judged(network, split, device) for network in (student, teacher))
+    threat, found = threat or Linf("8/255"), {"uniform": [], "adversarial": []}
+    attack = PGD(20, threat.eps / 4, threat, "uniform")
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        for start in range(0, len(split), batch_size):
+            x = to_float(split.images[start : start + batch_size].to(device))
+            y = split.labels[start : start + batch_size].to(device)
+            near = {"uniform": x + threat.sample(x, Rng(seed, "uniform", start, device=device))}
+            near["adversarial"] = attack(_climbed(first, y), x, Rng(seed, "attack", start, device=device))
+            for name, moved in near.items():
+                found[name].append((second(moved) - first(moved)).norm(dim=1))
+    return {name: torch.cat(distances).mean().item() for name, distances in found.items()}
+
+
+def _climbed(network: nn.Module, y: Tensor) -> Objective:
+    return lambda x_adv: cross_entropy(network(x_adv), y)
 
 
 def _alignment(networks, scalar, split: Split, batch_size: int, device) -> Alignment:

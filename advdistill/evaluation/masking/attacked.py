@@ -1,0 +1,130 @@
+"""Signs of gradient masking that attacks show: each should do what a working attack does."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ...attacks import PGD
+from ...data.batches import to_float
+from ...losses import margin
+from ...result import wilson
+from ...threat import Linf
+from ..judged import Judged
+from .field import Field, pgd_20
+from .finding import Finding, Status, above
+from .thresholds import BLACK_BOX, LONGER, LOSSES, UNBOUNDED
+
+__all__ = ["from_attacks"]
+
+MULTIPLES = (2, 4, 8)  # of eps
+QUERIES = 100  # of Square, as in the black-box columns of robust distillation papers
+
+
+def from_attacks(field: Field, surrogate: Judged | None) -> Iterator[Finding]:
+    """PGD-20 on the whole split, what else leaves its images standing, and what does not."""
+    pgd = pgd_20(field.threat)
+    short = field.standing(pgd)
+    yield growing_eps(field, short)
+    if not field.threat.eps:
+        names = ("longer", "losses", "black_box", "transfer")
+        yield from (Finding(name, "skip", {}, "eps is 0, there is nothing to attack.") for name in names)
+        return
+    long, by_margin = _pgd_100(field, short), field.standing(pgd, margin)
+    yield longer(short, long)
+    yield losses(short, by_margin)
+    yield black_box(field, long & by_margin)
+    yield transfer(field, long & by_margin, surrogate)
+
+
+def growing_eps(field: Field, short: Tensor) -> Finding:
+    """Accuracy falls to zero as eps grows; without a bound, x' is any image in [0, 1]."""
+    counts = {name: int(flags.sum()) for name, flags in _by_eps(field, short).items()}
+    n, chance = len(short), 1 / field.split.num_classes
+    said = ", ".join(f"{name} {count / n:.1%}" for name, count in counts.items()) + f" (chance {chance:.1%})"
+    figures = {name: count / n for name, count in counts.items()} | {"chance": chance}
+    status, advice = above(counts["unbounded"], n, UNBOUNDED, chance), "an attack without a bound must succeed"
+    if wilson(counts["clean"], n)[0] <= chance:
+        status, advice = "warn", "the model hardly does better than a guess, there is nothing to attack"
+    elif status == "pass" and _rises([wilson(count, n) for name, count in counts.items() if name != "clean"]):
+        status, advice = "warn", "an attack must not do worse with a larger eps"
+    return Finding("growing_eps", status, figures, f"{said}." if status == "pass" else f"{said}: {advice}.")
+
+
+def _by_eps(field: Field, short: Tensor) -> dict[str, Tensor]:
+    radii = {f"eps x {k}": k * field.threat.eps for k in MULTIPLES if 0 < k * field.threat.eps < field.threat.limit}
+    larger = {name: field.standing(pgd_20(replace(field.threat, eps=eps))) for name, eps in radii.items()}
+    # begun beside x: noise over the whole range would hide x, and a model that errs there was not attacked
+    unbounded = PGD(20, 1 / 4, Linf(1.0), "gaussian")
+    return {"clean": field.standing(None), "eps x 1": short} | larger | {"unbounded": field.standing(unbounded)}
+
+
+def _rises(intervals: list[tuple[float, float]]) -> bool:
+    return any(later[0] > earlier[1] for earlier, later in zip(intervals, intervals[1:], strict=False))
+
+
+def longer(short: Tensor, long: Tensor) -> Finding:
+    """More steps and a restart do not help much."""
+    counts, n = {"pgd_20": int(short.sum()), "pgd_100": int(long.sum())}, len(short)
+    said = "PGD-20 leaves {pgd_20:.1%}, PGD-100 with a restart more {pgd_100:.1%}"
+    status = above(counts["pgd_20"] - counts["pgd_100"], n, *LONGER)
+    return _compared("longer", status, counts, n, said, "PGD-20 is not to be trusted here")
+
+
+def losses(by_ce: Tensor, by_margin: Tensor) -> Finding:
+    """Cross-entropy and margin break about as many."""
+    counts, n = {"cross_entropy": int(by_ce.sum()), "margin": int(by_margin.sum())}, len(by_ce)
+    said = "PGD-20 on the cross-entropy leaves {cross_entropy:.1%}, on the margin {margin:.1%}"
+    status = above(abs(counts["cross_entropy"] - counts["margin"]), n, LOSSES)
+    return _compared("losses", status, counts, n, said, "one of them misleads the attack")
+
+
+def black_box(field: Field, left: Tensor) -> Finding:
+    """Square, which asks for logits only, breaks none of what the white-box attacks left."""
+    try:
+        from pyautoattack.square import SquareAttack
+    except ImportError:
+        return Finding("black_box", "skip", {}, 'Square is in pyautoattack; pip install "advdistill[eval]" brings it.')
+    settings = {"norm": field.threat.name, "eps": field.threat.eps, "n_queries": QUERIES}
+    square = SquareAttack(field.model, **settings, seed=field.seed, device=field.device)
+    return _beyond("black_box", left, _blind(field, square.perturb, left), f"Square with {QUERIES} queries")
+
+
+def transfer(field: Field, left: Tensor, surrogate: Judged | None) -> Finding:
+    """Nor does PGD-20 on another model."""
+    if surrogate is None:
+        return Finding("transfer", "skip", {}, "no surrogate was given.")
+    standing = field.standing(pgd_20(field.threat), among=left, searched=surrogate)
+    return _beyond("transfer", left, standing, "PGD-20 on the surrogate")
+
+
+@torch.no_grad()
+def _blind(field: Field, perturb: Callable, left: Tensor) -> Tensor:
+    standing = left.clone()
+    for index in left.nonzero()[:, 0].split(field.batch_size):
+        part = field.split.take(index)
+        x, y = to_float(part.images.to(field.device)), part.labels.to(field.device)
+        x_adv = field.threat.project(perturb(x, y), x)
+        standing[index] = (field.model(x_adv).argmax(1) == y).cpu()
+    return standing
+
+
+def _beyond(name: str, left: Tensor, standing: Tensor, attack: str) -> Finding:
+    counts, n = {"white_box": int(left.sum()), "broken": int((left & ~standing).sum())}, len(left)
+    said = f"white-box attacks leave {{white_box:.1%}}, {attack} breaks {{broken:.1%}} more"
+    return _compared(name, above(counts["broken"], n, *BLACK_BOX), counts, n, said, "the model's gradients mislead")
+
+
+def _compared(name: str, status: Status, counts: dict[str, int], n: int, said: str, advice: str) -> Finding:
+    figures = {key: count / n for key, count in counts.items()}
+    said = said.format(**figures)
+    return Finding(name, status, figures, f"{said}." if status == "pass" else f"{said}: {advice}.")
+
+
+def _pgd_100(field: Field, short: Tensor) -> Tensor:
+    """PGD-100 with a smaller step, twice, on what PGD-20 left."""
+    pgd, standing = PGD(100, field.threat.eps / 10, field.threat, "uniform"), short
+    for again in (1, 2):
+        standing = field.standing(pgd, among=standing, again=again)
+    return standing

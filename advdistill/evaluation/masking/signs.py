@@ -1,0 +1,85 @@
+"""Signs of gradient masking that plain passes show, without an attack."""
+
+import torch
+from torch import Tensor, nn
+
+from ...losses import cross_entropy
+from .finding import Finding, above
+from .passes import Passes
+from .thresholds import MOSTLY, NO_GRADIENT, ROUNDING, SCALE, VANISHED
+
+__all__ = ["FROM_PASSES", "train_mode"]
+
+
+def train_mode(model: nn.Module) -> Finding:
+    """Whether the model as given has layers in train mode; evaluation's own copy never has."""
+    kinds = {"batch_norm": nn.modules.batchnorm._BatchNorm, "dropout": nn.modules.dropout._DropoutNd}
+    training = [module for module in model.modules() if module.training]
+    left = {name: float(sum(isinstance(module, kind) for module in training)) for name, kind in kinds.items()}
+    said = f"{left['batch_norm']:.0f} batch-norm and {left['dropout']:.0f} dropout layers are in train mode"
+    if any(left.values()):
+        said += "; this was judged in eval mode, call model.eval() before you use the model yourself"
+    return Finding("train_mode", "warn" if any(left.values()) else "pass", left, f"{said}.")
+
+
+def softmax_outputs(seen: Passes) -> Finding:
+    """Whether the outputs are probabilities already."""
+    within = ((seen.logits >= 0) & (seen.logits <= 1)).all(1)
+    share = _share(within & ((seen.logits.sum(1) - 1).abs() < ROUNDING))
+    said = f"{share:.1%} of the outputs lie in [0, 1] and sum to 1"
+    return _finding("softmax", share == 1, {"share": share}, said, "return logits, the losses take the softmax")
+
+
+def randomness(seen: Passes) -> Finding:
+    """Whether a second forward pass gives something else."""
+    figures = _apart(seen.logits, seen.again)
+    said = "two passes of the same images differ by {difference:.2g} of a usual logit and give {labels_changed:.1%} "
+    said = said.format(**figures) + "other labels"
+    return _finding("randomness", figures["difference"] > ROUNDING, figures, said, "attack the mean over many draws")
+
+
+def batch_dependence(seen: Passes) -> Finding:
+    """Whether an image's logits depend on the other images of its batch."""
+    if _apart(seen.logits, seen.again)["difference"] > ROUNDING:
+        return Finding("batch_dependence", "skip", {}, "the forward pass is random, so batches cannot be compared.")
+    figures = _apart(seen.together, seen.alone)
+    said = "logits of an image alone and in a batch differ by {difference:.2g} of a usual logit and give "
+    said = (said + "{labels_changed:.1%} other labels").format(**figures)
+    return _finding("batch_dependence", figures["difference"] > ROUNDING, figures, said, "judge images one by one")
+
+
+def input_gradients(seen: Passes) -> Finding:
+    """Whether the cross-entropy has a gradient at the images."""
+    lost, figures = int((seen.zero | seen.broken).sum()), {"zero": _share(seen.zero), "not_finite": _share(seen.broken)}
+    said = f"the cross-entropy's gradient is zero at {figures['zero']:.1%} of the images and not finite at "
+    said += f"{figures['not_finite']:.1%}" + (": there an attack has nothing to climb." if lost else ".")
+    return Finding("gradients", above(lost, len(seen.zero), 0, NO_GRADIENT), figures, said)
+
+
+def logit_scale(seen: Passes) -> Finding:
+    """Whether the logits are so far apart that the cross-entropy's gradient vanishes in fp32."""
+    top, n = seen.logits.topk(min(2, seen.logits.shape[1])).values, len(seen.labels)
+    gone = int((cross_entropy(seen.logits, seen.labels) < VANISHED).sum())
+    figures = {"median_gap": (top[:, 0] - top[:, -1]).median().item(), "vanished": gone / n}
+    said = f"the median gap of the two largest logits is {figures['median_gap']:.4g}, and the cross-entropy is below "
+    said += f"{VANISHED:g} at {figures['vanished']:.1%} of the images"
+    status = "fail" if figures["median_gap"] > SCALE else above(gone, n, MOSTLY)
+    return Finding("logit_scale", status, figures, said + ("." if status == "pass" else ": divide the logits."))
+
+
+FROM_PASSES = (softmax_outputs, randomness, batch_dependence, input_gradients, logit_scale)
+
+
+def _finding(name: str, failed: bool, figures: dict[str, float], said: str, advice: str) -> Finding:
+    return Finding(name, "fail" if failed else "pass", figures, f"{said}: {advice}." if failed else f"{said}.")
+
+
+def _apart(one: Tensor, other: Tensor) -> dict[str, float]:
+    """The largest difference of two logits, in units of the median image's largest one, and the share of new labels."""
+    usual = one.abs().amax(1).median().clamp(min=torch.finfo(one.dtype).tiny)
+    difference = ((one - other).abs().max() / usual).item()
+    return {"difference": difference, "labels_changed": _share(one.argmax(1) != other.argmax(1))}
+
+
+def _share(flags: Tensor) -> float:
+    return flags.double().mean().item()
