@@ -57,7 +57,7 @@ def measure(
             x, y = to_float(part.images.to(device)), part.labels.to(device)
             standing, notes = _attacked(model, attack, searched, x, y, (seed, start), report)
             verdicts.put(attack.name, start, standing, notes, time.monotonic() - before)
-            if (now := time.monotonic()) - said > QUIET:
+            if done < len(left) and (now := time.monotonic()) - said > QUIET:
                 report(_progress(attack.name, done, len(left), now - began))
                 said = now
     if world > 1:
