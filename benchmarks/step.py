@@ -19,7 +19,6 @@ from lightning_fabric import Fabric
 from receipt import receipt
 from textbook import LOSSES
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from advdistill import IGDM, PGD, RSLAD, SGD, AdaAD, Data, Distiller, Linf, Recipe, Run, models
 from advdistill.data import Split
@@ -104,24 +103,14 @@ def seconds(step: Callable[[], None]) -> float:
     return time.perf_counter() - began
 
 
-def peak_flops(size: int = 2048, repeats: int = 8) -> float:
-    """Operations per second of a bf16 matrix product, the best of several."""
-    a = torch.randn(size, size, device=DEVICE, dtype=torch.bfloat16)
-    return 2 * size**3 / min(seconds(lambda: a @ a) for _ in range(repeats))
-
-
-def row(name: str, case: Case, pairs: int, folder: Path, peak: float) -> str:
+def row(name: str, case: Case, pairs: int, folder: Path) -> str:
     plain, fast = textbook(case), ours(case, folder)
-    with FlopCounterMode(display=False) as counter:
-        plain()
-    flops = counter.get_total_flops()
-    fast()
+    plain(), fast()
     times = [(seconds(plain), seconds(fast)) for _ in range(pairs)]
     slow, quick = (statistics.median(column) for column in zip(*times, strict=True))
     ratios = sorted(a / b for a, b in times)
     ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    rate = f"{flops / quick / 1e9:.0f} GFLOP/s, {flops / quick / peak:.0%}"
-    return f"| {name} | {slow:.3f} s | {quick:.3f} s | {case.batch / quick:.0f} | {ratio} | {case.target} | {rate} |"
+    return f"| {name} | {slow:.3f} s | {quick:.3f} s | {case.batch / quick:.0f} | {ratio} | {case.target} |"
 
 
 @dataclass(frozen=True)
@@ -133,21 +122,19 @@ class Options:
 
 
 def main(options: Options) -> None:
-    peak = peak_flops()
     lines = [HEAD]
     with TemporaryDirectory() as folder:
         for name in options.case:
-            lines.append(row(name, CASES[name], options.pairs, Path(folder) / name, peak))
+            lines.append(row(name, CASES[name], options.pairs, Path(folder) / name))
             print(lines[-1], flush=True)
-    head = f"# A training step beside the textbook loop\n\n{receipt()}\n- bf16 product: {peak / 1e9:.0f} GFLOP/s"
+    head = f"# A training step beside the textbook loop\n\n{receipt()}"
     options.out.write_text(f"{head}\n\n{CAPTION}\n\n" + "\n".join(lines) + "\n")
 
 
-HEAD = """| case | textbook | ours | images/s | ratio | target | ours, of the peak |
-|---|--:|--:|--:|--:|--:|--:|"""
+HEAD = """| case | textbook | ours | images/s | ratio | target |
+|---|--:|--:|--:|--:|--:|"""
 CAPTION = """Medians over pairs run in alternation; the ratio is that of each pair, median (smallest to largest).
-Textbook: eager fp32 as released scripts have it, `benchmarks/textbook.py`. Ours: the trainer's step, images given.
-Operations are those of the textbook step."""
+Textbook: eager fp32 as released scripts have it, `benchmarks/textbook.py`. Ours: the trainer's step, images given."""
 
 
 if __name__ == "__main__":
