@@ -20,6 +20,7 @@ from . import methods, models, recipes
 from .data import Split
 from .evaluation import evaluate as measure
 from .evaluation.suites import attacks
+from .evaluation.verdicts import discard
 from .files import write_atomic, write_json
 from .quickstart import quickstart as run_quickstart
 from .recipe import THREATS, Recipe
@@ -84,6 +85,8 @@ def evaluate(
     network = models.load(model)
     split = _test_split(run, data, folder)
     target = out or (run and run.result)
+    if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
     device, shared = _processes(devices)
     result = measure(
         network, split, _threat(run, norm, eps), suite,
@@ -124,8 +127,7 @@ def _store(result: Result, path: Path) -> Result:
     described = {"fingerprint": result.fingerprint, "threat": result.threat, "seed": str(result.seed)}
     write_atomic(verdicts, lambda temporary: save_file(known, temporary, described))
     result.save(path)
-    for file in path.parent.glob(f"{fresh.name}*"):
-        file.unlink()
+    discard(fresh)
     return result
 
 

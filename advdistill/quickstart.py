@@ -13,6 +13,7 @@ from .attacks import PGD
 from .data import Split
 from .data.batches import to_float
 from .evaluation import evaluate, robust_curve
+from .evaluation.suites import pgd
 from .losses import cross_entropy
 from .recipe import Recipe
 from .report.plots import Example, draw_curves, draw_gallery
@@ -65,8 +66,7 @@ def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[
 def _draw(out: Path, networks: dict[str, nn.Module], test: Split, recipe: Recipe) -> None:
     threat = recipe.attack.threat
     draw_curves({name: robust_curve(net, test, RADII) for name, net in networks.items()}, threat.eps, out / "curve.png")
-    attack = PGD(20, threat.eps / 4, threat, "uniform")
-    draw_gallery(_examples(networks, test, attack), threat.eps, out / "gallery.png")
+    draw_gallery(_examples(networks, test, pgd(20, threat)), threat.eps, out / "gallery.png")
 
 
 def _examples(networks: dict[str, nn.Module], test: Split, attack: PGD) -> list[Example]:

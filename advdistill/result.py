@@ -11,7 +11,7 @@ from typeguard import TypeCheckError, check_type
 
 from .files import write_json
 
-__all__ = ["Measurement", "Result", "wilson"]
+__all__ = ["Counted", "Measurement", "Result", "wilson"]
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -27,15 +27,11 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return max(0.0, (p + z**2 / (2 * n) - half) / scale), min(1.0, (p + z**2 / (2 * n) + half) / scale)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """How many of the first `n` images a model classified correctly under one attack."""
+class Counted:
+    """What follows from `correct` of `n` images."""
 
-    attack: str
-    settings: str
     n: int
     correct: int
-    seconds: float
 
     @property
     def accuracy(self) -> float:
@@ -45,6 +41,17 @@ class Measurement:
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval of the accuracy."""
         return wilson(self.correct, self.n)
+
+
+@dataclass(frozen=True)
+class Measurement(Counted):
+    """How many of the first `n` images a model classified correctly under one attack."""
+
+    attack: str
+    settings: str
+    n: int
+    correct: int
+    seconds: float
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
-import builtins
-
 import pyautoattack
 import pytest
 import torch
+from conftest import linear
 from torch import nn
 
 from advdistill import data
@@ -38,22 +37,12 @@ def short_attacks(monkeypatch):
     monkeypatch.setattr(pyautoattack.AutoAttack, "_set_version", shortened)
 
 
-def linear(split, classes=10):
-    """Least squares on the labels: a model that makes mistakes, and breaks at small eps."""
-    x = to_float(split.images).flatten(1)
-    x = torch.cat([x, torch.ones(len(x), 1)], 1)
-    targets = nn.functional.one_hot(split.labels, classes).float()
-    weights = torch.linalg.solve(x.T @ x + torch.eye(x.shape[1]), x.T @ targets)
-    layer = nn.Linear(x.shape[1] - 1, classes)
-    layer.load_state_dict({"weight": 10 * weights[:-1].T, "bias": 10 * weights[-1]})
-    return nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
-
-
 def of_classes(classes):
     """Images `[24, 1, 8, 8]`, labels below `classes`, and a model for them."""
     split = data.load("digits", "test")
     split = split.take((split.labels < classes).nonzero()[:, 0])
-    return to_float(split.images[:24]), split.labels[:24], linear(split, classes)
+    x, y = to_float(split.images), split.labels
+    return x[:24], y[:24], linear(x, y, classes)
 
 
 @pytest.mark.parametrize("ball", [Linf, L2])
@@ -133,18 +122,11 @@ def test_fewer_than_4_classes_are_refused(classes):
         AutoAttack(Linf(0.04))(model, x, y)
 
 
-def test_a_missing_library_is_named_before_any_attack(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name == "pyautoattack":
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_a_missing_library_is_named_before_any_attack(without):
+    without("pyautoattack")
     split, lines = data.load("digits", "test"), []
     with pytest.raises(ImportError, match=r'autoattack needs pyautoattack.*pip install "advdistill\[eval\]"'):
-        evaluate(linear(split), split, Linf(0.04), "full", report=lines.append)
+        evaluate(linear(to_float(split.images), split.labels, 10), split, Linf(0.04), "full", report=lines.append)
     assert not lines
 
 

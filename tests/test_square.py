@@ -1,8 +1,7 @@
-import builtins
-
 import pyautoattack
 import pytest
 import torch
+from conftest import linear
 from pyautoattack.square import SquareAttack
 from torch import nn
 
@@ -11,16 +10,6 @@ from advdistill.attacks.square import Square
 from advdistill.data.batches import to_float
 from advdistill.frozen import Frozen
 from advdistill.threat import L2, Linf
-
-
-def linear(x, y, classes):
-    """Least squares on the labels: a model that makes mistakes, and breaks at small eps."""
-    rows = torch.cat([x.flatten(1), torch.ones(len(x), 1)], 1)
-    targets = nn.functional.one_hot(y, classes).float()
-    weights = torch.linalg.solve(rows.T @ rows + torch.eye(rows.shape[1]), rows.T @ targets)
-    layer = nn.Linear(rows.shape[1] - 1, classes)
-    layer.load_state_dict({"weight": 10 * weights[:-1].T, "bias": 10 * weights[-1]})
-    return nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
 
 
 def digits(classes=10, n=48):
@@ -138,15 +127,8 @@ def test_it_says_its_settings_and_refuses_none():
         Square(Linf("8/255"), 0)
 
 
-def test_a_missing_library_is_named_before_the_attack(monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *rest):
-        if name == "pyautoattack":
-            raise ImportError(name)
-        return real(name, *rest)
-
+def test_a_missing_library_is_named_before_the_attack(without):
     x, y, model = digits(n=2)
-    monkeypatch.setattr(builtins, "__import__", without)
+    without("pyautoattack")
     with pytest.raises(ImportError, match=r'needs pyautoattack.*pip install "advdistill\[eval\]"'):
         Square(Linf(0.1))(model, x, y)

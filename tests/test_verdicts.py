@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from training import make_teacher
 
 from advdistill import Linf, Result, data, evaluate, models
-from advdistill.evaluation.verdicts import Verdicts, digest
+from advdistill.evaluation.verdicts import Verdicts, digest, discard
 
 ATTACKS = ("clean", "fgsm", "pgd-20")
 
@@ -120,7 +120,7 @@ def test_two_files_make_one_when_each_knows_a_part(tmp_path):
         part.put("pgd", start, torch.tensor([True, False]), {"distance": torch.tensor([0.0, 0.5])}, 2.0)
     both = Verdicts(4, {"a": "b"}, tmp_path / "v")
     assert both.tensors["pgd"].tolist() == [1, 0, 1, 0] and both.knows("pgd", 0, 4) and both.seconds("pgd") == 4.0
-    both.discard()
+    discard(tmp_path / "v")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,7 +1,7 @@
 """The official AutoAttack, through pyautoattack, judged by ourselves."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,22 +10,84 @@ from torch import Tensor, nn
 
 from ..threat import Threat
 
-__all__ = ["AutoAttack"]
+__all__ = ["AutoAttack", "FromLibrary"]
 
 Report = Callable[[str], None]
 
+STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 TOLERANCE = 1e-6  # rounding of x' - x in fp32
 
 
 @dataclass(frozen=True)
-class AutoAttack:
+class FromLibrary:
+    """Attacks of pyautoattack, each on what the former left, whose every break is judged by our own forward pass."""
+
+    threat: Threat
+
+    def check(self, classes: int) -> None:
+        """Refuse what cannot be run, before anything is computed.
+
+        Raises:
+            ImportError: pyautoattack is missing.
+        """
+        _library()
+
+    def search(
+        self, names: Iterable[str], model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor,
+        searched: nn.Module | None, seed: int, batch_size: int, device: torch.device | str, report: Report,
+    ) -> Iterator[tuple[str, Tensor]]:  # fmt: skip
+        """`clean` and each named attack, with which images `[N]` stand after it; `x_adv` takes the x' that broke one.
+
+        Arguments as in `AutoAttack`.
+        """
+        classes = model(x[:1].to(device)).shape[1]
+        self.check(classes)
+        standing = ~self._broken(model, x, x, y, batch_size, device)
+        yield "clean", standing
+        groups = [
+            (self._build(network, classes, seed, device), members)
+            for network, members in self._groups(model, searched, x, y, batch_size, device)
+        ]
+        with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), _warnings(report):
+            for name in names if self.threat.eps else ():
+                standing = standing.clone()
+                for library, members in groups:
+                    alive = (standing & members).nonzero()[:, 0]
+                    if not len(alive):
+                        continue
+                    found = _run(library, name, x[alive], y[alive], batch_size)
+                    broken = self._broken(model, found, x[alive], y[alive], batch_size, device)
+                    x_adv[alive[broken]] = found[broken]
+                    standing[alive[broken]] = False
+                yield name, standing
+
+    def _groups(self, model, searched, x: Tensor, y: Tensor, batch_size: int, device):
+        """Which network is attacked for which images: the library passes by those that its network gets wrong."""
+        if searched is None:
+            return [(model, torch.ones_like(y, dtype=torch.bool))]
+        wrong = self._broken(searched, x, x, y, batch_size, device)
+        return [(searched, ~wrong), (model, wrong)]
+
+    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
+        library = _library()(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)
+        library.verbose = False
+        library.apgd_targeted.n_target_classes = library.fab.n_target_classes = min(9, classes - 1)
+        return library
+
+    def _broken(self, model, x_adv: Tensor, x: Tensor, y: Tensor, batch_size: int, device) -> Tensor:
+        inside = (self.threat.distance(x_adv, x) <= self.threat.eps + TOLERANCE) & _in_range(x_adv)
+        with torch.no_grad():
+            predicted = [model(part.to(device)).argmax(1).to(y.device) for part in x_adv.split(batch_size)]
+        return inside & (torch.cat(predicted) != y)
+
+
+@dataclass(frozen=True)
+class AutoAttack(FromLibrary):
     """AutoAttack, standard version: APGD-CE, targeted APGD, targeted FAB and Square, each on what the former left.
 
     Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
     attacks. ICML 2020, arXiv:2003.01690.
     """
-
-    threat: Threat
 
     def __str__(self) -> str:
         return f"AutoAttack standard, {self.threat}"
@@ -42,7 +104,7 @@ class AutoAttack:
                 f"autoattack cannot be run with {classes} classes: its targeted DLR loss needs at least 4. "
                 "Run --suite quick or --suite paper."
             )
-        _library()
+        super().check(classes)
 
     def __call__(
         self,
@@ -76,48 +138,12 @@ class AutoAttack:
         Raises:
             ValueError, ImportError: see `check`.
         """
-        report = report or (lambda line: None)
-        classes = model(x[:1].to(device)).shape[1]
-        self.check(classes)
-        x_adv = x.clone()
-        standing = {"clean": ~self._broken(model, x, x, y, batch_size, device)}
-        groups = [
-            (self._build(network, classes, seed, device), members)
-            for network, members in self._groups(model, searched, x, y, batch_size, device)
-        ]
-        with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), _warnings(report):
-            for name in groups[0][0].attacks_to_run if self.threat.eps else ():
-                still = list(standing.values())[-1].clone()
-                for library, members in groups:
-                    alive = (still & members).nonzero()[:, 0]
-                    if not len(alive):
-                        continue
-                    found = _run(library, name, x[alive], y[alive], batch_size)
-                    broken = self._broken(model, found, x[alive], y[alive], batch_size, device)
-                    x_adv[alive[broken]] = found[broken]
-                    still[alive[broken]] = False
-                standing[name] = still
-                report(f"autoattack, {name}: {still.sum()} of {len(x)} images stand")
+        report, x_adv, standing = report or (lambda line: None), x.clone(), {}
+        for name, left in self.search(STANDARD, model, x, y, x_adv, searched, seed, batch_size, device, report):
+            standing[name] = left
+            if name != "clean":
+                report(f"autoattack, {name}: {left.sum()} of {len(x)} images stand")
         return x_adv, standing
-
-    def _groups(self, model, searched, x: Tensor, y: Tensor, batch_size: int, device):
-        """Which network is attacked for which images: the library passes by those that its network gets wrong."""
-        if searched is None:
-            return [(model, torch.ones_like(y, dtype=torch.bool))]
-        wrong = self._broken(searched, x, x, y, batch_size, device)
-        return [(searched, ~wrong), (model, wrong)]
-
-    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
-        library = _library()(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)
-        library.verbose = False
-        library.apgd_targeted.n_target_classes = library.fab.n_target_classes = min(9, classes - 1)
-        return library
-
-    def _broken(self, model, x_adv: Tensor, x: Tensor, y: Tensor, batch_size: int, device) -> Tensor:
-        inside = (self.threat.distance(x_adv, x) <= self.threat.eps + TOLERANCE) & _in_range(x_adv)
-        with torch.no_grad():
-            predicted = [model(part.to(device)).argmax(1).to(y.device) for part in x_adv.split(batch_size)]
-        return inside & (torch.cat(predicted) != y)
 
 
 def _run(library, name: str, x: Tensor, y: Tensor, batch_size: int) -> Tensor:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..threat import Threat
-from .autoattack import AutoAttack, Report, _library, _run, _warnings
+from .autoattack import FromLibrary, Report
 
 __all__ = ["Square"]
 
 
 @dataclass(frozen=True)
-class Square:
+class Square(FromLibrary):
     """Random search with squares of colour: a black-box attack that asks for logits only.
 
     The squares shrink on a schedule made for 10000 queries and run through in `queries`, as torchattacks does, with
@@ -26,7 +25,6 @@ class Square:
     Source: the Square attack of pyautoattack.
     """
 
-    threat: Threat
     queries: int = 100
 
     def __post_init__(self):
@@ -35,14 +33,6 @@ class Square:
 
     def __str__(self) -> str:
         return f"Square, {self.queries} queries, {self.threat}"
-
-    def check(self, classes: int) -> None:
-        """As `AutoAttack.check`; any number of classes will do.
-
-        Raises:
-            ImportError: pyautoattack is missing.
-        """
-        _library()
 
     def __call__(
         self,
@@ -64,23 +54,11 @@ class Square:
         Raises:
             ImportError: see `check`.
         """
-        self.check(classes := model(x[:1].to(device)).shape[1])
-        judge, x_adv = AutoAttack(self.threat), x.clone()
-        standing = ~judge._broken(model, x, x, y, batch_size, device)
-        groups = judge._groups(model, searched, x, y, batch_size, device) if self.threat.eps else ()
-        quiet = report or (lambda line: None)
-        with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), _warnings(quiet):
-            for network, members in groups:
-                if not len(alive := (standing & members).nonzero()[:, 0]):
-                    continue
-                library = self._build(judge, network, classes, seed, device)
-                found = _run(library, "square", x[alive], y[alive], batch_size)
-                broken = judge._broken(model, found, x[alive], y[alive], batch_size, device)
-                x_adv[alive[broken]] = found[broken]
-                standing[alive[broken]] = False
+        x_adv, quiet = x.clone(), report or (lambda line: None)
+        *_, (_, standing) = self.search(("square",), model, x, y, x_adv, searched, seed, batch_size, device, quiet)
         return x_adv, standing
 
-    def _build(self, judge: AutoAttack, network: nn.Module, classes: int, seed: int, device):
-        library = judge._build(network, classes, seed, device)
+    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
+        library = super()._build(model, classes, seed, device)
         library.square.n_queries, library.square.rescale_schedule = self.queries, True
         return library

@@ -1,6 +1,6 @@
-"""Training batches: an order that depends on (seed, epoch), the same for any number of processes."""
+"""Batches on a device: a split in order; and for training in an order that depends on (seed, epoch) alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from ..rng import generator
 from .augment import Augmentation
 from .split import Split
 
-__all__ = ["Batches", "Share", "to_float"]
+__all__ = ["Batches", "Share", "in_order", "to_float"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,19 @@ class Batches:
         mine = index.tensor_split(self.world)[self.rank]
         start = sum(len(part) for part in index.tensor_split(self.world)[: self.rank])
         return Share(to_float(augmentation(self.images[mine], mine)), self.labels[mine], start, len(index))
+
+
+def in_order(
+    split: Split, batch_size: int, device: torch.device | str, starts: Iterable[int] | None = None
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The place of each batch's first image, its images `[b, C, H, W]` in [0, 1] and its labels `[b]`.
+
+    Args:
+        starts: only the batches that begin there; `None` for the whole split.
+    """
+    for start in range(0, len(split), batch_size) if starts is None else starts:
+        part = slice(start, start + batch_size)
+        yield start, to_float(split.images[part].to(device)), split.labels[part].to(device)
 
 
 def to_float(images: Tensor) -> Tensor:

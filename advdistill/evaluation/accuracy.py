@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..attacks import PGD
 from ..data import Split
-from ..data.batches import to_float
+from ..data.batches import in_order
 from ..losses import cross_entropy
 from ..rng import Rng
 
@@ -35,9 +35,7 @@ def correct(
         searched: whose loss the attack climbs, `None` for the model's own; the verdict is the model's either way.
     """
     flags = []
-    for start in range(0, len(split), batch_size):
-        x = to_float(split.images[start : start + batch_size].to(device))
-        y = split.labels[start : start + batch_size].to(device)
+    for start, x, y in in_order(split, batch_size, device):
         rng = Rng(seed, "attack", start, device=device)
         flags.append(stands(model, x, y, attack, loss, searched, rng).cpu())
     return torch.cat(flags)

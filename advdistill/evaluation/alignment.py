@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..attacks import PGD
 from ..attacks.pgd import Objective
 from ..data import Split
-from ..data.batches import to_float
+from ..data.batches import in_order
 from ..losses import cross_entropy
 from ..rng import Rng
 from ..threat import Linf, Threat
 from .judged import Judged
+from .suites import pgd
 
 __all__ = ["Alignment", "gradient_alignment", "pointwise_distance"]
 
@@ -78,11 +78,9 @@ def pointwise_distance(
     """
     first, second = (Judged(network, split, device) for network in (student, teacher))
     threat, found = threat or Linf("8/255"), {"uniform": [], "adversarial": []}
-    attack = PGD(20, threat.eps / 4, threat, "uniform")
+    attack = pgd(20, threat)
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for start in range(0, len(split), batch_size):
-            x = to_float(split.images[start : start + batch_size].to(device))
-            y = split.labels[start : start + batch_size].to(device)
+        for start, x, y in in_order(split, batch_size, device):
             near = {"uniform": x + threat.sample(x, Rng(seed, "uniform", start, device=device))}
             near["adversarial"] = attack(_climbed(first, y), x, Rng(seed, "attack", start, device=device))
             for name, moved in near.items():
@@ -96,9 +94,7 @@ def _climbed(network: nn.Module, y: Tensor) -> Objective:
 
 def _alignment(networks, scalar, split: Split, batch_size: int, device) -> Alignment:
     cosines, distances = [], []
-    for start in range(0, len(split), batch_size):
-        x = to_float(split.images[start : start + batch_size].to(device))
-        y = split.labels[start : start + batch_size].to(device)
+    for _, x, y in in_order(split, batch_size, device):
         first, second = (_gradient(network, scalar, x, y) for network in networks)
         cosines.append(torch.cosine_similarity(first, second, dim=1))
         distances.append((first - second).norm(dim=1))

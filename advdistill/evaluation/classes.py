@@ -6,27 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..result import wilson
+from ..result import Counted
 
 __all__ = ["ClassAccuracy", "Classes", "by_class", "nrr", "w_robust"]
 
 
 @dataclass(frozen=True)
-class ClassAccuracy:
+class ClassAccuracy(Counted):
     """How many of the `n` images of one class stand."""
 
     name: str
     n: int
     correct: int
-
-    @property
-    def accuracy(self) -> float:
-        return self.correct / self.n
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the accuracy."""
-        return wilson(self.correct, self.n)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Split
-from ..data.batches import to_float
+from ..data.batches import in_order
 from ..rng import Rng
 from ..threat import Linf, Threat
 from .judged import Judged
@@ -39,8 +39,7 @@ def linearity_remainder(
     judged, threat, found = Judged(model, split, device), threat or Linf("8/255"), []
     # TF32 rounds to three digits, and the remainder of a robust network is hardly larger
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for start in range(0, len(split), batch_size):
-            x = to_float(split.images[start : start + batch_size].to(device))
+        for start, x, _ in in_order(split, batch_size, device):
             d = threat.sample(x, Rng(seed, "uniform", start, device=device))
             found.append(_remainder(judged, x, d))
     return torch.cat(found).mean().item()

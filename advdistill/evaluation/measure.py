@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..attacks.autoattack import AutoAttack, Report
 from ..data import Split
-from ..data.batches import to_float
+from ..data.batches import in_order
 from ..frozen import Frozen
 from ..result import Measurement
 from ..rng import Rng
@@ -52,9 +52,8 @@ def measure(
     left = [start for start in mine if not verdicts.knows(attack.name, start, start + batch_size)]
     began = said = time.monotonic()
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for done, start in enumerate(left, 1):
-            part, before = split.take(range(start, min(start + batch_size, len(split)))), time.monotonic()
-            x, y = to_float(part.images.to(device)), part.labels.to(device)
+        for done, (start, x, y) in enumerate(in_order(split, batch_size, device, left), 1):
+            before = time.monotonic()
             standing, notes = _attacked(model, attack, searched, x, y, (seed, start), report)
             verdicts.put(attack.name, start, standing, notes, time.monotonic() - before)
             if done < len(left) and (now := time.monotonic()) - said > QUIET:

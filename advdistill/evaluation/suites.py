@@ -12,12 +12,17 @@ from ..names import unknown
 from ..threat import Threat
 from .accuracy import Loss
 
-__all__ = ["ATTACKS", "SUITES", "Attack", "attacks"]
+__all__ = ["ATTACKS", "SUITES", "Attack", "attacks", "pgd"]
 
 
 def cw_margin(logits: Tensor, y: Tensor) -> Tensor:
     """The margin with confidence 50 that RSLAD and its successors call CW-inf; `[B]`."""
     return margin(logits, y, confidence=50.0)
+
+
+def pgd(steps: int, threat: Threat) -> PGD:
+    """PGD as evaluation runs it: steps of eps / 4 from a uniform start."""
+    return PGD(steps, threat.eps / 4, threat, "uniform")
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ TRADES_STEP = 0.003 / (8 / 255)  # of eps
 ATTACKS: dict[str, Callable[[Threat], Attack]] = {
     "clean": lambda threat: Attack("clean", None),
     "fgsm": lambda threat: Attack("fgsm", PGD(1, threat.eps, threat, "none")),
-    "pgd-20": lambda threat: Attack("pgd-20", PGD(20, threat.eps / 4, threat, "uniform")),
+    "pgd-20": lambda threat: Attack("pgd-20", pgd(20, threat)),
     "pgd-20-trades": lambda threat: Attack("pgd-20-trades", PGD(20, TRADES_STEP * threat.eps, threat, "uniform")),
     "cw-30": lambda threat: Attack("cw-30", PGD(30, threat.eps / 4, threat, "none"), cw_margin),
     "autoattack": lambda threat: Attack("autoattack", AutoAttack(threat)),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..files import write_atomic
 
-__all__ = ["STANDS", "Verdicts", "digest"]
+__all__ = ["STANDS", "Verdicts", "digest", "discard"]
 
 STANDS, UNKNOWN = 1, 255
 
@@ -30,11 +30,9 @@ class Verdicts:
     def __init__(self, n: int, setting: dict[str, str] | None = None, path: Path | None = None, rank: int = 0):
         self.n, self.setting, self.path, self.rank = n, setting or {}, path, rank
         self.tensors: dict[str, Tensor] = {}
-        for file in self._files():
+        for file in _files(path):
             self._merge(self._read(file))
 
-    def _files(self) -> list[Path]:
-        return sorted(self.path.parent.glob(f"{self.path.name}*")) if self.path else []
 
     def begin(self, attack: str, notes: dict[str, torch.dtype]) -> None:
         """Make room for an attack's verdicts, its seconds (by the first image of a batch) and its notes."""
@@ -73,11 +71,6 @@ class Verdicts:
             own = self.path.with_name(f"{self.path.name}.{self.rank}") if self.rank else self.path
             write_atomic(own, lambda temporary: save_file(self.tensors, temporary, self.setting))
 
-    def discard(self) -> None:
-        """Remove the files."""
-        for file in self._files():
-            file.unlink(missing_ok=True)
-
     def _merge(self, tensors: dict[str, Tensor]) -> None:
         for name, tensor in tensors.items():
             self.tensors[name] = torch.minimum(self.tensors.get(name, tensor), tensor)
@@ -96,6 +89,18 @@ class Verdicts:
                 "Finish that one with its own settings, or delete the file."
             )
         return tensors
+
+
+def discard(path: Path) -> None:
+    """Remove what was kept at a path, by this process and by others."""
+    for file in _files(path):
+        file.unlink(missing_ok=True)
+
+
+def _files(path: Path | None) -> list[Path]:
+    if path is None or not path.parent.is_dir():
+        return []
+    return sorted(file for file in path.parent.iterdir() if file.name.startswith(path.name))
 
 
 def _blank(n: int, dtype: torch.dtype) -> Tensor:

@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from ..attacks import PGD
 from ..data import Split
 from ..distiller import in_mode
 from ..evaluation.accuracy import correct
+from ..evaluation.suites import pgd
 from ..threat import Threat
 
 __all__ = ["accuracies", "better", "reason"]
@@ -16,7 +16,7 @@ BY = {"robust": "PGD-10 accuracy", "clean": "clean accuracy", "mean": "mean of c
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, device: torch.device) -> dict[str, float]:
     """Clean and PGD-10 accuracy."""
-    attack = PGD(steps=10, step_size=threat.eps / 4, threat=threat, start="uniform")
+    attack = pgd(10, threat)
     with in_mode(model, train=False):
         clean = correct(model, split, seed=seed, device=device)
         robust = correct(model, split, attack, seed=seed, device=device)

@@ -10,6 +10,7 @@ from ..attacks import PGD
 from ..data import Split
 from ..distiller import in_mode
 from ..evaluation.accuracy import correct
+from ..evaluation.suites import pgd
 from ..methods import Method
 from ..result import wilson
 from ..threat import Threat
@@ -51,7 +52,7 @@ def inspect(
     Warns:
         UserWarning: the robust teacher's PGD-10 accuracy is significantly below a tenth of its clean accuracy.
     """
-    some, attack = _in_turn(split, CLEAN), PGD(10, threat.eps / 4, threat, "uniform")
+    some, attack = _in_turn(split, CLEAN), pgd(10, threat)
     networks = {role: network.to(device) for role, network in teachers.items() if role != "peer"}
     clean = {role: _correct(network, some, None, device) for role, network in networks.items()}
     attacked = {

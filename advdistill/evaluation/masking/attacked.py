@@ -1,37 +1,37 @@
 """Signs of gradient masking that attacks show: each should do what a working attack does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from ...attacks import PGD
-from ...data.batches import to_float
+from ...attacks.square import Square
+from ...data.batches import in_order
 from ...losses import margin
 from ...result import wilson
 from ...threat import Linf
 from ..judged import Judged
-from .field import Field, pgd_20
+from ..suites import pgd
+from .field import Field
 from .finding import Finding, Status, above
 from .thresholds import BLACK_BOX, LONGER, LOSSES, UNBOUNDED
 
 __all__ = ["from_attacks"]
 
 MULTIPLES = (2, 4, 8)  # of eps
-QUERIES = 100  # of Square, as in the black-box columns of robust distillation papers
 
 
 def from_attacks(field: Field, surrogate: Judged | None) -> Iterator[Finding]:
     """PGD-20 on the whole split, what else leaves its images standing, and what does not."""
-    pgd = pgd_20(field.threat)
-    short = field.standing(pgd)
+    doubted = pgd(20, field.threat)
+    short = field.standing(doubted)
     yield growing_eps(field, short)
     if not field.threat.eps:
         names = ("longer", "losses", "black_box", "transfer")
         yield from (Finding(name, "skip", {}, "eps is 0, there is nothing to attack.") for name in names)
         return
-    long, by_margin = _pgd_100(field, short), field.standing(pgd, margin)
+    long, by_margin = _pgd_100(field, short), field.standing(doubted, margin)
     yield longer(short, long)
     yield losses(short, by_margin)
     yield black_box(field, long & by_margin)
@@ -54,7 +54,7 @@ def growing_eps(field: Field, short: Tensor) -> Finding:
 
 def _by_eps(field: Field, short: Tensor) -> dict[str, Tensor]:
     radii = {f"eps x {k}": k * field.threat.eps for k in MULTIPLES if 0 < k * field.threat.eps < field.threat.limit}
-    larger = {name: field.standing(pgd_20(replace(field.threat, eps=eps))) for name, eps in radii.items()}
+    larger = {name: field.standing(pgd(20, replace(field.threat, eps=eps))) for name, eps in radii.items()}
     # begun beside x: noise over the whole range would hide x, and a model that errs there was not attacked
     unbounded = PGD(20, 1 / 4, Linf(1.0), "gaussian")
     return {"clean": field.standing(None), "eps x 1": short} | larger | {"unbounded": field.standing(unbounded)}
@@ -82,31 +82,27 @@ def losses(by_ce: Tensor, by_margin: Tensor) -> Finding:
 
 def black_box(field: Field, left: Tensor) -> Finding:
     """Square, which asks for logits only, breaks none of what the white-box attacks left."""
+    square = Square(field.threat)
     try:
-        from pyautoattack.square import SquareAttack
+        square.check(field.split.num_classes)
     except ImportError:
         return Finding("black_box", "skip", {}, 'Square is in pyautoattack; pip install "advdistill[eval]" brings it.')
-    settings = {"norm": field.threat.name, "eps": field.threat.eps, "n_queries": QUERIES}
-    square = SquareAttack(field.model, **settings, seed=field.seed, device=field.device)
-    return _beyond("black_box", left, _blind(field, square.perturb, left), f"Square with {QUERIES} queries")
+    return _beyond("black_box", left, _blind(field, square, left), f"Square with {square.queries} queries")
 
 
 def transfer(field: Field, left: Tensor, surrogate: Judged | None) -> Finding:
     """Nor does PGD-20 on another model."""
     if surrogate is None:
         return Finding("transfer", "skip", {}, "no surrogate was given.")
-    standing = field.standing(pgd_20(field.threat), among=left, searched=surrogate)
+    standing = field.standing(pgd(20, field.threat), among=left, searched=surrogate)
     return _beyond("transfer", left, standing, "PGD-20 on the surrogate")
 
 
-@torch.no_grad()
-def _blind(field: Field, perturb: Callable, left: Tensor) -> Tensor:
-    standing = left.clone()
-    for index in left.nonzero()[:, 0].split(field.batch_size):
-        part = field.split.take(index)
-        x, y = to_float(part.images.to(field.device)), part.labels.to(field.device)
-        x_adv = field.threat.project(perturb(x, y), x)
-        standing[index] = (field.model(x_adv).argmax(1) == y).cpu()
+def _blind(field: Field, square: Square, left: Tensor) -> Tensor:
+    standing, among = left.clone(), left.nonzero()[:, 0]
+    options = {"seed": field.seed, "batch_size": field.batch_size, "device": field.device}
+    for start, x, y in in_order(field.split.take(among), field.batch_size, field.device):
+        standing[among[start : start + len(y)]] = square(field.model, x, y, **options)[1].cpu()
     return standing
 
 
@@ -124,7 +120,7 @@ def _compared(name: str, status: Status, counts: dict[str, int], n: int, said: s
 
 def _pgd_100(field: Field, short: Tensor) -> Tensor:
     """PGD-100 with a smaller step, twice, on what PGD-20 left."""
-    pgd, standing = PGD(100, field.threat.eps / 10, field.threat, "uniform"), short
+    smaller, standing = PGD(100, field.threat.eps / 10, field.threat, "uniform"), short
     for again in (1, 2):
-        standing = field.standing(pgd, among=standing, again=again)
+        standing = field.standing(smaller, among=standing, again=again)
     return standing

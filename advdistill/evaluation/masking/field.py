@@ -13,12 +13,7 @@ from ..accuracy import Loss, correct
 from ..judged import Judged
 from .passes import Climbed
 
-__all__ = ["Field", "pgd_20"]
-
-
-def pgd_20(threat: Threat) -> PGD:
-    """The attack whose figure is in doubt: 20 steps of eps / 4 from a uniform start."""
-    return PGD(20, threat.eps / 4, threat, "uniform")
+__all__ = ["Field"]
 
 
 @dataclass(frozen=True)

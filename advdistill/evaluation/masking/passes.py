@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data import Split
-from ...data.batches import to_float
+from ...data.batches import in_order, to_float
 from ...losses import cross_entropy
 
 __all__ = ["Climbed", "Passes", "passes"]
@@ -49,9 +49,7 @@ class Climbed(nn.Module):
 def passes(model: nn.Module, split: Split, batch_size: int, device: torch.device | str) -> Passes:
     """Look at the clean images of a split; everything comes back on the CPU."""
     rows = []
-    for start in range(0, len(split), batch_size):
-        x = to_float(split.images[start : start + batch_size].to(device))
-        y = split.labels[start : start + batch_size].to(device)
+    for _, x, y in in_order(split, batch_size, device):
         with torch.no_grad():
             logits, again = model(x), model(x)
         gradient = _gradient(model, x, y).flatten(1)
