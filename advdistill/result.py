@@ -11,7 +11,7 @@ from typeguard import TypeCheckError, check_type
 
 from .files import write_json
 
-__all__ = ["Counted", "Measurement", "Result", "wilson"]
+__all__ = ["Counted", "Measurement", "Result", "build", "wilson"]
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -117,15 +117,20 @@ class Result:
         try:
             values = check_type(json.loads(Path(path).read_text()), dict)
             if "measurements" in values:
-                values["measurements"] = tuple(_build(Measurement, m) for m in check_type(values["measurements"], list))
-            return _build(Result, values)
+                values["measurements"] = tuple(build(Measurement, m) for m in check_type(values["measurements"], list))
+            return build(Result, values)
         except (json.JSONDecodeError, UnicodeDecodeError):
             raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
         except TypeCheckError as error:
             raise ValueError(f"{path} is not a result of advdistill: {error}.") from None
 
 
-def _build(kind: type, values: Any) -> Any:
+def build(kind: type, values: Any) -> Any:
+    """A dataclass from plain values, their types checked; unknown fields are left out.
+
+    Raises:
+        TypeCheckError: a field is missing or of another type.
+    """
     hints = get_type_hints(kind)
     known = {name: value for name, value in check_type(values, dict).items() if name in hints}
     absent = {f.name for f in fields(kind) if f.default is not MISSING} - known.keys()  # in files of earlier versions
