@@ -114,12 +114,15 @@ def test_progress_and_the_librarys_warnings_go_to_report_and_nowhere_else(capfd)
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_fewer_than_4_classes_are_refused(classes):
+@pytest.mark.parametrize("classes, names", [(2, "apgd-ce fab-t square"), (3, "apgd-ce apgd-dlr fab-t square")])
+def test_with_fewer_than_4_classes_the_attacks_that_are_defined_are_run(classes, names):
     x, y, model = of_classes(classes)
-    message = f"autoattack cannot be run with {classes} classes: .* at least 4. Run --suite quick or --suite paper."
-    with pytest.raises(ValueError, match=message):
-        AutoAttack(Linf(0.04))(model, x, y)
+    attack = AutoAttack(Linf(0.2 if classes == 2 else 0.12))
+    assert attack.describe(classes) == f"AutoAttack for {classes} classes ({', '.join(names.split())}), {attack.threat}"
+    x_adv, standing = attack(model, x, y, batch_size=16)
+    assert list(standing) == ["clean", *names.split()]
+    assert 0 < standing["square"].sum() < standing["clean"].sum()
+    assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
 
 
 def test_a_missing_library_is_named_before_any_attack(without):

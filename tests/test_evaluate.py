@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from advdistill import data, evaluation, models
+from advdistill import data, models
 from advdistill.attacks import PGD
 from advdistill.attacks.autoattack import AutoAttack
 from advdistill.data import Split
 from advdistill.data.batches import to_float
-from advdistill.evaluation import SUITES, evaluate, robust_curve
+from advdistill.evaluation import SUITES, evaluate, robust_curve, searched
 from advdistill.evaluation.accuracy import correct
 from advdistill.evaluation.suites import attacks
 from advdistill.frozen import Frozen
@@ -126,7 +126,7 @@ def test_settings_are_printed_with_the_result():
 
 @pytest.mark.parametrize("native, precision", [(True, "bf16"), (False, "folded fp32")])
 def test_every_accelerated_attack_says_where_it_searched(native, precision, net, digits, monkeypatch):
-    monkeypatch.setattr(evaluation, "native_bf16", lambda device: native)
+    monkeypatch.setattr(searched, "native_bf16", lambda device: native)
     plain, fast = (evaluate(net, digits, Linf(0), "full", n=1, accelerated=a) for a in (False, True))
     assert [m.attack for m in fast.measurements] == list(SUITES["full"])
     assert fast["clean"].settings == plain["clean"].settings == ""
@@ -164,7 +164,7 @@ def test_the_verdict_is_the_models_whatever_is_searched(searched, right):
 @pytest.mark.parametrize("threat", [Linf(0.08), L2(0.6)], ids=str)
 def test_accelerated_accuracies_are_close(native, threat, net, digits, monkeypatch):
     # within 1 % of the images: the search's rounding turns a few signs, and only images at the boundary change sides
-    monkeypatch.setattr(evaluation, "native_bf16", lambda device: native)
+    monkeypatch.setattr(searched, "native_bf16", lambda device: native)
     plain, fast = (evaluate(net, digits, threat, "quick,cw-30", accelerated=a) for a in (False, True))
     assert fast["clean"].correct == plain["clean"].correct
     for m in plain.measurements[1:]:
@@ -198,7 +198,7 @@ class Contrary(nn.Module):
 
 
 def test_every_accelerated_attack_searches_the_one_copy_that_is_made(net, digits, monkeypatch):
-    monkeypatch.setattr(evaluation, "Frozen", Contrary)
+    monkeypatch.setattr(searched, "Frozen", Contrary)
     plain = evaluate(net, digits, Linf(0.08), "paper", n=100)
     assert Contrary.made == 0
     fast = evaluate(net, digits, Linf(0.08), "paper", n=100, accelerated=True)
@@ -284,11 +284,10 @@ def test_other_bad_input_is_named(net, digits):
         evaluate(Line(), FIVE, suite="papers")
 
 
-def test_autoattack_on_two_classes_is_refused_before_any_attack():
-    lines = []
-    with pytest.raises(ValueError, match="autoattack cannot be run with 2 classes"):
-        evaluate(Line(), FIVE, suite="full", report=lines.append)
-    assert not lines
+def test_two_classes_need_no_special_care():
+    result = evaluate(Line(), FIVE, Linf(0.1), suite="full")
+    assert result["autoattack"].settings == "AutoAttack for 2 classes (apgd-ce, fab-t, square), Linf 0.1"
+    assert result["autoattack"].correct == result["pgd-20"].correct < result["clean"].correct
 
 
 def test_one_image():

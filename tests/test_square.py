@@ -122,7 +122,7 @@ def test_the_librarys_warnings_go_to_report_and_nowhere_else(capfd):
 
 
 def test_it_says_its_settings_and_refuses_none():
-    assert str(Square(Linf("8/255"))) == "Square, 100 queries, Linf 8/255"
+    assert Square(Linf("8/255")).describe(10) == "Square, 100 queries, Linf 8/255"
     with pytest.raises(ValueError, match="at least 1 query, got queries=0. The usual number is 100"):
         Square(Linf("8/255"), 0)
 

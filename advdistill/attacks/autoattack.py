@@ -14,7 +14,10 @@ __all__ = ["AutoAttack", "FromLibrary"]
 
 Report = Callable[[str], None]
 
+# the margin that targeted APGD climbs takes four logits, the untargeted one three
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
+WITH_3_CLASSES = ("apgd-ce", "apgd-dlr", "fab-t", "square")
+WITH_2_CLASSES = ("apgd-ce", "fab-t", "square")  # where cross-entropy and margin order x' alike
 TOLERANCE = 1e-6  # rounding of x' - x in fp32
 
 
@@ -24,12 +27,8 @@ class FromLibrary:
 
     threat: Threat
 
-    def check(self, classes: int) -> None:
-        """Refuse what cannot be run, before anything is computed.
-
-        Raises:
-            ImportError: pyautoattack is missing.
-        """
+    def check(self) -> None:
+        """Raise ImportError where pyautoattack is missing."""
         _library()
 
     def search(
@@ -40,8 +39,8 @@ class FromLibrary:
 
         Arguments as in `AutoAttack`.
         """
+        self.check()
         classes = model(x[:1].to(device)).shape[1]
-        self.check(classes)
         standing = ~self._broken(model, x, x, y, batch_size, device)
         yield "clean", standing
         groups = [
@@ -85,26 +84,20 @@ class FromLibrary:
 class AutoAttack(FromLibrary):
     """AutoAttack, standard version: APGD-CE, targeted APGD, targeted FAB and Square, each on what the former left.
 
+    With fewer than 4 classes there is no targeted APGD; with 3, APGD on the untargeted margin takes its place.
+
     Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
     attacks. ICML 2020, arXiv:2003.01690.
     """
 
-    def __str__(self) -> str:
-        return f"AutoAttack standard, {self.threat}"
+    def describe(self, classes: int) -> str:
+        """The settings, as they are printed with results."""
+        named = "standard" if classes > 3 else f"for {classes} classes ({', '.join(self.names(classes))})"
+        return f"AutoAttack {named}, {self.threat}"
 
-    def check(self, classes: int) -> None:
-        """Refuse what cannot be run, before anything is computed.
-
-        Raises:
-            ValueError: fewer than 4 classes.
-            ImportError: pyautoattack is missing.
-        """
-        if classes < 4:
-            raise ValueError(
-                f"autoattack cannot be run with {classes} classes: its targeted DLR loss needs at least 4. "
-                "Run --suite quick or --suite paper."
-            )
-        super().check(classes)
+    def names(self, classes: int) -> tuple[str, ...]:
+        """The attacks it is made of, in their order."""
+        return {2: WITH_2_CLASSES, 3: WITH_3_CLASSES}.get(classes, STANDARD)
 
     def __call__(
         self,
@@ -136,10 +129,11 @@ class AutoAttack(FromLibrary):
             x' where an attack succeeded, else x; and after `clean` and each attack, which images still stand, `[N]`.
 
         Raises:
-            ValueError, ImportError: see `check`.
+            ImportError: see `check`.
         """
         report, x_adv, standing = report or (lambda line: None), x.clone(), {}
-        for name, left in self.search(STANDARD, model, x, y, x_adv, searched, seed, batch_size, device, report):
+        names = self.names(model(x[:1].to(device)).shape[1])
+        for name, left in self.search(names, model, x, y, x_adv, searched, seed, batch_size, device, report):
             standing[name] = left
             if name != "clean":
                 report(f"autoattack, {name}: {left.sum()} of {len(x)} images stand")

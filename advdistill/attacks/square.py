@@ -31,7 +31,8 @@ class Square(FromLibrary):
         if self.queries < 1:
             raise ValueError(f"Square needs at least 1 query, got queries={self.queries}. The usual number is 100.")
 
-    def __str__(self) -> str:
+    def describe(self, classes: int) -> str:
+        """The settings, as they are printed with results."""
         return f"Square, {self.queries} queries, {self.threat}"
 
     def __call__(

@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..attacks.autoattack import AutoAttack, Report
+from ..attacks.autoattack import FromLibrary, Report
 from ..data import Split
-from ..frozen import Frozen, native_bf16
 from ..result import Result
 from ..threat import Linf, Threat
 from .alignment import Alignment, gradient_alignment
 from .curve import robust_curve
 from .judged import Judged
+from .kept import Images
 from .measure import measure
+from .searched import ITSELF, precision, searches
 from .suites import ATTACKS, SUITES, attacks
 from .verdicts import Verdicts, digest
 
@@ -34,7 +35,9 @@ def evaluate(
     device: torch.device | str = "cpu",
     name: str | None = None,
     accelerated: bool = False,
+    surrogate: nn.Module | None = None,
     keep: Path | str | None = None,
+    keep_images: Path | str | None = None,
     shared: bool = False,
     report: Report | None = None,
 ) -> Result:
@@ -48,31 +51,34 @@ def evaluate(
         name: of the model in tables; `None` is its class.
         accelerated: let every attack search on a folded copy, in bf16 where `device` has it; the verdict on x' stays
             the fp32 model's. Claims take the default.
+        surrogate: another model for the same images; attacks called `transfer-` take their x' from it.
         keep: a .safetensors file that has the verdict on each image, written after every batch; an evaluation that
             was interrupted there is continued.
+        keep_images: a folder for the x' of every image that was right and was broken, a file for each batch.
         shared: the processes of torch.distributed share the batches, and all return the same.
         report: receives a line after each batch and attack.
 
     Raises:
-        ValueError: the model and the split do not fit, an unknown suite, an attack that is undefined for so few
-            classes, n larger than the split, or `keep` holds another evaluation; nothing was attacked.
+        ValueError: the model or the surrogate does not fit the split, an unknown suite, a `transfer-` attack without
+            a surrogate, n larger than the split, or `keep` holds another evaluation; nothing was attacked.
         ImportError: the suite needs pyautoattack, which is missing.
     """
     threat = threat or Linf("8/255")
     chosen, used = attacks(suite, threat), split.first(n) if n is not None else split
     judged = Judged(model, split, device)
     for attack in chosen:
-        if isinstance(attack.settings, AutoAttack):
-            attack.settings.check(split.num_classes)
-    searched = Frozen(judged, torch.bfloat16 if native_bf16(device) else torch.float32) if accelerated else None
+        if isinstance(attack.settings, FromLibrary):
+            attack.settings.check()
+    searched = searches(chosen, judged, surrogate, split, device, accelerated)
     weights, fingerprint = digest(judged.network), split.fingerprint()
+    looked = {"searched": precision(device) if accelerated else None, "surrogate": surrogate and digest(surrogate)}
     setting = {"weights": weights, "fingerprint": fingerprint, "images": len(used), "threat": threat, "seed": seed}
-    setting |= {"batch_size": batch_size, "searched": searched and searched.precision}
+    setting |= {"batch_size": batch_size, **looked}
     processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
     setting = {name: str(value) for name, value in setting.items()}
     verdicts = Verdicts(len(used), setting, keep and Path(keep), processes[0])
-    options = {"searched": searched, "batch_size": batch_size, "seed": seed, "device": device, "report": report}
-    options |= {"processes": processes}
+    options = {"batch_size": batch_size, "seed": seed, "device": device, "report": report, "processes": processes}
+    options |= {"images": keep_images and Images(Path(keep_images))}
     return Result(
         model=name or type(model).__name__,
         data=split.name,
@@ -81,7 +87,10 @@ def evaluate(
         threat=str(threat),
         eps=threat.eps,
         seed=seed,
-        measurements=tuple(measure(judged, used, attack, verdicts, **options) for attack in chosen),
+        measurements=tuple(
+            measure(judged, used, attack, verdicts, searched=searched.get(attack.name, ITSELF), **options)
+            for attack in chosen
+        ),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions("advdistill", "torch", "pyautoattack"),
     )

@@ -11,7 +11,7 @@ from ..data.batches import in_order
 from ..losses import cross_entropy
 from ..rng import Rng
 
-__all__ = ["correct", "stands"]
+__all__ = ["correct", "judge"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -37,16 +37,16 @@ def correct(
     flags = []
     for start, x, y in in_order(split, batch_size, device):
         rng = Rng(seed, "attack", start, device=device)
-        flags.append(stands(model, x, y, attack, loss, searched, rng).cpu())
+        flags.append(judge(model, x, y, attack, loss, searched, rng)[1].cpu())
     return torch.cat(flags)
 
 
-def stands(
+def judge(
     model: nn.Module, x: Tensor, y: Tensor, attack: PGD | None, loss: Loss, searched: nn.Module | None, rng: Rng
-) -> Tensor:
-    """As `correct`, of one batch of images `[B, C, H, W]` in [0, 1] and labels `[B]`: `[B]` booleans."""
+) -> tuple[Tensor, Tensor]:
+    """As `correct`, of one batch of images `[B, C, H, W]` in [0, 1] and labels `[B]`: x' and `[B]` booleans."""
     climbed = model if searched is None else searched
     if attack is not None:
         x = attack(lambda x_adv: loss(climbed(x_adv), y), x, rng)
     with torch.no_grad():
-        return model(x).argmax(1) == y
+        return x, model(x).argmax(1) == y

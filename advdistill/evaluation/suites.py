@@ -1,12 +1,13 @@
 """The named attacks and suites of the literature, as data."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ..attacks import PGD
-from ..attacks.autoattack import AutoAttack
+from ..attacks.autoattack import AutoAttack, FromLibrary
+from ..attacks.square import Square
 from ..losses import cross_entropy, margin
 from ..names import unknown
 from ..threat import Threat
@@ -31,15 +32,22 @@ class Attack:
 
     Args:
         settings: `None` for clean images.
-        loss: what `PGD` climbs; AutoAttack brings its own.
+        loss: what `PGD` climbs; AutoAttack and Square bring their own.
+        transferred: whether x' is looked for on a surrogate.
     """
 
     name: str
-    settings: PGD | AutoAttack | None
+    settings: PGD | FromLibrary | None
     loss: Loss = cross_entropy
+    transferred: bool = False
 
-    def __str__(self) -> str:
-        return f"{self.settings}, {self.loss.__name__}" if isinstance(self.settings, PGD) else str(self.settings or "")
+    def describe(self, classes: int) -> str:
+        """The settings, as they are printed with results."""
+        if self.settings is None:
+            return ""
+        if isinstance(self.settings, PGD):
+            return f"{self.settings}, {self.loss.__name__}"
+        return self.settings.describe(classes)
 
 
 TRADES_STEP = 0.003 / (8 / 255)  # of eps
@@ -51,14 +59,22 @@ ATTACKS: dict[str, Callable[[Threat], Attack]] = {
     "pgd-20-trades": lambda threat: Attack("pgd-20-trades", PGD(20, TRADES_STEP * threat.eps, threat, "uniform")),
     "cw-30": lambda threat: Attack("cw-30", PGD(30, threat.eps / 4, threat, "none"), cw_margin),
     "autoattack": lambda threat: Attack("autoattack", AutoAttack(threat)),
+    "square-100": lambda threat: Attack("square-100", Square(threat)),
+    "transfer-pgd-20-trades": lambda threat: _transferred(ATTACKS["pgd-20-trades"](threat)),
+    "transfer-cw-30": lambda threat: _transferred(ATTACKS["cw-30"](threat)),
 }
 
 SUITES = {
     "quick": ("clean", "fgsm", "pgd-20"),
     "paper": ("clean", "fgsm", "pgd-20", "pgd-20-trades", "cw-30"),
     "autoattack": ("clean", "autoattack"),
+    "blackbox": ("clean", "square-100", "transfer-pgd-20-trades", "transfer-cw-30"),
     "full": ("clean", "fgsm", "pgd-20", "pgd-20-trades", "cw-30", "autoattack"),
 }
+
+
+def _transferred(attack: Attack) -> Attack:
+    return replace(attack, name=f"transfer-{attack.name}", transferred=True)
 
 
 def attacks(suite: str, threat: Threat) -> list[Attack]:

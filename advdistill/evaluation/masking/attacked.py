@@ -84,7 +84,7 @@ def black_box(field: Field, left: Tensor) -> Finding:
     """Square, which asks for logits only, breaks none of what the white-box attacks left."""
     square = Square(field.threat)
     try:
-        square.check(field.split.num_classes)
+        square.check()
     except ImportError:
         return Finding("black_box", "skip", {}, 'Square is in pyautoattack; pip install "advdistill[eval]" brings it.')
     return _beyond("black_box", left, _blind(field, square, left), f"Square with {square.queries} queries")
