@@ -47,7 +47,7 @@ class Evaluate:
     model: Positional[str]
     """A run folder, or a checkpoint; see `advdistill list models`."""
     suite: str = "paper"
-    """quick, paper, autoattack or full; or attacks separated by commas."""
+    """quick, paper, autoattack, blackbox or full; or attacks separated by commas."""
     data: str | None = None
     """Dataset; a run's own unless given."""
     folder: str | None = None
@@ -56,13 +56,19 @@ class Evaluate:
     """Radius of the threat model, e.g. 8/255; a run's own unless given."""
     norm: Literal["linf", "l2"] | None = None
     """Threat model; a run's own unless given."""
+    surrogate: str | None = None
+    """Model whose adversarial images the transfer- attacks try; a run's own teacher unless given."""
     n: int | None = None
     """Only the first n images of the test split."""
     batch_size: int = 256
     accelerated: bool = False
     """Attacks search in bf16 (folded fp32 where that is not native), the fp32 model judges; claims take the default."""
+    keep_images: bool = False
+    """Keep the adversarial image of each counted break, for `advdistill verify`."""
     masking: bool = False
     """Also look for gradient masking, on 200 images; see docs/evaluation.md."""
+    inspect: bool = False
+    """Also make what `advdistill report` shows beyond counts: a curve, pictures, gradients; on 200 images."""
     seed: int = 0
     devices: int | str = 1
     """Processes that share the images, one to a device."""
@@ -76,6 +82,34 @@ class Compare:
 
     runs: Positional[tuple[Path, ...]]
     """Run folders or result files."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a page (.html) of one or several runs, or a table of their figures (.md, .csv, .tex)."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders or result files; the first is what the others are compared with."""
+    out: Path = Path("report.html")
+    """The file to write."""
+    as_is: bool = False
+    """Show only what was measured before; otherwise missing pictures and masking verdicts of runs are made."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Look at a published result again: is every counted break inside eps and really wrong? Exit code 1 if not."""
+
+    result: Positional[Path]
+    """A run folder or a result file, beside which its verdicts and images lie (`evaluate --keep-images`)."""
+    model: Positional[str | None] = None
+    """The model it is about; a run's own unless given."""
+    data: str | None = None
+    """Dataset; the result's unless given."""
+    folder: str | None = None
+    """Where its files are, if not in the cache."""
+    sample: int = 64
+    """How many images that stand are attacked again, by other means."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +129,7 @@ class Quickstart:
     """Where the runs and pictures go."""
 
 
-Command = Train | Evaluate | Compare | List | Quickstart
+Command = Train | Evaluate | Verify | Compare | Report | List | Quickstart
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,8 +153,12 @@ def _run(command) -> int:
             return commands.evaluate(**vars(command))
         case Compare():
             return commands.compare(command.runs)
+        case Report():
+            return commands.report(**vars(command))
+        case Verify():
+            return commands.verify(**vars(command))
         case List():
-            return commands.show(command.what, command.json)
+            return commands.describe(command.what, command.json)
         case Quickstart():
             return commands.quickstart(command.out)
 

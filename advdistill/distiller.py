@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from .attacks import PGD
 from .frozen import Frozen
+from .linear import Extended
 from .methods import Batch, Method
+from .methods.cost import STEPS, passes
 from .rng import Rng
 
 __all__ = ["Distiller"]
@@ -33,10 +35,12 @@ class Distiller:
         label_mixing: share m of the label in a frozen teacher's answer: log((1 - m) softmax(T) + m onehot(y)).
         fast: attack folded copies of this dtype, fp32 or bf16, and ask frozen teachers through theirs; `None` for the
             networks themselves. A student that is attacked in train mode cannot be folded.
+        teacher_every: in the attack, run frozen teachers at every k-th step only, see `linear.Extended`; `None` for
+            every step. For methods whose attack asks a frozen teacher at x', such as AdaAD. The losses are unchanged.
 
     Raises:
-        ValueError: a teacher that the method needs is missing; at the first batch, images outside [0, 1], labels
-            outside the classes, or networks that disagree about the classes.
+        ValueError: a teacher that the method needs is missing, or `teacher_every` spares nothing; at the first batch,
+            images outside [0, 1], labels outside the classes, or networks that disagree about the classes.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Distiller:
         peer: nn.Module | None = None,
         label_mixing: float = 0.0,
         fast: torch.dtype | None = None,
+        teacher_every: int | None = None,
     ):
         given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
         for role in method.teachers:
@@ -59,7 +64,9 @@ class Distiller:
                 )
         if not 0 <= label_mixing < 1:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
-        self.method, self.label_mixing, self.fast = method, label_mixing, fast
+        if teacher_every is not None:
+            check_spared(method, teacher_every)
+        self.method, self.label_mixing, self.fast, self.teacher_every = method, label_mixing, fast, teacher_every
         self.teachers = {role: given[role] for role in method.teachers}
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
@@ -108,7 +115,7 @@ class Distiller:
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
             with torch.no_grad():
-                objective = self.method.inner(batch)
+                objective = self.method.inner(self._spared(batch))
             x_adv = None if objective is None else self.attack(objective, x, rng)
         torch.clear_autocast_cache()  # weights it cast under no_grad would cut the student's gradient
         return batch.attacked(x_adv, student)
@@ -132,6 +139,14 @@ class Distiller:
             return views
         frozen = views.keys() - trained.keys()
         return views | {role: partial(mixed, views[role], y, self.label_mixing) for role in frozen}
+
+    def _spared(self, batch: Batch) -> Batch:
+        """The batch as the attack sees it, where frozen teachers need not be run at every step."""
+        if self.teacher_every is None:
+            return batch
+        frozen = batch.teachers.keys() - self.trained.keys()
+        extended = {role: Extended(batch.teachers[role], self.teacher_every) for role in frozen}
+        return replace(batch, teachers=batch.teachers | extended)
 
     def _copy(self, role: str, network: nn.Module, changes: bool) -> nn.Module:
         """The fast copy of a network, brought up to date if that changes from step to step."""
@@ -175,6 +190,19 @@ def filled(attack: PGD, method: Method) -> PGD:
     return replace(
         attack, start=attack.start or method.start, student_mode=attack.student_mode or method.student_mode
     )
+
+
+def check_spared(method: Method, every: int) -> None:
+    """Raise ValueError unless `every` is a number of steps, and the method's attack runs a frozen teacher at each."""
+    if every < 1:
+        raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")
+    counts = passes(method)
+    if not any(counts.get(role, 0) >= STEPS for role in method.teachers if role not in method.trained):
+        name = type(method.parts[0]).__name__
+        raise ValueError(
+            f"teacher_every ({every}) spares nothing: {name}'s attack asks no frozen teacher at its iterates, as "
+            "AdaAD's does. Leave it out."
+        )
 
 
 def check_images(x: Tensor) -> None:

@@ -5,20 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from . import data, models, recipes
-from .attacks import PGD
 from .data import Split
-from .data.batches import to_float
 from .evaluation import evaluate, robust_curve
+from .evaluation.judged import Judged
+from .evaluation.looks import examples, first_of_each, see
 from .evaluation.suites import pgd
-from .losses import cross_entropy
 from .recipe import Recipe
-from .report.plots import Example, draw_curves, draw_gallery
+from .report.plots import draw_curves, draw_gallery
 from .result import Result
-from .rng import Rng
 from .run import Run
 from .train import distill
 
@@ -66,27 +63,6 @@ def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[
 def _draw(out: Path, networks: dict[str, nn.Module], test: Split, recipe: Recipe) -> None:
     threat = recipe.attack.threat
     draw_curves({name: robust_curve(net, test, RADII) for name, net in networks.items()}, threat.eps, out / "curve.png")
-    draw_gallery(_examples(networks, test, pgd(20, threat)), threat.eps, out / "gallery.png")
-
-
-def _examples(networks: dict[str, nn.Module], test: Split, attack: PGD) -> list[Example]:
-    """The first test image of each class, attacked on each network."""
-    first = [int((test.labels == c).nonzero()[0]) for c in range(test.num_classes)]
-    part = test.take(first)
-    x, y = to_float(part.images), part.labels
-    said = {name: _said(net, x, y, attack) for name, net in networks.items()}
-
-    def example(i: int) -> Example:
-        by_model = {
-            name: (part.classes[clean[i]], part.classes[attacked[i]], x_adv[i].numpy())
-            for name, (clean, attacked, x_adv) in said.items()
-        }
-        return Example(x[i].numpy(), part.classes[y[i]], by_model)
-
-    return [example(i) for i in range(len(part))]
-
-
-def _said(network: nn.Module, x: torch.Tensor, y: torch.Tensor, attack: PGD):
-    x_adv = attack(lambda x_adv: cross_entropy(network(x_adv), y), x, Rng(0))
-    with torch.no_grad():
-        return network(x).argmax(1), network(x_adv).argmax(1), x_adv
+    part, judged = test.take(first_of_each(test)), {name: Judged(net, test) for name, net in networks.items()}
+    seen = {name: see(net, part, pgd(20, threat)) for name, net in judged.items()}
+    draw_gallery(examples(judged, part, seen), threat.eps, out / "gallery.png")

@@ -94,6 +94,8 @@ class Recipe:
     """Adversarial weight perturbation of this size, relative to each layer's norm; 0.005 and 0.01 are usual."""
     label_mixing: float = 0.0
     """Share of the label in the answers of frozen teachers."""
+    teacher_every: int | None = None
+    """For AdaAD, AdaIAD, DGAD: in the attack, run the teacher at every k-th step only, linear in between."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Of training; auto takes bf16 where it is native. Evaluation is always fp32."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
@@ -113,6 +115,8 @@ class Recipe:
         if self.ema is not None and self.swa is not None:
             raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; take one.")
         _between("label_mixing", self.label_mixing, 0, 0.999)
+        if self.teacher_every is not None:
+            _between("teacher_every", self.teacher_every, 1, 10**9)
 
     def replace(self, **changes) -> "Recipe":
         """The same recipe with other fields."""

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from safetensors import safe_open
 
 from .files import write_atomic
+from .models.checkpoint import provenance
 from .recipe import Recipe, to_config
 
 __all__ = ["Run"]
@@ -47,8 +47,7 @@ class Run:
     @property
     def chosen(self) -> str | None:
         """How the best checkpoint was selected."""
-        with safe_open(self.best, "pt") as file:
-            return (file.metadata() or {}).get("chosen")
+        return provenance(self.best).get("chosen")
 
     @contextmanager
     def writing(self, recipe: Recipe) -> Iterator[None]:

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from .names import unknown
 from .rng import Rng
 
-__all__ = ["L2", "Linf", "Pixels", "Threat", "pixels", "show_pixels"]
+__all__ = ["L2", "Linf", "Pixels", "Threat", "parse", "pixels", "show_pixels"]
 
 Pixels = float | str  # a length in pixel units; text such as "8/255" is read, and stored as a float
 
@@ -105,3 +106,18 @@ class L2(_Ball):
 
 
 Threat = Linf | L2
+
+
+def parse(text: str) -> Threat:
+    """The threat model that prints itself as `text`, such as `Linf 8/255`.
+
+    Raises:
+        ValueError: another form, an unknown norm, or an eps that is none.
+    """
+    name, _, eps = text.partition(" ")
+    kinds = {kind.name: kind for kind in (Linf, L2)}
+    if not eps:
+        raise ValueError(f"A threat model is a norm and an eps, such as 'Linf 8/255'; got {text!r}.")
+    if name not in kinds:
+        raise unknown("norm", name, kinds)
+    return kinds[name](eps)

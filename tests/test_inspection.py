@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,12 @@ def made() -> Inspection:
     picture = lambda: rng.random((1, 4, 4), np.float32)  # noqa: E731
     curve = {eps: Measurement("pgd-20", f"PGD-20 {eps}", 4, 3 - i, 0.5) for i, eps in enumerate((0.0, 0.1))}
     network = Network(curve, {"clean": [(2, 1), (2, 2)], "pgd-20": [(2, 0), (2, 1)]}, {"clean": 0.25}, 0.125)
+    unknown = replace(network, remainder=None)
     looks = {name: Look("a", "b", picture(), picture()) for name in ("student", "teacher")}
     examples = (Example(picture(), "a", looks), Example(picture(), "b", looks))
     return Inspection(
         "0123456789ab", "digits/test", "ba9876543210", "Linf 0.1", 0.1, 4, 0, "PGD-20", ("a", "b"),
-        {"student": network, "teacher": network}, {"cross_entropy": (0.5, 0.25)}, {"uniform": 1.5}, examples,
+        {"student": network, "teacher": unknown}, {"cross_entropy": (0.5, 0.25)}, {"uniform": 1.5}, examples,
     )  # fmt: skip
 
 

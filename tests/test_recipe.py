@@ -42,6 +42,8 @@ def test_a_file_is_a_recipe(tmp_path):
     ("method: {rslad: {adv_weight: much}}", "adv_weight of RSLAD must be a finite number of at least 0"),
     ("method: {rslad: {adv_weight: .nan}}", "adv_weight of RSLAD must be a finite number of at least 0"),
     ("method: [rslad]", "method must be a name or names with coefficients"),
+    ("teacher_every: 0", "teacher_every must lie between 1 and 1e.*, got 0"),
+    ("teacher_every: often", "recipe: teacher_every cannot be 'often'"),
     ("precision: fp64", "precision cannot be 'fp64': "),
     ("a: [", "recipe is not YAML"),
     ("- a", "must hold fields such as 'epochs: 50', got list"),

@@ -8,7 +8,7 @@ import advdistill
 ROOT = Path(advdistill.__file__).parent
 LAYERS = [  # from the ground up; a layer imports from those before it
     {"files", "names", "rng"},
-    {"losses", "threat", "result", "frozen"},
+    {"losses", "threat", "result", "frozen", "linear"},
     {"attacks"},
     {"methods", "models", "data"},
     {"distiller", "recipe", "report"},

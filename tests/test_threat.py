@@ -1,10 +1,12 @@
+import re
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from advdistill.rng import Rng
-from advdistill.threat import L2, Linf, pixels, show_pixels
+from advdistill.threat import L2, Linf, parse, pixels, show_pixels
 
 THREATS = [Linf("8/255"), Linf(0.2), L2("128/255"), L2(2.0)]
 
@@ -36,6 +38,25 @@ def test_l2_refuses_a_bare_8_as_well():
 @pytest.mark.parametrize("value", ["8/255", "1/255", "0.031", "0.2", "0"])
 def test_show_pixels_reads_back(value):
     assert show_pixels(pixels(value)) == value
+
+
+@pytest.mark.parametrize("threat", [*THREATS, Linf(0), Linf("1/255"), Linf(0.0313), L2("255/255")], ids=str)
+def test_what_a_threat_prints_is_read_back(threat):
+    assert parse(str(threat)) == threat
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("8/255", "a norm and an eps, such as 'Linf 8/255'; got '8/255'"),
+    ("Linf", "got 'Linf'"),
+    ("", "got ''"),
+    ("linf 8/255", "Unknown norm 'linf'. Did you mean 'Linf'?"),
+    ("L1 0.5", "Unknown norm 'L1'"),
+    ("Linf 8", "Did you mean '8/255'"),
+    ("L2 far", "eps must be a number"),
+])  # fmt: skip
+def test_what_is_no_threat_is_refused(text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse(text)
 
 
 @pytest.mark.parametrize("threat", THREATS, ids=str)

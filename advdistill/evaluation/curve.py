@@ -5,9 +5,10 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from ..attacks.autoattack import Report
 from ..data import Split
 from ..result import Measurement
-from ..threat import Linf, Pixels, Threat
+from ..threat import Linf, Pixels, Threat, show_pixels
 from .judged import Judged
 from .measure import measure
 from .suites import ATTACKS
@@ -25,8 +26,14 @@ def robust_curve(
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    report: Report | None = None,
 ) -> dict[float, Measurement]:
     """PGD-20 measurements by eps; arguments and errors otherwise as in `evaluate`."""
     used, judged = split.first(n) if n is not None else split, Judged(model, split, device)
-    settings = {"batch_size": batch_size, "seed": seed, "device": device}
-    return {t.eps: measure(judged, used, ATTACKS["pgd-20"](t), **settings) for t in map(threat, epsilons)}
+    settings, say = {"batch_size": batch_size, "seed": seed, "device": device}, report or (lambda line: None)
+
+    def at(t: Threat) -> Measurement:
+        line = lambda said: say(f"eps {show_pixels(t.eps)}, {said}")  # noqa: E731
+        return measure(judged, used, ATTACKS["pgd-20"](t), **settings, report=line)
+
+    return {t.eps: at(t) for t in map(threat, epsilons)}

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..files import write_atomic
 from .classifier import Classifier
+from .reference import parse
 from .state_dict import strip, unwrap
 
 FORMAT = "advdistill"
@@ -47,6 +48,15 @@ def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | N
     write_atomic(path, lambda temporary: temporary.write_bytes(data))
 
 
+def provenance(path: str | os.PathLike) -> dict[str, str]:
+    """What the header of one of our files says beyond the network, such as `chosen`; of other files, nothing."""
+    file, _ = parse(os.fspath(path))
+    if file.suffix != ".safetensors":
+        return {}
+    header = _read_header(file)
+    return {name: header[name] for name in header.keys() - {"spec", "format"}} if header.get("format") == FORMAT else {}
+
+
 def read(path: Path) -> Checkpoint:
     """Read a .safetensors file or anything `torch.load` reads without running code.
 
@@ -62,10 +72,15 @@ def read(path: Path) -> Checkpoint:
         raise ValueError(f"{path} {error}; give a file with a network's state dict.") from None
 
 
+def _read_header(path: Path) -> dict[str, str]:
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, _read_header(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
 

@@ -15,7 +15,7 @@ from ..result import Measurement, Result
 from .statistics import LEVEL, Difference, holm, over_seeds, paired, unpaired
 from .table import difference_table, distinct, line, table
 
-__all__ = ["compare", "mismatches"]
+__all__ = ["Compared", "against_first", "compare", "lacking", "load", "mismatches", "summed_up"]
 
 VERDICTS = ".verdicts.safetensors"  # in the place of .json: by attack, uint8 [n]
 CALM = 6  # comparisons that still have a line each
@@ -26,10 +26,14 @@ class Compared:
     """A result named by its path, with what lies beside it.
 
     Attributes:
+        path: the run's folder or the result's file, as it was given.
+        file: the result's.
         verdicts: by attack, `[n]`: 1 still right, 0 broken.
         recipe: of a run's folder.
     """
 
+    path: Path
+    file: Path
     result: Result
     verdicts: Mapping[str, np.ndarray]
     recipe: Mapping[str, object] | None
@@ -47,10 +51,10 @@ def compare(paths: Sequence[Path | str]) -> Group:
     """
     if not paths:
         raise ValueError("Nothing to compare. Name run folders or result files: advdistill compare runs/*")
-    runs = [_load(Path(path)) for path in paths]
+    runs = [load(path) for path in paths]
     results = [run.result for run in runs]
     warnings = (Text(line, style="yellow") for line in mismatches(results))
-    return Group(table(results, dict(_summed_up(runs))), *_against_first(runs), *warnings)
+    return Group(table(results, dict(summed_up(runs))), *_judged(runs), *warnings)
 
 
 def mismatches(results: Sequence[Result]) -> list[str]:
@@ -71,13 +75,15 @@ def mismatches(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _load(path: Path) -> Compared:
+def load(path: Path | str) -> Compared:
+    """A run's folder or a result's file; raises as `compare` does."""
+    path = Path(path)
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {file.parent}")
     result = Result.load(file)
     verdicts = _verdicts(file.with_suffix(VERDICTS), result)
-    return Compared(replace(result, model=str(path)), verdicts, _recipe(path / "recipe.yaml"))
+    return Compared(path, file, replace(result, model=str(path)), verdicts, _recipe(path / "recipe.yaml"))
 
 
 def _verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
@@ -137,8 +143,8 @@ def _common(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def _summed_up(runs: Sequence[Compared]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-    """Names and figures of runs that differ only in the seed."""
+def summed_up(runs: Sequence[Compared]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+    """Names, and by attack mean and standard deviation, of runs that differ only in the seed."""
     groups: dict[str, dict[object, Result]] = {}
     for run in runs:
         if run.recipe is not None:
@@ -150,9 +156,9 @@ def _summed_up(runs: Sequence[Compared]) -> Iterator[tuple[str, dict[str, tuple[
             yield f"{results[0].model}, {len(results)} seeds", figures
 
 
-def _against_first(runs: Sequence[Compared]) -> Iterator[RenderableType]:
+def _judged(runs: Sequence[Compared]) -> Iterator[RenderableType]:
     """Who is ahead of the first run: a line for each comparison, or a table of many."""
-    found, first = _differences(runs), runs[0].result.model
+    found, first = against_first(runs), runs[0].result.model
     if not found:
         return
     holding = f" after Holm's correction for {len(found)} comparisons" if len(found) > 1 else ""
@@ -165,12 +171,12 @@ def _against_first(runs: Sequence[Compared]) -> Iterator[RenderableType]:
         yield from (line(f"{run.result.model} against {first}, {attack}", d) for run, attack, d in found)
         if holding:
             yield Text(f"The p values are those{holding}.", style="italic dim")
-    if lacking := _lacking(runs, {attack for _, attack, d in found if d.test == "Fisher"}):
+    if without := lacking(runs, found):
         note = "Unpaired, as the verdicts on each image are missing: {}. Evaluate again for the sharper, paired test."
-        yield Text(note.format(", ".join(lacking)), style="italic dim")
+        yield Text(note.format(", ".join(without)), style="italic dim")
 
 
-def _differences(runs: Sequence[Compared]) -> list[tuple[Compared, str, Difference]]:
+def against_first(runs: Sequence[Compared]) -> list[tuple[Compared, str, Difference]]:
     """Every run against the first under each attack that both hold alike; the p values are corrected for all."""
     first, *others = runs
     pairs = [(run, attack) for run in others for attack in _common([first.result, run.result])]
@@ -186,6 +192,7 @@ def _difference(run: Compared, first: Compared, attack: str) -> Difference:
     return unpaired(measured.correct, base.correct, base.n)
 
 
-def _lacking(runs: Sequence[Compared], attacks: set[str]) -> list[str]:
-    """The models without verdicts under any of these attacks, though measured."""
+def lacking(runs: Sequence[Compared], found: Sequence[tuple[Compared, str, Difference]]) -> list[str]:
+    """The models for whose missing verdicts some of these comparisons are unpaired."""
+    attacks = {attack for _, attack, difference in found if difference.test == "Fisher"}
     return distinct(r.result.model for r in runs if attacks & (_by_attack(r.result).keys() - r.verdicts.keys()))

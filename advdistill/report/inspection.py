@@ -24,13 +24,13 @@ class Network:
         curve: PGD-20 accuracy by eps, ascending.
         classes: by `clean` and the attack's name, how many images of each class there are and stand, `(n, correct)`.
         calibration: by `clean` and the attack's name, the expected calibration error in [0, 1].
-        remainder: what a linearisation misses of the logits near an image, relative.
+        remainder: what a linearisation misses of the logits near an image, relative; `None` where torch cannot tell.
     """
 
     curve: dict[float, Measurement]
     classes: dict[str, list[tuple[int, int]]]
     calibration: dict[str, float]
-    remainder: float
+    remainder: float | None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,14 @@
 """Pictures: robust accuracy against eps, and what an attack does to images. Drawn from figures and arrays only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..result import Measurement
+from .inspection import Example
 
-__all__ = ["Example", "draw_curves", "draw_gallery"]
+__all__ = ["draw_curves", "draw_gallery"]
 
 
 def draw_curves(curves: Mapping[str, Mapping[float, Measurement]], eps: float, path: Path | str) -> None:
@@ -29,23 +29,10 @@ def draw_curves(curves: Mapping[str, Mapping[float, Measurement]], eps: float, p
     _save(figure, path)
 
 
-@dataclass(frozen=True)
-class Example:
-    """One image and what was made of it; arrays `[C, H, W]` in [0, 1].
-
-    Attributes:
-        said: by model, what it says of the clean and of its own adversarial image, and that image.
-    """
-
-    clean: np.ndarray
-    label: str
-    said: Mapping[str, tuple[str, str, np.ndarray]]
-
-
 def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> None:
     """A column for each example: the clean image, then for each model its adversarial image and perturbation."""
     plt = _pyplot()
-    models = list(examples[0].said)
+    models = list(examples[0].looks)
     rows = 1 + 2 * len(models)
     figure, grid = plt.subplots(
         rows, len(examples), figsize=(1.25 * len(examples) + 1.4, 1.42 * rows), layout="constrained", squeeze=False
@@ -56,12 +43,13 @@ def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> N
         _picture(column[0], example.clean)
         column[0].set_title(f"is {example.label}", fontsize=9)
         for i, model in enumerate(models):
-            before, after, x_adv = example.said[model]
+            look = example.looks[model]
             image, difference = column[1 + 2 * i], column[2 + 2 * i]
-            _picture(image, x_adv)
-            right = after == example.label
-            image.set_title(f"{before} → {after}", fontsize=9, color="tab:green" if right else "tab:red")
-            _picture(difference, 0.5 + (x_adv - example.clean) / (2 * eps), cmap="RdBu")
+            _picture(image, look.x_adv)
+            right = look.after == example.label
+            image.set_title(f"{look.before} → {look.after}", fontsize=9, color="tab:green" if right else "tab:red")
+            shown = 0.5 + (look.x_adv - example.clean) / (2 * eps or 1)  # where eps is 0, there is none to show
+            _picture(difference, shown.clip(0, 1), cmap="RdBu")
     labels = ["clean", *(text for model in models for text in (f"{model}:\nattacked", "perturbation"))]
     for axes, label in zip(grid[:, 0], labels, strict=True):
         axes.set_ylabel(label, fontsize=9)

@@ -220,8 +220,9 @@ class Trainer:
             self.signals.at_once = False
             if better(figures, self.state.at.best, recipe.select_by):
                 self.state.at.best = figures | {"epoch": epoch + 1}
-                chosen = reason(recipe.select_by, len(self.validation), epoch + 1, epochs)
-                models.save(model, self.run.best, {"chosen": chosen})
+                chosen = reason(recipe.select_by, len(self.validation), epoch + 1, epochs, recipe.validate_every)
+                fingerprint = self.validation.fingerprint()
+                models.save(model, self.run.best, {"chosen": chosen, "chosen_on": fingerprint})
         self.fabric.barrier()
         return figures
 

@@ -1,5 +1,7 @@
 """Which checkpoint is kept: accuracies on the held-out part, and what makes one better."""
 
+from math import ceil
+
 import torch
 from torch import nn
 
@@ -33,6 +35,7 @@ def _rank(figures: dict[str, float], by: str) -> tuple[float, float]:
     return {"robust": (robust, clean), "clean": (clean, robust), "mean": (clean + robust, robust)}[by]
 
 
-def reason(by: str, images: int, epoch: int, epochs: int) -> str:
+def reason(by: str, images: int, epoch: int, epochs: int, every: int) -> str:
     """How a checkpoint was chosen, a sentence for its header."""
-    return f"best {BY[by]} on {images} held-out training images, epoch {epoch} of {epochs}"
+    among = f"among {ceil(epochs / every)} checkpoints"
+    return f"best {BY[by]} on {images} held-out training images {among}, epoch {epoch} of {epochs}"

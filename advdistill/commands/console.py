@@ -1,0 +1,28 @@
+"""What a command says: results to stdout, progress to stderr, once for all processes."""
+
+import sys
+from collections.abc import Sequence
+
+import torch
+from rich.console import Console
+
+from ..report.table import table
+from ..result import Result
+
+__all__ = ["CONSOLE", "is_first", "say", "show"]
+
+CONSOLE = Console(highlight=False)
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or the one that speaks for all."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(results: Sequence[Result]) -> None:
+    if is_first():
+        CONSOLE.print(table(results))

@@ -1,0 +1,100 @@
+"""What is evaluated, and a closer look at it."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import data as datasets
+from .. import models
+from ..data import Split
+from ..files import write_json
+from ..models.checkpoint import provenance
+from ..recipe import THREATS
+from ..run import Run
+from ..threat import Linf, Threat
+from .beside import Beside
+from .console import CONSOLE, say
+
+__all__ = ["Subject", "device", "look_closer"]
+
+MOST = 200  # images of a closer look
+
+
+class Subject:
+    """What is evaluated: a run folder's best checkpoint or any checkpoint, the data, the threat model."""
+
+    def __init__(self, model: str, data: str | None, folder: str | None, norm: str | None, eps: str | None):
+        self.run = Run(model) if Path(model).is_dir() else None
+        self.name, self.reference = Path(model).name, model
+        self.network = models.load(model)
+        self.split = _test_split(self.run, data, folder)
+        self.threat = _threat(self.run, norm, eps)
+
+    def other(self, surrogate: str | None) -> nn.Module | None:
+        """The surrogate, or else the run's teacher, if its file is still where the recipe says."""
+        reference = surrogate or (self.run and self.run.recipe.teacher)
+        if reference is None:
+            return None
+        try:
+            return models.load(reference)
+        except FileNotFoundError:
+            if surrogate:
+                raise
+            say(f"the teacher {reference} is not there; going on without it")
+
+    def chosen(self) -> str | None:
+        """How the checkpoint was selected, and loudly if that was on the split it is measured on."""
+        known = provenance(self.run.best if self.run else self.reference)
+        if known.get("chosen_on") == self.split.fingerprint():
+            return f"chosen on the test split itself, which flatters every figure: {known.get('chosen', 'no word how')}"
+        return known.get("chosen")
+
+
+def look_closer(
+    subject: Subject,
+    other: nn.Module | None,
+    files: Beside | None,
+    device: torch.device | str,
+    *,
+    n: int | None,
+    seed: int,
+    masking: bool,
+    inspection: bool,
+) -> None:
+    """Look for gradient masking, and make what a report shows beyond counts; on the first `n` images, 200 at most."""
+    print_plain = partial(CONSOLE.print, markup=False)
+    where = {"n": min(n or MOST, MOST), "seed": seed, "device": device, "report": print_plain}
+    if masking:
+        from ..evaluation.masking import gradient_masking
+
+        verdict = gradient_masking(subject.network, subject.split, subject.threat, surrogate=other, **where)
+        print_plain(f"gradient masking: {verdict.status}")
+        if files:
+            write_json(files.masking, verdict.to_json())
+    if inspection:
+        from ..evaluation.inspect import inspect
+
+        seen = inspect(subject.network, subject.split, subject.threat, teacher=other, **where | {"report": say})
+        if files:
+            seen.save(files.inspection)
+
+
+def _test_split(run: Run | None, name: str | None, folder: str | None) -> Split:
+    if run is None and name is None:
+        raise ValueError("Which data? A checkpoint does not say; give --data, e.g. --data cifar10.")
+    known = run.recipe.data if run else None
+    return datasets.load(name or known.name, "test", folder or (known.folder if known else None))
+
+
+def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:
+    known = run.recipe.attack.threat if run else Linf()
+    kind = THREATS[norm] if norm else type(known)
+    if eps is not None:
+        return kind(eps)
+    return known if kind is type(known) else kind()
+
+
+def device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,113 @@
+"""Charts of what an inspection measured: accuracy against eps, accuracy by class; students beside their teachers."""
+
+from collections.abc import Mapping, Sequence
+
+from ..result import Measurement
+from .gathered import Gathered
+from .inspection import Network
+from .table import distinct
+from .vega import Chart, altair, between, colour, figures, percent, specification
+
+__all__ = ["class_charts", "curve_charts", "networks"]
+
+MOST = 20  # classes in a chart
+
+
+def networks(runs: Sequence[Gathered]) -> list[tuple[str, str, Network]]:
+    """What was inspected: name, run, figures. The students, then their teachers, one that several share but once."""
+    inspected = [run for run in runs if run.inspection]
+    teachers: dict[str, tuple[Network, list[str]]] = {}
+    for run in inspected:
+        if teacher := run.inspection.networks.get("teacher"):
+            counted = str([(eps, m.n, m.correct) for eps, m in teacher.curve.items()]) + str(teacher.classes)
+            teachers.setdefault(counted, (teacher, []))[1].append(run.name)
+    students = [(run.name, run.name, run.inspection.networks["student"]) for run in inspected]
+    return students + [(f"teacher of {', '.join(names)}", names[0], teacher) for teacher, names in teachers.values()]
+
+
+def _named(runs: Sequence[Gathered]) -> dict[str, Network]:
+    return {name: network for name, _, network in networks(runs)}
+
+
+def curve_charts(runs: Sequence[Gathered]) -> list[Chart]:
+    """PGD-20 accuracy against eps, with its 95 % band; the eps of the result is marked."""
+    alt, shown = altair(), _named(runs)
+    if not shown:
+        return []
+    inspected = [run.inspection for run in runs if run.inspection]
+    in_levels = all("/255" in one.threat for one in inspected)
+    unit = 255 if in_levels else 1
+    rows = [
+        {"model": name, "eps": round(eps * unit, 6)} | figures(m)
+        for name, network in shown.items()
+        for eps, m in network.curve.items()
+    ]
+    x = alt.X("eps:Q", title="eps, in 255ths" if in_levels else "eps, where white is 1", axis=alt.Axis(grid=False))
+    accuracy = {"title": "accuracy", "axis": percent(), "scale": alt.Scale(domainMin=0)}
+    domain = _domain(runs, shown)
+    drawn = alt.Chart(alt.Data(values=rows)).encode(x, colour(domain, list(shown)))
+    line = drawn.encode(alt.Y("accuracy:Q", **accuracy))
+    shape = alt.Shape("model:N", scale=alt.Scale(domain=domain), legend=None)
+    said = ["model:N", "eps:Q", alt.Tooltip("accuracy:Q", format=".1%"), *between(), "n:Q"]
+    marked = alt.Data(values=[{"eps": round(one.eps * unit, 6)} for one in inspected])
+    chart = alt.layer(
+        alt.Chart(marked).mark_rule(strokeDash=[3, 4]).encode(x),
+        drawn.mark_area(opacity=0.16).encode(alt.Y("low:Q", **accuracy), alt.Y2("high:Q")),
+        line.mark_line(),
+        line.mark_point(filled=True, size=50, opacity=1).encode(shape, tooltip=said),
+    )
+    return [Chart("Accuracy under PGD-20 against eps", _in_words(shown, unit), specification(chart, 320), rows)]
+
+
+def class_charts(runs: Sequence[Gathered]) -> list[Chart]:
+    """Accuracy of each class, clean and under attack; of many classes those where the first network is worst."""
+    charts = []
+    for names in dict.fromkeys(run.inspection.class_names for run in runs if run.inspection):
+        labels = [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names)]  # Tiny ImageNet
+        shown = _named([run for run in runs if run.inspection and run.inspection.class_names == names])
+        attacks = distinct(attack for network in shown.values() for attack in network.classes)
+        drawn = _worst(next(iter(shown.values())).classes, attacks[-1]) if len(names) > MOST else range(len(names))
+        few = f", {MOST} worst of {len(names)} classes" if len(names) > MOST else ""
+        for attack in attacks:
+            rows = [
+                {"model": model, "class": labels[i]} | figures(Measurement(attack, "", n, correct, 0))
+                for i in drawn
+                for model, network in shown.items()
+                for n, correct in network.classes.get(attack, [])[i : i + 1]
+                if n
+            ]
+            charts.append(_bars(_domain(runs, _named(runs)), list(shown), f"{attack}{few}", rows))
+    return charts
+
+
+def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dict]) -> Chart:
+    alt = altair()
+    offset = alt.YOffset("model:N", scale=alt.Scale(domain=list(shown)))
+    named = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=110, ticks=False, domain=False))
+    base = alt.Chart(alt.Data(values=rows)).encode(named, offset)
+    x = {"title": "accuracy", "axis": percent(), "scale": alt.Scale(domain=[0, 1])}
+    said = ["class:N", "model:N", alt.Tooltip("accuracy:Q", format=".1%"), *between(), "n:Q"]
+    bars = base.mark_bar().encode(alt.X("accuracy:Q", **x), colour(domain, shown), tooltip=said)
+    ends = base.mark_rule(opacity=0.75).encode(alt.X("low:Q", **x), alt.X2("high:Q"))
+    least = min(rows, key=lambda row: row["accuracy"])
+    title = f"Accuracy by class, {what}"
+    label = f"{title}. The lowest is {least['accuracy']:.1%}: class {least['class']} of {least['model']}."
+    return Chart(title, label, specification(alt.layer(bars, ends), {"step": 11}), rows)
+
+
+def _domain(runs: Sequence[Gathered], shown: Mapping[str, Network]) -> list[str]:
+    return distinct([*(run.name for run in runs), *shown])
+
+
+def _worst(classes: Mapping[str, Sequence[tuple[int, int]]], attack: str) -> list[int]:
+    counted = classes.get(attack, next(iter(classes.values())))
+    present = [i for i, (n, _) in enumerate(counted) if n]
+    return sorted(present, key=lambda i: counted[i][1] / counted[i][0])[:MOST]
+
+
+def _in_words(shown: Mapping[str, Network], unit: float) -> str:
+    said = (
+        f"{name}: " + ", ".join(f"{m.accuracy:.1%} at {eps * unit:.4g}" for eps, m in network.curve.items())
+        for name, network in shown.items()
+    )
+    return f"Accuracy under PGD-20 against eps. {'. '.join(said)}."

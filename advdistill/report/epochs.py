@@ -1,0 +1,94 @@
+"""Charts of a training by epoch: held-out accuracy, losses, the learning rate, and what a method moves by itself."""
+
+from collections.abc import Iterator, Sequence
+from math import ceil, isfinite
+
+from ..result import wilson
+from .gathered import Gathered
+from .selection import Epoch, held_out, overfitting
+from .table import distinct
+from .vega import Chart, altair, between, colour, percent, specification
+
+__all__ = ["state_charts", "training_charts"]
+
+TITLES = {"loss": "Loss", "lr": "Learning rate", "weight": "Weights of the losses", "temperature": "Temperatures"}
+MOST = 1500  # epochs drawn over all runs, lest the page grow too large
+
+
+def training_charts(runs: Sequence[Gathered]) -> list[Chart]:
+    """Held-out accuracies, with the 95 % band where the number of images is known; losses; the learning rate."""
+    held = [row for run in runs for row in _held_out(run, _drawn(runs, run))]
+    said = (
+        f"{run.name}: robust {o.best:.1%} at epoch {o.epoch}, the best, and {o.last:.1%} at the last, {o.last_epoch}."
+        for run in runs
+        if (o := overfitting(run.epochs))
+    )
+    label = f"Accuracy on held-out images by epoch. {' '.join(said)}"
+    charts = [_chart(runs, "Held-out accuracy", label, held)] if held else []
+    return [*charts, *_of(runs, "loss"), *_of(runs, "lr")]
+
+
+def state_charts(runs: Sequence[Gathered]) -> list[Chart]:
+    """What a method moves as it trains: MTARD's weights, B-MTARD's temperatures, and the like."""
+    names = distinct(name.partition("/")[0] for run in runs for row in run.epochs for name in row if "/" in name)
+    return [chart for name in names if name != "loss" for chart in _of(runs, name)]
+
+
+def _of(runs: Sequence[Gathered], name: str) -> Iterator[Chart]:
+    """The chart of `name` or of all `name/...`, if a run has any of them."""
+    rows = [
+        {"model": run.name, "epoch": epoch["epoch"], "what": key.partition("/")[2] or key, "value": _number(value)}
+        for run in runs
+        for epoch in _drawn(runs, run)
+        for key, value in epoch.items()
+        if key.partition("/")[0] == name
+    ]
+    if rows:
+        title = TITLES.get(name, name.replace("_", " ").capitalize())
+        last = {(row["model"], row["what"]): row["value"] for row in rows if row["value"] is not None}
+        said = "; ".join(f"{what} of {model} {value:.4g}" for (model, what), value in last.items())
+        yield _chart(runs, title, f"{title} by epoch. At the end: {said}.", rows)
+
+
+def _held_out(run: Gathered, epochs: Sequence[Epoch]) -> Iterator[dict]:
+    images = held_out(run.result)
+    for epoch in epochs:
+        for what in ("clean", "robust"):
+            if isfinite(value := epoch.get(what, float("nan"))):
+                row = {"model": run.name, "epoch": epoch["epoch"], "what": what, "value": _number(value)}
+                ends = wilson(round(value * images), images) if images else None
+                yield row | (dict(zip(("low", "high"), map(_number, ends), strict=True)) if ends else {})
+
+
+def _chart(runs: Sequence[Gathered], title: str, label: str, rows: list[dict]) -> Chart:
+    """A colour for each run, a dash for each figure."""
+    alt, accuracy = altair(), title == "Held-out accuracy"
+    shown, whats = distinct(row["model"] for row in rows), distinct(row["what"] for row in rows)
+    dash = alt.Legend(title=None, symbolType="stroke") if len(whats) > 1 else None
+    axis = {"axis": percent()} if accuracy else {}
+    axis |= {"title": None, "scale": alt.Scale(zero=accuracy)}
+    base = alt.Chart(alt.Data(values=rows)).encode(
+        alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False), scale=alt.Scale(zero=False, nice=False)),
+        colour([run.name for run in runs], shown),
+        alt.StrokeDash("what:N", sort=whats, legend=dash),
+    )
+    ends = between() if any("low" in row for row in rows) else []
+    value = alt.Tooltip("value:Q", format=".1%" if accuracy else ".4~g")
+    line = base.mark_line(point={"size": 24, "filled": True}).encode(
+        alt.Y("value:Q", **axis), tooltip=["model:N", "epoch:Q", "what:N", value, *ends]
+    )
+    if ends:
+        band = base.mark_area(opacity=0.13, strokeWidth=0).encode(alt.Y("low:Q", **axis), alt.Y2("high:Q"))
+        line = alt.layer(band, line)
+    return Chart(title, label, specification(line, 260))
+
+
+def _drawn(runs: Sequence[Gathered], run: Gathered) -> Sequence[Epoch]:
+    """Every epoch of a run, or every second, third, ... and the last."""
+    step = ceil(sum(len(other.epochs) for other in runs) / MOST) or 1
+    return [row for i, row in enumerate(run.epochs) if i % step == 0 or i == len(run.epochs) - 1]
+
+
+def _number(value: float) -> float | None:
+    """Five digits; what is not finite has no place in JSON."""
+    return float(f"{value:.5g}") if isfinite(value) else None

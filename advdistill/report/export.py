@@ -1,0 +1,101 @@
+"""Accuracies with their 95 % intervals as Markdown, CSV or LaTeX, to paste into a paper or a notebook."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from .compare import Compared, load, mismatches, summed_up
+from .table import distinct
+
+__all__ = ["KINDS", "Kind", "tables"]
+
+Kind = Literal["markdown", "csv", "latex"]
+KINDS: dict[str, Kind] = {".md": "markdown", ".csv": "csv", ".tex": "latex"}  # by the ending of a file
+COLUMNS = ["model", "data", "threat", "seed", "attack", "n", "correct", "accuracy", "low", "high"]
+LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}",
+} | {sign: f"\\{sign}" for sign in "&%$#_{}"}  # fmt: skip
+
+
+def tables(paths: Sequence[Path | str], kind: Kind) -> str:
+    """Run folders or result files as one table.
+
+    Markdown and LaTeX (booktabs) have a row for each model, in per cent; CSV a row for each measurement, in fractions.
+
+    Raises:
+        FileNotFoundError: a folder or file without a result.
+        ValueError: nothing named, an unknown kind, or a damaged file.
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"A table is one of {', '.join(get_args(Kind))}, got {kind!r}.")
+    if not paths:
+        raise ValueError("Nothing to tabulate. Name run folders or result files: advdistill report runs/*")
+    runs = [load(path) for path in paths]
+    text = {"markdown": _markdown, "csv": _csv, "latex": _latex}[kind](runs)
+    return text.encode(errors="replace").decode()  # a path may hold bytes that are no text
+
+
+def _csv(runs: Sequence[Compared]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for run in runs:
+        r = run.result
+        for m in r.measurements:
+            figures = (f"{value:.6f}" for value in (m.accuracy, *m.interval))
+            writer.writerow([r.model, r.data, r.threat, r.seed, m.attack, m.n, m.correct, *figures])
+    return file.getvalue()
+
+
+def _markdown(runs: Sequence[Compared]) -> str:
+    head, *rows = _grid(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", _markdown_text)
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+    notes = [_markdown_text(line) for line in (_caption(runs), *mismatches([run.result for run in runs]))]
+    return "\n\n".join(["\n".join(lines), *notes]) + "\n"
+
+
+def _latex(runs: Sequence[Compared]) -> str:
+    cell = r"${:.1f}$ {{\footnotesize $[{:.1f}, {:.1f}]$}}"
+    head, *rows = (f"{' & '.join(cells)} \\\\" for cells in _grid(runs, cell, r"${:.1f} \pm {:.1f}$", _latex_text))
+    attacks = len(_attacks(runs))
+    notes = [f"% {_latex_text(line)}" for line in (_caption(runs), *mismatches([run.result for run in runs]))]
+    begin = f"\\begin{{tabular}}{{l{'r' * attacks}rlr}}"
+    lines = ["% \\usepackage{booktabs}", *notes, begin, "\\toprule", head, "\\midrule", *rows, "\\bottomrule"]
+    return "\n".join([*lines, "\\end{tabular}"]) + "\n"
+
+
+def _grid(
+    runs: Sequence[Compared], cell: str, spread: str, escape: Callable[[str], str]
+) -> Iterator[list[str]]:
+    """The head, then a row for each model and for each sum over seeds."""
+    attacks = _attacks(runs)
+    yield [escape(name) for name in ("model", *attacks, "n", "threat", "seed")]
+    for r in (run.result for run in runs):
+        known = {m.attack: cell.format(*(100 * v for v in (m.accuracy, *m.interval))) for m in r.measurements}
+        images = ", ".join(distinct(str(m.n) for m in r.measurements))
+        yield [escape(r.model), *(known.get(a, "–") for a in attacks), images, escape(r.threat), str(r.seed)]
+    for name, figures in summed_up(runs):
+        known = {attack: spread.format(*(100 * value for value in pair)) for attack, pair in figures.items()}
+        yield [escape(name), *(known.get(attack, "–") for attack in attacks), "", "", ""]
+
+
+def _attacks(runs: Sequence[Compared]) -> list[str]:
+    return distinct(m.attack for run in runs for m in run.result.measurements)
+
+
+def _caption(runs: Sequence[Compared]) -> str:
+    data = " or ".join(distinct(f"{run.result.data} ({run.result.fingerprint})" for run in runs))
+    return f"Accuracy in % with its 95 % interval, on {data}."
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", " ".join(text.split()))
+
+
+def _latex_text(text: str) -> str:
+    return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))

@@ -1,0 +1,79 @@
+"""Runs as one HTML page that needs nothing else: figures with verdicts, charts, a gallery, settings, provenance."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .charts import class_charts, curve_charts
+from .epochs import state_charts, training_charts
+from .gallery import gallery
+from .gathered import Gathered, gather
+from .summary import summary
+from .vega import javascript
+
+__all__ = ["page"]
+
+TEMPLATES = Path(__file__).parent / "templates"
+LIMIT = 4_900_000  # bytes
+
+
+def page(paths: Sequence[Path | str]) -> str:
+    """Run folders or result files as a page of HTML, under 5 MB; the first is what the others are set against.
+
+    Raises:
+        FileNotFoundError: a folder or file without a result.
+        ValueError: nothing named, or a file is damaged or does not belong to its result.
+        ImportError: the packages of the extra `report` are missing.
+    """
+    runs = gather(paths)
+    facts = summary(runs) | {"charts": _charts(runs)}
+    inspected = [run for run in runs if run.inspection]
+    left = LIMIT - len(_render(facts | {"galleries": {run.name: [] for run in inspected}}).encode(errors="replace"))
+    galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in inspected}
+    html = _render(facts | {"galleries": galleries})
+    return html.encode(errors="replace").decode()  # a path may hold bytes that are no text
+
+
+def _charts(runs: Sequence[Gathered]) -> dict[str, Any]:
+    return {
+        "curves": curve_charts(runs),
+        "training": training_charts(runs),
+        "state": state_charts(runs),
+        "classes": class_charts(runs),
+    }
+
+
+def _render(facts: dict[str, Any]) -> str:
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise ImportError('The report needs jinja2; install it with: pip install "advdistill[report]"') from error
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"percent": _percent, "interval": _interval, "p": _p}
+    scripts = [javascript(), (TEMPLATES / "page.js").read_text()]
+    style = (TEMPLATES / "style.css").read_text()
+    hashes = " ".join(map(_hash, scripts))
+    return environment.get_template("page.html").render(**facts, scripts=scripts, style=style, hashes=hashes)
+
+
+def _hash(script: str) -> str:
+    """Under the page's policy only these scripts run, whatever else stands in it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _percent(value: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f}"
+
+
+def _interval(pair: tuple[float, float]) -> str:
+    low, high = (100 * end for end in pair)
+    return f"{low:.1f} to {high:.1f}" if low < 0 else f"{low:.1f}–{high:.1f}"
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

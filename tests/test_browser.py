@@ -1,0 +1,123 @@
+"""The report's page in a real browser: Debian's chromium, without a network."""
+
+import shutil
+
+import pytest
+from test_page import HOSTILE, page_of, write
+
+CHROMIUM = shutil.which("chromium")
+LOUD = "THE PAGE IS NOT TESTED IN A BROWSER: "
+playwright = pytest.importorskip("playwright.sync_api", reason=f"{LOUD}pip install playwright")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason=f"{LOUD}apt-get install chromium")
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SHOWN = "[...document.querySelectorAll('#gallery img')].filter(i => i.offsetParent).map(i => i.dataset.view)"
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Two whole runs and a bare one, of hostile names."""
+    place = tmp_path_factory.mktemp("runs")
+    paths = [write(place, "\"&'<img src=x onerror=alert(1)>", 200), write(place, "long-" * 12, 260, command=HOSTILE)]
+    paths.append(write(place, "bare", 100, whole=False, chosen=None))
+    made = place / "report.html"
+    made.write_text(page_of(paths))
+    return made
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def opened(browser, file):
+    """Opens the page; at the end there must have been no error, no dialogue and no request but for the file itself."""
+    faults, contexts = [], []
+
+    def foreign(request):
+        return request.url != file.as_uri() and not request.url.startswith("data:")
+
+    def opening(viewport=DESKTOP, scheme="light"):
+        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
+        page = contexts[-1].new_page()
+        page.on("console", lambda said: faults.append(f"console {said.type}: {said.text}"))
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("dialog", lambda dialogue: (faults.append(f"dialogue: {dialogue.message}"), dialogue.dismiss()))
+        page.on("request", lambda request: faults.append(f"request: {request.url[:90]}") if foreign(request) else None)
+        page.goto(file.as_uri())
+        page.wait_for_selector("html[data-drawn]")
+        return page
+
+    yield opening
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_loads_and_every_chart_has_marks(opened, viewport, scheme):
+    page = opened(viewport, scheme)
+    marks = page.eval_on_selector_all(
+        ".vega",
+        """all => all.map(one => [...one.querySelectorAll(
+            '.role-mark.mark-line path, .role-mark.mark-symbol path, .role-mark.mark-rect path')].filter(
+            mark => mark.getBBox().width + mark.getBBox().height > 0).length)""",
+    )
+    assert len(marks) == 8 and min(marks) > 1, marks
+    assert page.get_attribute("html", "data-drawn") == scheme
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#gallery img").count() == 2 * 2 * 2 * 3  # runs, examples, networks, views
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
+
+
+def test_the_gallery_flips_by_click_and_by_keyboard(opened):
+    page = opened()
+    assert page.evaluate(SHOWN) == ["image"] * 8
+    page.click("label[for=view-adversarial]")
+    assert page.evaluate(SHOWN) == ["adversarial"] * 8
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(SHOWN) == ["perturbation"] * 8
+    page.focus("#theme")
+    while page.evaluate("document.activeElement.name") != "view":
+        page.keyboard.press("Tab")
+    assert page.eval_on_selector("label[for=view-perturbation]", "one => getComputedStyle(one).outlineStyle") == "solid"
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(SHOWN) == ["adversarial"] * 8
+
+
+def test_the_theme_is_switched_remembered_and_followed_by_the_charts(opened):
+    page = opened(scheme="dark")
+    ink = "getComputedStyle(document.querySelector('.vega .role-axis-label text')).fill"
+    before = page.evaluate(ink)
+    page.click("#theme")
+    page.wait_for_selector("html[data-drawn=light]")
+    assert page.evaluate(ink) != before and page.inner_text("#theme") == "Dark"
+    page.reload()
+    page.wait_for_selector("html[data-drawn=light]")
+
+
+def test_hostile_names_are_read_and_do_nothing(opened):
+    page = opened()
+    assert HOSTILE in page.inner_text("#gallery") and "<img src=x onerror=alert(1)>" in page.inner_text("h1")
+    page.hover("#classes .mark-rect path >> nth=0")
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "<script>" in page.inner_text("#vg-tooltip-element")
+    assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_script_that_got_in_would_not_run(browser, file, tmp_path):
+    """The page's policy alone, without the escaping."""
+    broken = tmp_path / "broken.html"
+    hostile = "<main><script>window.ran = 1</script><b onclick='ran = 1'>x</b>"
+    broken.write_text(file.read_text().replace("<main>", hostile))
+    page = browser.new_page()
+    page.goto(broken.as_uri())
+    page.wait_for_selector("html[data-drawn]")
+    page.click("main > b")
+    assert page.evaluate("window.ran") is None
+    page.close()
