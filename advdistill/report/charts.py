@@ -6,7 +6,7 @@ from ..result import Measurement
 from .gathered import Gathered
 from .inspection import Network
 from .table import distinct
-from .vega import Chart, altair, between, colour, figures, percent, specification
+from .vega import Chart, altair, between, colour, figures, legend, percent, specification
 
 __all__ = ["class_charts", "curve_charts", "networks"]
 
@@ -47,7 +47,7 @@ def curve_charts(runs: Sequence[Gathered]) -> list[Chart]:
     domain = _domain(runs, shown)
     drawn = alt.Chart(alt.Data(values=rows)).encode(x, colour(domain, list(shown)))
     line = drawn.encode(alt.Y("accuracy:Q", **accuracy))
-    shape = alt.Shape("model:N", scale=alt.Scale(domain=domain), legend=None)
+    shape = alt.Shape("model:N", scale=alt.Scale(domain=domain), legend=legend(list(shown)))
     said = ["model:N", "eps:Q", alt.Tooltip("accuracy:Q", format=".1%"), *between(), "n:Q"]
     marked = alt.Data(values=[{"eps": round(one.eps * unit, 6)} for one in inspected])
     chart = alt.layer(
@@ -92,7 +92,7 @@ def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dic
     least = min(rows, key=lambda row: row["accuracy"])
     title = f"Accuracy by class, {what}"
     label = f"{title}. The lowest is {least['accuracy']:.1%}: class {least['class']} of {least['model']}."
-    return Chart(title, label, specification(alt.layer(bars, ends), {"step": 11}), rows)
+    return Chart(title, label, specification(alt.layer(bars, ends), 60 + 14 * len(rows)), rows)
 
 
 def _domain(runs: Sequence[Gathered], shown: Mapping[str, Network]) -> list[str]:

@@ -70,16 +70,17 @@ def _chart(runs: Sequence[Gathered], title: str, label: str, rows: list[dict]) -
     base = alt.Chart(alt.Data(values=rows)).encode(
         alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False), scale=alt.Scale(zero=False, nice=False)),
         colour([run.name for run in runs], shown),
-        alt.StrokeDash("what:N", sort=whats, legend=dash),
     )
     ends = between() if any("low" in row for row in rows) else []
     value = alt.Tooltip("value:Q", format=".1%" if accuracy else ".4~g")
     line = base.mark_line(point={"size": 24, "filled": True}).encode(
-        alt.Y("value:Q", **axis), tooltip=["model:N", "epoch:Q", "what:N", value, *ends]
+        alt.Y("value:Q", **axis),
+        alt.StrokeDash("what:N", sort=whats, legend=dash),
+        tooltip=["model:N", "epoch:Q", "what:N", value, *ends],
     )
     if ends:
-        band = base.mark_area(opacity=0.13, strokeWidth=0).encode(alt.Y("low:Q", **axis), alt.Y2("high:Q"))
-        line = alt.layer(band, line)
+        band = base.mark_area(opacity=0.13, strokeWidth=0)
+        line = alt.layer(band.encode(alt.Y("low:Q", **axis), alt.Y2("high:Q"), detail="what:N"), line)
     return Chart(title, label, specification(line, 260))
 
 

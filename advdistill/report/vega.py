@@ -11,7 +11,7 @@ from typing import Any
 
 from ..result import Measurement
 
-__all__ = ["Chart", "altair", "between", "colour", "figures", "javascript", "percent", "specification"]
+__all__ = ["Chart", "altair", "between", "colour", "figures", "javascript", "legend", "percent", "specification"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def javascript() -> str:
     return javascript_bundle(vl_version=version).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def specification(chart, height: float | dict[str, float]) -> dict[str, Any]:
+def specification(chart, height: float) -> dict[str, Any]:
     """As wide as its place; the title stands in the page."""
     sized = chart.properties(width="container", height=height, background="transparent")
     spec = sized.configure().to_dict()
@@ -66,8 +66,12 @@ def figures(measured: Measurement) -> dict[str, float]:
 def colour(domain: Sequence[str], shown: Sequence[str]):
     """A colour for each model, the same in every chart of the page."""
     alt = altair()
-    legend = alt.Legend(values=list(shown), title=None) if len(shown) > 1 else None
-    return alt.Color("model:N", scale=alt.Scale(domain=list(domain)), legend=legend)
+    return alt.Color("model:N", scale=alt.Scale(domain=list(domain)), legend=legend(shown))
+
+
+def legend(shown: Sequence[str]):
+    """Of colours, and of whatever else tells the same models apart."""
+    return altair().Legend(values=list(shown), title=None) if len(shown) > 1 else None
 
 
 def percent():
