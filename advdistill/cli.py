@@ -86,7 +86,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Report:
-    """Write a page (.html) of one or several runs, or a table of their figures (.md, .csv, .tex)."""
+    """Write a page (.html) of one or several runs, a table (.md, .csv, .tex), or a RobustBench entry (.json) of one."""
 
     runs: Positional[tuple[Path, ...]]
     """Run folders or result files; the first is what the others are compared with."""

@@ -75,6 +75,9 @@ def test_a_report_makes_what_is_missing(place):
     assert (place / "run" / "result.inspection.safetensors").exists()
     done = advdistill("report", "run", "--out", "table.csv", cwd=place)
     assert done.returncode == 0 and (place / "table.csv").read_text().startswith("model,data,threat,seed,attack")
+    done = advdistill("report", "run", "--out", "entry.json", cwd=place)
+    clean = Result.load(place / "run" / "result.json")["clean"].accuracy
+    assert json.loads((place / "entry.json").read_text())["clean_acc"] == f"{100 * clean:.2f}"
 
 
 def test_other_settings_leave_everything_of_the_earlier_result_aside(place):
@@ -87,7 +90,8 @@ def test_other_settings_leave_everything_of_the_earlier_result_aside(place):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["report"], "Nothing to report"),
     (["report", "nowhere"], "nowhere"),
-    (["report", "nowhere", "--out", "page.pdf"], "a report is a page (.html) or a table (.md, .csv, .tex), not '.pdf'"),
+    (["report", "nowhere", "--out", "page.pdf"], "or a RobustBench entry (.json), not '.pdf'"),
+    (["report", "a", "b", "--out", "entry.json"], "A RobustBench entry is of one model, got 2"),
     (["verify", "nowhere.json"], "nowhere.json"),
     (["verify"], "result"),
 ])  # fmt: skip

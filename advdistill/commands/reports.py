@@ -1,10 +1,14 @@
 """`advdistill compare` and `advdistill report`."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import write_atomic
 from ..report.compare import compare as comparison
+from ..report.compare import load
+from ..report.export import KINDS, tables
+from ..report.robustbench import robustbench_entry
 from ..result import Result
 from ..run import Run
 from ..threat import parse
@@ -21,21 +25,34 @@ def compare(runs: Sequence[Path]) -> int:
 
 
 def report(runs: Sequence[Path], out: Path, as_is: bool) -> int:
-    """A page, or a table by the ending of `out`."""
-    from ..report.export import KINDS, tables
-    from ..report.page import page
-
-    kind = KINDS.get(out.suffix)
-    if kind is None and out.suffix != ".html":
-        raise ValueError(f"{out}: a report is a page (.html) or a table ({', '.join(KINDS)}), not {out.suffix!r}.")
-    if kind is None and not as_is:
-        for run in filter(Path.is_dir, runs):
-            _complete(run)
-    text = tables(runs, kind) if kind else page(runs)
+    """A page, a table or a RobustBench entry, by the ending of `out`."""
+    text = _text(runs, out, as_is)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(out, lambda temporary: temporary.write_text(text))
     say(f"written to {out}")
     return 0
+
+
+def _text(runs: Sequence[Path], out: Path, as_is: bool) -> str:
+    if out.suffix in KINDS:
+        return tables(runs, KINDS[out.suffix])
+    if out.suffix == ".json":
+        return _entry(runs)
+    if out.suffix != ".html":
+        known = f"a page (.html), a table ({', '.join(KINDS)}) or a RobustBench entry (.json)"
+        raise ValueError(f"{out}: a report is {known}, not {out.suffix!r}.")
+    from ..report.page import page
+
+    if not as_is:
+        for run in filter(Path.is_dir, runs):
+            _complete(run)
+    return page(runs)
+
+
+def _entry(runs: Sequence[Path]) -> str:
+    if len(runs) != 1:
+        raise ValueError(f"A RobustBench entry is of one model, got {len(runs)}. Name one run folder or result file.")
+    return json.dumps(robustbench_entry(load(runs[0]).result), indent=2) + "\n"
 
 
 def _complete(folder: Path) -> None:
