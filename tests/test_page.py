@@ -26,6 +26,7 @@ MASKING = {
     "findings": [
         {"name": "softmax", "status": "pass", "figures": {}, "reason": f"No {HOSTILE}."},
         {"name": "longer", "status": "warn", "figures": {"share": 0.1}, "reason": "PGD-100 breaks 2 of 20."},
+        {"name": "transfer", "status": "skip", "figures": {}, "reason": "No surrogate was given."},
     ],
 }  # fmt: skip
 EPOCHS = [
@@ -36,8 +37,8 @@ EPOCHS = [
 
 
 def network(right):
-    radii = ((0.0, 30), (8 / 255, right), (0.1, 0))
-    curve = {eps: Measurement("pgd-20", "", N, correct, 0.5) for eps, correct in radii}
+    counts = ((0.0, 30), (8 / 255, right), (0.1, 0))
+    curve = {eps: Measurement("pgd-20", "", N, correct, 0.5) for eps, correct in counts}
     classes = {"clean": [(10, 9), (10, 8), (10, 7), (10, 6)], "pgd-20": [(10, right // 4)] * 3 + [(10, right % 4)]}
     return Network(curve, classes, {"clean": 0.123, "pgd-20": 0.25}, None)
 
@@ -113,7 +114,7 @@ def test_the_summary_says_figures_verdicts_and_the_choice(tmp_path):
     for line in (
         "robust pgd-20 52.0 % 47.6–56.3",  # 260 of 500
         "W-Robust 66.0 % mean of both",  # (0.8 + 0.52) / 2
-        "Against base ▲ ahead under pgd-20, +12.0 points",
+        "Against the first ▲ ahead under pgd-20, +12.0 points",
         "Gradient masking ! warn longer",
         "best PGD-10 accuracy on 118 held-out training images, epoch 34 of 40, among 3 checkpoints.",
         "5.0 points lost on held-out images: 30.0 % at epoch 2, 25.0 % at the last, 3",
@@ -152,7 +153,7 @@ def test_everything_known_has_its_place(tmp_path):
     ids = {a.get("id") for _, a in tags}
     assert {"curves", "training", "classes", "gallery", "gradients", "masking", "provenance"} <= ids
     labels = [a["aria-label"] for _, a in tags if a.get("class") == "vega"]
-    assert labels[0].startswith("Accuracy under PGD-20 against eps. a: 75.0% at 0, 45.0% at 8, 0.0% at 25.5. teacher")
+    assert labels[0].startswith("Accuracy under PGD-20 against eps. a: 75.0% at 0, 45.0% at 8, 0.0% at 25.5. teacher: ")
     assert "Temperatures by epoch. At the end: adv of a 3." in labels and len(labels) == 8
     assert all(a.get("alt") for tag, a in tags if tag == "img")
 

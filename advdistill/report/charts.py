@@ -22,7 +22,11 @@ def networks(runs: Sequence[Gathered]) -> list[tuple[str, str, Network]]:
             counted = str([(eps, m.n, m.correct) for eps, m in teacher.curve.items()]) + str(teacher.classes)
             teachers.setdefault(counted, (teacher, []))[1].append(run.name)
     students = [(run.name, run.name, run.inspection.networks["student"]) for run in inspected]
-    return students + [(f"teacher of {', '.join(names)}", names[0], teacher) for teacher, names in teachers.values()]
+    shared = len(teachers) == 1 and len(inspected) == len(next(iter(teachers.values()))[1])
+    return students + [
+        ("teacher" if shared else f"teacher of {', '.join(names)}", names[0], teacher)
+        for teacher, names in teachers.values()
+    ]
 
 
 def _named(runs: Sequence[Gathered]) -> dict[str, Network]:
@@ -42,7 +46,8 @@ def curve_charts(runs: Sequence[Gathered]) -> list[Chart]:
         for name, network in shown.items()
         for eps, m in network.curve.items()
     ]
-    x = alt.X("eps:Q", title="eps, in 255ths" if in_levels else "eps, where white is 1", axis=alt.Axis(grid=False))
+    title = "eps, in 255ths" if in_levels else "eps, where white is 1"
+    x = alt.X("eps:Q", title=title, axis=alt.Axis(grid=False), scale=alt.Scale(nice=False))
     accuracy = {"title": "accuracy", "axis": percent(), "scale": alt.Scale(domainMin=0)}
     domain = _domain(runs, shown)
     drawn = alt.Chart(alt.Data(values=rows)).encode(x, colour(domain, list(shown)))
@@ -82,7 +87,7 @@ def class_charts(runs: Sequence[Gathered]) -> list[Chart]:
 
 def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dict]) -> Chart:
     alt = altair()
-    offset = alt.YOffset("model:N", scale=alt.Scale(domain=list(shown)))
+    offset = alt.YOffset("model:N", scale=alt.Scale(domain=list(shown), paddingInner=0.15))
     named = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=110, ticks=False, domain=False))
     base = alt.Chart(alt.Data(values=rows)).encode(named, offset)
     x = {"title": "accuracy", "axis": percent(), "scale": alt.Scale(domain=[0, 1])}
@@ -91,8 +96,9 @@ def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dic
     ends = base.mark_rule(opacity=0.75).encode(alt.X("low:Q", **x), alt.X2("high:Q"))
     least = min(rows, key=lambda row: row["accuracy"])
     title = f"Accuracy by class, {what}"
+    height = len(distinct(row["class"] for row in rows)) * (10 * len(shown) + 8)
     label = f"{title}. The lowest is {least['accuracy']:.1%}: class {least['class']} of {least['model']}."
-    return Chart(title, label, specification(alt.layer(bars, ends), 60 + 14 * len(rows)), rows)
+    return Chart(title, label, specification(alt.layer(bars, ends), height), rows)
 
 
 def _domain(runs: Sequence[Gathered], shown: Mapping[str, Network]) -> list[str]:

@@ -79,8 +79,8 @@ def _chart(runs: Sequence[Gathered], title: str, label: str, rows: list[dict]) -
         tooltip=["model:N", "epoch:Q", "what:N", value, *ends],
     )
     if ends:
-        band = base.mark_area(opacity=0.13, strokeWidth=0)
-        line = alt.layer(band.encode(alt.Y("low:Q", **axis), alt.Y2("high:Q"), detail="what:N"), line)
+        area = base.mark_area(opacity=0.13, strokeWidth=0)
+        line = alt.layer(area.encode(alt.Y("low:Q", **axis), alt.Y2("high:Q"), alt.Detail("what:N")), line)
     return Chart(title, label, specification(line, 260))
 
 

@@ -67,12 +67,11 @@ def _hash(script: str) -> str:
 
 
 def _percent(value: float, sign: str = "") -> str:
-    return f"{100 * value:{sign}.1f}"
+    return f"{100 * value:{sign}.1f}".replace("-", "−")
 
 
 def _interval(pair: tuple[float, float]) -> str:
-    low, high = (100 * end for end in pair)
-    return f"{low:.1f} to {high:.1f}" if low < 0 else f"{low:.1f}–{high:.1f}"
+    return (" to " if pair[0] < 0 else "–").join(map(_percent, pair))
 
 
 def _p(value: float) -> str:

@@ -51,8 +51,7 @@ def javascript() -> str:
 
 def specification(chart, height: float) -> dict[str, Any]:
     """As wide as its place; the title stands in the page."""
-    sized = chart.properties(width="container", height=height, background="transparent")
-    spec = sized.configure().to_dict()
+    spec = chart.properties(width="container", height=height).to_dict()
     return {name: value for name, value in spec.items() if name != "config"}
 
 
@@ -70,8 +69,8 @@ def colour(domain: Sequence[str], shown: Sequence[str]):
 
 
 def legend(shown: Sequence[str]):
-    """Of colours, and of whatever else tells the same models apart."""
-    return altair().Legend(values=list(shown), title=None) if len(shown) > 1 else None
+    """Of the models in a chart, if there are several."""
+    return altair().Legend(values=list(shown), title=None, symbolOpacity=1) if len(shown) > 1 else None
 
 
 def percent():

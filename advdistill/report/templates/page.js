@@ -12,11 +12,10 @@
   const remember = (theme) => { try { sessionStorage.setItem(KEY, theme); } catch { /* the browser keeps nothing here */ } };
   const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : systemDark.matches);
 
-  const config = () => {
+  const config = (width) => {
     const style = getComputedStyle(root);
     const of = (name) => style.getPropertyValue(name).trim();
     const [ink, quiet, line, font] = [of("--ink"), of("--quiet"), of("--line"), of("--sans")];
-    const columns = narrow.matches ? 1 : 3;
     return {
       font,
       background: "transparent",
@@ -24,10 +23,9 @@
       range: { category: [1, 2, 3, 4, 5, 6, 7, 8].map((i) => of(`--series-${i}`)) },
       axis: { labelColor: quiet, titleColor: quiet, gridColor: line, domainColor: line, tickColor: line,
               labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", titlePadding: 8, labelPadding: 5 },
-      legend: { orient: "top", direction: "horizontal", columns, labelColor: ink, labelFontSize: 12.5, labelLimit: 260,
+      legend: { orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / 200)), labelColor: ink, labelFontSize: 12.5, labelLimit: 170,
                 symbolStrokeColor: ink, symbolStrokeWidth: 2, symbolSize: 110, offset: 10, columnPadding: 18 },
       line: { strokeWidth: 2 },
-      bar: { height: { band: 0.86 } },
       rule: { color: ink },
     };
   };
@@ -35,10 +33,10 @@
   const draw = async () => {
     for (const view of views.splice(0)) view.finalize();
     const options = { mode: "vega-lite", renderer: "svg", actions: false, ast: true, defaultStyle: false,
-                      config: config(), tooltip: { theme: isDark() ? "dark" : "light" } };
+                      tooltip: { theme: isDark() ? "dark" : "light" } };
     for (const place of document.querySelectorAll(".vega")) {
       const spec = JSON.parse(document.querySelector(`script[data-for="${place.id}"]`).textContent);
-      views.push(await vegaEmbed(place, spec, options));
+      views.push(await vegaEmbed(place, spec, { ...options, config: config(place.clientWidth) }));
     }
     root.dataset.drawn = isDark() ? "dark" : "light";
   };
