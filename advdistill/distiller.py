@@ -35,6 +35,7 @@ class Distiller:
         label_mixing: share m of the label in a frozen teacher's answer: log((1 - m) softmax(T) + m onehot(y)).
         fast: attack folded copies of this dtype, fp32 or bf16, and ask frozen teachers through theirs; `None` for the
             networks themselves. A student that is attacked in train mode cannot be folded.
+        compiled: with `fast`, compile those copies too, see `Frozen`.
         teacher_every: in the attack, run frozen teachers at every k-th step only, see `linear.Extended`; `None` for
             every step. For methods whose attack asks a frozen teacher at x', such as AdaAD. The losses are unchanged.
 
@@ -53,6 +54,7 @@ class Distiller:
         peer: nn.Module | None = None,
         label_mixing: float = 0.0,
         fast: torch.dtype | None = None,
+        compiled: bool = False,
         teacher_every: int | None = None,
     ):
         given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
@@ -66,7 +68,8 @@ class Distiller:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
         if teacher_every is not None:
             check_spared(method, teacher_every)
-        self.method, self.label_mixing, self.fast, self.teacher_every = method, label_mixing, fast, teacher_every
+        self.method, self.label_mixing, self.teacher_every = method, label_mixing, teacher_every
+        self.fast, self.compiled = fast, compiled
         self.teachers = {role: given[role] for role in method.teachers}
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
@@ -154,7 +157,7 @@ class Distiller:
             return network
         copied, copy = self._copies.get(role, (None, None))
         if copied is not network:
-            self._copies[role] = network, Frozen(network, self.fast)
+            self._copies[role] = network, Frozen(network, self.fast, self.compiled)
         elif changes:
             copy.refresh(network)
         return self._copies[role][1]

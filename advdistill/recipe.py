@@ -98,6 +98,8 @@ class Recipe:
     """For AdaAD, AdaIAD, DGAD: in the attack, run the teacher at every k-th step only, linear in between."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Of training; auto takes bf16 where it is native. Evaluation is always fp32."""
+    compile: bool = False
+    """Compile the networks as the attack sees them; with CUDA graphs where there is a GPU."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
     """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
     validate_every: int = 1

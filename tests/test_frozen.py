@@ -1,3 +1,6 @@
+import shutil
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -134,3 +137,32 @@ def test_a_devices_arithmetic_is_its_own(monkeypatch):
 def test_precision_names_the_arithmetic():
     model = trained("convnet-16")
     assert Frozen(model).precision == "folded fp32" and Frozen(model, torch.bfloat16).precision == "bf16"
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler, and there is no g++ here")
+def test_compiled_it_is_the_same_function():
+    model, x, y = trained("convnet-4"), torch.rand(4, 3, 8, 8), torch.arange(4)
+    fast = Frozen(model, compiled=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # that it runs uncompiled
+        logits, gradient = logits_and_gradient(fast, x, y)
+    plain_logits, plain_gradient = logits_and_gradient(model, x, y)
+    assert (logits - plain_logits).norm() <= 1e-4 * plain_logits.norm()
+    assert (gradient - plain_gradient).norm() <= 1e-4 * plain_gradient.norm()
+    model.linear.weight.data.mul_(2)
+    fast.refresh(model)
+    assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_what_cannot_be_compiled_runs_as_it_is_and_says_so_once(monkeypatch):
+    def refused(*args):
+        raise RuntimeError("no compiler\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda network, **options: refused)
+    model, x = trained("convnet-4"), torch.rand(2, 3, 8, 8)
+    fast = Frozen(model, compiled=True)
+    with pytest.warns(UserWarning, match="runs uncompiled: no compiler$"):
+        assert torch.equal(fast(x), Frozen(model)(x))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fast(x)

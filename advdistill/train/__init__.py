@@ -71,7 +71,7 @@ def distill(
     distiller = Distiller(
         recipe.method.fresh(), teacher, clean_teacher, recipe.attack,
         peer=peer, label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
-        teacher_every=recipe.teacher_every,
+        compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
     distiller.check(student, to_float(used.images[:2]), used.labels)
     run.check(recipe)
