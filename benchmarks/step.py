@@ -3,19 +3,22 @@
     python benchmarks/step.py                       # every case that this machine can do in minutes
     python benchmarks/step.py --case adaad-resnet18 --pairs 9
 
-Ours is the trainer's own step on random images, augmentation included. The table goes to benchmarks/results/.
+Ours is the trainer's own step on random images, data and augmentation included. `--out` takes a table, and beside it
+the figures as JSON and a plot.
 """
 
+import json
 import statistics
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import matplotlib.pyplot as plt
 import torch
 import tyro
 from lightning_fabric import Fabric
+from machine import DEVICE, Memory, flops, matmul_peak, seconds
 from receipt import receipt
 from textbook import LOSSES
 from torch import nn
@@ -24,7 +27,6 @@ from advdistill import IGDM, PGD, RSLAD, SGD, AdaAD, Data, Distiller, Linf, Reci
 from advdistill.data import Split
 from advdistill.train.loop import Trainer
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 METHODS = {"rslad": RSLAD(), "adaad": AdaAD(), "adaad+igdm": AdaAD() + IGDM(weight=5)}
 
 
@@ -37,16 +39,22 @@ class Case:
     teacher: str
     batch: int
     precision: str
-    target: str
+    on_cpu: float
+    """The ratio that is aimed at."""
+    on_gpu: float
+    teacher_every: int | None = None
+    baseline: str = "textbook"
 
 
 CASES = {
-    "adaad-resnet18": Case("adaad", "resnet18", "resnet18", 64, "bf16", "2.5 (CPU), 5 (GPU)"),
-    "rslad-resnet18": Case("rslad", "resnet18", "resnet18", 64, "bf16", "2.5 (CPU), 5 (GPU)"),
-    "igdm-wrn": Case("adaad+igdm", "resnet18", "wide_resnet-34-10", 128, "bf16", "2.2 (CPU), 4 (GPU)"),
-    "adaad-resnet18-fp32": Case("adaad", "resnet18", "resnet18", 64, "fp32", "1.15 (CPU), 1.5 (GPU)"),
-    "rslad-resnet8": Case("rslad", "resnet8", "resnet18", 64, "bf16", "3 (CPU), 6 (GPU)"),
+    "adaad-resnet18": Case("adaad", "resnet18", "resnet18", 64, "bf16", 2.5, 5),
+    "rslad-resnet18": Case("rslad", "resnet18", "resnet18", 64, "bf16", 2.5, 5),
+    "igdm-wrn": Case("adaad+igdm", "resnet18", "wide_resnet-34-10", 128, "bf16", 2.2, 4),
+    "adaad-resnet18-fp32": Case("adaad", "resnet18", "resnet18", 64, "fp32", 1.15, 1.5),
+    "rslad-resnet8": Case("rslad", "resnet8", "resnet18", 64, "bf16", 3, 6),
+    "adaad-resnet8-k5": Case("adaad", "resnet8", "resnet18", 64, "bf16", 3, 3, teacher_every=5, baseline="ours, exact"),
 }
+MINUTES = [name for name in CASES if name != "igdm-wrn"]
 
 
 def textbook(case: Case) -> Callable[[], None]:
@@ -67,20 +75,23 @@ def ours(case: Case, folder: Path) -> Callable[[], None]:
     attack = PGD(10, "2/255", Linf("8/255"))
     recipe = Recipe(
         METHODS[case.method], student=case.student, data=Data("cifar10", augment="crop_flip"), attack=attack,
-        optimizer=SGD(0.1), batch_size=case.batch, precision=case.precision,
+        optimizer=SGD(0.1), batch_size=case.batch, precision=case.precision, teacher_every=case.teacher_every,
     )  # fmt: skip
     bf16 = case.precision == "bf16"
     fabric = Fabric(devices=1, precision="bf16-mixed" if bf16 else "32-true")
     student, teacher = networks(case)
     pixels = torch.randint(256, (case.batch, 3, 32, 32), dtype=torch.uint8)
     split = Split(pixels, torch.arange(case.batch) % 10, tuple("abcdefghij"), "random/train")
-    distiller = Distiller(recipe.method, teacher, attack=attack, fast=torch.bfloat16 if bf16 else torch.float32)
+    fast = torch.bfloat16 if bf16 else torch.float32
+    distiller = Distiller(recipe.method, teacher, attack=attack, fast=fast, teacher_every=case.teacher_every)
     trainer = Trainer(fabric, recipe, student, distiller, split, split, Run(folder))
-    (share,) = trainer.batches.epoch(0)
 
     def step() -> None:
+        (share,) = trainer.batches.epoch(0)
         trainer._step(share, 0)
         trainer.recent.clear()
+
+    step.data = lambda: list(trainer.batches.epoch(0))
 
     return step
 
@@ -95,46 +106,106 @@ def images(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(case.batch, 3, 32, 32, device=DEVICE), torch.arange(case.batch, device=DEVICE) % 10
 
 
-def seconds(step: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    step()
-    if DEVICE.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
+@dataclass(frozen=True)
+class Row:
+    """What was measured of a case; seconds and MiB of a step."""
+
+    case: str
+    baseline: str
+    slow: float
+    quick: float
+    ratios: list[float]
+    target: float
+    images: float
+    memory: tuple[float, float]
+    flops: int
+    share: float
+    """Of the fastest matrix product here, in the same precision."""
+    data: float
+    """Of the step."""
+
+    def __str__(self) -> str:
+        low, high = min(self.ratios), max(self.ratios)
+        cells = [
+            f"{self.case} (to {self.baseline})",
+            f"{self.slow:.3f} s", f"{self.quick:.3f} s",
+            f"**{statistics.median(self.ratios):.2f}** ({low:.2f} to {high:.2f})", f"{self.target:g}",
+            f"{self.images:.0f}", f"{self.memory[0]:.0f}", f"{self.memory[1]:.0f}",
+            f"{self.flops / self.quick / 1e9:.0f}", f"{self.share:.0%}", f"{self.data:.1%}",
+        ]  # fmt: skip
+        return f"| {' | '.join(cells)} |"
 
 
-def row(name: str, case: Case, pairs: int, folder: Path) -> str:
-    plain, fast = textbook(case), ours(case, folder)
-    plain(), fast()
+def measured(name: str, pairs: int, folder: Path) -> Row:
+    case = CASES[name]
+    torch.manual_seed(0)
+    before = Memory()
+    exact = replace(case, teacher_every=None)
+    plain = textbook(case) if case.baseline == "textbook" else ours(exact, folder / "exact")
+    plain()
+    most_plain = before.peak()
+    before = Memory()
+    fast = ours(case, folder / "ours")
+    fast()
+    most = before.peak()
+    work = flops(fast)
     times = [(seconds(plain), seconds(fast)) for _ in range(pairs)]
     slow, quick = (statistics.median(column) for column in zip(*times, strict=True))
-    ratios = sorted(a / b for a, b in times)
-    ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-    return f"| {name} | {slow:.3f} s | {quick:.3f} s | {case.batch / quick:.0f} | {ratio} | {case.target} |"
+    peak = matmul_peak(torch.bfloat16 if case.precision == "bf16" else torch.float32)
+    data = statistics.median(seconds(fast.data) for _ in range(pairs))
+    return Row(
+        name, case.baseline, slow, quick, [a / b for a, b in times],
+        case.on_gpu if DEVICE.type == "cuda" else case.on_cpu,
+        case.batch / quick, (most_plain, most), work, work / quick / peak, data / quick,
+    )  # fmt: skip
+
+
+def draw(rows: list[Row], path: Path) -> None:
+    """Ratios with their range, beside what was aimed at."""
+    figure, axes = plt.subplots(figsize=(8, 0.6 * len(rows) + 1.2), layout="constrained")
+    for place, row in enumerate(reversed(rows)):
+        middle = statistics.median(row.ratios)
+        axes.barh(place, middle, color="#4269d0", height=0.6)
+        axes.plot([min(row.ratios), max(row.ratios)], [place, place], color="#222", linewidth=1.2)
+        axes.plot([row.target] * 2, [place - 0.38, place + 0.38], color="#e8590c", linewidth=2)
+        axes.text(max(row.ratios), place, f" {middle:.2f}", va="center")
+    axes.set_yticks(range(len(rows)), [f"{row.case}\n(to {row.baseline})" for row in reversed(rows)], fontsize=8)
+    axes.axvline(1, color="#888", linewidth=0.8)
+    axes.set_xlabel("times as fast; bars: median of pairs, black: range, orange: aim")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 @dataclass(frozen=True)
 class Options:
-    case: tuple[str, ...] = field(default_factory=lambda: tuple(name for name in CASES if name != "igdm-wrn"))
+    case: tuple[str, ...] = field(default_factory=lambda: tuple(MINUTES))
     """Rows; the wide teacher takes minutes a step on a CPU."""
     pairs: int = 5
     out: Path = Path("benchmarks/results/step.md")
 
 
 def main(options: Options) -> None:
-    lines = [HEAD]
+    rows = []
+    print(HEAD)
     with TemporaryDirectory() as folder:
         for name in options.case:
-            lines.append(row(name, CASES[name], options.pairs, Path(folder) / name))
-            print(lines[-1], flush=True)
-    head = f"# A training step beside the textbook loop\n\n{receipt()}"
-    options.out.write_text(f"{head}\n\n{CAPTION}\n\n" + "\n".join(lines) + "\n")
+            rows.append(measured(name, options.pairs, Path(folder) / name))
+            print(rows[-1], flush=True)
+    head = f"# A training step beside the textbook loop\n\n{receipt()}\n\n{CAPTION}"
+    table = "\n".join([HEAD, *map(str, rows)])
+    options.out.write_text(f"{head}\n\n{table}\n\n![ratios]({options.out.with_suffix('.png').name})\n")
+    options.out.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    draw(rows, options.out.with_suffix(".png"))
 
 
-HEAD = """| case | textbook | ours | images/s | ratio | target |
-|---|--:|--:|--:|--:|--:|"""
+COLUMNS = ["case", "slow", "ours", "ratio", "aim", "images/s", "MiB, slow", "MiB, ours", "GFLOP/s", "of peak", "data"]
+HEAD = f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}"
 CAPTION = """Medians over pairs run in alternation; the ratio is that of each pair, median (smallest to largest).
-Textbook: eager fp32 as released scripts have it, `benchmarks/textbook.py`. Ours: the trainer's step, images given."""
+Textbook: eager fp32 as released scripts have it, `benchmarks/textbook.py`. Ours: the trainer's step. MiB: at most,
+above what the process held before the networks were made, over the first step. GFLOP/s counts convolutions and matrix
+products; peak is the fastest of five square matrix products in the step's precision, measured beside it. Data: the
+share of a step that takes the batch and augments it."""
 
 
 if __name__ == "__main__":
