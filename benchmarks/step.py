@@ -71,14 +71,15 @@ def textbook(case: Case) -> Callable[[], None]:
     return step
 
 
-def ours(case: Case, folder: Path) -> Callable[[], None]:
-    attack = PGD(10, "2/255", Linf("8/255"))
+def ours(case: Case, folder: Path, steps: int = 10, devices: int = 1) -> Callable[[], None]:
+    attack = PGD(steps, "2/255", Linf("8/255"))
     recipe = Recipe(
         METHODS[case.method], student=case.student, data=Data("cifar10", augment="crop_flip"), attack=attack,
         optimizer=SGD(0.1), batch_size=case.batch, precision=case.precision, teacher_every=case.teacher_every,
     )  # fmt: skip
     bf16 = case.precision == "bf16"
-    fabric = Fabric(devices=1, precision="bf16-mixed" if bf16 else "32-true")
+    fabric = Fabric(devices=devices, precision="bf16-mixed" if bf16 else "32-true")
+    fabric.launch()
     student, teacher = networks(case)
     pixels = torch.randint(256, (case.batch, 3, 32, 32), dtype=torch.uint8)
     split = Split(pixels, torch.arange(case.batch) % 10, tuple("abcdefghij"), "random/train")

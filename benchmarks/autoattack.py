@@ -1,0 +1,92 @@
+"""AutoAttack: the library as shipped, our reference mode, and the accelerated one; on one network, in one process.
+
+    python benchmarks/autoattack.py ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors --n 8
+"""
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import tyro
+from machine import DEVICE, seconds
+from pyautoattack import AutoAttack as Library
+from receipt import receipt
+from torch import Tensor, nn
+
+from advdistill import Linf, data, models
+from advdistill.attacks.autoattack import AutoAttack
+from advdistill.data.batches import to_float
+from advdistill.frozen import Frozen, native_bf16
+
+
+@dataclass(frozen=True)
+class Options:
+    model: tyro.conf.Positional[str]
+    """A CIFAR-10 network, best one that is robust: images that fall early cost nothing."""
+    n: int = 8
+    """Of the first images that it classifies correctly; all in one batch."""
+    pairs: int = 1
+    out: Path = Path("benchmarks/results/autoattack.md")
+
+
+def main(options: Options) -> None:
+    model = models.load(options.model).to(DEVICE).requires_grad_(False)
+    x, y = right(model, options.n)
+    ways = {"library as shipped": shipped(model, x, y), "reference": by_us(model, x, y, None)}
+    ways["accelerated, folded fp32"] = by_us(model, x, y, Frozen(model))
+    if native_bf16():
+        ways["accelerated, bf16"] = by_us(model, x, y, Frozen(model, torch.bfloat16))
+    times = {name: [] for name in ways}
+    for _ in range(options.pairs):
+        for name, run in ways.items():
+            times[name].append(seconds(run))
+            print(f"{name}: {times[name][-1]:.1f} s", flush=True)
+    lines = [HEAD, *(row(name, times, run.standing) for name, run in ways.items())]
+    print("\n".join(lines))
+    caption = f"{Path(options.model).name}, {options.n} images that it classifies correctly, one batch; medians of "
+    caption += f"{options.pairs}, run in alternation. Standing: which images, in their order."
+    options.out.write_text(f"# AutoAttack, faster\n\n{receipt()}\n\n{caption}\n\n" + "\n".join(lines) + "\n")
+
+
+def row(name: str, times: dict[str, list[float]], standing: Tensor) -> str:
+    ratios = [slow / quick for slow, quick in zip(times["library as shipped"], times[name], strict=True)]
+    which = "".join(str(int(stands)) for stands in standing)
+    return f"| {name} | {statistics.median(times[name]):.1f} s | {statistics.median(ratios):.2f} | `{which}` |"
+
+
+def right(model: nn.Module, n: int) -> tuple[Tensor, Tensor]:
+    split = data.load("cifar10", "test").first(4 * n)
+    x, y = to_float(split.images).to(DEVICE), split.labels.to(DEVICE)
+    with torch.no_grad():
+        kept = (model(x).argmax(1) == y).nonzero()[:n, 0]
+    return x[kept], y[kept]
+
+
+def shipped(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        library = Library(model, norm="Linf", eps=8 / 255, seed=0, device=DEVICE, version="standard")
+        library.verbose = False
+        x_adv = library.run_standard_evaluation(x, y, batch_size=len(x))[0]
+        with torch.no_grad():
+            run.standing = model(x_adv).argmax(1) == y
+
+    return run
+
+
+def by_us(model: nn.Module, x: Tensor, y: Tensor, searched: nn.Module | None) -> Callable[[], None]:
+    def run() -> None:
+        attack = AutoAttack(Linf("8/255"))
+        x_adv, standing = attack(model, x, y, searched=searched, batch_size=len(x), device=DEVICE)
+        run.standing = list(standing.values())[-1]
+
+    return run
+
+
+HEAD = """| way | time | times as fast | standing |
+|---|--:|--:|---|"""
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
