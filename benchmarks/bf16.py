@@ -1,0 +1,90 @@
+"""Does bf16 cost anything? The attack on a robust network, and students trained in bf16, beside fp32.
+
+    python benchmarks/bf16.py ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
+
+Interrupted, the training runs continue. Evaluation is in fp32 throughout.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import tyro
+from cheap_adaad import judged
+from digits import cell
+from machine import DEVICE
+from receipt import receipt
+from torch import Tensor, nn
+
+from advdistill import PGD, Linf, data, distill, models, recipes
+from advdistill.data.batches import in_order
+from advdistill.frozen import Frozen
+from advdistill.losses import cross_entropy
+from advdistill.result import wilson
+from advdistill.rng import Rng
+
+
+@dataclass(frozen=True)
+class Options:
+    teacher: tyro.conf.Positional[str]
+    """A robust CIFAR-10 network."""
+    n: int = 1000
+    """Test images that are attacked."""
+    seeds: int = 3
+    """Pairs of runs on digits."""
+    images: int = 10_000
+    epochs: int = 5
+    """Of the pair on CIFAR-10."""
+    out: Path = Path("runs/bf16")
+
+
+def main(options: Options) -> None:
+    print(f"{receipt()}\n\n| attack, PGD-20 on {options.n} images | rise of the loss | share of fp32's | stand |")
+    print("|---|--:|--:|--:|", flush=True)
+    print("\n".join(attack(models.load(options.teacher).to(DEVICE), options.n)), flush=True)
+    print("\n| training | precision | runs | clean | pgd-20 |\n|---|---|--:|--:|--:|")
+    for line in training(options):
+        print(line, flush=True)
+
+
+@torch.no_grad()
+def attack(model: nn.Module, n: int) -> Iterator[str]:
+    """The rise of the cross-entropy that each attack finds, and who stands, both judged by the fp32 network."""
+    pgd, split = PGD(20, "2/255", Linf("8/255")), data.load("cifar10", "test").first(n)
+    found = {}
+    for name, searched in {"fp32": model, "bf16": Frozen(model, torch.bfloat16)}.items():
+        rises, stands = [], []
+        for start, x, y in in_order(split, 100, DEVICE):
+            x_adv = pgd(objective(searched, y), x, Rng(0, "attack", start, device=DEVICE))
+            logits = model(x_adv)
+            rises.append(cross_entropy(logits, y) - cross_entropy(model(x), y))
+            stands.append(logits.argmax(1) == y)
+        found[name] = torch.cat(rises).mean().item()
+        correct = int(torch.cat(stands).sum())
+        low, high = wilson(correct, n)
+        share = f"{100 * found[name] / found['fp32']:.2f} %"
+        interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        yield f"| {name} | {found[name]:.4f} | {share} | {100 * correct / n:.1f} ({interval}) |"
+
+
+def objective(searched: nn.Module, y: Tensor):
+    return lambda images: cross_entropy(searched(images), y)
+
+
+def training(options: Options) -> Iterator[str]:
+    teacher = distill(recipes.load("digits.teacher"), options.out / "digits-teacher")
+    digits = recipes.load("digits.rslad").replace(teacher=str(teacher))
+    small = recipes.load("cifar10.rslad_small").replace(teacher=f"file:{options.teacher}", epochs=options.epochs)
+    small = small.replace(data=replace(small.data, train_images=options.images))
+    for recipe, seeds in ((digits, options.seeds), (small, 1)):
+        for precision in ("fp32", "bf16"):
+            of = recipe.replace(precision=precision)
+            folder = options.out / f"{recipe.data.name}-{precision}"
+            results = [judged(distill(of.replace(seed=seed), f"{folder}-{seed}"), None) for seed in range(seeds)]
+            figures = [cell([100 * result[attack].accuracy for result in results]) for attack in ("clean", "pgd-20")]
+            yield f"| {recipe.data.name}, RSLAD, {recipe.student} | {precision} | {seeds} | {' | '.join(figures)} |"
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
