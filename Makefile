@@ -1,8 +1,9 @@
 # Each target does everything on a fresh machine with Python >= 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
+TEACHER ?= ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test docs bench endurance clean
 
 quickstart: .venv/all
 	$(BIN)/advdistill quickstart
@@ -11,11 +12,24 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/python -m pytest
 
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/all
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/scaling.py
+	if test -f $(TEACHER); then $(BIN)/python benchmarks/autoattack.py $(TEACHER); \
+	else echo "AutoAttack is not timed: TEACHER=$(TEACHER), a robust CIFAR-10 checkpoint, is not there."; fi
+
+endurance: .venv/test
+	$(BIN)/python tests/endurance/long.py --kills 100 --out benchmarks/results/endurance.md
+
 .venv/%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "advdistill needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	[ $* != test ] || $(BIN)/pip install --quiet --no-deps robustbench==1.1.1  # its networks to compare ours with
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv build site *.egg-info

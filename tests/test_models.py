@@ -10,7 +10,8 @@ from torch import nn
 from advdistill import models
 
 # Small members of the families that have sizes, so that they run in no time.
-SMALL = {"wide_resnet": "wide_resnet-10-2", "wide_resnet_trades": "wide_resnet_trades-10-2"}
+SIZED = ("wide_resnet", "wide_resnet_trades", "dm_wide_resnet", "dm_wide_resnet_relu")
+SMALL = {name: f"{name}-10-2" for name in SIZED}
 ZOO = [SMALL.get(name, name) for name in models.names()]
 PARAMETERS = {
     "resnet18": 11_173_962,
@@ -18,6 +19,8 @@ PARAMETERS = {
     "resnet56": 855_770,
     "preact_resnet18": 11_171_146,
     "wide_resnet": 46_160_474,
+    "dm_wide_resnet": 36_479_194,
+    "dm_preact_resnet18": 12_548_426,
     "mobilenet_v2": 2_296_922,
 }
 
@@ -77,7 +80,10 @@ def test_convnet_sizes_on_grey_images(width, parameters):
     ("resnet18", {"conv1", "bn1"}, "layer", "linear"),
     ("resnet20", {"conv1", "bn1"}, "layer", "fc"),
     ("preact_resnet18", {"conv1"}, "layer", "linear"),
+    ("preact_resnet18_bn", {"conv1", "bn"}, "layer", "linear"),
     ("wide_resnet-10-1", {"conv1", "bn1"}, "block", "fc"),
+    ("dm_wide_resnet-10-1", {"init_conv", "batchnorm"}, "layer", "logits"),
+    ("dm_preact_resnet18", {"conv_2d", "batchnorm"}, "layer_", "logits"),
     ("mobilenet_v2", {"conv1", "bn1", "conv2", "bn2"}, "layers", "linear"),
 ])
 def test_parts_have_their_published_names(name, stem, stages, head):
@@ -137,7 +143,7 @@ def test_networks_are_modules_with_a_spec():
 
 
 @pytest.mark.parametrize(("name", "message"), [
-    ("resnet81", "Unknown model 'resnet81'. Did you mean 'resnet8'? Known: convnet, mobilenet_v2, "),
+    ("resnet81", "Unknown model 'resnet81'. Did you mean 'resnet8'? Known: convnet, dm_preact_resnet18, "),
     ("wide-resnet-34-10", "Unknown model 'wide-resnet-34-10'. Did you mean 'wide_resnet'? Known: "),
     ("xyzzy", "Unknown model 'xyzzy'. Known: "),
     ("resnet18-3", "'resnet18-3' has 1 integer(s) after the name, 'resnet18' takes at most 0; "

@@ -126,7 +126,8 @@ def test_the_wrong_class_count(ours, tmp_path):
 
 def test_an_unknown_scheme():
     assert refusal("foo:bar") == (
-        "Unknown kind of model reference 'foo:' in 'foo:bar'. Known: file: and plain paths.")
+        "Unknown kind of model reference 'foo:' in 'foo:bar'. Known: file:, hf:, python:, robustbench:, timm:, zoo: "
+        "and plain paths.")
 
 
 def test_an_unknown_option(tmp_path):

@@ -4,7 +4,8 @@ import inspect
 from dataclasses import fields, is_dataclass
 from functools import reduce
 
-from ..names import absolute, import_object, unknown
+from ..imports import absolute, import_object
+from ..names import unknown
 from .adaad import AdaAD
 from .ard import ARD
 from .base import Batch, Method, Sum, Term

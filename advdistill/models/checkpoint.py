@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..files import write_atomic
 from .classifier import Classifier
-from .reference import parse
+from .hub import find
+from .reference import checkpoint_at, parse
 from .state_dict import strip, unwrap
 
 FORMAT = "advdistill"
@@ -49,12 +50,19 @@ def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | N
 
 
 def provenance(path: str | os.PathLike) -> dict[str, str]:
-    """What the header of one of our files says beyond the network, such as `chosen`; of other files, nothing."""
-    file, _ = parse(os.fspath(path))
-    if file.suffix != ".safetensors":
+    """What the header of one of our files says beyond the network, such as `chosen`; of other models, nothing."""
+    file = _file(os.fspath(path))
+    if file is None or file.suffix != ".safetensors":
         return {}
     header = _read_header(file)
     return {name: header[name] for name in header.keys() - {"spec", "format"}} if header.get("format") == FORMAT else {}
+
+
+def _file(reference: str) -> Path | None:
+    parsed = parse(reference)
+    if parsed.kind == "hf":
+        return find(parsed.name, parsed.options.get("file"), parsed.options.get("revision"))
+    return checkpoint_at(parsed.name) if parsed.kind == "file" else None
 
 
 def read(path: Path) -> Checkpoint:

@@ -43,7 +43,7 @@ class CifarResNet(Classifier):
         self.fc = nn.Linear(64, spec.num_classes)
         init_he(self)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.layer3(self.layer2(self.layer1(out)))
         return self.fc(global_pool(out))

@@ -40,7 +40,7 @@ class ModelSpec:
 class Classifier(nn.Module):
     """A network from images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with `spec` to tell which one it is.
 
-    A subclass defines `logits`. `mean` and `std` are buffers outside the state dict, so that published
+    A subclass defines `network`. `mean` and `std` are buffers outside the state dict, so that published
     weights load unchanged; for the identity they are None and cost nothing.
     """
 
@@ -57,8 +57,8 @@ class Classifier(nn.Module):
             self.register_buffer(field, buffer, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.logits(x if self.mean is None else (x - self.mean) / self.std)
+        return self.network(x if self.mean is None else (x - self.mean) / self.std)
 
-    def logits(self, x: Tensor) -> Tensor:
-        """The network proper: normalised images `[B, C, H, W]` to logits `[B, K]`."""
+    def network(self, x: Tensor) -> Tensor:
+        """The network proper, normalised images `[B, C, H, W]` to logits `[B, K]`."""
         raise NotImplementedError

@@ -22,7 +22,7 @@ class ConvNet(Classifier):
         self.linear = nn.Linear(4 * width, spec.num_classes)
         init_he(self)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(out)))
         out = F.relu(self.bn3(self.conv3(out)))

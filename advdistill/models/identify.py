@@ -9,6 +9,7 @@ from .classifier import ModelSpec
 from .zoo import ZOO, create
 
 Shapes = dict[str, tuple[int, ...]]
+STEMS = ("conv1.weight", "init_conv.weight", "conv_2d.weight")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def _num_classes(shapes: Shapes) -> int:
 
 
 def _in_channels(shapes: Shapes) -> int:
-    stem = shapes.get("conv1.weight", ())
+    stem = next((shapes[key] for key in STEMS if key in shapes), ())
     return stem[1] if len(stem) == 4 else 3
 
 

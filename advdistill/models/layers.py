@@ -14,6 +14,17 @@ def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
 
+def conv3x3_same(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """For `run_same`, which pads where the convolution does not."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1 if stride == 1 else 0, bias=False)
+
+
+def run_same(convolution: nn.Conv2d, x: Tensor) -> Tensor:
+    """Convolve with the padding that TensorFlow calls SAME: at stride 2 an even side gets one pixel, at its end."""
+    height, width = x.shape[2:]
+    return convolution(x if convolution.stride == (1, 1) else F.pad(x, (width % 2, 1, height % 2, 1)))
+
+
 def projection(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     """A 1x1 convolution and batch-norm where a block changes the shape; elsewhere empty, the identity."""
     if stride == 1 and inputs == outputs:

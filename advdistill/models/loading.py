@@ -1,25 +1,35 @@
-"""A model from a reference: find the file, recognise the network, fill it."""
+"""A model from a reference: find it, recognise the network, fill it."""
 
 import os
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from . import hub, teachers
 from .checkpoint import read
 from .classifier import Classifier, ModelSpec
+from .foreign import from_python, from_timm
 from .identify import Shapes, compare, nearest
-from .reference import parse
-from .zoo import create
+from .reference import check, checkpoint_at, parse
+from .zoo import create, normalises
 
 
 def load(reference: str | os.PathLike, *, arch: str | None = None, num_classes: int | None = None,
-         mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> Classifier:
-    """Load a model in fp32 and eval mode, on the CPU, without touching the random state.
+         mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> nn.Module:
+    """Load a model in eval mode, on the CPU, without touching the random state; our own networks in fp32.
 
     `reference` is a path or `file:PATH` of a .safetensors, .pt, .pth or .ckpt file, or of a run directory,
     meaning its best checkpoint; options may follow,
-    `file:t.pt?arch=resnet18&mean=0.49,0.48,0.45&std=0.2,0.2,0.2`.
+    `file:t.pt?arch=resnet18&mean=0.49,0.48,0.45&std=0.2,0.2,0.2`. Or it is one of
+
+    - `robustbench:NAME`, `robustbench:cifar100/Linf/NAME`: a published teacher, see `advdistill list teachers`
+    - `hf:OWNER/NAME` or `hf:FOLDER`: a Hugging Face repository or folder that holds a safetensors file
+    - `timm:NAME?pretrained=true`, `timm:NAME?checkpoint=FILE`: a model of timm
+    - `python:my_module:my_function`: what your function returns
+    - `zoo:NAME`: a network of ours with untrained weights, the same ones each time
 
     Files of `save` describe themselves. In others the weights are found below the usual keys and prefixes,
     and the architecture is recognised from names and shapes unless `arch` gives it. `mean` and `std`, one
@@ -28,23 +38,58 @@ def load(reference: str | os.PathLike, *, arch: str | None = None, num_classes: 
 
     Raises FileNotFoundError, or ValueError saying what does not fit. Pickles that could run code are refused.
     """
-    path, options = parse(os.fspath(reference))
+    parsed = parse(os.fspath(reference))
     arguments = {"arch": arch, "num_classes": num_classes, "mean": mean, "std": std}
-    options |= {key: value for key, value in arguments.items() if value is not None}
+    given = {key: value for key, value in arguments.items() if value is not None}
+    check(parsed.kind, given)
+    with torch.random.fork_rng(devices=[]):
+        return SOURCES[parsed.kind](parsed.name, parsed.options | given).eval()
+
+
+def _from_file(name: str, options: dict) -> Classifier:
+    return _filled(checkpoint_at(name), options)
+
+
+def _from_hub(name: str, options: dict) -> Classifier:
+    return _filled(hub.find(name, options.get("file"), options.get("revision")), options)
+
+
+def _from_robustbench(name: str, options: dict) -> Classifier:
+    teacher = teachers.find(name)
+    path = checkpoint_at(options["file"]) if "file" in options else teachers.fetch(teacher)
+    known = {"arch": teacher.arch, "num_classes": teacher.num_classes, "mean": teacher.mean, "std": teacher.std}
+    return _filled(path, known, hint=f"Is it the checkpoint of {teacher.reference}?")
+
+
+def _from_zoo(name: str, options: dict) -> Classifier:
+    warnings.warn(f"zoo:{name} has untrained weights: it is a student or a test, and teaches nothing.", stacklevel=3)
+    torch.default_generator.manual_seed(0)
+    return create(name, **options)
+
+
+SOURCES = {
+    "file": _from_file, "hf": _from_hub, "robustbench": _from_robustbench, "zoo": _from_zoo,
+    "python": from_python, "timm": from_timm,
+}  # fmt: skip
+
+
+def _filled(path: Path, options: dict, hint: str = "Leave arch out to have it recognised.") -> Classifier:
     checkpoint = read(path)
     options = checkpoint.known | options
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.weights.items()}
-    spec = _recognise(path, shapes, options.get("arch"), options.get("num_classes"))
-    with torch.random.fork_rng(devices=[]):
-        model = create(spec.name, spec.num_classes, spec.in_channels, options.get("mean"), options.get("std"))
+    spec = _recognise(path, shapes, options.get("arch"), options.get("num_classes"), hint)
+    if normalises(spec.name) and not options.keys() & {"mean", "std"}:
+        raise ValueError(f"{path} is a {spec.name!r}, which expects normalised images, and does not say how; add for "
+                         "CIFAR-10 ?mean=0.4914,0.4822,0.4465&std=0.2471,0.2435,0.2616 or for none ?mean=0,0,0.")
+    model = create(spec.name, spec.num_classes, spec.in_channels, options.get("mean"), options.get("std"))
     model.load_state_dict(checkpoint.weights)
-    return model.eval()
+    return model
 
 
-def _recognise(path: Path, shapes: Shapes, arch: str | None, num_classes: int | None) -> ModelSpec:
+def _recognise(path: Path, shapes: Shapes, arch: str | None, num_classes: int | None, hint: str) -> ModelSpec:
     fit = compare(arch, shapes) if arch else nearest(shapes)
     if fit.misfits and arch:
-        raise ValueError(f"{path} does not fit {arch!r}: {fit}. Leave arch out to have it recognised.")
+        raise ValueError(f"{path} does not fit {arch!r}: {fit}. {hint}")
     if fit.misfits:
         raise ValueError(f"{path} fits no known architecture; the nearest, {fit.spec.name!r}, has {fit}.")
     if num_classes not in (None, fit.spec.num_classes):

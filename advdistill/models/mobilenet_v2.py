@@ -56,7 +56,7 @@ class MobileNetV2(Classifier):
         self.bn2 = nn.BatchNorm2d(1280)
         self.linear = nn.Linear(1280, spec.num_classes)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = F.relu(self.bn2(self.conv2(self.layers(out))))
         return self.linear(global_pool(out))

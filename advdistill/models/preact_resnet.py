@@ -27,20 +27,21 @@ class PreActBlock(nn.Module):
 
 class PreActResNet18(Classifier):
     """Pre-activation ResNet-18 with the names of `kuangliu/pytorch-cifar`, and like it without batch-norm and
-    ReLU after the last block.
+    ReLU after the last block; `last_norm=True` adds them, as in Rice et al., ICML 2020.
 
     Reference: He et al., Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027.
     """
 
-    def __init__(self, spec: ModelSpec):
+    def __init__(self, spec: ModelSpec, last_norm: bool = False):
         super().__init__(spec)
         self.conv1 = conv3x3(spec.in_channels, 64)
         self.layer1 = stage(PreActBlock, 64, 64, 2, stride=1)
         self.layer2 = stage(PreActBlock, 64, 128, 2, stride=2)
         self.layer3 = stage(PreActBlock, 128, 256, 2, stride=2)
         self.layer4 = stage(PreActBlock, 256, 512, 2, stride=2)
+        self.bn = nn.BatchNorm2d(512) if last_norm else None
         self.linear = nn.Linear(512, spec.num_classes)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor) -> Tensor:
         out = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
-        return self.linear(global_pool(out))
+        return self.linear(global_pool(out if self.bn is None else F.relu(self.bn(out))))

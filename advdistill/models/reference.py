@@ -1,37 +1,47 @@
-"""The text by which a user names a model: `[file:]PATH[?arch=...&num_classes=...&mean=...&std=...]`."""
+"""The text by which a user names a model: a path, or `KIND:NAME`, and `?option=value&...`."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
-SCHEMES = ("file",)
-EXAMPLE = "file:t.pt?arch=resnet18&num_classes=10&mean=0.49,0.48,0.45&std=0.2,0.2,0.2"
+_FILE = ("arch", "num_classes", "mean", "std")
+KINDS = {  # what options each takes, and how it is written
+    "file": (_FILE, "file:t.pt?arch=resnet18&num_classes=10&mean=0.49,0.48,0.45&std=0.2,0.2,0.2"),
+    "hf": ((*_FILE, "file", "revision"), "hf:OWNER/NAME?revision=main"),
+    "python": (("mean", "std"), "python:my_module:my_function?mean=0.5,0.5,0.5&std=0.2,0.2,0.2"),
+    "robustbench": (("file",), "robustbench:cifar100/Linf/Wang2023Better_WRN-28-10?file=there.pt"),
+    "timm": (("pretrained", "checkpoint", "num_classes", "mean", "std"), "timm:resnet18?pretrained=true"),
+    "zoo": (("num_classes", "in_channels", "mean", "std"), "zoo:convnet-16?num_classes=10&in_channels=1"),
+}
 
 
-def parse(reference: str) -> tuple[Path, dict]:
-    """Split a reference into the checkpoint's path and its options.
+@dataclass(frozen=True)
+class Reference:
+    """`kind` is one of `KINDS`, `name` what stands between its colon and the `?`."""
 
-    A directory stands for the `best.safetensors` that a run keeps in it.
+    kind: str
+    name: str
+    options: dict
 
-    Raises ValueError for an unknown scheme or option, or a folder that is no run; FileNotFoundError.
+
+def parse(reference: str) -> Reference:
+    """Split a reference; a plain path is of kind `file`.
+
+    Raises ValueError for an unknown kind, or an option that the kind does not have or that is malformed.
     """
     location, _, query = reference.partition("?")
-    options = dict(_option(key, text) for key, text in parse_qsl(query, keep_blank_values=True))
-    return _checkpoint(Path(_without_scheme(location)).expanduser()), options
+    kind, name = _kind(location)
+    pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)  # a plus in a path is a plus
+    return Reference(kind, name, {key: _value(kind, key, text) for key, text in pairs})
 
 
-def _without_scheme(location: str) -> str:
-    scheme, colon, path = location.partition(":")
-    # One letter is a Windows drive; something with a slash or a dot is a path that contains a colon.
-    if not colon or len(scheme) == 1 or not scheme.isidentifier():
-        return location
-    if scheme not in SCHEMES:
-        known = ", ".join(f"{name}:" for name in SCHEMES)
-        raise ValueError(f"Unknown kind of model reference {scheme + ':'!r} in {location!r}. Known: {known} "
-                         "and plain paths.")
-    return path
+def checkpoint_at(location: str) -> Path:
+    """The checkpoint that a path means; a directory stands for the `best.safetensors` that a run keeps in it.
 
-
-def _checkpoint(path: Path) -> Path:
+    Raises ValueError for a folder that is no run, or FileNotFoundError.
+    """
+    path = Path(location).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"No checkpoint at {path}; give a file (.safetensors, .pt, .pth, .ckpt) "
                                 "or a run directory.")
@@ -44,19 +54,44 @@ def _checkpoint(path: Path) -> Path:
     return best
 
 
+def check(kind: str, names: Iterable[str]) -> None:
+    """Raise ValueError unless references of this kind take options of these names."""
+    known, example = KINDS[kind]
+    for name in names:
+        if name not in known:
+            raise ValueError(f"Unknown option {name!r} in a model reference. Known: {', '.join(known)}, "
+                             f"as in {example}.")
+
+
+def _kind(location: str) -> tuple[str, str]:
+    kind, colon, name = location.partition(":")
+    # One letter is a Windows drive; something with a slash or a dot is a path that contains a colon.
+    if not colon or len(kind) == 1 or not kind.isidentifier():
+        return "file", location
+    if kind not in KINDS:
+        known = ", ".join(f"{name}:" for name in KINDS)
+        raise ValueError(f"Unknown kind of model reference {kind + ':'!r} in {location!r}. Known: {known} "
+                         "and plain paths.")
+    return kind, name
+
+
+def _value(kind: str, key: str, text: str) -> object:
+    check(kind, [key])
+    try:
+        return VALUES.get(key, str)(text)
+    except ValueError:
+        raise ValueError(f"The option {key}={text!r} of a model reference is malformed; write it as in "
+                         f"{KINDS[kind][1]}.") from None
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in text.split(","))
 
 
-OPTIONS = {"arch": str, "num_classes": int, "mean": _numbers, "std": _numbers}
+def _yes_or_no(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError
+    return text == "true"
 
 
-def _option(key: str, text: str) -> tuple[str, object]:
-    if key not in OPTIONS:
-        known = ", ".join(OPTIONS)
-        raise ValueError(f"Unknown option {key!r} in a model reference. Known: {known}, as in {EXAMPLE}.")
-    try:
-        return key, OPTIONS[key](text)
-    except ValueError:
-        raise ValueError(f"The option {key}={text!r} of a model reference is malformed; write it as in "
-                         f"{EXAMPLE}.") from None
+VALUES = {"num_classes": int, "in_channels": int, "mean": _numbers, "std": _numbers, "pretrained": _yes_or_no}

@@ -40,7 +40,7 @@ class ResNet(Classifier):
         self.layer4 = stage(BasicBlock, 256, 512, blocks[3], stride=2)
         self.linear = nn.Linear(512, spec.num_classes)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return self.linear(global_pool(out))

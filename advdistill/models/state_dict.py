@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from torch import Tensor
 
 NESTS = ("state_dict", "net", "model", "model_state_dict")
-PREFIXES = ("module.", "model.", "_orig_mod.")
-NORMALISERS = (("mean", "std"), ("mu", "sigma"))
+PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "1.")  # the last: nn.Sequential(normaliser, network)
+NORMALISERS = (("mean", "std"), ("mu", "sigma"), ("normalize.mean", "normalize.std"), ("0.mean", "0.std"))
 
 
 def unwrap(loaded: object) -> dict[str, Tensor]:

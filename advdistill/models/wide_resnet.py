@@ -38,7 +38,7 @@ class WideResNet(Classifier):
 
     def __init__(self, spec: ModelSpec, depth: int, width: int, sub_block: bool = False):
         super().__init__(spec)
-        blocks = _blocks(spec.name, depth)
+        blocks = blocks_of(spec.name, depth)
         self.conv1 = conv3x3(spec.in_channels, 16)
         self.block1 = _group(16, 16 * width, blocks, stride=1)
         if sub_block:
@@ -50,7 +50,7 @@ class WideResNet(Classifier):
         init_he(self)
         nn.init.zeros_(self.fc.bias)
 
-    def logits(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor) -> Tensor:
         out = self.block3(self.block2(self.block1(self.conv1(x))))
         return self.fc(global_pool(F.relu(self.bn1(out))))
 
@@ -67,7 +67,8 @@ def _group(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
     return nn.Sequential(OrderedDict(layer=stage(WideBlock, inputs, outputs, blocks, stride)))
 
 
-def _blocks(name: str, depth: int) -> int:
+def blocks_of(name: str, depth: int) -> int:
+    """Blocks in each of the three groups."""
     blocks, rest = divmod(depth - 4, 6)
     if rest or not blocks:
         near = max(10, 6 * round((depth - 4) / 6) + 4)

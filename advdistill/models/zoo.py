@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 
 from ..names import unknown
-from . import convnet, wide_resnet
+from . import convnet, dm_wide_resnet, wide_resnet
 from .cifar_resnet import CifarResNet
 from .classifier import Classifier, ModelSpec
 from .convnet import ConvNet
+from .dm_preact_resnet import DMPreActResNet18
+from .dm_wide_resnet import DMWideResNet
 from .mobilenet_v2 import MobileNetV2
 from .preact_resnet import PreActResNet18
 from .resnet import ResNet
@@ -19,12 +22,16 @@ from .wide_resnet import WideResNet
 
 @dataclass(frozen=True)
 class Entry:
-    """`build(spec, *integers)` makes the model, `infer` reads the integers off the shapes of a state dict."""
+    """`build(spec, *integers)` makes the model, `infer` reads the integers off the shapes of a state dict.
+
+    `normalises`: checkpoints from elsewhere expect normalised images but do not hold the statistics.
+    """
 
     about: str
     build: Callable[..., Classifier]
     defaults: tuple[int, ...] = ()
     infer: Callable[[dict[str, tuple[int, ...]]], tuple[int, ...]] = lambda shapes: ()
+    normalises: bool = False
 
 
 ZOO = {
@@ -34,10 +41,18 @@ ZOO = {
     "resnet20": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=20)),
     "resnet56": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=56)),
     "preact_resnet18": Entry("Pre-activation ResNet-18 with CIFAR stem", PreActResNet18),
+    "preact_resnet18_bn": Entry("The same with batch-norm and ReLU before the head",
+                                partial(PreActResNet18, last_norm=True)),
+    "dm_preact_resnet18": Entry("DeepMind's pre-activation ResNet-18, SiLU", DMPreActResNet18, normalises=True),
     "wide_resnet": Entry("Wide ResNet of any depth and width",
                          WideResNet, (34, 10), wide_resnet.depth_and_width),
     "wide_resnet_trades": Entry("Wide ResNet with the unused block of TRADES checkpoints",
                                 partial(WideResNet, sub_block=True), (34, 10), wide_resnet.depth_and_width),
+    "dm_wide_resnet": Entry("DeepMind's wide ResNet of any depth and width, SiLU",
+                            DMWideResNet, (28, 10), dm_wide_resnet.depth_and_width, normalises=True),
+    "dm_wide_resnet_relu": Entry("The same with ReLU, which no checkpoint shows: name it",
+                                 partial(DMWideResNet, activation=F.relu), (28, 10), dm_wide_resnet.depth_and_width,
+                                 normalises=True),
     "mobilenet_v2": Entry("MobileNetV2, CIFAR variant", MobileNetV2),
     "convnet": Entry("Three convolutions for tiny images, any width", ConvNet, (16,), convnet.width),
 }
@@ -63,6 +78,11 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
 def names() -> list[str]:
     """Every name `create` knows, without integers."""
     return list(ZOO)
+
+
+def normalises(name: str) -> bool:
+    """Whether checkpoints of this network, unless they are ours, expect normalised images without saying how."""
+    return ZOO[name.split("-")[0]].normalises
 
 
 def describe() -> list[dict]:

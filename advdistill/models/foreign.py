@@ -1,0 +1,94 @@
+"""Networks that others build: a user's own function, and timm."""
+
+import inspect
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..imports import import_object
+from .checkpoint import read
+from .reference import checkpoint_at
+
+
+class Normalised(nn.Module):
+    """Any network behind (x - mean) / std, so that it takes images `[B, C, H, W]` in [0, 1]."""
+
+    def __init__(self, network: nn.Module, mean: Iterable[float] | None, std: Iterable[float] | None):
+        super().__init__()
+        self.network = network
+        for name, values in (("mean", mean or (0.0,)), ("std", std or (1.0,))):
+            self.register_buffer(name, torch.tensor(tuple(values)).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network((x - self.mean) / self.std)
+
+
+def from_python(name: str, options: dict) -> nn.Module:
+    """What the callable `name`, such as `my_module:my_function` or `path/to/file.py:MyNetwork`, returns.
+
+    Raises ValueError if it cannot be imported, or returns no module, or if that is forbidden.
+    """
+    make = import_object(name)
+    if isinstance(make, nn.Module) or not callable(make) or _wants_arguments(make):
+        raise ValueError(f"python:{name} must be a function or class that is called without arguments and returns "
+                         "a torch.nn.Module.")
+    network = make()
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"python:{name} returned a {type(network).__name__}, not a torch.nn.Module.")
+    return Normalised(network, options.get("mean"), options.get("std")) if options else network
+
+
+def from_timm(name: str, options: dict) -> nn.Module:
+    """A model of timm, behind the normalisation that its own configuration names.
+
+    Raises ImportError without timm, ValueError for an unknown name or a checkpoint that does not fit, OSError if
+    timm cannot get its weights.
+    """
+    timm = _timm()
+    if not timm.is_model(name):
+        raise ValueError(f"Unknown timm model {name!r}; timm.list_models('*resnet*') shows those named like that.")
+    checkpoint, pretrained = options.get("checkpoint"), options.get("pretrained", False)
+    if bool(checkpoint) == pretrained:
+        raise ValueError(f"Which weights for timm:{name}? Write timm:{name}?pretrained=true for timm's own or "
+                         f"timm:{name}?checkpoint=FILE for yours.")
+    classes = {key: options[key] for key in ("num_classes",) if key in options}
+    network = _built(timm, name, pretrained, classes)
+    known = {key: network.pretrained_cfg.get(key) for key in ("mean", "std")}
+    if checkpoint:
+        known |= _fill(network, checkpoint)
+    known |= options
+    return Normalised(network, known["mean"], known["std"])
+
+
+def _timm():
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises the latter
+        raise ImportError(f'timm: models need the package timm, which cannot be imported ({error}); install it with '
+                          'pip install "advdistill[timm]", and a torchvision that fits your torch.') from error
+    return timm
+
+
+def _built(timm, name: str, pretrained: bool, options: dict) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except Exception as error:  # of timm, of the hub's client, of the network
+        raise OSError(f"timm cannot make {name!r}: {error}") from error
+
+
+def _fill(network: nn.Module, checkpoint: str) -> dict:
+    """Load the weights; returns `mean` and `std` where the file has them."""
+    path = checkpoint_at(checkpoint)
+    found = read(path)
+    try:
+        network.load_state_dict(found.weights)
+    except RuntimeError as error:
+        lines = " ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise ValueError(f"{path} does not fit {type(network).__name__}: {lines[:300]}") from error
+    return {key: found.known[key] for key in ("mean", "std") if key in found.known}
+
+
+def _wants_arguments(make: object) -> bool:
+    parameters = inspect.signature(make).parameters.values()
+    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)

@@ -1,0 +1,43 @@
+"""Hugging Face: a repository or a folder that holds weights as safetensors."""
+
+from pathlib import Path
+
+USUAL = ("best.safetensors", "model.safetensors")
+
+
+def find(name: str, file: str | None = None, revision: str | None = None) -> Path:
+    """The safetensors file of a local folder, or of the repository OWNER/NAME, which is downloaded or in the cache.
+
+    Raises FileNotFoundError or ValueError if there is not one, ImportError without huggingface_hub.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _snapshot(name, revision)
+    return _weights(folder, f"hf:{name}", file)
+
+
+def _weights(folder: Path, reference: str, file: str | None) -> Path:
+    there = sorted(path.name for path in folder.glob("*.safetensors"))
+    if file is None:
+        file = next((name for name in USUAL if name in there), there[0] if len(there) == 1 else None)
+    if file in there:
+        return folder / file
+    if not there:
+        raise FileNotFoundError(f"{reference} holds no .safetensors file; write one with advdistill.models.save.")
+    raise ValueError(f"Which file of {reference}? Write {reference}?file=NAME, one of {', '.join(there)}.")
+
+
+def _snapshot(name: str, revision: str | None) -> Path:
+    if name.count("/") != 1:
+        raise FileNotFoundError(f"hf:{name} is neither a folder nor the OWNER/NAME of a repository.")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise ImportError(f'hf:{name} is no folder here, and fetching it needs huggingface_hub; install it with '
+                          'pip install "advdistill[hub]".') from error
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"]))
+    except Exception as error:  # of the client and of the libraries that it asks
+        first = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(f"hf:{name} is not in the cache and cannot be fetched ({first}); where there is a "
+                                f"network, run: hf download {name}, and copy the folder here.") from error
