@@ -47,7 +47,8 @@ def curve_charts(runs: Sequence[Gathered]) -> list[Chart]:
         for eps, m in network.curve.items()
     ]
     title = "eps, in 255ths" if in_levels else "eps, where white is 1"
-    x = alt.X("eps:Q", title=title, axis=alt.Axis(grid=False, labelFlush=False, tickCount=8), scale=alt.Scale(nice=False))
+    axis = alt.Axis(grid=False, labelFlush=False, tickCount=8)
+    x = alt.X("eps:Q", title=title, axis=axis, scale=alt.Scale(nice=False))
     accuracy = {"title": "accuracy", "axis": percent(), "scale": alt.Scale(domainMin=0)}
     domain = _domain(runs, shown)
     drawn = alt.Chart(alt.Data(values=rows)).encode(x, colour(domain, list(shown)))

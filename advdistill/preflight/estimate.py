@@ -1,0 +1,118 @@
+"""How long a run will take on this machine, from a few of its steps."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import cycle
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from ..data import Split
+from ..data.batches import Batches
+from ..distiller import Distiller
+from ..recipe import Recipe
+from ..train.average import averaged
+from ..train.selection import accuracies
+from ..train.state import State
+from ..train.step import Step, sgd
+
+__all__ = ["Estimate", "estimate", "proposals"]
+
+STEPS, SECONDS = 5, 20.0  # measured after one that warms up: so many, fewer if they take longer
+VALIDATED = 128  # held-out images whose validation is timed
+SMALLER = {
+    "resnet34": "resnet18", "resnet18": "resnet20", "preact_resnet18": "resnet20", "mobilenet_v2": "resnet20",
+    "resnet56": "resnet20", "resnet20": "resnet8", "wide_resnet": "resnet18",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """
+    Attributes:
+        step: seconds, the median of a few.
+        steps: of an epoch.
+        validation: seconds after an epoch, the epochs without one counted in.
+        epochs: of the recipe.
+        memory: bytes on the device at most, of this process where that is the processor.
+    """
+
+    step: float
+    steps: int
+    validation: float
+    epochs: int
+    memory: int
+
+    @property
+    def epoch(self) -> float:
+        """Seconds."""
+        return self.step * self.steps + self.validation
+
+    @property
+    def total(self) -> float:
+        """Seconds of the run."""
+        return self.epoch * self.epochs
+
+    def within(self, budget: float) -> int:
+        """Epochs that fit into so many seconds."""
+        return int(budget / self.epoch)
+
+
+def estimate(
+    fabric: Fabric, recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split, validation: Split
+) -> Estimate:
+    """Train for a few steps, of which nothing is kept but the time; the networks are moved to the device."""
+    fabric.to_device(student)
+    for teacher in distiller.teachers.values():
+        fabric.to_device(teacher)
+    optimizer = sgd(student, *distiller.trained.values())
+    state = State(student, distiller.trained, optimizer, distiller.method, averaged(recipe, student))
+    step = Step(fabric, recipe, distiller, state)
+    batches = Batches(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
+    shares, times, began = cycle(batches.epoch(0)), [], time.monotonic()
+    for share in shares:
+        times.append(_seconds(lambda share=share: step(share, 0, 0.0), fabric.device))
+        if len(times) > STEPS or (len(times) > 1 and time.monotonic() - began > SECONDS):
+            break
+    some = validation.first(min(VALIDATED, len(validation)))
+    threat = recipe.attack.threat
+    validated = _seconds(lambda: accuracies(student, some, threat, recipe.seed, fabric.device), fabric.device)
+    per_epoch = validated * len(validation) / len(some) / recipe.validate_every
+    return Estimate(statistics.median(times[1:]), len(batches), per_epoch, recipe.epochs, _memory(fabric.device))
+
+
+def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
+    """Cheaper runs of the same kind, and what to type for them; some may not suit the method."""
+    if recipe.teacher_every is None:
+        yield "--teacher-every 5", replace(recipe, teacher_every=5)
+    if recipe.attack.steps > 1:
+        steps = (recipe.attack.steps + 1) // 2
+        yield f"--attack.steps {steps}", replace(recipe, attack=replace(recipe.attack, steps=steps))
+    family, _, width = recipe.student.partition("-")
+    smaller = f"convnet-{int(width) // 2}" if family == "convnet" and int(width or 0) > 2 else SMALLER.get(family)
+    if smaller:
+        yield f"--student {smaller}", replace(recipe, student=smaller)
+
+
+def _seconds(work, device: torch.device) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
