@@ -23,9 +23,11 @@ class Data:
     """What is learned from. The test split is read by evaluation only."""
 
     name: str = "digits"
-    """See `advdistill list datasets`."""
+    """One of `advdistill list datasets`; or your own: a folder of images, .npz, .csv, .parquet, or hf:OWNER/NAME."""
     folder: str | None = None
     """Where the files are, if not in the cache."""
+    size: int | None = None
+    """Side in pixels to which your own images are resized, the centre cut out; needed where they differ in size."""
     validation: float = 0.1
     """Fraction of the training split held out, stratified, to choose the checkpoint."""
     train_images: int | None = None
@@ -35,6 +37,8 @@ class Data:
 
     def __post_init__(self):
         _between("data.validation", self.validation, 0.001, 0.5)
+        if self.size is not None:
+            _between("data.size", self.size, 8, 512)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Recipe:
     student: str = "convnet-16"
     """See `advdistill list models`."""
     teacher: str | None = None
-    """The robust teacher: a run folder, or file:PATH of a checkpoint."""
+    """The robust teacher: a run folder, file:PATH, robustbench:NAME and others; see docs/teachers.md."""
     clean_teacher: str | None = None
     """The teacher of clean accuracy, for methods that take one."""
     data: Data = field(default_factory=Data)
@@ -103,6 +107,8 @@ class Recipe:
     select_by: Literal["robust", "mean", "clean"] = "robust"
     """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
     validate_every: int = 1
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    """Where a loss is no longer finite: stop, or go back to the end of the last epoch with half the learning rate."""
     seed: int = 0
 
     def __post_init__(self):

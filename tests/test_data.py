@@ -14,7 +14,7 @@ from advdistill.data.registry import _DATASETS
 
 
 def test_names():
-    assert data.names() == ["cifar10", "cifar100", "digits", "fashion_mnist", "tiny_imagenet"]
+    assert data.names() == ["cifar10", "cifar100", "digits", "fashion_mnist", "svhn", "tiny_imagenet"]
 
 
 def test_describe_is_json_for_every_dataset():

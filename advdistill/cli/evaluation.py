@@ -19,6 +19,8 @@ class Evaluate:
     """Dataset; a run's own unless given."""
     folder: str | None = None
     """Where its files are, if not in the cache."""
+    size: int | None = None
+    """Side in pixels to which your own images are resized, where they differ; a run's own unless given."""
     eps: str | None = None
     """Radius of the threat model, e.g. 8/255; a run's own unless given."""
     norm: Literal["linf", "l2"] | None = None

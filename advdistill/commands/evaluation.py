@@ -22,6 +22,7 @@ def evaluate(
     suite: str,
     data: str | None = None,
     folder: str | None = None,
+    size: int | None = None,
     eps: str | None = None,
     norm: str | None = None,
     surrogate: str | None = None,
@@ -35,7 +36,7 @@ def evaluate(
     devices: int | str = 1,
     out: Path | None = None,
 ) -> int:
-    subject = Subject(model, data, folder, norm, eps)
+    subject = Subject(model, data, folder, norm, eps, size)
     transferred = any(attack.transferred for attack in attacks(suite, subject.threat))
     other = subject.other(surrogate) if surrogate or transferred or inspect else None
     target = out or (subject.run and subject.run.result)

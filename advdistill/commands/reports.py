@@ -63,6 +63,6 @@ def _complete(folder: Path) -> None:
         return
     say(f"{folder}: looking at the networks; --as-is leaves that out")
     measured = Result.load(files.result)
-    subject = Subject(str(folder), measured.data.split("/")[0], None, None, None)
+    subject = Subject(str(folder), measured.data.rpartition("/")[0], None, None, None)
     subject.threat = parse(measured.threat)
     look_closer(subject, subject.other(None), files, device(), n=None, seed=0, **missing)

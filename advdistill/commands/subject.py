@@ -25,11 +25,14 @@ MOST = 200  # images of a closer look
 class Subject:
     """What is evaluated: a run folder's best checkpoint or any checkpoint, the data, the threat model."""
 
-    def __init__(self, model: str, data: str | None, folder: str | None, norm: str | None, eps: str | None):
+    def __init__(
+        self, model: str, data: str | None, folder: str | None, norm: str | None, eps: str | None,
+        size: int | None = None,
+    ):  # fmt: skip
         self.run = Run(model) if Path(model).is_dir() else None
         self.name, self.reference = Path(model).name, model
         self.network = models.load(model)
-        self.split = _test_split(self.run, data, folder)
+        self.split = _test_split(self.run, data, folder, size)
         self.threat = _threat(self.run, norm, eps)
 
     def other(self, surrogate: str | None) -> nn.Module | None:
@@ -81,11 +84,14 @@ def look_closer(
             seen.save(files.inspection)
 
 
-def _test_split(run: Run | None, name: str | None, folder: str | None) -> Split:
+def _test_split(run: Run | None, name: str | None, folder: str | None, size: int | None) -> Split:
     if run is None and name is None:
         raise ValueError("Which data? A checkpoint does not say; give --data, e.g. --data cifar10.")
     known = run.recipe.data if run else None
-    return datasets.load(name or known.name, "test", folder or (known.folder if known else None))
+    size = size or (known and known.size)
+    if known and name in (None, known.name):
+        return datasets.load(known.name, "test", folder or known.folder, size)
+    return datasets.load(name, "test", folder, size)
 
 
 def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:

@@ -21,7 +21,7 @@ def verify(result: Path, model: str | None, data: str | None, folder: str | None
     claimed = Result.load(files.result)
     if model is None and run is None:
         raise ValueError(f"Which model is {result} about? Give it: advdistill verify {result} MODEL.")
-    subject = Subject(model or str(result), data or claimed.data.split("/")[0], folder, None, None)
+    subject = Subject(model or str(result), data or claimed.data.rpartition("/")[0], folder, None, None)
     if not files.verdicts.exists():
         raise FileNotFoundError(f"{files.verdicts} is missing; without verdicts on each image nothing can be checked.")
     try:

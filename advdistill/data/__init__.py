@@ -1,6 +1,7 @@
-"""Datasets as splits of uint8 images: `load("cifar10", "train")`."""
+"""Datasets as splits of uint8 images: `load("cifar10", "train")`, or one's own: `load("flowers", "train")`."""
 
-from .registry import describe, load, names
+from .own import HELP
+from .registry import collect, describe, load, names
 from .split import Split
 
-__all__ = ["Split", "describe", "load", "names"]
+__all__ = ["HELP", "Split", "collect", "describe", "load", "names"]

@@ -4,11 +4,11 @@ import importlib
 from types import ModuleType
 
 
-def require(module: str, purpose: str) -> ModuleType:
+def require(module: str, purpose: str, extra: str = "data") -> ModuleType:
     """Import `module`, or say in one sentence what needs it and how to get it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise ImportError(
-            f'{purpose} needs the package {error.name}; install it with: pip install "advdistill[data]"'
+            f'{purpose} needs the package {error.name}; install it with: pip install "advdistill[{extra}]"'
         ) from error

@@ -1,12 +1,16 @@
 """The known datasets, by name."""
 
 from ..names import unknown
+from . import own
 from .cifar10 import CIFAR10
 from .cifar100 import CIFAR100
 from .dataset import Dataset, Folder
 from .digits import DIGITS
 from .fashion_mnist import FASHION_MNIST
+from .own.collection import Collection, Found
+from .own.pictures import Arrays
 from .split import Split
+from .svhn import SVHN
 from .tiny_imagenet import TINY_IMAGENET
 
 _DATASETS = {
@@ -16,6 +20,7 @@ _DATASETS = {
         CIFAR100,
         DIGITS,
         FASHION_MNIST,
+        SVHN,
         TINY_IMAGENET,
     )
 }
@@ -26,26 +31,46 @@ def names() -> list[str]:
     return sorted(_DATASETS)
 
 
-def load(name: str, split: str, folder: Folder = None) -> Split:
+def load(name: str, split: str, folder: Folder = None, size: int | None = None) -> Split:
     """Read one split of a dataset, fetching the dataset first where that is possible.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`; or your own: a folder of images, a .npz, .csv, .tsv or .parquet, or `hf:OWNER/NAME`.
         split: `"train"` or `"test"`.
         folder: the folder that holds the dataset, or its parent; nothing is downloaded into it. By default
             the environment variable `ADVDISTILL_DATA`, else `~/.cache/advdistill/data`, each dataset in a
-            subfolder by its name.
+            subfolder by its name. Of one's own data, where the images of a table lie.
+        size: of one's own images: the shorter side is resized to it and the centre cut out.
 
     Raises:
-        ValueError: an unknown name or split, a folder that is not the dataset, or a damaged file.
+        ValueError: an unknown name or split, a folder that is not the dataset, a damaged file, images that cannot be
+            read or are of several sizes.
+        FileNotFoundError: a path that leads nowhere.
         ConnectionError: the dataset is not here and could not be fetched.
         ImportError: an optional package is missing.
     """
+    if name not in _DATASETS and own.is_reference(name):
+        return own.load(name, split, folder, size)
     dataset = _find(name)
     if split not in dataset.sizes:
         raise ValueError(f"Unknown split {split!r} of {name}. Known: {', '.join(dataset.sizes)}.")
+    if size not in (None, dataset.shape[1]):
+        side = dataset.shape[1]
+        raise ValueError(f"{name} has images of {side} x {side}; data.size ({size}) is for your own. Leave it out.")
     images, labels = dataset.read(split, folder)
     return Split(images, labels, dataset.classes, f"{name}/{split}")
+
+
+def collect(name: str, folder: Folder = None) -> Collection:
+    """Both splits of a dataset as pictures, for a look at them. Raises as `load` does."""
+    if name not in _DATASETS and own.is_reference(name):
+        return own.collect(name, folder)
+    splits = {split: load(name, split, folder) for split in _find(name).sizes}
+    parts = {
+        part: (Arrays(split.images.permute(0, 2, 3, 1).numpy(), split.name), [split.classes[y] for y in split.labels])
+        for part, split in splits.items()
+    }
+    return Collection.of(name, Found(parts, _find(name).classes))
 
 
 def describe() -> list[dict]:
@@ -65,5 +90,5 @@ def describe() -> list[dict]:
 
 def _find(name: str) -> Dataset:
     if name not in _DATASETS:
-        raise unknown("dataset", name, _DATASETS)
+        raise ValueError(f"{unknown('dataset', name, _DATASETS)} Nor is there a file or folder of that name.")
     return _DATASETS[name]

@@ -17,7 +17,7 @@ def robustbench_entry(result: Result) -> dict[str, str]:
     Raises:
         ValueError: the result is of another split than a test split, or has neither accuracy.
     """
-    dataset, _, split = result.data.partition("/")
+    dataset, _, split = result.data.rpartition("/")
     if split != "test":
         raise ValueError(f"RobustBench lists accuracies on test splits; this result is of {result.data}.")
     measured = {m.attack: m for m in result.measurements}

@@ -1,0 +1,99 @@
+"""One's own images, by a reference: a path, known by what it is, or `folder:`, `npz:`, `csv:`, `parquet:`, `hf:`."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from ..dataset import Folder
+from ..split import Split
+from . import arrow, folder, hugging_face, npz, table
+from .collection import Collection
+from .stack import stacked
+
+__all__ = ["HELP", "collect", "is_reference", "load"]
+
+HELP = (
+    "Your own images: give a path in place of a name. A folder DIR/CLASS/*.png (or DIR/train/CLASS, with test or val), "
+    "a .npz, .csv, .tsv or .parquet, or hf:OWNER/NAME. `advdistill init PATH` looks at them and writes recipes."
+)
+_KINDS = {".npz": "npz", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
+_PREFIX = re.compile(r"(folder|npz|csv|parquet|hf):(.+)", re.S)
+_ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
+
+
+def is_reference(name: str) -> bool:
+    """Whether this may be somebody's data: it has a prefix, is there, or looks like a path."""
+    return bool(_PREFIX.fullmatch(name) or re.search(r"[/\\]|^[~.]", name) or Path(name).suffix or _exists(Path(name)))
+
+
+def load(reference: str, split: str, root: Folder = None, size: int | None = None) -> Split:
+    """One split of one's own data; see `advdistill.data.load`."""
+    collection = collect(reference, root)
+    if split not in collection.parts:
+        raise ValueError(f"Unknown split {split!r} of {reference}. Known: {', '.join(collection.parts)}.")
+    images = torch.from_numpy(stacked(collection, split, size))
+    labels = torch.from_numpy(collection.parts[split].labels)
+    return Split(images, labels, collection.classes, f"{collection.name}/{split}")
+
+
+def collect(reference: str, root: Folder = None) -> Collection:
+    """The pictures behind a reference, none of them decoded yet.
+
+    Args:
+        root: where a table's pictures lie, if not beside it.
+
+    Raises:
+        ValueError: data of another form than its kind expects.
+        FileNotFoundError: there is nothing of that name.
+        ConnectionError, ImportError: the hub of Hugging Face, or a package, is not there.
+    """
+    name = reference.rstrip("/") or reference
+    prefix = _PREFIX.fullmatch(name)
+    kind, where = prefix.groups() if prefix else (None, name)
+    path = Path(where).expanduser()
+    if kind != "hf" and not _exists(path):
+        raise FileNotFoundError(f"There is no file or folder {where}.")
+    kind = kind or _kind(path)
+    if root and kind != "csv":
+        raise ValueError(f"{reference} is read where it is; leave out the folder {root}.")
+    _check_kind(kind, path)
+    match kind:
+        case "folder":
+            found = folder.read(path)
+        case "npz":
+            found = npz.read(path)
+        case "csv":
+            found = table.read(path, Path(root).expanduser() if root else None)
+        case "parquet":
+            found = arrow.read(path)
+        case "hf":
+            found = hugging_face.read(where)
+    return Collection.of(name, found)
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        if hugging_face.is_saved(path):
+            return "hf"
+        return "parquet" if [*path.glob("*.parquet"), *path.glob("data/*.parquet")] else "folder"
+    if path.suffix.lower() in _KINDS:
+        return _KINDS[path.suffix.lower()]
+    if path.suffix.lower() in _ARCHIVES:
+        raise ValueError(f"{path} is an archive; unpack it, and give the folder.")
+    raise ValueError(f"{path} is neither a folder nor one of {', '.join(_KINDS)}.")
+
+
+def _check_kind(kind: str, path: Path) -> None:
+    """A prefix may be wrong."""
+    if kind == "folder" and not path.is_dir():
+        raise ValueError(f"{path} is a file, not a folder.")
+    if kind in ("npz", "csv") and not path.is_file():
+        raise ValueError(f"{path} is not a file; {kind}: expects one.")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or not text
+        return False

@@ -1,0 +1,118 @@
+"""Tables of Apache Arrow, as Hugging Face stores images: a column {bytes, path} or of bytes, and a column of labels."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..optional import require
+from .collection import Found, part_named
+from .encoded import Encoded
+from .memory import check_room
+from .pictures import Unreadable, printable
+
+__all__ = ["EXTRA", "explained", "read", "tables"]
+
+EXTRA = "parquet"
+
+
+def read(path: Path) -> Found:
+    """A `.parquet`, or a folder of them whose names begin with train, test or validation."""
+    if path.is_file():
+        return tables({"train": [_parquet(path)]}, str(path))
+    found = {}
+    for file in sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]):
+        part = part_named(file.name.replace(".", "-").split("-")[0])
+        if part is None:
+            raise ValueError(f"{printable(str(file))} belongs to no part; its name must begin with train, test or val.")
+        found.setdefault(part, []).append(_parquet(file))
+    return tables(found, str(path))
+
+
+def tables(found: dict[str, list], name: str, classes: tuple[str, ...] | None = None) -> Found:
+    """The pictures and labels of Arrow tables, by part; `classes` are the names of labels that are numbers.
+
+    Raises:
+        ValueError: no column of images or of labels, or a label that is missing or has no name.
+    """
+    parts = {}
+    for part, pieces in found.items():
+        cells, labels = [], []
+        with explained(name):
+            for table in pieces:
+                table.validate(full=True)
+                image, label = _columns(table.schema, name)
+                classes = classes or _class_names(table.schema, label)
+                cells += [(column, row) for column in [table[image]] for row in range(len(column))]
+                labels += [_name(value, classes, name) for value in table[label].to_pylist()]
+        parts[part] = _pictures(part, cells), labels
+    return Found(parts, classes)
+
+
+def _pictures(part: str, cells: list) -> Encoded:
+    def open(i: int) -> io.BytesIO:
+        column, row = cells[i]
+        value = column[row].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if not content:
+            raise Unreadable("no bytes in the table")
+        return io.BytesIO(content)
+
+    return Encoded([f"{part} row {i}" for i in range(len(cells))], open)
+
+
+def _columns(schema, name: str) -> tuple[str, str]:
+    """The names of the columns of images and labels."""
+    types = require("pyarrow.types", "A table of images", EXTRA)
+    images = [field.name for field in schema if _holds_bytes(field.type, types)]
+    image = next((known for known in ("image", "img") if known in images), images[0] if len(images) == 1 else None)
+    if image is None or schema.names.count("label") != 1 or schema.names.count(image) != 1:
+        shown = printable(", ".join(schema.names[:8]))
+        raise ValueError(f"{name} must have the columns image (bytes, or {{bytes, path}}) and label; it has: {shown}.")
+    return image, "label"
+
+
+def _holds_bytes(kind, types) -> bool:
+    if types.is_struct(kind):
+        at = kind.get_field_index("bytes")
+        return at >= 0 and _holds_bytes(kind.field(at).type, types)
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _class_names(schema, label: str) -> tuple[str, ...] | None:
+    """As Hugging Face keeps them beside the schema."""
+    try:
+        names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) else None
+
+
+def _name(label, classes: tuple[str, ...] | None, name: str) -> str:
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise ValueError(f"{name} has a label {printable(repr(label))[:40]}; expected whole numbers or text.")
+    if classes is None or isinstance(label, str):
+        return str(label)
+    if not 0 <= label < len(classes):
+        raise ValueError(f"{name} has a label {label}, and names for 0 to {len(classes) - 1}.")
+    return classes[label]
+
+
+def _parquet(file: Path):
+    parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
+    with explained(str(file)), parquet.ParquetFile(file) as opened:
+        groups = range(opened.num_row_groups)
+        check_room(str(file), sum(opened.metadata.row_group(i).total_byte_size for i in groups))
+        return opened.read()
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn what Arrow says about a broken file into a ValueError that names it."""
+    arrow = require("pyarrow", "A table of images", EXTRA)
+    try:
+        yield
+    except (arrow.ArrowException, OSError) as error:
+        reason = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)[:100]
+        raise ValueError(f"{printable(name)} is not a whole table: {reason}.") from None

@@ -1,0 +1,139 @@
+"""Pictures with their classes, in a training and a test part that never change."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .pictures import Pictures, Unreadable
+
+__all__ = ["Collection", "Found", "Part", "natural", "part_named"]
+
+TEST_SHARE = 0.2
+_PARTS = {
+    "train": "train", "training": "train", "test": "test",
+    "val": "val", "valid": "val", "validation": "val",
+}  # fmt: skip
+
+
+def part_named(name: str) -> str | None:
+    """`train`, `test` or `val` for the names that people give to them."""
+    return _PARTS.get(name.lower())
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a reader found.
+
+    Attributes:
+        parts: the pictures and their classes' names, by part: `train`, and perhaps `test` and `val`.
+        classes: their names in order, where the data has an order of its own.
+        notes: what a user should know, in sentences.
+    """
+
+    parts: dict[str, tuple[Pictures, Sequence[str]]]
+    classes: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the pictures, in the order `index`, with labels int64 of the same length."""
+
+    pictures: Pictures
+    index: np.ndarray
+    labels: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Part":
+        return Part(self.pictures, self.index[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One's own data: parts `train` and `test`, the classes' names in the order of the labels, notes for the user."""
+
+    name: str
+    classes: tuple[str, ...]
+    parts: dict[str, Part]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, name: str, found: Found) -> "Collection":
+        """Put what was found in order.
+
+        Without a test part the part `val` is taken for it; without either, 20 % of each class's different pictures are
+        held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing else.
+        The order is mixed, so that the first n pictures are of every class.
+
+        Raises:
+            ValueError: no pictures, fewer than two classes, or a class that is missing in a part.
+        """
+        given, notes = dict(found.parts), list(found.notes)
+        if "train" not in given:
+            raise ValueError(f"{name} has no part called train, only {', '.join(given) or 'nothing'}.")
+        validation = given.pop("val", None)
+        if validation and "test" in given:
+            notes.append("The part val is not used: the checkpoint is chosen on images held out from train.")
+        elif validation:
+            given["test"] = validation
+            notes.append("The part val is the test split.")
+        classes = _classes(name, found.classes, {part: labels for part, (_, labels) in given.items()})
+        parts = {part: _part(pictures, labels, classes) for part, (pictures, labels) in given.items()}
+        if "test" not in parts:
+            parts = _divide(name, parts["train"], classes)
+            notes.append("20 % of each class are held out as the test split, by the images' sha256.")
+        return cls(name, classes, {part: _mixed(parts[part]) for part in ("train", "test")}, tuple(notes))
+
+    def __len__(self) -> int:
+        return sum(len(part.index) for part in self.parts.values())
+
+
+def natural(name: str) -> tuple:
+    """Sorts 2 before 10."""
+    pieces = re.split("([0-9]+)", name)
+    return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)], name
+
+
+def _classes(name: str, known: tuple[str, ...] | None, labels: dict[str, Sequence[str]]) -> tuple[str, ...]:
+    present = {part: set(names) for part, names in labels.items()}
+    classes = known or tuple(sorted(set().union(*present.values()), key=natural))
+    for each in classes:
+        if not each.isprintable() or not each.strip():
+            raise ValueError(f"{name}: {each!r} cannot be the name of a class; give it one that can be printed.")
+        for part in present:
+            if each not in present[part]:
+                raise ValueError(f"{name}: class {each!r} has no images in {part}; every part needs all the classes.")
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise ValueError(f"{name} has the classes {', '.join(classes) or '(none)'}; expected two or more, distinct.")
+    return classes
+
+
+def _part(pictures: Pictures, labels: Sequence[str], classes: tuple[str, ...]) -> Part:
+    place = {name: label for label, name in enumerate(classes)}
+    return Part(pictures, np.arange(len(labels)), np.array([place[name] for name in labels], np.int64))
+
+
+def _divide(name: str, everything: Part, classes: tuple[str, ...]) -> dict[str, Part]:
+    contents = np.array([_content(everything.pictures, i) for i in everything.index])
+    held = np.zeros(len(contents), bool)
+    for label, each in enumerate(classes):
+        mine = everything.labels == label
+        different = np.unique(contents[mine])
+        if len(different) < 2:
+            raise ValueError(f"{name}: class {each!r} has {len(different)} different image(s); a test part needs 2.")
+        share = max(1, round(TEST_SHARE * len(different)))
+        held |= mine & np.isin(contents, different[:share])
+    return {"train": everything.take(~held), "test": everything.take(held)}
+
+
+def _content(pictures: Pictures, i: int) -> str:
+    try:
+        return pictures.content(i)
+    except Unreadable:
+        return pictures.names[i]  # it is refused by name, with all the others, when the pictures are read
+
+
+def _mixed(part: Part) -> Part:
+    # numpy never changes RandomState's stream (NEP 19)
+    return part.take(np.random.RandomState(0).permutation(len(part.index)))

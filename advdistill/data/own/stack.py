@@ -1,0 +1,111 @@
+"""Pictures as one array: of one size, grey or coloured as the whole collection is."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..optional import require
+from .collection import Collection
+from .memory import free_memory
+from .pictures import Look, Unreadable
+
+__all__ = ["form", "looks", "refusal", "stacked", "unreadable"]
+
+_SHOWN = 8
+
+
+def stacked(collection: Collection, split: str, size: int | None) -> np.ndarray:
+    """The images of a split, uint8 `[N, C, H, W]`.
+
+    Args:
+        size: the shorter side is resized to it (bicubic, antialiased) and the centre cut out.
+
+    Raises:
+        ValueError: images that cannot be read, all of them counted; of several sizes without `size`; too many for the
+            memory.
+    """
+    part = collection.parts[split]
+    try:
+        channels, height, width = form(collection, [look for _, look in looks(collection)], size)
+        _check_memory(collection.name, len(part.index), (channels, height, width))
+        images = np.empty((len(part.index), channels, height, width), np.uint8)
+        for image, i in zip(images, part.index, strict=True):
+            image[:] = _fitted(part.pictures.pixels(i), size)
+    except Unreadable:
+        raise refusal(collection, unreadable(collection)) from None
+    return images
+
+
+def looks(collection: Collection) -> Iterator[tuple[str, Look]]:
+    """The name of each picture of both parts and what its header says. Raises Unreadable."""
+    for part in collection.parts.values():
+        for i in part.index:
+            yield part.pictures.names[i], part.pictures.look(i)
+
+
+def form(collection: Collection, seen: list[Look], size: int | None) -> tuple[int, int, int]:
+    """Channels, height and width of every image: coloured if any is.
+
+    Raises:
+        ValueError: the images differ in size, and no `size` is given.
+    """
+    channels = 3 if any(look.colour for look in seen) else 1
+    if size:
+        return channels, size, size
+    sizes = sorted({(look.height, look.width) for look in seen}, key=lambda pair: (pair[0] * pair[1], pair))
+    if len(sizes) > 1:
+        (low, narrow), (high, wide) = sizes[0], sizes[-1]
+        raise ValueError(
+            f"The images of {collection.name} have {len(sizes)} sizes, {narrow} x {low} to {wide} x {high} pixels. "
+            "Give the side to which they are resized: --data.size 64, or size: 64 in the recipe's data."
+        )
+    return channels, *sizes[0]
+
+
+def unreadable(collection: Collection) -> list[tuple[str, str]]:
+    """Every picture that cannot be read, and why. Reads them all."""
+    found = []
+    for part in collection.parts.values():
+        for i in part.index:
+            try:
+                part.pictures.pixels(i)
+            except Unreadable as error:
+                found.append((part.pictures.names[i], str(error)))
+    return sorted(found)
+
+
+def refusal(collection: Collection, faults: list[tuple[str, str]]) -> ValueError:
+    shown = ", ".join(f"{name} ({reason})" for name, reason in faults[:_SHOWN])
+    more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    return ValueError(
+        f"{len(faults)} of {len(collection)} images of {collection.name} cannot be read: {shown}{more}. "
+        "Mend them or take them out."
+    )
+
+
+def _fitted(pixels: np.ndarray, size: int | None) -> np.ndarray:
+    """`[H, W]` or `[H, W, 3]` to `[1 or 3, size, size]`."""
+    if size:
+        pixels = _resized(pixels, size)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
+    pillow = require("PIL.Image", "Resizing images")
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)  # only the centre is made: a strip would grow without bound
+    return np.asarray(pillow.fromarray(pixels).resize((size, size), pillow.Resampling.BICUBIC, box))
+
+
+def _check_memory(name: str, n: int, shape: tuple[int, int, int]) -> None:
+    need, free = 2 * n * np.prod(shape, dtype=int), free_memory()
+    if free is None or need <= free:
+        return
+    side = int((free / (2 * n * shape[0])) ** 0.5)
+    advice = f"Give data.size, {side} or less." if side >= 8 else "Take fewer images."
+    raise ValueError(
+        f"{n} images of {name} of {' x '.join(map(str, shape))} need {need / 1e9:.1f} GB (training copies them once), "
+        f"and {free / 1e9:.1f} GB of memory are free. {advice}"
+    )

@@ -1,0 +1,53 @@
+"""Images of one's own, made for a test."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+RNG = np.random.RandomState(0)
+
+
+def pixels(*shape):
+    return RNG.randint(0, 256, shape).astype(np.uint8)
+
+
+def save(path, image=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels(8, 8, 3) if image is None else image).save(path)
+
+
+def png(image):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "png")
+    return stream.getvalue()
+
+
+def same(split, images, labels):
+    """Whether a split holds these images `[N, H, W, 3]` and labels, in any order."""
+    mine = sorted((bytes(image.permute(1, 2, 0).contiguous().numpy()), int(y))
+                  for image, y in zip(split.images, split.labels, strict=True))  # fmt: skip
+    return mine == sorted((image.tobytes(), int(y)) for image, y in zip(images, labels, strict=True))
+
+
+def make_parted(tmp_path):
+    """`DIR/train` and `DIR/test` of two classes."""
+    home = tmp_path / "parted"
+    for part, n in (("train", 3), ("test", 2)):
+        for name in ("a", "b"):
+            for i in range(n):
+                save(home / part / name / f"{i}.png")
+    return home
+
+
+def parquet(path, images, labels, names=None, plain=False):
+    arrow, write = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet").write_table
+    cells = images if plain else [{"bytes": image, "path": "x.png"} for image in images]
+    table = arrow.table({"image": cells, "label": labels, "note": ["-"] * len(labels)})
+    if names:
+        about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
+    path.parent.mkdir(exist_ok=True)
+    write(table, path)
