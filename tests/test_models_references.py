@@ -148,10 +148,14 @@ class FakeTimm(types.ModuleType):
         return name == "linear"
 
     @staticmethod
-    def create_model(name, pretrained=False, num_classes=4):
+    def list_models():
+        return ["linear"]
+
+    @staticmethod
+    def create_model(name, pretrained=False, num_classes=4, in_chans=3):
         if pretrained and num_classes != 4:
             raise RuntimeError("no weights of that size")
-        network = nn.Sequential(OrderedDict(flat=nn.Flatten(), head=nn.Linear(3, num_classes)))
+        network = nn.Sequential(OrderedDict(flat=nn.Flatten(), head=nn.Linear(in_chans, num_classes)))
         nn.init.ones_(network.head.weight)
         nn.init.constant_(network.head.bias, float(pretrained))
         network.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
@@ -173,6 +177,18 @@ def test_a_model_of_timm_is_normalised_as_it_says(monkeypatch, tmp_path):
     assert refusal("timm:lineal").startswith("Unknown timm model 'lineal'")
     assert refusal("timm:linear?pretrained=true&num_classes=3", OSError) == (
         "timm cannot make 'linear': no weights of that size")
+
+
+@torch.no_grad()
+def test_a_student_of_timm_is_saved_and_loaded_like_one_of_ours(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "timm", FakeTimm("timm"))
+    student = models.create("timm:linear", 7, 1, mean=(0.5,), std=(0.25,)).eval()
+    student.body.head.weight.normal_()
+    models.save(student, tmp_path / "s.safetensors")
+    loaded, x = models.load(tmp_path / "s.safetensors"), torch.rand(2, 1, 1, 1)
+    assert loaded.spec == student.spec and torch.equal(loaded(x), student(x)) and loaded(x).shape == (2, 7)
+    with pytest.raises(ValueError, match="Unknown timm model 'lineal'. Did you mean 'linear'"):
+        models.create("timm:lineal")
 
 
 def test_timm_is_asked_for_when_it_is_missing(without):
@@ -230,7 +246,7 @@ def test_a_normaliser_in_front_is_put_inside(tmp_path):
 
 
 def test_the_list_of_teachers(capsys):
-    assert commands.describe("teachers", as_json=True) == 0
+    assert commands.describe("teachers", json=True) == 0
     rows = {(row["dataset"], row["name"]): row for row in json.loads(capsys.readouterr().out)}
     assert len(rows) == len(teachers.TEACHERS)
     assert rows["cifar10", "Zhang2019Theoretically"] == {
@@ -238,7 +254,7 @@ def test_the_list_of_teachers(capsys):
         "architecture": "wide_resnet_trades-34-10", "parameters": 48_262_586, "licence": "MIT",
     }  # fmt: skip
     assert rows["cifar100", "Rebuffi2021Fixing_R18_ddpm"]["licence"] == "Apache-2.0"
-    assert commands.describe("teachers", as_json=False) == 0
+    assert commands.describe("teachers", json=False) == 0
     assert "Rebuffi2021Fixing_106_16_cutmix_ddpm" in capsys.readouterr().out
 
 

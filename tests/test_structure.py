@@ -8,13 +8,13 @@ import advdistill
 ROOT = Path(advdistill.__file__).parent
 LAYERS = [  # from the ground up; a layer imports from those before it
     {"files", "names", "rng"},
-    {"losses", "threat", "result", "frozen", "linear"},
+    {"imports", "losses", "threat", "result", "frozen", "linear"},
     {"attacks"},
     {"methods", "models", "data"},
     {"distiller", "recipe", "report"},
     {"evaluation", "run"},
     {"train", "recipes"},
-    {"quickstart"},
+    {"export", "preflight", "quickstart"},
     {"commands"},
     {"cli"},
 ]

@@ -11,14 +11,18 @@ from tyro.conf import Positional
 class List:
     """Show what there is."""
 
-    what: Positional[Literal["methods", "models", "datasets", "recipes"]]
+    what: Positional[Literal["methods", "models", "teachers", "datasets", "recipes"]]
     json: bool = False
     """As JSON."""
+    input: str | None = None
+    """Models: channels x height x width of an image, such as 3x32x32, to count multiplications for."""
+    latency: bool = False
+    """Models: measure the time of one such image on this machine, on one thread."""
 
     def __call__(self) -> int:
         from ..commands import describe
 
-        return describe(self.what, self.json)
+        return describe(**vars(self))
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,50 @@
 """What the commands do. Each returns an exit code."""
 
-import json
+from json import dumps
 from pathlib import Path
 
 from rich import box
+from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from .. import data, methods, models, recipes
+from ..models import teachers
+from ..models.price import priced, shape
 from ..quickstart import quickstart as run_quickstart
 from .console import CONSOLE, say, show
 from .evaluation import evaluate
+from .init import init
+from .preflight import preflight
 from .reports import compare, report
+from .sharing import push
+from .shipping import export
+from .status import status
 from .training import choose, train
 from .verification import verify
 
-__all__ = ["choose", "compare", "describe", "evaluate", "quickstart", "report", "train", "verify"]
+__all__ = [
+    "choose", "compare", "describe", "evaluate", "export", "init", "preflight", "push", "quickstart", "report",
+    "status", "train", "verify",
+]  # fmt: skip
 
 
-def describe(what: str, as_json: bool) -> int:
-    """The methods, models, datasets or recipes there are."""
-    kinds = {"methods": methods, "models": models, "datasets": data, "recipes": recipes}
-    rows = kinds[what].describe()
-    if as_json:
-        print(json.dumps(rows, indent=2))
+def describe(what: str, json: bool = False, input: str | None = None, latency: bool = False) -> int:
+    """The methods, models, published teachers, datasets or recipes there are."""
+    kinds = {"methods": methods, "models": models, "teachers": teachers, "datasets": data, "recipes": recipes}
+    if (input or latency) and what != "models":
+        raise ValueError(f"--input and --latency are for `list models`, not for `list {what}`.")
+    rows = priced(shape(input or "3x32x32"), latency) if input or latency else kinds[what].describe()
+    if json:
+        print(dumps(rows, indent=2))
         return 0
     shown = Table(*rows[0], box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         shown.add_row(*(str(value) for value in row.values()))
-    CONSOLE.print(shown)
+    words = Measurement.get(CONSOLE, CONSOLE.options.update(max_width=1000), shown).minimum
+    Console(width=max(CONSOLE.width, words), highlight=False).print(shown)  # a name that is cut cannot be typed
+    if what == "datasets":
+        CONSOLE.print(data.HELP, markup=False)
     return 0
 
 

@@ -23,10 +23,11 @@ FORMAT = "advdistill"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network's tensors, and what the file says of it: `arch`, `mean`, `std` where known."""
+    """A network's tensors, and what the file says of it: `arch`, `mean`, `std`, classes and channels where known."""
 
     weights: dict[str, Tensor]
     known: dict
+    sizes: tuple[int, int] | None = None
 
 
 def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | None = None) -> None:
@@ -73,7 +74,8 @@ def read(path: Path) -> Checkpoint:
     tensors, header = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
     if "spec" in header and header.get("format") == FORMAT:
         spec = json.loads(header["spec"])
-        return Checkpoint(tensors, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]})
+        sizes = spec["num_classes"], spec["in_channels"]
+        return Checkpoint(tensors, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]}, sizes)
     try:
         return Checkpoint(*strip(unwrap(tensors)))
     except ValueError as error:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..imports import import_object
 from .checkpoint import read
 from .reference import checkpoint_at
+from .timm_student import built, library
 
 
 class Normalised(nn.Module):
@@ -45,7 +46,7 @@ def from_timm(name: str, options: dict) -> nn.Module:
     Raises ImportError without timm, ValueError for an unknown name or a checkpoint that does not fit, OSError if
     timm cannot get its weights.
     """
-    timm = _timm()
+    timm = library()
     if not timm.is_model(name):
         raise ValueError(f"Unknown timm model {name!r}; timm.list_models('*resnet*') shows those named like that.")
     checkpoint, pretrained = options.get("checkpoint"), options.get("pretrained", False)
@@ -53,28 +54,12 @@ def from_timm(name: str, options: dict) -> nn.Module:
         raise ValueError(f"Which weights for timm:{name}? Write timm:{name}?pretrained=true for timm's own or "
                          f"timm:{name}?checkpoint=FILE for yours.")
     classes = {key: options[key] for key in ("num_classes",) if key in options}
-    network = _built(timm, name, pretrained, classes)
+    network = built(timm, name, pretrained, classes)
     known = {key: network.pretrained_cfg.get(key) for key in ("mean", "std")}
     if checkpoint:
         known |= _fill(network, checkpoint)
     known |= options
     return Normalised(network, known["mean"], known["std"])
-
-
-def _timm():
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises the latter
-        raise ImportError(f'timm: models need the package timm, which cannot be imported ({error}); install it with '
-                          'pip install "advdistill[timm]", and a torchvision that fits your torch.') from error
-    return timm
-
-
-def _built(timm, name: str, pretrained: bool, options: dict) -> nn.Module:
-    try:
-        return timm.create_model(name, pretrained=pretrained, **options)
-    except Exception as error:  # of timm, of the hub's client, of the network
-        raise OSError(f"timm cannot make {name!r}: {error}") from error
 
 
 def _fill(network: nn.Module, checkpoint: str) -> dict:

@@ -33,10 +33,10 @@ class Fit:
         ])
 
 
-def compare(name: str, shapes: Shapes) -> Fit:
-    """Hold `shapes` against the architecture `name`, with the classes and channels that they show."""
+def compare(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> Fit:
+    """Hold `shapes` against the architecture `name` of so many classes and channels, unless given those they show."""
     with torch.device("meta"):
-        model = create(name, _num_classes(shapes), _in_channels(shapes))
+        model = create(name, *(sizes or (_num_classes(shapes), _in_channels(shapes))))
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     # BatchNorm's counter came with PyTorch 0.4.1 and is filled in when an older file lacks it.
     missing = [key for key in wanted if key not in shapes and not key.endswith("num_batches_tracked")]

@@ -12,7 +12,7 @@ from . import hub, teachers
 from .checkpoint import read
 from .classifier import Classifier, ModelSpec
 from .foreign import from_python, from_timm
-from .identify import Shapes, compare, nearest
+from .identify import Fit, compare, nearest
 from .reference import check, checkpoint_at, parse
 from .zoo import create, normalises
 
@@ -77,7 +77,9 @@ def _filled(path: Path, options: dict, hint: str = "Leave arch out to have it re
     checkpoint = read(path)
     options = checkpoint.known | options
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.weights.items()}
-    spec = _recognise(path, shapes, options.get("arch"), options.get("num_classes"), hint)
+    sizes = checkpoint.sizes if options.get("arch") == checkpoint.known.get("arch") else None
+    fit = compare(options["arch"], shapes, sizes) if "arch" in options else nearest(shapes)
+    spec = _checked(path, fit, "arch" in options, options.get("num_classes"), hint)
     if normalises(spec.name) and not options.keys() & {"mean", "std"}:
         raise ValueError(f"{path} is a {spec.name!r}, which expects normalised images, and does not say how; add for "
                          "CIFAR-10 ?mean=0.4914,0.4822,0.4465&std=0.2471,0.2435,0.2616 or for none ?mean=0,0,0.")
@@ -86,10 +88,9 @@ def _filled(path: Path, options: dict, hint: str = "Leave arch out to have it re
     return model
 
 
-def _recognise(path: Path, shapes: Shapes, arch: str | None, num_classes: int | None, hint: str) -> ModelSpec:
-    fit = compare(arch, shapes) if arch else nearest(shapes)
-    if fit.misfits and arch:
-        raise ValueError(f"{path} does not fit {arch!r}: {fit}. {hint}")
+def _checked(path: Path, fit: Fit, named: bool, num_classes: int | None, hint: str) -> ModelSpec:
+    if fit.misfits and named:
+        raise ValueError(f"{path} does not fit {fit.spec.name!r}: {fit}. {hint}")
     if fit.misfits:
         raise ValueError(f"{path} fits no known architecture; the nearest, {fit.spec.name!r}, has {fit}.")
     if num_classes not in (None, fit.spec.num_classes):

@@ -17,6 +17,7 @@ from .dm_wide_resnet import DMWideResNet
 from .mobilenet_v2 import MobileNetV2
 from .preact_resnet import PreActResNet18
 from .resnet import ResNet
+from .timm_student import PREFIX, TimmStudent
 from .wide_resnet import WideResNet
 
 
@@ -64,12 +65,15 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
 
     `name` is one of `names()`, followed where the model has sizes by dashes and integers: `"resnet18"`,
     `"wide_resnet-28-10"`, `"convnet-32"`. Integers left out take defaults; `model.spec.name` has them all.
+    Or it is `"timm:NAME"`, a network of timm.
 
     The model takes images `[B, in_channels, H, W]` in [0, 1], of 8 x 8 pixels or more, subtracts `mean` and
     divides by `std` (one value per channel; None is the identity), and returns logits `[B, num_classes]`.
 
     Raises ValueError for an unknown name, malformed integers, or statistics that do not fit the channels.
     """
+    if name.startswith(PREFIX):
+        return TimmStudent(ModelSpec(name, num_classes, in_channels, mean, std))
     family, integers = _parse(name)
     spec = ModelSpec("-".join([family, *map(str, integers)]), num_classes, in_channels, mean, std)
     return ZOO[family].build(spec, *integers)
@@ -82,7 +86,7 @@ def names() -> list[str]:
 
 def normalises(name: str) -> bool:
     """Whether checkpoints of this network, unless they are ours, expect normalised images without saying how."""
-    return ZOO[name.split("-")[0]].normalises
+    return not name.startswith(PREFIX) and ZOO[name.split("-")[0]].normalises
 
 
 def describe() -> list[dict]:

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
-from ..files import write_atomic
+from ..files import append, explained, write_atomic
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "read"]
 
 
 class Metrics:
-    """Rows of named numbers, one per epoch, each flushed at once.
+    """Rows of named numbers, one per epoch, each on the disk at once.
+
+    Attributes:
+        rows: those written so far, by earlier processes included.
 
     Args:
         path: the `metrics.jsonl`; TensorBoard's files go to a folder beside it.
@@ -17,29 +20,36 @@ class Metrics:
     """
 
     def __init__(self, path: Path, step: int):
-        self.path = path
+        self.path, self.rows = path, []
         self._drop_after(step)
         self.board = _tensorboard(path.parent / "tensorboard", step)
 
     def write(self, row: dict[str, float]) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        append(self.path, json.dumps(row) + "\n")
+        self.rows.append(row)
         if self.board:
-            for name, value in row.items():
-                self.board.add_scalar(name, value, row["step"])
-            self.board.flush()
+            with explained(self.path.parent / "tensorboard"):
+                for name, value in row.items():
+                    self.board.add_scalar(name, value, row["step"])
+                self.board.flush()
 
     def _drop_after(self, step: int) -> None:
         if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines(True) if _step(line) <= step]
-            write_atomic(self.path, lambda temporary: temporary.write_text("".join(kept)))
+            self.rows = [row for row in read(self.path) if row["step"] <= step]
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            write_atomic(self.path, lambda temporary: temporary.write_text(text))
 
 
-def _step(line: str) -> float:
+def read(path: Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.jsonl`, without a line in the middle of which the process died; none without a file."""
+    return [row for line in path.read_text().splitlines() if (row := _row(line))] if path.exists() else []
+
+
+def _row(line: str) -> dict[str, float] | None:
     try:
-        return json.loads(line)["step"]
-    except json.JSONDecodeError:  # the process died while it wrote this line
-        return float("inf")
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None
 
 
 def _tensorboard(folder: Path, step: int):
@@ -47,4 +57,5 @@ def _tensorboard(folder: Path, step: int):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    with explained(folder):
+        return SummaryWriter(str(folder), purge_step=step + 1)

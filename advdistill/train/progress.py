@@ -35,3 +35,10 @@ class Reporter:
     def say(self, text: str) -> None:
         if self.show:
             self.console.print(text)
+
+    def epoch(self, row: dict[str, float], epochs: int) -> None:
+        """A line of what `metrics.jsonl` says of an epoch."""
+        losses = " ".join(f"{name[5:]} {value:.4f}" for name, value in row.items() if name.startswith("loss/"))
+        figures = " ".join(f"{name} {row[name]:.1%}" for name in ("clean", "robust") if name in row)
+        validation = f"  validation {figures}" if figures else ""
+        self.say(f"epoch {row['epoch']:>3}/{epochs}  loss {losses}{validation}  {row['seconds']:.1f} s")

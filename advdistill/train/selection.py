@@ -5,15 +5,51 @@ from math import ceil
 import torch
 from torch import nn
 
+from .. import models
 from ..data import Split
 from ..distiller import in_mode
 from ..evaluation.accuracy import correct
 from ..evaluation.suites import pgd
+from ..recipe import Recipe
+from ..run import Run
 from ..threat import Threat
 
-__all__ = ["accuracies", "better", "reason"]
+__all__ = ["Selection", "accuracies", "better", "reason"]
 
 BY = {"robust": "PGD-10 accuracy", "clean": "clean accuracy", "mean": "mean of clean and PGD-10 accuracy"}
+
+
+class Selection:
+    """The recipe's choice among a run's checkpoints.
+
+    Args:
+        split: held out from training.
+    """
+
+    def __init__(self, recipe: Recipe, split: Split, run: Run, device: torch.device):
+        self.recipe, self.split, self.run, self.device = recipe, split, run, device
+
+    def due(self, epoch: int) -> bool:
+        """Whether the checkpoint after this epoch, counted from 1, is one to choose from."""
+        return epoch == self.recipe.epochs or epoch % self.recipe.validate_every == 0
+
+    def figures(self, model: nn.Module) -> dict[str, float]:
+        return accuracies(model, self.split, self.recipe.attack.threat, self.recipe.seed, self.device)
+
+    def better(self, figures: dict[str, float], best: dict[str, float]) -> bool:
+        return better(figures, best, self.recipe.select_by)
+
+    def kept(self, epoch: int) -> bool:
+        """Whether the best checkpoint on disk is that of this epoch."""
+        return self.run.best.exists() and self.run.chosen == self._reason(epoch)
+
+    def keep(self, model: nn.Module, epoch: int) -> None:
+        header = {"chosen": self._reason(epoch), "chosen_on": self.split.fingerprint()}
+        models.save(model, self.run.best, header)
+
+    def _reason(self, epoch: int) -> str:
+        recipe = self.recipe
+        return reason(recipe.select_by, len(self.split), epoch, recipe.epochs, recipe.validate_every)
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, device: torch.device) -> dict[str, float]:

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from ..files import write_atomic
+from ..files import read_sealed, write_sealed
 from ..methods import Method
 
-__all__ = ["Position", "State"]
+__all__ = ["Position", "State", "previous"]
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Position:
         step: optimiser steps done.
         sums: losses of the epoch under way, summed over its steps.
         best: validation figures of the best checkpoint.
+        rollbacks: how often the run went back after diverging; each halves the learning rate.
     """
 
     epoch: int = 0
@@ -32,10 +33,18 @@ class Position:
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
+    rollbacks: int = 0
+
+
+def previous(path: Path) -> Path:
+    """Where the state of the last whole epoch goes when a newer one takes its place."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 class State:
     """Student, teachers that train along, optimiser, the method's own state, weight average and position.
+
+    On disk there are two, each with its checksum: the newest, and the last before it that ended an epoch.
 
     Args:
         trained: the teachers that train along, by role.
@@ -47,6 +56,7 @@ class State:
     ):  # fmt: skip
         self.student, self.trained, self.optimizer, self.method = student, nn.ModuleDict(trained), optimizer, method
         self.average, self.at = average, Position()
+        self._keep = False  # whether the file at `path` is whole and ends an epoch
 
     @property
     def evaluated(self) -> nn.Module:
@@ -56,15 +66,31 @@ class State:
     def save(self, path: Path) -> None:
         buffer = io.BytesIO()
         torch.save(self._values(), buffer)
-        write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+        write_sealed(path, buffer.getbuffer(), previous(path) if self._keep else None)
+        self._keep = not self.at.batch
 
-    def load(self, path: Path) -> None:
-        """
+    def load(self, path: Path) -> str:
+        """Take over the newest state that is whole; what is wrong with a newer one, or nothing.
+
         Raises:
-            ValueError: the file is damaged.
+            ValueError: neither is whole, or they are not of this student.
         """
+        values, wrong = _newest(path)
+        self._take(values)
+        self._keep = not (wrong or self.at.batch)
+        return wrong
+
+    def load_epoch(self, path: Path) -> None:
+        """Take over the state at the end of the last epoch, or at the beginning of the first.
+
+        Raises:
+            ValueError: its file is damaged.
+        """
+        values, _ = _newest(path)
+        self._take(_read(previous(path)) if values["position"]["batch"] else values)
+
+    def _take(self, values: dict[str, Any]) -> None:
         try:
-            values = torch.load(path, weights_only=True, map_location="cpu")
             self.student.load_state_dict(values["student"])
             self.trained.load_state_dict(values["trained"])
             self.optimizer.load_state_dict(values["optimizer"])
@@ -74,9 +100,9 @@ class State:
             for part, saved in zip(self.method.parts, values["method"], strict=True):
                 part.state = {name: tensor.to(device) for name, tensor in saved.items()}
             self.at = Position(**values["position"])
-        except Exception as error:  # torch.load reports damage with half a dozen types
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"{path} is damaged ({first}). Delete the run's folder to start afresh.") from error
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            first = str(error).splitlines()[0]
+            raise ValueError(f"The run's state is of other networks ({first}). Give those it began with.") from error
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -87,3 +113,18 @@ class State:
             "method": [part.state for part in self.method.parts],
             "position": vars(self.at),
         }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return torch.load(io.BytesIO(read_sealed(path)), weights_only=True, map_location="cpu")
+
+
+def _newest(path: Path) -> tuple[dict[str, Any], str]:
+    """The newest state that is whole, and what is wrong with a newer one."""
+    try:
+        return _read(path), ""
+    except ValueError as newest:
+        try:
+            return _read(previous(path)), str(newest)
+        except ValueError as older:
+            raise ValueError(f"{newest}; {older}. Delete the run's folder to start afresh.") from None

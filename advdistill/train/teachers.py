@@ -15,7 +15,7 @@ from ..methods import Method
 from ..result import wilson
 from ..threat import Threat
 
-__all__ = ["inspect"]
+__all__ = ["in_turn", "inspect"]
 
 CLEAN, ATTACKED = 256, 100  # images; enough to tell a wrong teacher from a right one
 FEWEST = 100  # images; of fewer, a teacher of two classes may miss half by bad luck
@@ -52,7 +52,7 @@ def inspect(
     Warns:
         UserWarning: the robust teacher's PGD-10 accuracy is significantly below a tenth of its clean accuracy.
     """
-    some, attack = _in_turn(split, CLEAN), pgd(10, threat)
+    some, attack = in_turn(split, CLEAN), pgd(10, threat)
     networks = {role: network.to(device) for role, network in teachers.items() if role != "peer"}
     clean = {role: _correct(network, some, None, device) for role, network in networks.items()}
     attacked = {
@@ -71,7 +71,7 @@ def inspect(
         warnings.warn(_warning(clean["robust"], attacked["robust"], threat, method), stacklevel=3)
 
 
-def _in_turn(split: Split, n: int) -> Split:
+def in_turn(split: Split, n: int) -> Split:
     """At most `n` images: the first of every class, the second of every class, and so on."""
     counts = split.labels.bincount()
     by_class = split.labels.argsort(stable=True)

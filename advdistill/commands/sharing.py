@@ -1,0 +1,145 @@
+"""`advdistill push`."""
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from .. import models
+from ..evaluation.verdicts import digest
+from ..export.card import About, card
+from ..export.extras import require
+from ..export.facts import sha256
+from ..files import write_atomic, write_json
+from ..models import Classifier
+from ..models.checkpoint import provenance
+from ..models.reference import parse
+from ..report.robustbench import robustbench_entry
+from ..result import Result
+from ..run import Run
+from .beside import Beside
+from .console import say
+
+__all__ = ["push"]
+
+RESULT = ".result.json"  # after the name of a file that `export` made
+OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # of an earlier push
+SHIPPED = (".onnx", ".pt2")
+SAID = ("chosen", "chosen_on")
+LIBRARY = {"library_name": "advdistill"}  # by which a folder that we made is known
+HUB = "hf:"
+
+
+def push(model: str, to: str, result: Path | None = None) -> int:
+    if not to.startswith(HUB):
+        _write(Path(to), model, result, f"{HUB}{Path(to).resolve().name}")
+        say(f"written to {to}; ad.models.load('{HUB}{to}') reads it back")
+        return 0
+    if to.count("/") != 1:
+        raise ValueError(f"{to} names no repository; write {HUB}OWNER/NAME, or a folder's path without {HUB}")
+    hub = require("huggingface_hub", "hub")
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder), model, result, to)
+        _upload(hub, Path(folder), to.removeprefix(HUB))
+    say(f"uploaded to https://huggingface.co/{to.removeprefix(HUB)}")
+    return 0
+
+
+def _write(folder: Path, model: str, result: Path | None, reference: str) -> None:
+    """The weights come last, since a folder that has them is taken for whole."""
+    _check(folder)
+    run = Run(model) if Path(model, "recipe.yaml").is_file() else None
+    network, said = models.load(model), provenance(model)
+    if not isinstance(network, Classifier):
+        raise ValueError(f"{model} is no network of ours (advdistill list models), so a folder could not rebuild it.")
+    source = run.best if run else Path(parse(model).name)
+    measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
+    shipped = _shipped(source) if source.is_file() else []
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", LIBRARY | asdict(network.spec))
+    for old in (file for pattern in OURS for file in folder.glob(pattern)):
+        old.unlink()
+    for file in (file for of_one in shipped for file in (of_one, _result_of(of_one))):
+        write_atomic(folder / file.name, partial(shutil.copyfile, file))
+    about = About(
+        name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
+        result=measured and _recorded(measured, folder), recipe=run and run.recipe, chosen=said.get("chosen"),
+        masking=measured and _masking(Beside(measured).masking),
+        files={file.name: Result.load(_result_of(file)) for file in shipped},
+    )  # fmt: skip
+    text = card(about)
+    write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
+    models.save(network, folder / "model.safetensors", {name: said[name] for name in SAID if name in said})
+
+
+def _check(folder: Path) -> None:
+    """A folder of somebody's is not written into."""
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file. Give --to a folder, or hf:OWNER/NAME.")
+    ours = folder / "config.json"
+    known = ours.is_file() and LIBRARY["library_name"] in ours.read_text()
+    if folder.exists() and any(folder.iterdir()) and not known:
+        raise ValueError(f"{folder} is not empty, and no model folder of ours. Give --to another folder.")
+
+
+def _measured(file: Path, given: bool, network: nn.Module) -> Path | None:
+    """The result's file, if it is there and of this network.
+
+    Raises:
+        ValueError: it is of another one, or does not say of which.
+    """
+    if not file.exists() and not given:
+        say(f"{file} does not exist: the card will say that nothing was measured")
+        return None
+    weights = Result.load(file).weights
+    if weights != digest(network):
+        raise ValueError(
+            f"{file} is of a model of weights {weights}, this one's are {digest(network)}. Evaluate this one, or give "
+            "--result."
+        )
+    return file
+
+
+def _recorded(file: Path, folder: Path) -> Result:
+    """The result, written into the folder, and as RobustBench has it where it has such figures."""
+    result = Result.load(file)
+    result.save(folder / "result.json")
+    try:
+        write_json(folder / "robustbench.json", robustbench_entry(result))
+    except ValueError as error:
+        say(f"no robustbench.json: {error}")
+    return result
+
+
+def _masking(file: Path) -> str | None:
+    return json.loads(file.read_text())["status"] if file.exists() else None
+
+
+def _shipped(source: Path) -> list[Path]:
+    """Files beside a checkpoint that `export` made from it, and that are as they were measured."""
+    found = []
+    for record in sorted(source.parent.glob(f"*{RESULT}")):
+        known, file = json.loads(record.read_text()).get("file", {}), record.with_name(record.name.removesuffix(RESULT))
+        whole = file.is_file() and sha256(file) == known.get("sha256")
+        if whole and file.suffix in SHIPPED and known["source"].get("source_sha256") == sha256(source):
+            found.append(file)
+    return found
+
+
+def _result_of(file: Path) -> Path:
+    return file.with_name(file.name + RESULT)
+
+
+def _upload(hub: ModuleType, folder: Path, name: str) -> None:
+    api = hub.HfApi()
+    try:
+        api.create_repo(name, exist_ok=True)
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="advdistill push")
+    except Exception as error:  # of the client and of the libraries that it asks
+        first = str(error).strip().splitlines()[0]
+        raise OSError(f"{HUB}{name} could not be written ({first}). Are you logged in? hf auth login") from error

@@ -1,0 +1,47 @@
+"""A network of timm as a student: fresh weights, saved and loaded like one of ours."""
+
+from types import ModuleType
+
+from torch import Tensor, nn
+
+from ..names import unknown
+from .classifier import Classifier, ModelSpec
+
+__all__ = ["PREFIX", "TimmStudent", "built", "library"]
+
+PREFIX = "timm:"
+
+
+class TimmStudent(Classifier):
+    """`timm:NAME` with the spec's classes and channels.
+
+    Raises ImportError without timm, ValueError for a name that it does not know, OSError if it cannot make it so.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__(spec)
+        name = spec.name.removeprefix(PREFIX)
+        timm = library()
+        if not timm.is_model(name):
+            raise unknown("timm model", name, timm.list_models())
+        sizes = {"num_classes": spec.num_classes, "in_chans": spec.in_channels}
+        self.body = built(timm, name, False, sizes)
+
+    def network(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def library() -> ModuleType:
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises the latter
+        raise ImportError(f'timm: models need the package timm, which cannot be imported ({error}); install it with '
+                          'pip install "advdistill[timm]", and a torchvision that fits your torch.') from error
+    return timm
+
+
+def built(timm: ModuleType, name: str, pretrained: bool, options: dict) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except Exception as error:  # of timm, of the hub's client, of the network
+        raise OSError(f"timm cannot make {name!r}: {error}") from error

@@ -1,0 +1,85 @@
+"""A run that no longer learns: losses that are not finite, and robustness that collapsed."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+__all__ = ["ROLLBACKS", "Diverged", "Recent", "catastrophic"]
+
+ROLLBACKS = 3  # a rate that is still too large at an eighth is not the trouble
+COLLAPSED = 0.5  # share of the robust accuracy before that is left at most
+LOST = 0.1  # of all images, at least: few held-out images halve a small accuracy by chance
+UNHURT = 0.8  # share of the clean accuracy before that is left at least
+WITHIN = 3  # validations; what sinks more slowly is robust overfitting
+
+
+class Diverged(ValueError):
+    """A loss or a weight is no longer finite."""
+
+
+class Recent:
+    """Losses of the last steps, left on the device until somebody looks, which makes the processor wait for it."""
+
+    def __init__(self, fabric: Fabric):
+        self.fabric, self.rows = fabric, []
+
+    def add(self, means: dict[str, Tensor]) -> None:
+        self.rows.append({name: mean.detach() for name, mean in means.items()})
+
+    def clear(self) -> None:
+        self.rows.clear()
+
+    def read(self, step: int, epoch: int) -> list[dict[str, float]]:
+        """A row for each step since the last look, summed over the processes.
+
+        Args:
+            step, epoch: steps done, and epochs done, for the sentence.
+
+        Raises:
+            Diverged: one is not finite.
+        """
+        if not self.rows:
+            return []
+        names = list(self.rows[0])
+        table = self.fabric.all_reduce(torch.stack([torch.stack(list(row.values())) for row in self.rows])).tolist()
+        self.clear()
+        for at, row in enumerate(table, step - len(table) + 1):
+            for name, value in zip(names, row, strict=True):
+                if not math.isfinite(value):
+                    raise Diverged(f"The loss became {value} at step {at} (epoch {epoch + 1}): {name!r} first.")
+        return [dict(zip(names, row, strict=True)) for row in table]
+
+
+def catastrophic(rows: Sequence[dict[str, float]]) -> int | None:
+    """The epoch since which the run suffers from catastrophic overfitting, if the last row still does.
+
+    It begins where, against the most robust of the three validations before, robust accuracy falls to half or less and
+    by ten points or more, while clean accuracy keeps four fifths and the training loss does not rise: the student has
+    learned to withstand the attack of its training alone. It ends where robust accuracy is back above that half.
+
+    Args:
+        rows: one per epoch, as in `metrics.jsonl`; those without a validation are passed over.
+
+    Reference: Wong, Rice and Kolter, Fast is better than free. ICLR 2020.
+    """
+    since, before, seen = None, None, []
+    for row in (row for row in rows if "robust" in row):
+        if since is None and seen:
+            before = max(seen[-WITHIN:], key=lambda r: r["robust"])
+            since = int(row["epoch"]) if _collapsed(row, before) else None
+        elif since is not None and row["robust"] > COLLAPSED * before["robust"]:
+            since = None
+        seen.append(row)
+    return since
+
+
+def _collapsed(row: dict[str, float], before: dict[str, float]) -> bool:
+    fell = row["robust"] <= min(COLLAPSED * before["robust"], before["robust"] - LOST)
+    return fell and row["clean"] >= UNHURT * before["clean"] and _loss(row) <= _loss(before)
+
+
+def _loss(row: dict[str, float]) -> float:
+    return sum(value for name, value in row.items() if name.startswith("loss/"))

@@ -1,0 +1,143 @@
+"""How a run is doing, told from its folder alone."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ..files import read_sealed
+from ..recipe import Recipe
+from ..run import Run
+from .divergence import catastrophic
+from .metrics import read
+from .selection import better
+
+__all__ = ["Status", "status"]
+
+FRESH = 60  # seconds; another machine's run whose lock cannot be seen here counts as running so long after a beat
+STALE = 600  # seconds without a beat, which comes between two steps but not in a validation
+
+
+@dataclass(frozen=True)
+class Status:
+    """A run at a glance.
+
+    Attributes:
+        state: `waiting`: nothing is trained yet; `stale`: its process lives, and has shown no sign for ten minutes;
+            `stopped`: the same command continues.
+        why: of a run that stopped or diverged.
+        epoch: epochs done; `step` of `steps` optimiser steps.
+        eta: seconds, of a running one.
+        last: epoch, loss, clean and robust held-out accuracy where last known.
+        best: epoch, clean and robust held-out accuracy of the checkpoint kept.
+        health: sentences about what is wrong.
+    """
+
+    run: str
+    state: Literal["waiting", "running", "stale", "stopped", "diverged", "finished"]
+    why: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int | None
+    eta: float | None
+    last: dict[str, float]
+    best: dict[str, float]
+    health: tuple[str, ...]
+
+    @property
+    def done(self) -> float:
+        """Fraction of the training."""
+        return self.step / self.steps if self.steps else self.epoch / self.epochs
+
+
+def status(run: Run) -> Status:
+    """
+    Raises:
+        FileNotFoundError: the folder is not a run.
+    """
+    recipe, beat, rows = run.recipe, _beat(run), read(run.metrics)
+    state = _state(run, beat)
+    newest = rows[-1] if rows else {"epoch": 0, "step": 0}
+    steps = beat.get("total") or (newest["step"] // newest["epoch"] * recipe.epochs if rows else None)
+    step = max(beat.get("step", 0), newest["step"]) if state != "finished" else steps
+    return Status(
+        run=str(run),
+        state=state,
+        why=_why(state, beat),
+        epoch=int(newest["epoch"]),
+        epochs=recipe.epochs,
+        step=step or 0,
+        steps=steps,
+        eta=_eta(beat) if state == "running" else None,
+        last=_last(rows),
+        best=_best(rows, recipe),
+        health=tuple(_health(run, state, beat, rows)),
+    )
+
+
+def _beat(run: Run) -> dict:
+    try:
+        return json.loads(run.heartbeat.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _state(run: Run, beat: dict) -> str:
+    age = time.time() - beat.get("time", 0)
+    alive = run.busy
+    if alive:
+        return "stale" if beat.get("state") == "running" and age > STALE else "running"
+    elsewhere = alive is None or beat.get("host") != socket.gethostname()
+    if beat.get("state") == "running" and elsewhere and age < FRESH:
+        return "running"
+    if run.last.exists():
+        return "finished"
+    if beat.get("state") == "diverged":
+        return "diverged"
+    return "stopped" if run.begun or beat else "waiting"
+
+
+def _why(state: str, beat: dict) -> str:
+    if state == "stopped" and beat.get("state") == "running":
+        return f"Process {beat['pid']} on {beat['host']} ended without a word; the same command continues."
+    return beat.get("why", "") if state in ("stopped", "diverged") else ""
+
+
+def _eta(beat: dict) -> float | None:
+    steps, seconds = beat.get("step", 0) - beat.get("since_step", 0), beat.get("time", 0) - beat.get("since", 0)
+    return seconds / steps * (beat["total"] - beat["step"]) if steps > 0 else None
+
+
+def _last(rows: list[dict[str, float]]) -> dict[str, float]:
+    if not rows:
+        return {}
+    losses = [value for name, value in rows[-1].items() if name.startswith("loss/")]
+    validated = [row for row in rows if "robust" in row]
+    figures = {name: validated[-1][name] for name in ("clean", "robust")} if validated else {}
+    return {"epoch": rows[-1]["epoch"], "loss": sum(losses)} | figures
+
+
+def _best(rows: list[dict[str, float]], recipe: Recipe) -> dict[str, float]:
+    best = {}
+    for row in rows:
+        if "robust" in row and better(row, best, recipe.select_by):
+            best = {name: row[name] for name in ("epoch", "clean", "robust")}
+    return best
+
+
+def _health(run: Run, state: str, beat: dict, rows: list[dict[str, float]]) -> Iterator[str]:
+    if since := catastrophic(rows):
+        yield f"catastrophic overfitting since epoch {since}"
+    if rollbacks := max(beat.get("rollbacks", 0), int(rows[-1].get("rollbacks", 0)) if rows else 0):
+        yield f"{rollbacks} rollback{'s' if rollbacks > 1 else ''}"
+    if state in ("running", "stale", "waiting"):  # a run at work moves its states about
+        return
+    for path in (run.state, run.previous_state):
+        try:
+            if path.exists():
+                read_sealed(path)
+        except ValueError:
+            yield f"{path.name} is damaged"
