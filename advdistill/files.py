@@ -1,34 +1,47 @@
 """Files are whole or absent: written to a temporary name beside the target, synced, renamed."""
 
+import errno
+import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["write_atomic", "write_json"]
+__all__ = ["append", "drop_unfinished", "explained", "read_sealed", "write_atomic", "write_json", "write_sealed"]
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+SEAL = hashlib.sha256().digest_size
 
 
-def write_atomic(path: Path | str, write: Callable[[Path], None]) -> None:
+def write_atomic(
+    path: Path | str, write: Callable[[Path], None], *, size: int | None = None, keep: Path | None = None
+) -> None:
     """Let `write` fill a temporary file, then put it in the place of `path`.
+
+    Args:
+        size: bytes it will take, where known; said when there is no room for them.
+        keep: where what stood at `path` goes. Of the two files one is whole at every instant.
 
     Raises:
         OSError: no space or no permission; what stood at `path` before still stands.
     """
     path = Path(path)
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with explained(path, size):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
         os.close(handle)
-        _replace(path, Path(name), write)
-    except OSError as error:
-        raise OSError(f"Cannot write {path}: {error.strerror}. What stood there before still stands.") from error
+        _replace(path, Path(name), write, keep)
 
 
-def _replace(path: Path, temporary: Path, write: Callable[[Path], None]) -> None:
+def _replace(path: Path, temporary: Path, write: Callable[[Path], None], keep: Path | None) -> None:
     try:
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())
         _sync(temporary)
+        if keep:
+            os.replace(path, keep)
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
@@ -38,6 +51,70 @@ def _replace(path: Path, temporary: Path, write: Callable[[Path], None]) -> None
 def write_json(path: Path | str, value: object) -> None:
     text = json.dumps(value, indent=2) + "\n"
     write_atomic(path, lambda temporary: temporary.write_text(text))
+
+
+def write_sealed(path: Path, data: bytes | memoryview, keep: Path | None = None) -> None:
+    """`write_atomic` of these bytes and their SHA-256."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.write(hashlib.sha256(data).digest())
+
+    write_atomic(path, write, size=len(data) + SEAL, keep=keep)
+
+
+def read_sealed(path: Path) -> memoryview:
+    """The bytes of `write_sealed`.
+
+    Raises:
+        ValueError: the file is missing, or not as it was written.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} is missing")
+    data = memoryview(path.read_bytes())
+    if hashlib.sha256(data[:-SEAL]).digest() != data[-SEAL:]:
+        raise ValueError(f"{path} is damaged ({len(data)} bytes that do not match their checksum)")
+    return data[:-SEAL]
+
+
+def append(path: Path, text: str) -> None:
+    """Add to the end of a file, and see to it that it is on the disk."""
+    with explained(path, len(text)), path.open("a") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def drop_unfinished(path: Path) -> None:
+    """Remove what processes that were killed left beside `path`; only while nobody else writes it."""
+    for left in path.parent.glob(f"{_prefix(path)}*"):
+        left.unlink()
+
+
+@contextmanager
+def explained(path: Path, size: int | None = None) -> Iterator[None]:
+    """Within, an OSError becomes a sentence that names the file and, of a full disk, the room it needs."""
+    try:
+        yield
+    except OSError as error:
+        room = _room(path, size) if error.errno in FULL else ""
+        what = error.strerror or error
+        raise OSError(f"Cannot write {path}: {what}. What stood there before still stands.{room}") from error
+
+
+def _room(path: Path, size: int | None) -> str:
+    needed = f"It needs {_megabytes(size)}; " if size else ""
+    free = _megabytes(shutil.disk_usage(path.parent).free)
+    return f" {needed}{free} are free on this disk. With more room, the same command goes on."
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.2f} MB"
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}."
 
 
 def _sync(path: Path) -> None:

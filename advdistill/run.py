@@ -6,11 +6,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from .files import write_atomic
+from .files import drop_unfinished, write_atomic
 from .models.checkpoint import provenance
 from .recipe import Recipe, to_config
 
 __all__ = ["Run"]
+
+MAY_CHANGE = {"on_divergence"}  # from one continuation to the next: it says what happens where the run would stop
+PATIENCE = 1  # seconds; whoever asks whether a run is busy holds its lock for an instant
 
 
 class Run:
@@ -18,17 +21,21 @@ class Run:
 
     Attributes:
         best, last: weights as safetensors, with their architecture in the header.
-        state: everything a continuation needs.
+        state: everything a continuation needs; `previous_state` is the last one before that ended an epoch.
+        heartbeat: who trains it, where they are, and how it ended.
     """
 
     def __init__(self, folder: Path | str):
         self.folder = Path(folder)
         self.recipe_file = self.folder / "recipe.yaml"
         self.state = self.folder / "state.pt"
+        self.previous_state = self.folder / "state.previous.pt"
         self.best = self.folder / "best.safetensors"
         self.last = self.folder / "last.safetensors"
         self.metrics = self.folder / "metrics.jsonl"
         self.result = self.folder / "result.json"
+        self.heartbeat = self.folder / "heartbeat.json"
+        self._lock = self.folder / ".lock"
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -45,6 +52,26 @@ class Run:
         return Recipe.from_yaml(self.recipe_file.read_text(), str(self.recipe_file))
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a state to continue from; killed between two renames, a run has the previous one only."""
+        return self.state.exists() or self.previous_state.exists()
+
+    @property
+    def busy(self) -> bool | None:
+        """Whether a process of this machine is writing to the folder; `None` where its lock may not be asked."""
+        if not self._lock.exists():
+            return False
+        lock = FileLock(self._lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:  # another person's run
+            return None
+        lock.release()
+        return False
+
+    @property
     def chosen(self) -> str | None:
         """How the best checkpoint was selected."""
         return provenance(self.best).get("chosen")
@@ -58,13 +85,15 @@ class Run:
         """
         self.check(recipe)
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / ".lock")
+        lock = FileLock(self._lock)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=PATIENCE)
         except Timeout:
             raise ValueError(f"Another process is writing to {self.folder}; wait, or choose another --out.") from None
         try:
-            if not self.recipe_file.exists():
+            for file in (self.recipe_file, self.state, self.best, self.last, self.metrics, self.heartbeat):
+                drop_unfinished(file)
+            if not self.recipe_file.exists() or to_config(self.recipe) != to_config(recipe):
                 write_atomic(self.recipe_file, recipe.save)
             yield
         finally:
@@ -75,13 +104,19 @@ class Run:
         if self.folder.is_file():
             raise ValueError(f"{self.folder} is a file, not a run's folder. Choose another --out.")
         if self.recipe_file.exists():
-            if changes := list(_differences(to_config(self.recipe), to_config(recipe))):
+            here = to_config(recipe)
+            there = to_config(self.recipe) | {name: here[name] for name in MAY_CHANGE}
+            if changes := list(_differences(there, here)):
                 raise ValueError(
                     f"{self.folder} was made by another recipe ({'; '.join(changes)}). "
                     "Choose another --out, or delete the folder."
                 )
-        elif self.folder.exists() and any(f.name != ".lock" for f in self.folder.iterdir()):
+        elif self.folder.exists() and any(map(self._foreign, self.folder.iterdir())):
             raise ValueError(f"{self.folder} is not empty and not a run. Choose another --out.")
+
+    def _foreign(self, file: Path) -> bool:
+        """Whether a file was there before a run that was killed while it wrote its recipe."""
+        return file != self._lock and not file.name.startswith(f".{self.recipe_file.name}.")
 
 
 def _differences(there: dict, here: dict, prefix: str = "") -> Iterator[str]:

@@ -179,11 +179,3 @@ def test_two_processes_on_one_folder_are_refused(tmp_path, teacher):
     recipe, run = short("rslad", teacher, epochs=1), Run(tmp_path / "run")
     with run.writing(recipe):
         refused(recipe, tmp_path / "run", "Another process is writing to")
-
-
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"not a checkpoint", lambda b: b""])
-def test_a_damaged_state_is_explained(tmp_path, teacher, damage):
-    recipe = short("rslad", teacher, epochs=2)
-    run = distill(recipe, tmp_path / "run")
-    run.state.write_bytes(damage(run.state.read_bytes()))
-    refused(recipe, tmp_path / "run", "state.pt is damaged .*Delete the run's folder to start afresh")

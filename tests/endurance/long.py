@@ -1,0 +1,74 @@
+"""Accidents by the hundred, `long.py --kills 100`: does the same command always continue to the same end?"""
+
+import argparse
+import itertools
+import os
+import random
+import sys
+import tempfile
+import time
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]  # the package, and tests/training.py
+
+import torch  # noqa: E402
+from accidents import CYCLE, Outcome  # noqa: E402
+from cases import cases  # noqa: E402
+from children import main  # noqa: E402
+from training import short  # noqa: E402
+
+
+def warm(folder: Path) -> None:
+    """Import everything that a child needs, by one training here; on the CPU, a fork afterwards is sound."""
+    torch.set_num_threads(1)
+    short("pgd_at", epochs=1).save(folder / "warm.yaml")
+    main(["train", str(folder / "warm.yaml"), "--suite", "None", "--out", str(folder / "warm")])
+
+
+def accidents(kills: int, seed: int, folder: Path) -> dict[str, list[Outcome]]:
+    """So many accidents, every kind and every method in turn."""
+    every, outcomes = cases(folder), defaultdict(list)
+    own = [case for case in every if case.images]
+    turn = itertools.cycle(every)
+    for number, (name, accident) in enumerate(itertools.cycle(CYCLE.items())):
+        if sum(outcome.happened for outcome in itertools.chain(*outcomes.values())) >= kills:
+            return outcomes
+        case = own[0] if name == "data folder removed" else next(turn)
+        outcome = accident(case, folder / f"run-{number}", random.Random(f"{seed}/{number}"))
+        outcomes[name].append(outcome)
+        print(f"{name}, {case.name}: {'; '.join(outcome.lost) or 'nothing lost'}", file=sys.stderr, flush=True)
+    return outcomes
+
+
+def table(outcomes: dict[str, list[Outcome]]) -> str:
+    lines = ["| accident | happened | one clear sentence | runs | ended bit for bit the same | lost |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    for name, kind in [*outcomes.items(), ("all", [*itertools.chain(*outcomes.values())])]:
+        happened, said = sum(outcome.happened for outcome in kind), sum(outcome.said for outcome in kind)
+        lost = sum(bool(outcome.lost) for outcome in kind)
+        lines.append(f"| {name} | {happened} | {said or ''} | {len(kind)} | {len(kind) - lost} | {lost} |")
+    return "\n".join(lines) + "\n"
+
+
+def long(kills: int, seed: int, out: Path | None) -> int:
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        warm(Path(folder))
+        outcomes = accidents(kills, seed, Path(folder))
+    made = table(outcomes)
+    print(f"{made}\n{time.monotonic() - began:.0f} s, seed {seed}")
+    if out:
+        out.write_text(made)
+    return int(any(outcome.lost for outcome in itertools.chain(*outcomes.values())))
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100, help="how many accidents")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="a Markdown file for the table")
+    sys.exit(long(**vars(parser.parse_args())))
