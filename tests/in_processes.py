@@ -1,6 +1,11 @@
-"""Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS`; RUNS is JSON, changes by name."""
+"""Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS [DIES]`; RUNS is JSON, changes by name.
+
+With DIES the second process kills itself before that step.
+"""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -15,5 +20,20 @@ def main(folder: str, processes: int, runs: dict[str, dict]) -> None:
         quick(Path(folder) / name, four(Tiny), devices=processes, batch_size=BATCH, **changes)
 
 
+def dying(step: int) -> None:
+    from advdistill.train.step import Step
+
+    call = Step.__call__
+
+    def counted(self, *args):
+        if self.state.at.step == step and self.fabric.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(self, *args)
+
+    Step.__call__ = counted
+
+
 if __name__ == "__main__":
+    if len(sys.argv) > 4:
+        dying(int(sys.argv[4]))
     main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]))

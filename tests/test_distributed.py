@@ -1,20 +1,55 @@
 """Several real processes, over gloo, that `distill` starts itself; `test_every_method.py` has every method in two."""
 
 import json
+import shutil
 import subprocess
 import sys
 
+import pytest
 from conftest import ENV, ROOT
 from in_processes import main
-from training import assert_same_path
+from torch.testing import assert_close
+from training import assert_same_path, losses_of
 
 from advdistill import Run
 
+RUNS = {name: {"method": name, "validate_every": 1} for name in ("rslad", "adaad+igdm", "bmtard")}
 
-def test_two_processes_follow_the_path_of_one(tmp_path):
-    runs = {"run": {"method": "adaad+igdm"}}
-    main(tmp_path / "one", 1, runs)
-    command = [sys.executable, ROOT / "tests" / "in_processes.py", tmp_path / "two", "2", json.dumps(runs)]
-    done = subprocess.run(command, env=ENV, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+
+def run(folder, processes: int, *dies: int):
+    command = [sys.executable, ROOT / "tests" / "in_processes.py", folder, str(processes), json.dumps(RUNS)]
+    return subprocess.run([*command, *map(str, dies)], env=ENV, cwd=folder.parent, capture_output=True, text=True,
+                          timeout=300)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The runs by one process."""
+    folder = tmp_path_factory.mktemp("distributed") / "one"
+    main(folder, 1, RUNS)
+    return folder
+
+
+def check(folder, one):
+    for name in RUNS:
+        assert_same_path(Run(one / name), Run(folder / name))
+        assert_close(losses_of(Run(folder / name)), losses_of(Run(one / name)), rtol=0, atol=1e-6)
+
+
+def test_four_processes_follow_the_path_of_one(tmp_path, one):
+    done = run(tmp_path / "four", 4)
     assert done.returncode == 0, done.stderr
-    assert_same_path(Run(tmp_path / "one" / "run"), Run(tmp_path / "two" / "run"))
+    check(tmp_path / "four", one)
+
+
+def test_one_that_dies_is_noticed_and_one_or_four_continue_what_two_began(tmp_path, one):
+    done = run(tmp_path / "two", 2, 5)  # in the second epoch of the first run
+    assert done.returncode != 0
+    assert "ConnectionError: Another process of " in done.stderr and "the same command continues" in done.stderr
+    shutil.copytree(tmp_path / "two", tmp_path / "by_four")
+    assert Run(tmp_path / "two" / "rslad").state.exists()
+    main(tmp_path / "two", 1, RUNS)
+    check(tmp_path / "two", one)
+    done = run(tmp_path / "by_four", 4)
+    assert done.returncode == 0, done.stderr
+    check(tmp_path / "by_four", one)

@@ -47,7 +47,7 @@ def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | N
     if isinstance(model, Classifier):
         header["spec"] = json.dumps(asdict(model.spec))
     data = safetensors.torch.save(weights, header)
-    write_atomic(path, lambda temporary: temporary.write_bytes(data))
+    write_atomic(path, lambda temporary: temporary.write_bytes(data), size=len(data))
 
 
 def provenance(path: str | os.PathLike) -> dict[str, str]:

@@ -48,12 +48,13 @@ def distill(
     Raises:
         ValueError: something in the recipe does not fit, or a teacher knows too little, and no file was written; or a
             loss is no longer finite (`train.divergence.Diverged`), or both states of the run are damaged.
-        OSError: the disk is full; the state before still stands.
+        OSError: the disk is full, or another process of the run has ended; the state before still stands.
 
     Warns:
         UserWarning: the robust teacher is not robust.
     """
     from .loop import Trainer  # Lightning takes seconds to import
+    from .together import noticing_loss
 
     run = Run(out)
     run.check(recipe)
@@ -66,7 +67,7 @@ def distill(
     if not run.begun:
         threat, report = recipe.attack.threat, _reporter(fabric)
         inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
-    with run.writing(recipe) if fabric.is_global_zero else nullcontext():
+    with run.writing(recipe) if fabric.is_global_zero else nullcontext(), noticing_loss(fabric, run):
         Trainer(fabric, recipe, parts.student, distiller, parts.train, parts.validation, run).fit()
     return run
 
