@@ -78,7 +78,7 @@ def shipped(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
 def by_us(model: nn.Module, x: Tensor, y: Tensor, searched: nn.Module | None) -> Callable[[], None]:
     def run() -> None:
         attack = AutoAttack(Linf("8/255"))
-        x_adv, standing = attack(model, x, y, searched=searched, batch_size=len(x), device=DEVICE)
+        _, standing = attack(model, x, y, searched=searched, batch_size=len(x), device=DEVICE)
         run.standing = list(standing.values())[-1]
 
     return run

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import tyro
 from machine import seconds
@@ -42,12 +41,11 @@ def main(options: Options) -> None:
     if options.worker:
         return worker(options.worker, options.repeats)
     lines = []
-    with TemporaryDirectory() as folder:
-        for axis, rows in AXES.items():
-            lines += ["", f"| {axis} | step | images/s | µs per image and attack step |", "|---|--:|--:|--:|"]
-            for name, case, steps in rows:
-                lines.append(row(name, case, steps, options.repeats, Path(folder) / name))
-                print(lines[-1], flush=True)
+    for axis, rows in AXES.items():
+        lines += ["", f"| {axis} | step | images/s | µs per image and attack step |", "|---|--:|--:|--:|"]
+        for name, case, steps in rows:
+            lines.append(row(name, case, steps, options.repeats))
+            print(lines[-1], flush=True)
     speeds = {n: in_processes(n) for n in options.processes}
     lines += ["", "| processes | images/s | to one |", "|---|--:|--:|"]
     lines += [f"| {n} | {speed:.0f} | {speed / speeds[1]:.2f} |" for n, speed in speeds.items()]
@@ -55,8 +53,8 @@ def main(options: Options) -> None:
     options.out.write_text(f"# Cost against size\n\n{receipt()}\n\n{CAPTION}\n" + "\n".join(lines) + "\n")
 
 
-def row(name: str, case: Case, steps: int, repeats: int, folder: Path) -> str:
-    step = ours(case, folder, steps)
+def row(name: str, case: Case, steps: int, repeats: int) -> str:
+    step = ours(case, steps)
     step()
     taken = statistics.median(seconds(step) for _ in range(repeats))
     return f"| {name} | {taken:.3f} s | {case.batch / taken:.0f} | {1e6 * taken / case.batch / steps:.0f} |"
@@ -71,10 +69,9 @@ def in_processes(n: int) -> float:
 
 def worker(n: int, repeats: int) -> None:
     """Fabric starts this script `n` times; the first process says how fast they are together."""
-    with TemporaryDirectory() as folder:
-        step = ours(BASE, Path(folder), devices=n)
-        step()
-        taken = statistics.median(seconds(step) for _ in range(repeats))
+    step = ours(BASE, devices=n)
+    step()
+    taken = statistics.median(seconds(step) for _ in range(repeats))
     if int(os.environ.get("LOCAL_RANK", 0)) == 0:
         print(BASE.batch / taken)
 

@@ -12,7 +12,6 @@ import statistics
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import matplotlib.pyplot as plt
 import torch
@@ -23,9 +22,11 @@ from receipt import receipt
 from textbook import LOSSES
 from torch import nn
 
-from advdistill import IGDM, PGD, RSLAD, SGD, AdaAD, Data, Distiller, Linf, Recipe, Run, models
+from advdistill import IGDM, PGD, RSLAD, SGD, AdaAD, Data, Distiller, Linf, Recipe, models
 from advdistill.data import Split
-from advdistill.train.loop import Trainer
+from advdistill.data.batches import Batches
+from advdistill.train.state import State
+from advdistill.train.step import Step, sgd
 
 METHODS = {"rslad": RSLAD(), "adaad": AdaAD(), "adaad+igdm": AdaAD() + IGDM(weight=5)}
 
@@ -71,7 +72,7 @@ def textbook(case: Case) -> Callable[[], None]:
     return step
 
 
-def ours(case: Case, folder: Path, steps: int = 10, devices: int = 1) -> Callable[[], None]:
+def ours(case: Case, steps: int = 10, devices: int = 1) -> Callable[[], None]:
     attack = PGD(steps, "2/255", Linf("8/255"))
     recipe = Recipe(
         METHODS[case.method], student=case.student, data=Data("cifar10", augment="crop_flip"), attack=attack,
@@ -80,20 +81,20 @@ def ours(case: Case, folder: Path, steps: int = 10, devices: int = 1) -> Callabl
     bf16 = case.precision == "bf16"
     fabric = Fabric(devices=devices, precision="bf16-mixed" if bf16 else "32-true")
     fabric.launch()
-    student, teacher = networks(case)
+    student, teacher = (fabric.to_device(network) for network in networks(case))
     pixels = torch.randint(256, (case.batch, 3, 32, 32), dtype=torch.uint8)
     split = Split(pixels, torch.arange(case.batch) % 10, tuple("abcdefghij"), "random/train")
     fast = torch.bfloat16 if bf16 else torch.float32
     distiller = Distiller(recipe.method, teacher, attack=attack, fast=fast, teacher_every=case.teacher_every)
-    trainer = Trainer(fabric, recipe, student, distiller, split, split, Run(folder))
+    descend = Step(fabric, recipe, distiller, State(student, {}, sgd(student), recipe.method, None))
+    place = fabric.device, fabric.global_rank, fabric.world_size
+    batches = Batches(split, case.batch, recipe.data.augment, 0, *place)
 
     def step() -> None:
-        (share,) = trainer.batches.epoch(0)
-        trainer._step(share, 0)
-        trainer.recent.clear()
+        (share,) = batches.epoch(0)
+        descend(share, 0, 0.0)
 
-    step.data = lambda: list(trainer.batches.epoch(0))
-
+    step.data = lambda: list(batches.epoch(0))
     return step
 
 
@@ -137,16 +138,16 @@ class Row:
         return f"| {' | '.join(cells)} |"
 
 
-def measured(name: str, pairs: int, folder: Path) -> Row:
+def measured(name: str, pairs: int) -> Row:
     case = CASES[name]
     torch.manual_seed(0)
     before = Memory()
     exact = replace(case, teacher_every=None)
-    plain = textbook(case) if case.baseline == "textbook" else ours(exact, folder / "exact")
+    plain = textbook(case) if case.baseline == "textbook" else ours(exact)
     plain()
     most_plain = before.peak()
     before = Memory()
-    fast = ours(case, folder / "ours")
+    fast = ours(case)
     fast()
     most = before.peak()
     work = flops(fast)
@@ -189,10 +190,9 @@ class Options:
 def main(options: Options) -> None:
     rows = []
     print(HEAD)
-    with TemporaryDirectory() as folder:
-        for name in options.case:
-            rows.append(measured(name, options.pairs, Path(folder) / name))
-            print(rows[-1], flush=True)
+    for name in options.case:
+        rows.append(measured(name, options.pairs))
+        print(rows[-1], flush=True)
     head = f"# A training step beside the textbook loop\n\n{receipt()}\n\n{CAPTION}"
     table = "\n".join([HEAD, *map(str, rows)])
     options.out.write_text(f"{head}\n\n{table}\n\n![ratios]({options.out.with_suffix('.png').name})\n")
