@@ -4,9 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..data import Split
-from ..distiller import in_mode
-from ..evaluation.accuracy import correct
-from ..evaluation.suites import pgd
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels
@@ -17,7 +14,7 @@ from .suspicion import Claim, against, order, statistics
 
 __all__ = ["Claim", "Preflight", "preflight"]
 
-LOOKED_AT, ATTACKED = 1000, 100  # held-out images
+LOOKED_AT = 300  # held-out images, for each of the usual statistics; more where there are many classes
 
 
 @dataclass
@@ -56,16 +53,9 @@ def preflight(
     found = Preflight()
     parts = assemble(recipe, accelerator=accelerator)
     report(_line(parts.train, parts.validation))
-    looked_at = in_turn(parts.validation, LOOKED_AT)
-    found.refused += _suspicions(parts, recipe, looked_at, claim or _published(recipe))
+    found.refused += _suspicions(parts)
     if not found.refused:
-        try:
-            inspect(
-                parts.distiller.teachers, parts.validation, recipe.attack.threat, parts.distiller.method,
-                parts.fabric.device, report,
-            )  # fmt: skip
-        except ValueError as error:
-            found.refused.append(str(error))
+        found.refused += _measured(parts, recipe, claim or _published(recipe), report)
     if found.refused:
         return found
     found.estimate = _timed(recipe, parts)
@@ -85,22 +75,24 @@ def _line(train: Split, validation: Split) -> str:
     return f"data: {len(train)} images {form} to train on, {balance}; {len(validation)} held out ({train.name})"
 
 
-def _suspicions(parts: Parts, recipe: Recipe, split: Split, claim: Claim) -> Iterator[str]:
-    device = parts.fabric.device
+def _suspicions(parts: Parts) -> Iterator[str]:
+    device, held_out = parts.fabric.device, parts.validation
+    some, more = (in_turn(held_out, n) for n in (LOOKED_AT, max(LOOKED_AT, 20 * held_out.num_classes)))
     for role, network in parts.distiller.teachers.items():
         if role == "peer":
             continue
         network.to(device)
-        for suspicion in (statistics, order):
-            if said := suspicion(network, split, device):
-                yield f"The {role} teacher: {said}"
-                break
-    if robust := parts.distiller.teachers.get("robust"):
-        some = split.first(min(ATTACKED, len(split)))
-        with in_mode(robust, train=False):
-            clean = correct(robust, split, device=device)
-            attacked = correct(robust, some, pgd(10, recipe.attack.threat), batch_size=64, device=device)
-        yield from against(claim, clean.tolist(), attacked.tolist())
+        if said := statistics(network, some, device) or order(network, more, device):
+            yield f"The {role} teacher: {said}"
+
+
+def _measured(parts: Parts, recipe: Recipe, claim: Claim, report: Callable[[str], None]) -> list[str]:
+    method, device, threat = parts.distiller.method, parts.fabric.device, recipe.attack.threat
+    try:
+        clean, attacked = inspect(parts.distiller.teachers, parts.validation, threat, method, device, report)
+    except ValueError as error:
+        return [str(error)]
+    return list(against(claim, clean["robust"].tolist(), attacked["robust"].tolist())) if "robust" in clean else []
 
 
 def _published(recipe: Recipe) -> Claim:

@@ -31,7 +31,7 @@ def inspect(
     method: Method,
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = print,
-) -> None:
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Measure every teacher on a few held-out images, and refuse those that something is wrong with.
 
     Clean accuracy is of 256 images, PGD-10 accuracy (step eps / 4, uniform start) of the first 100 of them; both sets
@@ -44,6 +44,9 @@ def inspect(
         threat: the one trained against.
         method: whose terms may have a `caution` for teachers that are not robust.
         report: receives a line for each teacher.
+
+    Returns:
+        By role, which clean images `[n]` are right, and which stand under PGD-10 where that was tried.
 
     Raises:
         ValueError: on 100 images or more a teacher is not significantly better than guessing, or the clean one is worse
@@ -69,6 +72,7 @@ def inspect(
         _check_guessing(role, flags, split.num_classes)
     if fragile:
         warnings.warn(_warning(clean["robust"], attacked["robust"], threat, method), stacklevel=3)
+    return clean, attacked
 
 
 def in_turn(split: Split, n: int) -> Split:
