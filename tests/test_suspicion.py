@@ -58,7 +58,7 @@ def test_statistics_given_to_a_network_that_needs_none(split):
     labels = predictions(bare, split)  # it is never wrong on its own answers
     own = type(split)(split.images, labels, split.classes, "its own answers")
     model.load_state_dict(weights)
-    assert "without mean and std" in (statistics(restated(model, (5.0,), (0.1,)), own) or "")
+    assert "with none. Leave mean and std out." in (statistics(restated(model, (5.0,), (0.1,)), own) or "")
 
 
 class Renamed(nn.Module):

@@ -58,10 +58,11 @@ def statistics(network: nn.Module, split: Split, device: torch.device | str = "c
     if name is None or wilson(found[name], n)[0] <= wilson(given, n)[1]:
         return None
     mean, std = ([f"{value:g}" for value in part or ()] for part in STATISTICS[name])
-    option = f"?mean={','.join(mean)}&std={','.join(std)}" if mean else "without mean and std"
+    option = f"?mean={','.join(mean)}&std={','.join(std)}"
+    remedy = f"that of {name}. Give {option}." if mean else "none. Leave mean and std out."
     return (
         f"It is loaded with the wrong normalisation: right on {given / n:.1%} of {n} held-out images as given, on "
-        f"{found[name] / n:.1%} with that of {name}. Give {option}."
+        f"{found[name] / n:.1%} with {remedy}"
     )
 
 
