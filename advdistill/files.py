@@ -72,6 +72,8 @@ def read_sealed(path: Path) -> memoryview:
     """
     if not path.exists():
         raise ValueError(f"{path} is missing")
+    if not path.is_file():  # a pipe would be waited for without end
+        raise ValueError(f"{path} is no ordinary file")
     data = memoryview(path.read_bytes())
     if hashlib.sha256(data[:-SEAL]).digest() != data[-SEAL:]:
         raise ValueError(f"{path} is damaged ({len(data)} bytes that do not match their checksum)")
@@ -79,8 +81,8 @@ def read_sealed(path: Path) -> memoryview:
 
 
 def append(path: Path, text: str) -> None:
-    """Add to the end of a file, and see to it that it is on the disk."""
-    with explained(path, len(text)), path.open("a") as file:
+    """Add to the end of a file, and see to it that it is on the disk; a link is not followed."""
+    with explained(path, len(text)), os.fdopen(_unfollowed(path), "a") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -123,6 +125,10 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _unfollowed(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _umask() -> int:

@@ -30,7 +30,7 @@ def import_object(reference: str) -> object:
         raise ValueError(f"{reference!r} names no module; write my_module:{name} or path/to/file.py:{name}.")
     try:
         module = _module_from_file(Path(location)) if location.endswith(".py") else _module(location)
-    except (ImportError, FileNotFoundError) as error:
+    except (ImportError, FileNotFoundError, TypeError, SyntaxError) as error:
         raise ValueError(f"Cannot import {location!r} for {reference!r}: {error}.") from error
     if not hasattr(module, name):
         raise unknown(f"name in {location!r}", name, (n for n in vars(module) if not n.startswith("_")))

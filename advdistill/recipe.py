@@ -11,6 +11,7 @@ from . import methods
 from .attacks import PGD
 from .methods import RSLAD, Method
 from .names import unknown
+from .reading import parse_yaml, printable
 from .threat import L2, Linf, Threat, show_pixels
 
 __all__ = ["SGD", "Data", "Recipe", "Schedule"]
@@ -28,6 +29,8 @@ class Data:
     """Where the files are, if not in the cache."""
     size: int | None = None
     """Side in pixels to which your own images are resized, the centre cut out; needed where they differ in size."""
+    stream: bool = False
+    """Decode your own image files batch by batch, in worker processes: for data that does not fit the memory."""
     validation: float = 0.1
     """Fraction of the training split held out, stratified, to choose the checkpoint."""
     train_images: int | None = None
@@ -143,13 +146,13 @@ class Recipe:
         Raises:
             ValueError: not YAML, unknown fields or names, values of the wrong type.
         """
-        try:
-            config = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+        config = parse_yaml(text, source)
         if not isinstance(config, dict):
             raise ValueError(f"{source} must hold fields such as 'epochs: 50', got {type(config).__name__}.")
-        return _build(Recipe, config, source)
+        try:
+            return _build(Recipe, config, source)
+        except ValueError as error:  # it may quote the whole file
+            raise ValueError(printable(error, most=2000)) from None
 
 
 def to_config(value: Any) -> Any:
@@ -188,11 +191,11 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _build(hint, value, where)
     if hint == tuple[float, ...] and isinstance(value, list):
-        return tuple(value)
+        value = tuple(value)
     if hint in (float, float | None) and isinstance(value, str):
         value = _number(value)  # YAML reads 5e-4 as text
     try:
-        return typeguard.check_type(value, hint)
+        return typeguard.check_type(value, hint, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
     except typeguard.TypeCheckError as error:
         raise ValueError(f"{where} cannot be {value!r}: {error}.") from None
 
@@ -223,4 +226,4 @@ def _number(text: str) -> float | str:
 
 def _between(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {value:g}.")
+        raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {printable(value)}.")

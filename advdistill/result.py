@@ -7,11 +7,15 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any, TypedDict, get_type_hints
 
-from typeguard import TypeCheckError, check_type
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from .files import write_json
+from .reading import printable, read_text
 
 __all__ = ["Counted", "Measurement", "Result", "build", "wilson"]
+
+
+MOST = 10**12  # images
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -52,6 +56,11 @@ class Measurement(Counted):
     n: int
     correct: int
     seconds: float
+
+    def __post_init__(self):
+        if not 0 <= self.correct <= self.n <= MOST or not self.n:
+            counted = f"{printable(self.correct)} of {printable(self.n)}"
+            raise ValueError(f"{printable(self.attack)}: {counted} images cannot be right.")
 
 
 @dataclass(frozen=True)
@@ -114,15 +123,16 @@ class Result:
             FileNotFoundError: there is no such file.
             ValueError: truncated, not JSON, or the JSON of something else.
         """
+        text = read_text(path)
         try:
-            values = check_type(json.loads(Path(path).read_text()), dict)
+            values = check_type(json.loads(text), dict)
             if "measurements" in values:
                 values["measurements"] = tuple(build(Measurement, m) for m in check_type(values["measurements"], list))
             return build(Result, values)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (json.JSONDecodeError, RecursionError):
             raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
-        except TypeCheckError as error:
-            raise ValueError(f"{path} is not a result of advdistill: {error}.") from None
+        except (TypeCheckError, ValueError) as error:
+            raise ValueError(f"{path} is not a result of advdistill: {printable(error)}") from None
 
 
 def build(kind: type, values: Any) -> Any:
@@ -134,4 +144,5 @@ def build(kind: type, values: Any) -> Any:
     hints = get_type_hints(kind)
     known = {name: value for name, value in check_type(values, dict).items() if name in hints}
     absent = {f.name for f in fields(kind) if f.default is not MISSING} - known.keys()  # in files of earlier versions
-    return kind(**check_type(known, TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})))
+    wanted = TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})
+    return kind(**check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS))

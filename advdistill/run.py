@@ -8,6 +8,7 @@ from filelock import FileLock, Timeout
 
 from .files import drop_unfinished, write_atomic
 from .models.checkpoint import provenance
+from .reading import read_text
 from .recipe import Recipe, to_config
 
 __all__ = ["Run"]
@@ -49,7 +50,7 @@ class Run:
         """
         if not self.recipe_file.exists():
             raise FileNotFoundError(f"{self.folder} is not a run: it has no recipe.yaml.")
-        return Recipe.from_yaml(self.recipe_file.read_text(), str(self.recipe_file))
+        return Recipe.from_yaml(read_text(self.recipe_file), str(self.recipe_file))
 
     @property
     def begun(self) -> bool:

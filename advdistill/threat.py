@@ -1,7 +1,6 @@
 """Threat models: where an adversarial example may lie. Images are `[B, C, H, W]` in [0, 1], eps is in their units."""
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import ClassVar
 
 from torch import Tensor
@@ -21,8 +20,9 @@ def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
         ValueError: not a number, negative, or larger than `limit`, as a bare `8` is.
     """
     try:
-        number = float(Fraction(value)) if isinstance(value, str) else float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+        whole, slash, parts = value.partition("/") if isinstance(value, str) else (value, "", "")
+        number = float(whole) / (float(parts) if slash else 1)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"{what} must be a number such as 0.03 or '8/255', got {value!r}.") from None
     if not 0 <= number <= limit:
         hint = f" Did you mean '{number:g}/255'?" if number > limit else ""

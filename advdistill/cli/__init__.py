@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import tyro
 
 from ..imports import forbid
+from ..reading import printable
 from .evaluation import Evaluate, Verify
 from .init import Init
 from .reports import Compare, Report
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return with_recipe(*argv)
         return tyro.cli(Command, args=argv, prog="advdistill", description=ABOUT)()
     except (ValueError, OSError, ImportError) as error:
-        print(f"advdistill: {error}", file=sys.stderr)
+        print(f"advdistill: {printable(error, most=2000)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("advdistill: stopped.", file=sys.stderr)

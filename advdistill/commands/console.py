@@ -5,13 +5,24 @@ from collections.abc import Sequence
 
 import torch
 from rich.console import Console
+from rich.segment import Segment
 
+from ..reading import shown
 from ..report.table import table
 from ..result import Result
 
 __all__ = ["CONSOLE", "is_first", "say", "show"]
 
-CONSOLE = Console(highlight=False)
+
+class Terminal(Console):
+    """Names of runs, classes and attacks may hold what a terminal would obey: it is shown instead."""
+
+    def render(self, *arguments, **options):
+        for part in super().render(*arguments, **options):
+            yield part if part.control else Segment(shown(part.text), part.style)
+
+
+CONSOLE = Terminal(highlight=False)
 
 
 def is_first() -> bool:

@@ -19,6 +19,7 @@ from ..files import write_atomic, write_json
 from ..models import Classifier
 from ..models.checkpoint import provenance
 from ..models.reference import parse
+from ..reading import read_text
 from ..report.robustbench import robustbench_entry
 from ..result import Result
 from ..run import Run
@@ -117,7 +118,7 @@ def _recorded(file: Path, folder: Path) -> Result:
 
 
 def _masking(file: Path) -> str | None:
-    return json.loads(file.read_text())["status"] if file.exists() else None
+    return json.loads(read_text(file))["status"] if file.exists() else None
 
 
 def _shipped(source: Path) -> list[Path]:

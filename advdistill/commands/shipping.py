@@ -117,7 +117,8 @@ def _images(subject: Subject, data: str | None, folder: str | None, seed: int) -
     known = subject.run.recipe.data if subject.run else None
     own = known and data in (None, known.name)
     size = known.size if known else None
-    train = datasets.load(known.name if own else data, "train", folder or (known.folder if own else None), size)
+    stream = own and known.stream or None
+    train = datasets.load(known.name if own else data, "train", folder or (known.folder if own else None), size, stream)
     order = torch.randperm(len(train), generator=generator(seed, "calibration"))
     calibration, compared = order[:CALIBRATION], order[CALIBRATION:][-COMPARED:]
     return tuple(to_float(train.images[index if len(index) else order]) for index in (calibration, compared))

@@ -7,14 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
 from ..run import Run
 from ..train.status import Status
 from ..train.status import status as status_of
-from .console import CONSOLE
+from .console import CONSOLE, Terminal
 
 __all__ = ["status"]
 
@@ -34,10 +34,10 @@ def status(runs: Sequence[Path], as_json: bool) -> int:
         return 0
     shown = _table(found)
     whole = Measurement.get(CONSOLE, CONSOLE.options.update(max_width=1000), shown).maximum
-    Console(width=max(CONSOLE.width, whole), highlight=False).print(shown)  # figures that are cut say nothing
+    Terminal(width=max(CONSOLE.width, whole), highlight=False).print(shown)  # figures that are cut say nothing
     for one in found:
         if said := " ".join(filter(None, [one.why, *(f"{sentence}." for sentence in one.health)])):
-            CONSOLE.print(f"{one.run}: {said}", soft_wrap=True)
+            CONSOLE.print(f"{one.run}: {said}", soft_wrap=True, markup=False)
     return 0
 
 
@@ -50,8 +50,8 @@ def _table(found: Sequence[Status]) -> Table:
         left = str(timedelta(seconds=round(one.eta))) if one.eta is not None else ""
         best = f"{_percent(one.best['robust'])} ({one.best['epoch']})" if one.best else ""
         shown.add_row(
-            one.run, one.state, f"{one.epoch}/{one.epochs}", f"{one.step}/{one.steps or '?'}", f"{one.done:.0%}", left,
-            f"{one.last['loss']:.4g}" if one.last else "", _percent(one.last.get("clean")),
+            escape(one.run), one.state, f"{one.epoch}/{one.epochs}", f"{one.step}/{one.steps or '?'}",
+            f"{one.done:.0%}", left, f"{one.last['loss']:.4g}" if one.last else "", _percent(one.last.get("clean")),
             _percent(one.last.get("robust")), best,
         )  # fmt: skip
     return shown

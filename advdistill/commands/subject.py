@@ -90,8 +90,8 @@ def _test_split(run: Run | None, name: str | None, folder: str | None, size: int
     known = run.recipe.data if run else None
     size = size or (known and known.size)
     if known and name in (None, known.name):
-        return datasets.load(known.name, "test", folder or known.folder, size)
-    return datasets.load(name, "test", folder, size)
+        return datasets.load(known.name, "test", folder or known.folder, size, known.stream or None)
+    return datasets.load(name, "test", folder, size, stream=None)
 
 
 def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:

@@ -6,7 +6,16 @@ import zlib
 from pathlib import Path
 
 _LIMIT = 256 * 2**20
-_FAULTS = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+_LEAST = 2**16  # what a file counts, an empty one too: there is room for 4,096
+_HEADER = 2**20  # what is read in one piece: blocks of content, and headers, which announce their own size
+_FAULTS = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, KeyError, IndexError, RecursionError)
+
+
+class _Pieces(gzip.GzipFile):
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= _HEADER:
+            raise tarfile.TarError("one of its headers is too large")
+        return super().read(size)
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -17,9 +26,9 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     room = _LIMIT
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with _Pieces(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
-                room -= member.size
+                room -= max(member.size, _LEAST)
                 if room < 0:
                     raise tarfile.TarError(f"it grows too large at {member.name!r}")
                 tar.extract(member, folder, filter="data")

@@ -1,6 +1,6 @@
 """Batches on a device: a split in order; and for training in an order that depends on (seed, epoch) alone."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from ..rng import generator
 from .augment import Augmentation
 from .split import Split
+from .streamed import Streamed
 
 __all__ = ["Batches", "Share", "in_order", "to_float"]
 
@@ -48,7 +49,8 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ):
-        self.images, self.labels = split.images.to(device), split.labels.to(device)
+        streamed = isinstance(split.images, Streamed)
+        self.images, self.labels = split.images if streamed else split.images.to(device), split.labels.to(device)
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
         self.device, self.rank, self.world = device, rank, world
 
@@ -61,14 +63,12 @@ class Batches:
         n = len(self.labels)
         order = torch.randperm(n, generator=generator(self.seed, "order", epoch)).to(self.device)
         augmentation = Augmentation.draw(self.augment, n, self.seed, epoch, self.device)
-        for step in range(skip, len(self)):
-            index = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self._share(index, augmentation)
-
-    def _share(self, index: Tensor, augmentation: Augmentation) -> Share:
-        mine = index.tensor_split(self.world)[self.rank]
-        start = sum(len(part) for part in index.tensor_split(self.world)[: self.rank])
-        return Share(to_float(augmentation(self.images[mine], mine)), self.labels[mine], start, len(index))
+        steps = [index.tensor_split(self.world) for index in order.split(self.batch_size)[skip : len(self)]]
+        read = _read(self.images, [parts[self.rank] for parts in steps])
+        for parts, images in zip(steps, read, strict=True):
+            mine, start = parts[self.rank], sum(map(len, parts[: self.rank]))
+            x = to_float(augmentation(images.to(self.device), mine))
+            yield Share(x, self.labels[mine], start, sum(map(len, parts)))
 
 
 def in_order(
@@ -79,9 +79,14 @@ def in_order(
     Args:
         starts: only the batches that begin there; `None` for the whole split.
     """
-    for start in range(0, len(split), batch_size) if starts is None else starts:
-        part = slice(start, start + batch_size)
-        yield start, to_float(split.images[part].to(device)), split.labels[part].to(device)
+    starts = range(0, len(split), batch_size) if starts is None else list(starts)
+    parts = [slice(start, start + batch_size) for start in starts]
+    for start, part, images in zip(starts, parts, _read(split.images, parts), strict=True):
+        yield start, to_float(images.to(device)), split.labels[part].to(device)
+
+
+def _read(images: Tensor | Streamed, parts: Sequence[slice | Tensor]) -> Iterator[Tensor]:
+    return images.batches(parts) if isinstance(images, Streamed) else (images[part] for part in parts)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -39,6 +39,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     import fcntl  # not on Windows, where only fetching is out of reach
 
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
+    with os.fdopen(os.open(folder / ".lock", flags, 0o666)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -31,7 +31,7 @@ def names() -> list[str]:
     return sorted(_DATASETS)
 
 
-def load(name: str, split: str, folder: Folder = None, size: int | None = None) -> Split:
+def load(name: str, split: str, folder: Folder = None, size: int | None = None, stream: bool | None = False) -> Split:
     """Read one split of a dataset, fetching the dataset first where that is possible.
 
     Args:
@@ -41,6 +41,8 @@ def load(name: str, split: str, folder: Folder = None, size: int | None = None) 
             the environment variable `ADVDISTILL_DATA`, else `~/.cache/advdistill/data`, each dataset in a
             subfolder by its name. Of one's own data, where the images of a table lie.
         size: of one's own images: the shorter side is resized to it and the centre cut out.
+        stream: of one's own image files: decode them when they are needed, in worker processes; `None` does so where
+            they do not fit the memory.
 
     Raises:
         ValueError: an unknown name or split, a folder that is not the dataset, a damaged file, images that cannot be
@@ -50,13 +52,15 @@ def load(name: str, split: str, folder: Folder = None, size: int | None = None) 
         ImportError: an optional package is missing.
     """
     if name not in _DATASETS and own.is_reference(name):
-        return own.load(name, split, folder, size)
+        return own.load(name, split, folder, size, stream)
     dataset = _find(name)
     if split not in dataset.sizes:
         raise ValueError(f"Unknown split {split!r} of {name}. Known: {', '.join(dataset.sizes)}.")
     if size not in (None, dataset.shape[1]):
         side = dataset.shape[1]
         raise ValueError(f"{name} has images of {side} x {side}; data.size ({size}) is for your own. Leave it out.")
+    if stream:
+        raise ValueError(f"{name} is read as a whole; data.stream is for your own image files. Leave it out.")
     images, labels = dataset.read(split, folder)
     return Split(images, labels, dataset.classes, f"{name}/{split}")
 

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .streamed import Streamed
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images, their labels and the names of the classes, in a fixed order.
 
     Args:
-        images: uint8 `[N, C, H, W]`, pixel values 0..255.
+        images: uint8 `[N, C, H, W]`, pixel values 0..255; `Streamed`, they stay on the disk until they are read.
         labels: int64 `[N]`, each in `0..len(classes)-1`.
         classes: the classes' names, in the order of the labels.
         name: where the images come from, such as `"cifar10/train"`.
@@ -23,7 +25,7 @@ class Split:
         ValueError: images or labels of another type or form, or a label outside the classes.
     """
 
-    images: Tensor
+    images: Tensor | Streamed
     labels: Tensor
     classes: tuple[str, ...]
     name: str
@@ -65,13 +67,18 @@ class Split:
     def take(self, indices: Sequence[int] | Tensor) -> "Split":
         """The images at `indices`, in that order."""
         indices = torch.as_tensor(indices)
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        return self._part(indices)
 
     def first(self, n: int) -> "Split":
         """The first `n` images. Raises ValueError unless `1 <= n <= len(self)`."""
         if not 1 <= n <= len(self):
             raise ValueError(f"{self.name} has {len(self)} images; the first {n} cannot be taken.")
-        return replace(self, images=self.images[:n], labels=self.labels[:n])
+        return self._part(slice(n))
+
+    def _part(self, index: slice | Tensor) -> "Split":
+        streamed = isinstance(self.images, Streamed)
+        images = self.images.take(index) if streamed else self.images[index]
+        return replace(self, images=images, labels=self.labels[index])
 
     def holdout(self, fraction: float, seed: int) -> tuple["Split", "Split"]:
         """Divide into a training and a validation part, class by class.
@@ -102,8 +109,10 @@ class Split:
         return fingerprint(self.images, self.labels)
 
 
-def fingerprint(images: Tensor, labels: Tensor) -> str:
+def fingerprint(images: Tensor | Streamed, labels: Tensor) -> str:
     """The first twelve hex digits of the sha256 of the images' bytes followed by the labels'."""
+    if isinstance(images, Streamed):
+        return images.fingerprint(labels)
     digest = hashlib.sha256(images.contiguous().numpy())
     digest.update(labels.contiguous().numpy())
     return digest.hexdigest()[:12]

@@ -22,7 +22,7 @@ class Images:
 
     def put(self, attack: str, start: int, x_adv: Tensor, broken: Tensor) -> None:
         """Keep the x' `[B, C, H, W]` of the images marked in `[B]`, of the batch that begins at `start`."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        _own(self.folder).mkdir(parents=True, exist_ok=True)
         tensors = {"index": start + broken.nonzero()[:, 0].cpu(), "x_adv": x_adv[broken].cpu().contiguous()}
         file = self.folder / f"{attack}.{start:06d}.safetensors"
         write_atomic(file, lambda temporary: save_file(tensors, temporary))
@@ -31,7 +31,7 @@ class Images:
         """Let the files of this folder take the place of another's of the same attacks, and remove this one."""
         if not self.folder.exists():
             return
-        folder.mkdir(exist_ok=True)
+        _own(folder).mkdir(exist_ok=True)
         fresh = sorted(self.folder.iterdir())
         for attack in {file.name.split(".")[0] for file in fresh}:
             for old in folder.glob(f"{attack}.*.safetensors"):
@@ -39,3 +39,9 @@ class Images:
         for file in fresh:
             file.rename(folder / file.name)
         self.folder.rmdir()
+
+
+def _own(folder: Path) -> Path:
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link; images are not written through it, take it away.")
+    return folder

@@ -64,7 +64,7 @@ def examples(
     """The first image of each class with every network's look at it; `seen` is of the same split, by the same names."""
     chosen = first_of_each(split)
     part = split.take(chosen)
-    x, labels = to_float(part.images), [split.classes[label] for label in part.labels]
+    x, labels = to_float(part.images[:]), [split.classes[label] for label in part.labels]
     gradients = {name: _gradient(network, x.to(device), part.labels.to(device)) for name, network in networks.items()}
 
     def look(name: str, i: int) -> Look:

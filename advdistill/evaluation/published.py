@@ -42,7 +42,7 @@ def states(field: Field, attack: str, images: Path) -> Tensor:
 
 
 def _state(field: Field, split: Split, x_adv: Tensor) -> Tensor:
-    near = field.threat.distance(x_adv, to_float(split.images)) <= field.threat.eps + TOLERANCE
+    near = field.threat.distance(x_adv, to_float(split.images[:])) <= field.threat.eps + TOLERANCE
     inside = near & ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
     state = torch.full((len(split),), OUTSIDE, dtype=torch.uint8)
     if inside.any():

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..files import write_atomic
+from ..reading import ordinary
 
 __all__ = ["STANDS", "Verdicts", "digest", "discard"]
 
@@ -77,7 +78,7 @@ class Verdicts:
 
     def _read(self, file: Path) -> dict[str, Tensor]:
         try:
-            with safe_open(file, "pt") as opened:
+            with safe_open(ordinary(file), "pt") as opened:
                 setting = opened.metadata() or {}
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except SafetensorError as error:
@@ -88,6 +89,8 @@ class Verdicts:
                 f"{file} is an unfinished evaluation of another kind ({', '.join(differing)} differ). "
                 "Finish that one with its own settings, or delete the file."
             )
+        if any(tensor.shape != (self.n,) for tensor in tensors.values()):
+            raise ValueError(f"{file} holds no verdicts on {self.n} images. Delete it to start the evaluation afresh.")
         return tensors
 
 

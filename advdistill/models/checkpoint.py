@@ -2,17 +2,19 @@
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from ..files import write_atomic
+from ..reading import ordinary, printable
+from . import torch_file
 from .classifier import Classifier
 from .hub import find
 from .reference import checkpoint_at, parse
@@ -28,6 +30,16 @@ class Checkpoint:
     weights: dict[str, Tensor]
     known: dict
     sizes: tuple[int, int] | None = None
+
+
+class Spec(TypedDict):
+    """`ModelSpec` as the header has it."""
+
+    name: str
+    num_classes: int
+    in_channels: int
+    mean: list[float] | None
+    std: list[float] | None
 
 
 def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | None = None) -> None:
@@ -73,34 +85,43 @@ def read(path: Path) -> Checkpoint:
     """
     tensors, header = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
     if "spec" in header and header.get("format") == FORMAT:
-        spec = json.loads(header["spec"])
+        spec = _spec(header["spec"], path)
         sizes = spec["num_classes"], spec["in_channels"]
         return Checkpoint(tensors, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]}, sizes)
     try:
-        return Checkpoint(*strip(unwrap(tensors)))
+        found = unwrap(tensors)
+        checkpoint = Checkpoint(*strip(found))
     except ValueError as error:
         raise ValueError(f"{path} {error}; give a file with a network's state dict.") from None
+    torch_file.check_tensors(found.values(), path.stat().st_size, str(path))
+    return checkpoint
+
+
+def _spec(text: str, path: Path) -> dict:
+    try:
+        values = check_type(json.loads(text), dict)
+        known = {name: values[name] for name in Spec.__annotations__}
+        return check_type(known, Spec, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except (ValueError, KeyError, RecursionError, TypeCheckError) as error:
+        raise ValueError(f"{path} does not say which network it holds ({printable(error)}); save it anew.") from None
 
 
 def _read_header(path: Path) -> dict[str, str]:
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}
+    try:
+        with safe_open(ordinary(path), "pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(ordinary(path), "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, _read_header(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
 
 
 def _read_torch(path: Path) -> object:
-    try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} is damaged or holds objects that could run code, so it was not opened; "
-                         "where you trust it, save model.state_dict() alone.") from error
-    # Damaged bytes surface as RuntimeError, OSError, EOFError, KeyError, struct.error and more.
-    except Exception as error:
-        raise ValueError(f"{path} is truncated or not a PyTorch checkpoint; copy it anew.") from error
+    with ordinary(path).open("rb") as file:
+        return torch_file.load(file, str(path))

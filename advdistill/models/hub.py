@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from ..reading import home
+
 USUAL = ("best.safetensors", "model.safetensors")
 
 
@@ -10,7 +12,7 @@ def find(name: str, file: str | None = None, revision: str | None = None) -> Pat
 
     Raises FileNotFoundError or ValueError if there is not one, ImportError without huggingface_hub.
     """
-    folder = Path(name).expanduser()
+    folder = home(name)
     if not folder.is_dir():
         folder = _snapshot(name, revision)
     return _weights(folder, f"hf:{name}", file)

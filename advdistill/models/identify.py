@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..reading import printable
 from .classifier import ModelSpec
 from .zoo import ZOO, create
 
@@ -35,8 +36,12 @@ class Fit:
 
 def compare(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> Fit:
     """Hold `shapes` against the architecture `name` of so many classes and channels, unless given those they show."""
-    with torch.device("meta"):
-        model = create(name, *(sizes or (_num_classes(shapes), _in_channels(shapes))))
+    classes, channels = sizes or (_num_classes(shapes), _in_channels(shapes))
+    try:
+        with torch.device("meta"):
+            model = create(name, classes, channels)
+    except (RuntimeError, TypeError, OverflowError, ZeroDivisionError):
+        raise ValueError(f"There is no {name!r} of {classes} classes and {channels} channels.") from None
     wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     # BatchNorm's counter came with PyTorch 0.4.1 and is filled in when an older file lacks it.
     missing = [key for key in wanted if key not in shapes and not key.endswith("num_batches_tracked")]
@@ -68,4 +73,4 @@ def _in_channels(shapes: Shapes) -> int:
 def _few(keys: list[str], count: int = 3) -> str:
     if not keys:
         return ""
-    return f" ({', '.join(keys[:count])}{', ...' if len(keys) > count else ''})"
+    return f" ({', '.join(map(printable, keys[:count]))}{', ...' if len(keys) > count else ''})"

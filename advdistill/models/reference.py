@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+from ..reading import home, ordinary, printable
+
+LONGEST = 2000
 _FILE = ("arch", "num_classes", "mean", "std")
 KINDS = {  # what options each takes, and how it is written
     "file": (_FILE, "file:t.pt?arch=resnet18&num_classes=10&mean=0.49,0.48,0.45&std=0.2,0.2,0.2"),
@@ -30,6 +33,9 @@ def parse(reference: str) -> Reference:
 
     Raises ValueError for an unknown kind, or an option that the kind does not have or that is malformed.
     """
+    if len(reference) > LONGEST:
+        raise ValueError(f"A model reference has {LONGEST:,} characters at most, not {len(reference):,}: "
+                         f"{printable(reference)}")
     location, _, query = reference.partition("?")
     kind, name = _kind(location)
     pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)  # a plus in a path is a plus
@@ -41,12 +47,12 @@ def checkpoint_at(location: str) -> Path:
 
     Raises ValueError for a folder that is no run, or FileNotFoundError.
     """
-    path = Path(location).expanduser()
+    path = home(location)
     if not path.exists():
         raise FileNotFoundError(f"No checkpoint at {path}; give a file (.safetensors, .pt, .pth, .ckpt) "
                                 "or a run directory.")
     if not path.is_dir():
-        return path
+        return ordinary(path)
     best = path / "best.safetensors"
     if not best.exists():
         raise ValueError(f"The folder {path} is not a run directory, as it has no best.safetensors; "
@@ -80,12 +86,18 @@ def _value(kind: str, key: str, text: str) -> object:
     try:
         return VALUES.get(key, str)(text)
     except ValueError:
-        raise ValueError(f"The option {key}={text!r} of a model reference is malformed; write it as in "
+        raise ValueError(f"The option {key}={printable(repr(text))} of a model reference is malformed; write it as in "
                          f"{KINDS[kind][1]}.") from None
 
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in text.split(","))
+
+
+def _count(text: str) -> int:
+    if not 0 < int(text) <= MOST:
+        raise ValueError
+    return int(text)
 
 
 def _yes_or_no(text: str) -> bool:
@@ -94,4 +106,5 @@ def _yes_or_no(text: str) -> bool:
     return text == "true"
 
 
-VALUES = {"num_classes": int, "in_channels": int, "mean": _numbers, "std": _numbers, "pretrained": _yes_or_no}
+MOST = 100_000  # classes or channels: a network is made of as many as are named
+VALUES = {"num_classes": _count, "in_channels": _count, "mean": _numbers, "std": _numbers, "pretrained": _yes_or_no}

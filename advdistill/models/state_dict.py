@@ -4,7 +4,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from ..reading import printable
+
 NESTS = ("state_dict", "net", "model", "model_state_dict")
+DEEPEST = 10  # wrappers around wrappers
+MOST = 1000  # channels
 PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "1.")  # the last: nn.Sequential(normaliser, network)
 NORMALISERS = (("mean", "std"), ("mu", "sigma"), ("normalize.mean", "normalize.std"), ("0.mean", "0.std"))
 
@@ -16,12 +20,14 @@ def unwrap(loaded: object) -> dict[str, Tensor]:
     """
     if not isinstance(loaded, Mapping):
         raise ValueError(f"holds a {type(loaded).__name__}, not a state dict")
-    for nest in NESTS:
-        if isinstance(loaded.get(nest), Mapping):
-            return unwrap(loaded[nest])
-    tensors = {str(key): value for key, value in loaded.items() if isinstance(value, Tensor)}
+    for _ in range(DEEPEST):  # a dictionary may lie in itself
+        nested = next((loaded[nest] for nest in NESTS if isinstance(loaded.get(nest), Mapping)), None)
+        if nested is None:
+            break
+        loaded = nested
+    tensors = {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
-        raise ValueError(f"holds no weights, only {', '.join(map(str, loaded)) or 'an empty dictionary'}")
+        raise ValueError(f"holds no weights, only {printable(', '.join(map(str, loaded))) or 'an empty dictionary'}")
     return tensors
 
 
@@ -31,15 +37,18 @@ def strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tupl
     Returns the network's own tensors, and the wrapper's `mean` and `std`, empty if there is none.
     """
     weights, statistics = dict(tensors), {}
-    while True:
+    for _ in range(DEEPEST):
         for mean, std in NORMALISERS:
             if mean in weights and std in weights:
                 statistics = {"mean": _values(weights.pop(mean)), "std": _values(weights.pop(std))}
         prefix = next((p for p in PREFIXES if weights and all(key.startswith(p) for key in weights)), None)
         if prefix is None:
-            return weights, statistics
+            break
         weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    return weights, statistics
 
 
 def _values(tensor: Tensor) -> tuple[float, ...]:
+    if tensor.numel() > MOST:
+        raise ValueError(f"holds a mean or std of {tensor.numel():,} values")
     return tuple(tensor.flatten().tolist())

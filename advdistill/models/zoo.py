@@ -111,7 +111,7 @@ def _parse(name: str) -> tuple[str, tuple[int, ...]]:
         raise ValueError(f"{name!r} has {len(words)} integer(s) after the name, {family!r} takes at most "
                          f"{len(defaults)}; write {example!r}.")
     for word in words:
-        if not word.isdecimal() or int(word) == 0:
-            raise ValueError(f"{word!r} in {name!r} must be a positive integer; write for example "
+        if not word.isdecimal() or len(word) > 4 or int(word) == 0:
+            raise ValueError(f"{word!r} in {name!r} must be a positive integer, 9999 at most; write for example "
                              f"{example!r}.")
     return family, (*map(int, words), *defaults[len(words):])

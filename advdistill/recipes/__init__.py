@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 
 from ..names import unknown
+from ..reading import read_text
 from ..recipe import Recipe
 from . import (
     cifar10,
@@ -63,8 +63,8 @@ def _functions() -> dict[str, Callable[[], Recipe]]:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        return read_text(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no recipe file {path}.") from None
-    except UnicodeDecodeError:
+    except ValueError:
         raise ValueError(f"{path} is not a recipe: it is not text.") from None

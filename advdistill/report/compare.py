@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 from rich.console import Group, RenderableType
 from rich.text import Text
 from safetensors import SafetensorError, safe_open
 
+from ..reading import ordinary, parse_yaml, printable, read_text
 from ..result import Measurement, Result
 from .statistics import LEVEL, Difference, holm, over_seeds, paired, unpaired
 from .table import difference_table, distinct, line, table
@@ -90,15 +90,17 @@ def _verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
     if not file.exists():
         return {}
     try:
-        with safe_open(file, "np") as opened:
+        with safe_open(ordinary(file), "np") as opened:
             described, names = opened.metadata() or {}, set(opened.keys())
             verdicts = {m.attack: opened.get_tensor(m.attack) for m in result.measurements if m.attack in names}
-    except SafetensorError as error:
-        raise ValueError(f"{file} is truncated or damaged ({error}). Delete it, or run the evaluation again.") from None
+    except (SafetensorError, AttributeError, TypeError) as error:  # the latter of types that numpy lacks
+        what = printable(error)
+        raise ValueError(f"{file} is truncated or damaged ({what}). Delete it, or run the evaluation again.") from None
     for what in ("fingerprint", "threat", "seed"):
         if described.get(what) != str(getattr(result, what)):
             there, here = described.get(what), getattr(result, what)
-            raise ValueError(f"{file} is of {what} {there}, its result of {here}. Delete it, or evaluate again.")
+            shown = f"{what} {printable(there)}, its result of {printable(here)}"
+            raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
     for attack, found in verdicts.items():
         _check(file, found, _by_attack(result)[attack])
     return verdicts
@@ -116,10 +118,7 @@ def _check(file: Path, verdicts: np.ndarray, measured: Measurement) -> None:
 def _recipe(file: Path) -> dict[str, object] | None:
     if not file.exists():
         return None
-    try:
-        recipe = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    recipe = parse_yaml(read_text(file), str(file))
     if not isinstance(recipe, dict):
         raise ValueError(f"{file} must hold fields such as 'epochs: 50', got {type(recipe).__name__}.")
     return recipe
@@ -149,7 +148,7 @@ def summed_up(runs: Sequence[Compared]) -> Iterator[tuple[str, dict[str, tuple[f
     for run in runs:
         if run.recipe is not None:
             recipe = json.dumps({k: v for k, v in run.recipe.items() if k != "seed"}, sort_keys=True, default=str)
-            groups.setdefault(recipe, {}).setdefault(run.recipe.get("seed"), run.result)
+            groups.setdefault(recipe, {}).setdefault(str(run.recipe.get("seed")), run.result)
     for results in (list(group.values()) for group in groups.values() if len(group) > 1):
         figures = {attack: over_seeds([r[attack].accuracy for r in results]) for attack in _common(results)}
         if figures:

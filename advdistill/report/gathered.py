@@ -8,6 +8,7 @@ from typing import Literal
 
 from typeguard import TypeCheckError, check_type
 
+from ..reading import printable, read_text
 from ..result import Measurement, Result, build
 from .compare import Compared, load
 from .inspection import Inspection
@@ -15,6 +16,7 @@ from .selection import Epoch
 
 __all__ = ["Finding", "Gathered", "Masking", "gather"]
 
+LARGEST = 2**53  # of whole numbers, up to which a float is exact
 Status = Literal["skip", "pass", "warn", "fail"]
 
 
@@ -107,12 +109,12 @@ def _masking(file: Path, result: Result) -> Masking | None:
     if not file.exists():
         return None
     try:
-        values = check_type(json.loads(file.read_text()), dict)
+        values = check_type(json.loads(read_text(file)), dict)
         findings = tuple(build(Finding, one) for one in check_type(values.get("findings"), list))
         masking = build(Masking, values | {"findings": findings})
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeCheckError) as error:
+    except (ValueError, RecursionError, TypeCheckError) as error:
         raise ValueError(
-            f"{file} is damaged or no verdict on gradient masking ({error}). "
+            f"{file} is damaged or no verdict on gradient masking ({printable(error)}). "
             "Delete it, or evaluate again with --masking."
         ) from None
     _belongs(file, masking, result, ("data", "threat"))
@@ -132,16 +134,17 @@ def _belongs(file: Path, found: Masking | Inspection, result: Result, what: Sequ
     for name in what:
         there, here = getattr(found, name), getattr(result, name)
         if there != here:
-            raise ValueError(f"{file} is of {name} {there}, its result of {here}. Delete it, or evaluate again.")
+            shown = f"{name} {printable(there)}, its result of {printable(here)}"
+            raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
 
 
 def _epochs(file: Path) -> tuple[Epoch, ...]:
     if not file.exists():
         return ()
     try:
-        lines = file.read_text().splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not text. Delete it, or give the result's file alone.") from None
+        lines = read_text(file).splitlines()
+    except ValueError as error:
+        raise ValueError(f"{error} Delete it, or give the result's file alone.") from None
     rows = [_row(file, number, line, last=number == len(lines)) for number, line in enumerate(lines, 1)]
     return tuple(row for row in rows if row)
 
@@ -149,10 +152,18 @@ def _epochs(file: Path) -> tuple[Epoch, ...]:
 def _row(file: Path, number: int, line: str, last: bool) -> Epoch | None:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         if last:  # the process died while it wrote this line
             return None
         row = None
-    if not (isinstance(row, dict) and "epoch" in row and all(isinstance(v, int | float) for v in row.values())):
+    if not (isinstance(row, dict) and _counts(row.get("epoch")) and all(map(_is_number, row.values()))):
         raise ValueError(f"{file}, line {number}, must be named numbers such as {{\"epoch\": 1}}, got {line[:60]!r}.")
     return row
+
+
+def _counts(epoch: object) -> bool:
+    return _is_number(epoch) and 0 <= epoch < LARGEST
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from safetensors.numpy import save_file
 from typeguard import TypeCheckError
 
 from ..files import write_atomic
-from ..result import Measurement, build
+from ..reading import ordinary, printable
+from ..result import MOST, Measurement, build
 
 __all__ = ["Example", "Inspection", "Look", "Network"]
 
@@ -111,7 +113,7 @@ class Inspection:
             ValueError: truncated, or something else.
         """
         try:
-            with safe_open(path, "np") as opened:
+            with safe_open(ordinary(path), "np") as opened:
                 header = opened.metadata() or {}
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             figures, said = json.loads(header["inspection"]), json.loads(header["examples"])
@@ -119,9 +121,31 @@ class Inspection:
             examples = tuple(_example(i, one, arrays) for i, one in enumerate(said))
             more = {"class_names": tuple(figures["class_names"]), "networks": networks, "examples": examples}
             more["alignment"] = {name: tuple(pair) for name, pair in figures["alignment"].items()}
-            return build(Inspection, figures | more)
-        except (SafetensorError, json.JSONDecodeError, KeyError, TypeError, AttributeError, TypeCheckError) as error:
-            raise ValueError(f"{path} is damaged or no inspection ({error}). Delete it, it is made again.") from None
+            made = build(Inspection, figures | more)
+            _check(made)
+            return made
+        except FAULTS as error:
+            said = printable(error)
+            raise ValueError(f"{path} is damaged or no inspection ({said}). Delete it, it is made again.") from None
+
+
+FAULTS = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, TypeCheckError, RecursionError)
+
+
+def _check(made: Inspection) -> None:
+    """Raise ValueError where charts and pictures could not be drawn of it."""
+    for example in made.examples:
+        looks = [array for look in example.looks.values() for array in (look.x_adv, look.gradient)]
+        shape = example.clean.shape
+        if len(shape) != 3 or 0 in shape or any(array.shape != shape for array in looks):
+            raise ValueError(f"pictures of {list(shape)}, expected [C, H, W] and all of an example alike")
+    for network in made.networks.values():
+        if "student" not in made.networks or not network.curve or not all(map(isfinite, network.curve)):
+            raise ValueError("it lacks a student's curve")
+        for pairs in network.classes.values():
+            fit = all(0 <= correct <= n <= MOST for n, correct in pairs) and any(n for n, _ in pairs)
+            if len(pairs) != len(made.class_names) or not fit:
+                raise ValueError("the counts by class do not fit the classes")
 
 
 def _plain(network: Network) -> dict:
@@ -136,7 +160,7 @@ def _network(values: dict) -> Network:
 
 def _example(i: int, said: dict, arrays: dict[str, np.ndarray]) -> Example:
     looks = {
-        name: Look(**words, x_adv=arrays[f"{i}.{name}.x_adv"], gradient=arrays[f"{i}.{name}.gradient"])
+        name: build(Look, words | dict(x_adv=arrays[f"{i}.{name}.x_adv"], gradient=arrays[f"{i}.{name}.gradient"]))
         for name, words in said["looks"].items()
     }
-    return Example(arrays[f"{i}.clean"], said["label"], looks)
+    return build(Example, {"clean": arrays[f"{i}.clean"], "label": said["label"], "looks": looks})

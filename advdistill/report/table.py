@@ -67,7 +67,7 @@ def _empty(attacks: Iterable[str], caption: str) -> Table:
     drawn.caption, drawn.caption_justify = escape(caption), "left"
     drawn.add_column("model", overflow="fold", min_width=12)
     for attack in attacks:
-        drawn.add_column(_broken(attack), justify="right", overflow="fold", min_width=9, max_width=16)
+        drawn.add_column(escape(_broken(attack)), justify="right", overflow="fold", min_width=9, max_width=16)
     return drawn
 
 

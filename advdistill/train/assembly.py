@@ -40,7 +40,8 @@ def assemble(
     num_nodes: int = 1,
 ) -> Parts:
     """Arguments and errors as in `distill`; no file is written."""
-    split = train or data.load(recipe.data.name, "train", recipe.data.folder, recipe.data.size)
+    source = recipe.data
+    split = train or data.load(source.name, "train", source.folder, source.size, source.stream)
     used, validation = _parts(split, recipe)
     torch.manual_seed(recipe.seed)
     if student is None:

@@ -5,7 +5,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from ..data import Split
-from ..data.batches import to_float
+from ..data.batches import in_order
 from ..recipe import Recipe
 
 __all__ = ["averaged", "estimate_statistics"]
@@ -20,4 +20,4 @@ def averaged(recipe: Recipe, student: nn.Module) -> AveragedModel | None:
 
 def estimate_statistics(model: nn.Module, split: Split, device: torch.device, batch_size: int = 256) -> None:
     """Batch-norm statistics of averaged weights, from one pass over clean images without augmentation."""
-    update_bn((to_float(part.to(device)) for part in split.images.split(batch_size)), model)
+    update_bn((x for _, x, _ in in_order(split, batch_size, device)), model)

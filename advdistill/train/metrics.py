@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ..files import append, explained, write_atomic
+from ..reading import read_text
 
 __all__ = ["Metrics", "read"]
 
@@ -42,14 +43,20 @@ class Metrics:
 
 def read(path: Path) -> list[dict[str, float]]:
     """The rows of a `metrics.jsonl`, without a line in the middle of which the process died; none without a file."""
-    return [row for line in path.read_text().splitlines() if (row := _row(line))] if path.exists() else []
+    return [row for line in read_text(path).splitlines() if (row := _row(line))] if path.exists() else []
 
 
 def _row(line: str) -> dict[str, float] | None:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
         return None
+    whole = isinstance(row, dict) and {"step", "epoch"} <= row.keys()
+    return row if whole and all(_is_number(value) for value in row.values()) else None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53)
 
 
 def _tensorboard(folder: Path, step: int):
@@ -57,5 +64,7 @@ def _tensorboard(folder: Path, step: int):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link, and would be written through; take it away.")
     with explained(folder):
         return SummaryWriter(str(folder), purge_step=step + 1)

@@ -1,16 +1,20 @@
 """The state of a run: one object, saved whole, so that a continuation is exact."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
+from typeguard import TypeCheckError
 
 from ..files import read_sealed, write_sealed
 from ..methods import Method
+from ..models import torch_file
+from ..result import build
 
 __all__ = ["Position", "State", "previous"]
 
@@ -87,7 +91,7 @@ class State:
             ValueError: its file is damaged.
         """
         values, _ = _newest(path)
-        self._take(_read(previous(path)) if values["position"]["batch"] else values)
+        self._take(_read(previous(path)) if values["position"].get("batch") else values)
 
     def _take(self, values: dict[str, Any]) -> None:
         try:
@@ -99,9 +103,9 @@ class State:
             device = next(self.student.parameters()).device
             for part, saved in zip(self.method.parts, values["method"], strict=True):
                 part.state = {name: tensor.to(device) for name, tensor in saved.items()}
-            self.at = Position(**values["position"])
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            first = str(error).splitlines()[0]
+            self.at = build(Position, values["position"])
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, TypeCheckError) as error:
+            first = " ".join(str(error).splitlines()[:1])
             raise ValueError(f"The run's state is of other networks ({first}). Give those it began with.") from error
 
     def _values(self) -> dict[str, Any]:
@@ -116,7 +120,23 @@ class State:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return torch.load(io.BytesIO(read_sealed(path)), weights_only=True, map_location="cpu")
+    data = read_sealed(path)
+    values = torch_file.load(io.BytesIO(data), str(path))
+    if not isinstance(values, dict) or not isinstance(values.get("position"), dict):
+        raise ValueError(f"{path} is not the state of a run")
+    torch_file.check_tensors(_tensors(values), len(data), str(path))
+    return values
+
+
+def _tensors(values: object) -> Iterator[Tensor]:
+    """Those in containers of containers; each container once, as it may lie in itself."""
+    waiting, seen = [values], set()
+    while waiting:
+        if isinstance(value := waiting.pop(), Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
 
 
 def _newest(path: Path) -> tuple[dict[str, Any], str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..files import read_sealed
+from ..reading import read_text
 from ..recipe import Recipe
 from ..run import Run
 from .divergence import catastrophic
@@ -17,6 +18,8 @@ from .selection import better
 __all__ = ["Status", "status"]
 
 FRESH = 60  # seconds; another machine's run whose lock cannot be seen here counts as running so long after a beat
+TEXTS = ("state", "host", "why")
+LARGEST = 2**53  # of whole numbers, up to which a float is exact
 STALE = 600  # seconds without a beat, which comes between two steps but not in a validation
 
 
@@ -80,9 +83,15 @@ def status(run: Run) -> Status:
 
 def _beat(run: Run) -> dict:
     try:
-        return json.loads(run.heartbeat.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        beat = json.loads(read_text(run.heartbeat))
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    known = beat.items() if isinstance(beat, dict) else ()
+    return {name: value for name, value in known if _sound(name, value)}
+
+
+def _sound(name: str, value: object) -> bool:
+    return isinstance(value, str) if name in TEXTS else isinstance(value, int | float) and abs(value) < LARGEST
 
 
 def _state(run: Run, beat: dict) -> str:
@@ -102,13 +111,13 @@ def _state(run: Run, beat: dict) -> str:
 
 def _why(state: str, beat: dict) -> str:
     if state == "stopped" and beat.get("state") == "running":
-        return f"Process {beat['pid']} on {beat['host']} ended without a word; the same command continues."
+        return f"Process {beat.get('pid')} on {beat.get('host')} ended without a word; the same command continues."
     return beat.get("why", "") if state in ("stopped", "diverged") else ""
 
 
 def _eta(beat: dict) -> float | None:
     steps, seconds = beat.get("step", 0) - beat.get("since_step", 0), beat.get("time", 0) - beat.get("since", 0)
-    return seconds / steps * (beat["total"] - beat["step"]) if steps > 0 else None
+    return seconds / steps * (beat.get("total", 0) - beat["step"]) if steps > 0 else None
 
 
 def _last(rows: list[dict[str, float]]) -> dict[str, float]:

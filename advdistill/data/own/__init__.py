@@ -1,15 +1,20 @@
 """One's own images, by a reference: a path, known by what it is, or `folder:`, `npz:`, `csv:`, `parquet:`, `hf:`."""
 
 import re
+import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..dataset import Folder
 from ..split import Split
+from ..streamed import Streamed
 from . import arrow, folder, hugging_face, npz, table
-from .collection import Collection
+from .collection import Collection, Found
+from .memory import TooLarge
 from .stack import stacked
+from .streaming import streamable, streamed
 
 __all__ = ["HELP", "collect", "is_reference", "load"]
 
@@ -27,12 +32,34 @@ def is_reference(name: str) -> bool:
     return bool(_PREFIX.fullmatch(name) or re.search(r"[/\\]|^[~.]", name) or Path(name).suffix or _exists(Path(name)))
 
 
-def load(reference: str, split: str, root: Folder = None, size: int | None = None) -> Split:
+def load(
+    reference: str, split: str, root: Folder = None, size: int | None = None, stream: bool | None = False
+) -> Split:
     """One split of one's own data; see `advdistill.data.load`."""
-    collection = collect(reference, root)
-    if split not in collection.parts:
-        raise ValueError(f"Unknown split {split!r} of {reference}. Known: {', '.join(collection.parts)}.")
-    images = torch.from_numpy(stacked(collection, split, size))
+    if split not in ("train", "test"):
+        raise ValueError(f"Unknown split {split!r} of {reference}. Known: train, test.")
+    name, found = _find(reference, root)
+    if stream:
+        return _streamed(name, reference, found, split, size)
+    collection = Collection.of(name, found)
+    try:
+        images = torch.from_numpy(stacked(collection, split, size))
+    except TooLarge as error:
+        if stream is False or not streamable(found):
+            raise
+        print(f"{error} That is done now.", file=sys.stderr)
+        return _streamed(name, reference, found, split, size)
+    return _split(collection, split, images)
+
+
+def _streamed(name: str, reference: str, found: Found, split: str, size: int | None) -> Split:
+    if not streamable(found):
+        raise ValueError(f"{reference} is read as a whole; data.stream is for a folder or a table of image files.")
+    collection, images = streamed(name, found, size)
+    return _split(collection, split, images[split])
+
+
+def _split(collection: Collection, split: str, images: Tensor | Streamed) -> Split:
     labels = torch.from_numpy(collection.parts[split].labels)
     return Split(images, labels, collection.classes, f"{collection.name}/{split}")
 
@@ -48,6 +75,10 @@ def collect(reference: str, root: Folder = None) -> Collection:
         FileNotFoundError: there is nothing of that name.
         ConnectionError, ImportError: the hub of Hugging Face, or a package, is not there.
     """
+    return Collection.of(*_find(reference, root))
+
+
+def _find(reference: str, root: Folder) -> tuple[str, Found]:
     name = reference.rstrip("/") or reference
     prefix = _PREFIX.fullmatch(name)
     kind, where = prefix.groups() if prefix else (None, name)
@@ -69,7 +100,7 @@ def collect(reference: str, root: Folder = None) -> Collection:
             found = arrow.read(path)
         case "hf":
             found = hugging_face.read(where)
-    return Collection.of(name, found)
+    return name, found
 
 
 def _kind(path: Path) -> str:

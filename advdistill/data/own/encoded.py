@@ -1,9 +1,11 @@
 """Pictures as files or bytes of PNG, JPEG and their kin. Nothing in them is trusted, their size least of all."""
 
 import hashlib
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +14,7 @@ import numpy as np
 from ..optional import require
 from .pictures import Look, Unreadable, printable
 
-__all__ = ["SUFFIXES", "Encoded", "open_file"]
+__all__ = ["SUFFIXES", "Encoded", "Files"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -72,8 +74,17 @@ class Encoded:
                 raise Unreadable(_reason(error)) from error
 
 
-def open_file(path: Path) -> BinaryIO:
+class Files(Encoded):
+    """Pictures in files, named as below `root`."""
+
+    def __init__(self, paths: Sequence[Path], root: Path):
+        super().__init__([os.path.relpath(path, root) for path in paths], partial(_open_file, paths))
+        self.paths = paths
+
+
+def _open_file(paths: Sequence[Path], i: int) -> BinaryIO:
     """Open an ordinary file; a pipe of that name would be waited for without end."""
+    path = paths[i]
     if not path.is_file():
         raise Unreadable("not an ordinary file" if path.exists() else "no such file")
     if path.stat().st_size == 0:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .collection import Found, part_named
-from .encoded import SUFFIXES, Encoded, open_file
+from .encoded import SUFFIXES, Files
 from .pictures import printable
 
-__all__ = ["EXPECTED", "encoded_files", "read"]
+__all__ = ["EXPECTED", "read"]
 
 EXPECTED = "DIR/CLASS/picture.png, or DIR/train/CLASS/picture.png with DIR/test or DIR/val"
 
@@ -36,12 +36,7 @@ def _homes(place: Path) -> dict[str, Path]:
     return homes
 
 
-def encoded_files(paths: list[Path], root: Path) -> Encoded:
-    """The pictures in these files, named as below `root`."""
-    return Encoded([os.path.relpath(path, root) for path in paths], lambda i: open_file(paths[i]))
-
-
-def _part(home: Path, others: Counter) -> tuple[Encoded, list[str]]:
+def _part(home: Path, others: Counter) -> tuple[Files, list[str]]:
     paths, labels = [], []
     for folder in _folders(home):
         mine = sorted(_pictures(folder, others))
@@ -51,7 +46,7 @@ def _part(home: Path, others: Counter) -> tuple[Encoded, list[str]]:
         labels += [folder.name] * len(mine)
     if not paths:
         raise ValueError(f"{home} has no folder for each class; expected {EXPECTED}.")
-    return encoded_files(paths, home), labels
+    return Files(paths, home), labels
 
 
 def _folders(place: Path) -> list[Path]:

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-__all__ = ["check_room", "free_memory"]
+__all__ = ["TooLarge", "check_room", "free_memory"]
+
+
+class TooLarge(ValueError):
+    """Images that do not fit into the memory."""
 
 
 def free_memory() -> int | None:

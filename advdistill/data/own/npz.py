@@ -1,5 +1,7 @@
 """Arrays in an `.npz`: x_train, y_train, x_test, y_test, or images and labels."""
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...reading import printable
 from .collection import Found
 from .memory import check_room
 from .pictures import Arrays
@@ -14,7 +17,8 @@ from .pictures import Arrays
 __all__ = ["read"]
 
 _EXPECTED = "x_train, y_train, x_test and y_test; train_images, train_labels and so on; or images and labels"
-_FAULTS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, KeyError, TypeError, NotImplementedError, SyntaxError)
+_FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, OSError, EOFError)
+_FAULTS += (KeyError, IndexError, TypeError, OverflowError, MemoryError, RuntimeError)  # of numpy, of encrypted entries
 
 
 def read(path: Path) -> Found:
@@ -26,7 +30,7 @@ def read(path: Path) -> Found:
                 raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}; expected {_EXPECTED}")
             return Found({part: _part(path, arrays, *keys) for part, keys in pairs.items()})
     except (ValueError, AttributeError, *_FAULTS) as error:
-        raise ValueError(f"{path} cannot be taken: {str(error).rstrip('.')}.") from None
+        raise ValueError(f"{path} cannot be taken: {printable(error)}") from None
 
 
 def _pairs(keys: list[str]) -> Iterator[tuple[str, tuple[str, str]]]:

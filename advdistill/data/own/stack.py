@@ -5,13 +5,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..optional import require
-from .collection import Collection
-from .memory import free_memory
+from .collection import Collection, Part
+from .encoded import Files
+from .memory import TooLarge, free_memory
 from .pictures import Look, Unreadable
 
-__all__ = ["form", "looks", "refusal", "stacked", "unreadable"]
+__all__ = ["fitted", "form", "looks", "refusal", "stacked", "unreadable"]
 
 _SHOWN = 8
+_LONGEST = 200  # characters of a name
 
 
 def stacked(collection: Collection, split: str, size: int | None) -> np.ndarray:
@@ -21,16 +23,16 @@ def stacked(collection: Collection, split: str, size: int | None) -> np.ndarray:
         size: the shorter side is resized to it (bicubic, antialiased) and the centre cut out.
 
     Raises:
-        ValueError: images that cannot be read, all of them counted; of several sizes without `size`; too many for the
-            memory.
+        ValueError: images that cannot be read, all of them counted; of several sizes without `size`.
+        TooLarge: too many for the memory.
     """
     part = collection.parts[split]
     try:
         channels, height, width = form(collection, [look for _, look in looks(collection)], size)
-        _check_memory(collection.name, len(part.index), (channels, height, width))
+        _check_memory(collection.name, part, (channels, height, width))
         images = np.empty((len(part.index), channels, height, width), np.uint8)
         for image, i in zip(images, part.index, strict=True):
-            image[:] = _fitted(part.pictures.pixels(i), size)
+            image[:] = fitted(part.pictures.pixels(i), size)
     except Unreadable:
         raise refusal(collection, unreadable(collection)) from None
     return images
@@ -75,7 +77,7 @@ def unreadable(collection: Collection) -> list[tuple[str, str]]:
 
 
 def refusal(collection: Collection, faults: list[tuple[str, str]]) -> ValueError:
-    shown = ", ".join(f"{name} ({reason})" for name, reason in faults[:_SHOWN])
+    shown = ", ".join(f"{name[:_LONGEST]} ({reason})" for name, reason in faults[:_SHOWN])
     more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     return ValueError(
         f"{len(faults)} of {len(collection)} images of {collection.name} cannot be read: {shown}{more}. "
@@ -83,7 +85,7 @@ def refusal(collection: Collection, faults: list[tuple[str, str]]) -> ValueError
     )
 
 
-def _fitted(pixels: np.ndarray, size: int | None) -> np.ndarray:
+def fitted(pixels: np.ndarray, size: int | None) -> np.ndarray:
     """`[H, W]` or `[H, W, 3]` to `[1 or 3, size, size]`."""
     if size:
         pixels = _resized(pixels, size)
@@ -99,13 +101,15 @@ def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(pillow.fromarray(pixels).resize((size, size), pillow.Resampling.BICUBIC, box))
 
 
-def _check_memory(name: str, n: int, shape: tuple[int, int, int]) -> None:
+def _check_memory(name: str, part: Part, shape: tuple[int, int, int]) -> None:
+    n = len(part.index)
     need, free = 2 * n * np.prod(shape, dtype=int), free_memory()
     if free is None or need <= free:
         return
     side = int((free / (2 * n * shape[0])) ** 0.5)
     advice = f"Give data.size, {side} or less." if side >= 8 else "Take fewer images."
-    raise ValueError(
+    advice += " Or read them batch by batch: --data.stream." if isinstance(part.pictures, Files) else ""
+    raise TooLarge(
         f"{n} images of {name} of {' x '.join(map(str, shape))} need {need / 1e9:.1f} GB (training copies them once), "
         f"and {free / 1e9:.1f} GB of memory are free. {advice}"
     )

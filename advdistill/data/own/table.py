@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .collection import Found, part_named
-from .folder import encoded_files
+from .encoded import Files
 from .pictures import printable
 
 __all__ = ["read"]
@@ -25,7 +25,7 @@ def read(table: Path, root: Path | None = None) -> Found:
         paths, labels = found.setdefault(part, ([], []))
         paths.append(_below(root, row["path"], f"{table}, line {line}"))
         labels.append(row["label"])
-    return Found({part: (encoded_files(paths, root), labels) for part, (paths, labels) in found.items()})
+    return Found({part: (Files(paths, root), labels) for part, (paths, labels) in found.items()})
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -1,0 +1,90 @@
+"""Files that anybody may have written: ordinary ones, of bounded size, text and plain values only."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["home", "ordinary", "parse_yaml", "printable", "read_text", "shown"]
+
+MOST_TEXT = 2**26  # bytes
+MOST_YAML = 2**16  # characters: PyYAML takes a second for them
+
+
+def ordinary(path: Path | str) -> Path:
+    """The same path, if a file is there; a pipe would be waited for, and a device read, without end.
+
+    Raises:
+        FileNotFoundError: nothing is there.
+        ValueError: it is a folder, a pipe, a device.
+    """
+    path = Path(path)
+    if not path.is_file():
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file {path}.")
+        raise ValueError(f"{path} is a {'folder' if path.is_dir() else 'pipe or a device'}; expected a file.")
+    return path
+
+
+def home(path: Path | str) -> Path:
+    """The path with `~` in its place. Raises ValueError where nobody of that name has a home here."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{path} begins with the name of nobody here; write the whole path.") from None
+
+
+def read_text(path: Path | str) -> str:
+    """The text of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no ordinary file, not UTF-8, or larger than 64 MiB.
+    """
+    if (size := ordinary(path).stat().st_size) > MOST_TEXT:
+        raise ValueError(f"{path} has {size / 1e6:,.0f} MB; expected a text of {MOST_TEXT / 1e6:.0f} MB at most.")
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text: byte {error.start} is no UTF-8.") from None
+
+
+def printable(text: object, most: int = 200) -> str:
+    """One line that a terminal shows and does not obey; what is longer than `most` is cut."""
+    line = " ".join(str(text)[: 4 * most].split())
+    return f"{shown(line[:most])}..." if len(line) > most else shown(line)
+
+
+def shown(text: str) -> str:
+    """The same, with a sign in the place of every character that is none, such as a terminal's escape."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Plain values; names of fields are text. Aliases are refused: a few lines of them unfold to gigabytes.
+
+    Raises:
+        ValueError: not YAML, or longer than 65,536 characters.
+    """
+    if len(text) > MOST_YAML:
+        raise ValueError(f"{source} has {len(text):,} characters; expected a recipe of {MOST_YAML:,} at most.")
+    try:
+        return yaml.load(text, _Plain)  # noqa: S506
+    except RecursionError:
+        raise ValueError(f"{source} is not YAML of a recipe: it is nested too deeply.") from None
+    except Exception as error:  # PyYAML meets values that do not fit their tags with a dozen kinds of exceptions
+        raise ValueError(f"{source} is not YAML: {printable(error)}") from None
+
+
+class _Plain(yaml.SafeLoader):
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError(f"an alias, *{self.peek_event().anchor}, {self.peek_event().start_mark}; write it out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        mapping = super().construct_mapping(node, deep)
+        for name in mapping:
+            if not isinstance(name, str):
+                raise yaml.YAMLError(f"a field is called {name!r}, which is no text")
+        return mapping
