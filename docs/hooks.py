@@ -6,7 +6,7 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ["CONTRIBUTING.md", "benchmarks/results/*.md", "benchmarks/results/*/*.png"]
+SHOWN = ["CONTRIBUTING.md", "benchmarks/results/*.md", "benchmarks/results/*/*.png", "benchmarks/results/*/*.html"]
 
 
 def on_files(files, config):
