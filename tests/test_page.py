@@ -12,7 +12,7 @@ from test_result import RESULT
 
 from advdistill.report.gathered import gather
 from advdistill.report.inspection import Example, Inspection, Look, Network
-from advdistill.result import Measurement
+from advdistill.result import Measurement, Result
 
 page_of = pytest.importorskip("advdistill.report.page").page
 for package in ("jinja2", "altair", "vl_convert", "PIL"):
@@ -193,6 +193,14 @@ def test_large_pictures_keep_the_page_small(tmp_path):
         inspection(size=224).save(folder / "result.inspection.safetensors")
     html = page_of(folders)
     assert len(html.encode()) < 5e6 and "1 of 2 examples are here, to keep the page under 5 MB" in html
+
+
+def test_runs_of_different_suites_stand_side_by_side(tmp_path):
+    paths = [write(tmp_path, "a"), write(tmp_path, "b")]
+    result = Result.load(paths[1] / "result.json")
+    replace(result, measurements=result.measurements[:1]).save(paths[1] / "result.json")
+    rows = re.findall(r'<tr><th scope="row" class="name">(\w)</th>\s*<td>(.*?)</td>\s*<td>(.*?)</td>', page_of(paths))
+    assert [(name, pgd.split("<")[0]) for name, _, pgd in rows[:2]] == [("a", "40.0"), ("b", "–")]
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
