@@ -1,6 +1,7 @@
 """Unpacking of archives that nobody has to trust."""
 
 import gzip
+import platform
 import tarfile
 import zlib
 from pathlib import Path
@@ -22,8 +23,12 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a `.tar.gz` into `folder`.
 
     Raises:
-        ValueError: the archive is damaged, larger than 256 MiB unpacked, or leads out of `folder`.
+        ValueError: the archive is damaged, larger than 256 MiB unpacked, or leads out of `folder`; or this Python is
+            older than 3.11.4, which came with a safe way to unpack.
     """
+    if not hasattr(tarfile, "data_filter"):
+        version = platform.python_version()
+        raise ValueError(f"Python {version} cannot unpack {archive} safely; take 3.11.4 or newer, or unpack it yourself.")
     room = _LIMIT
     try:
         with _Pieces(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
