@@ -27,8 +27,8 @@ def unpack(archive: Path, folder: Path) -> None:
             older than 3.11.4, which came with a safe way to unpack.
     """
     if not hasattr(tarfile, "data_filter"):
-        version = platform.python_version()
-        raise ValueError(f"Python {version} cannot unpack {archive} safely; take 3.11.4 or newer, or unpack it yourself.")
+        old = f"Python {platform.python_version()} cannot unpack {archive} safely"
+        raise ValueError(f"{old}; take 3.11.4 or newer, or unpack it yourself.")
     room = _LIMIT
     try:
         with _Pieces(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
