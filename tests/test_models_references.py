@@ -200,6 +200,7 @@ def test_a_hugging_face_folder(tmp_path):
     network = models.create("convnet-4", 5, 1)
     models.save(network, tmp_path / "weights.safetensors", {"chosen": "by hand"})
     assert torch.equal(models.load(f"hf:{tmp_path}").conv1.weight, network.conv1.weight)
+    assert torch.equal(models.from_pretrained(tmp_path).conv1.weight, network.conv1.weight)
     assert provenance(f"hf:{tmp_path}") == {"chosen": "by hand"}
     models.save(models.create("convnet-8", 5, 1), tmp_path / "other.safetensors")
     assert refusal(f"hf:{tmp_path}").endswith("?file=NAME, one of other.safetensors, weights.safetensors.")

@@ -2,7 +2,7 @@
 
 from .checkpoint import save
 from .classifier import Classifier, ModelSpec
-from .loading import load
+from .loading import from_pretrained, load
 from .zoo import create, describe, names
 
-__all__ = ["Classifier", "ModelSpec", "create", "describe", "load", "names", "save"]
+__all__ = ["Classifier", "ModelSpec", "create", "describe", "from_pretrained", "load", "names", "save"]

@@ -46,6 +46,11 @@ def load(reference: str | os.PathLike, *, arch: str | None = None, num_classes: 
         return SOURCES[parsed.kind](parsed.name, parsed.options | given).eval()
 
 
+def from_pretrained(name: str | os.PathLike) -> nn.Module:
+    """A model that `advdistill push` has shared: a Hugging Face folder here, or `OWNER/NAME`; as `load("hf:...")`."""
+    return load(f"hf:{os.fspath(name)}")
+
+
 def _from_file(name: str, options: dict) -> Classifier:
     return _filled(checkpoint_at(name), options)
 
