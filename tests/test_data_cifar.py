@@ -112,7 +112,7 @@ def test_an_archive_that_leads_outside_is_refused(tmp_path):
 
 
 def test_an_archive_that_grows_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("advdistill.data.archive._LIMIT", 10_000)
+    monkeypatch.setattr("advdistill.data.archive._LIMIT", 100_000)
     packed_batches(tmp_path / "cifar-10-binary.tar.gz")
     with pytest.raises(ValueError, match="cannot be unpacked: it grows too large at '.*/data_batch_2"):
         data.load("cifar10", "test", tmp_path)

@@ -148,9 +148,9 @@ def test_networks_are_modules_with_a_spec():
     ("xyzzy", "Unknown model 'xyzzy'. Known: "),
     ("resnet18-3", "'resnet18-3' has 1 integer(s) after the name, 'resnet18' takes at most 0; "
                    "write 'resnet18'."),
-    ("wide_resnet-34-x", "'x' in 'wide_resnet-34-x' must be a positive integer; write for example "
+    ("wide_resnet-34-x", "'x' in 'wide_resnet-34-x' must be a positive integer, 9999 at most; write for example "
                          "'wide_resnet-34-10'."),
-    ("convnet-0", "'0' in 'convnet-0' must be a positive integer; write for example 'convnet-16'."),
+    ("convnet-0", "'0' in 'convnet-0' must be a positive integer, 9999 at most; write for example 'convnet-16'."),
     ("wide_resnet-33-10", "'wide_resnet-33-10': the depth must be 6n+4 (10, 16, 22, 28, 34, ...), not 33; "
                           "write 'wide_resnet-34-10'."),
     ("wide_resnet-4-1", "not 4; write 'wide_resnet-10-1'."),
