@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..reading import printable
 from .streamed import Streamed
 
 
@@ -100,7 +101,7 @@ class Split:
         for name, size in zip(self.classes, sizes, strict=True):
             if size < 2:
                 raise ValueError(
-                    f"{self.name}: class {name!r} has {size} image(s); a held-out part needs at least 2."
+                    f"{self.name}: class {printable(name)!r} has {size} image(s); a held-out part needs at least 2."
                 )
         return [min(max(1, round(fraction * size)), size - 1) for size in sizes]
 

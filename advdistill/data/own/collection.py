@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...reading import printable
 from .pictures import Pictures, Unreadable
 
 __all__ = ["Collection", "Found", "Part", "natural", "part_named"]
@@ -103,7 +104,7 @@ def _classes(name: str, known: tuple[str, ...] | None, labels: dict[str, Sequenc
             raise ValueError(f"{name}: {each!r} cannot be the name of a class; give it one that can be printed.")
         for part in present:
             if each not in present[part]:
-                raise ValueError(f"{name}: class {each!r} has no images in {part}; every part needs all the classes.")
+                raise ValueError(f"{name}: class {printable(each)!r} has no images in {part}; every part needs all the classes.")
     if len(set(classes)) != len(classes) or len(classes) < 2:
         raise ValueError(f"{name} has the classes {', '.join(classes) or '(none)'}; expected two or more, distinct.")
     return classes
@@ -121,7 +122,7 @@ def _divide(name: str, everything: Part, classes: tuple[str, ...]) -> dict[str, 
         mine = everything.labels == label
         different = np.unique(contents[mine])
         if len(different) < 2:
-            raise ValueError(f"{name}: class {each!r} has {len(different)} different image(s); a test part needs 2.")
+            raise ValueError(f"{name}: class {printable(each)!r} has {len(different)} different image(s); a test part needs 2.")
         share = max(1, round(TEST_SHARE * len(different)))
         held |= mine & np.isin(contents, different[:share])
     return {"train": everything.take(~held), "test": everything.take(held)}
