@@ -104,7 +104,8 @@ def _classes(name: str, known: tuple[str, ...] | None, labels: dict[str, Sequenc
             raise ValueError(f"{name}: {each!r} cannot be the name of a class; give it one that can be printed.")
         for part in present:
             if each not in present[part]:
-                raise ValueError(f"{name}: class {printable(each)!r} has no images in {part}; every part needs all the classes.")
+                what = f"class {printable(each)!r} has no images in {part}"
+                raise ValueError(f"{name}: {what}; every part needs all the classes.")
     if len(set(classes)) != len(classes) or len(classes) < 2:
         raise ValueError(f"{name} has the classes {', '.join(classes) or '(none)'}; expected two or more, distinct.")
     return classes
@@ -122,7 +123,8 @@ def _divide(name: str, everything: Part, classes: tuple[str, ...]) -> dict[str, 
         mine = everything.labels == label
         different = np.unique(contents[mine])
         if len(different) < 2:
-            raise ValueError(f"{name}: class {printable(each)!r} has {len(different)} different image(s); a test part needs 2.")
+            what = f"class {printable(each)!r} has {len(different)} different image(s)"
+            raise ValueError(f"{name}: {what}; a test part needs 2.")
         share = max(1, round(TEST_SHARE * len(different)))
         held |= mine & np.isin(contents, different[:share])
     return {"train": everything.take(~held), "test": everything.take(held)}
