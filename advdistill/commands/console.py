@@ -1,7 +1,9 @@
 """What a command says: results to stdout, progress to stderr, once for all processes."""
 
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -11,7 +13,7 @@ from ..reading import shown
 from ..report.table import table
 from ..result import Result
 
-__all__ = ["CONSOLE", "is_first", "say", "show"]
+__all__ = ["CONSOLE", "is_first", "say", "show", "typed"]
 
 
 class Terminal(Console):
@@ -23,6 +25,13 @@ class Terminal(Console):
 
 
 CONSOLE = Terminal(highlight=False)
+
+
+def typed() -> str:
+    """What was typed to get here, which may be a script that calls a command."""
+    program = Path(sys.argv[0])
+    ours = program.name == "advdistill" or program.parts[-2:] == ("advdistill", "__main__.py")
+    return shlex.join([*(["advdistill"] if ours else ["python", sys.argv[0]]), *sys.argv[1:]])
 
 
 def is_first() -> bool:

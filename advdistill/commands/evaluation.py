@@ -1,8 +1,6 @@
 """`advdistill evaluate`."""
 
 import os
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import torch
 from ..evaluation import evaluate as measure
 from ..evaluation.suites import attacks
 from .beside import Beside
-from .console import is_first, say, show
+from .console import is_first, say, show, typed
 from .subject import Subject, device, look_closer
 
 __all__ = ["evaluate"]
@@ -53,7 +51,7 @@ def evaluate(
         keep_images=files.unfinished_images if keep_images else None,
         shared=shared, report=say if is_first() else None,
     )  # fmt: skip
-    result = replace(result, chosen=subject.chosen(), command=shlex.join(["advdistill", *sys.argv[1:]]))
+    result = replace(result, chosen=subject.chosen(), command=typed())
     if files and is_first():
         result = files.store(result)
         say(f"written to {target}")

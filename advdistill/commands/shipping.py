@@ -1,8 +1,6 @@
 """`advdistill export`."""
 
 import json
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,7 +24,7 @@ from ..report.compare import VERDICTS
 from ..result import Result
 from ..rng import generator
 from .beside import Beside
-from .console import CONSOLE, say
+from .console import CONSOLE, say, typed
 from .subject import Subject, device
 
 __all__ = ["export"]
@@ -129,7 +127,7 @@ def _unmeasured(subject: Subject, path: Path, identity: str, seed: int) -> Shipp
         model=path.name, data=subject.split.name, fingerprint=subject.split.fingerprint(), weights=identity,
         threat=str(subject.threat), eps=subject.threat.eps, seed=seed, measurements=(),
         date=datetime.now(UTC).isoformat(timespec="seconds"), versions=versions(), chosen=subject.chosen(),
-        command=shlex.join(["advdistill", *sys.argv[1:]]),
+        command=typed(),
     )  # fmt: skip
 
 
