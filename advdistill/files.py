@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["append", "drop_unfinished", "explained", "read_sealed", "write_atomic", "write_json", "write_sealed"]
+__all__ = [
+    "append", "drop_unfinished", "explained", "read_sealed", "sha256", "write_atomic", "write_json", "write_sealed",
+]  # fmt: skip
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SEAL = hashlib.sha256().digest_size
@@ -78,6 +80,12 @@ def read_sealed(path: Path) -> memoryview:
     if hashlib.sha256(data[:-SEAL]).digest() != data[-SEAL:]:
         raise ValueError(f"{path} is damaged ({len(data)} bytes that do not match their checksum)")
     return data[:-SEAL]
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def append(path: Path, text: str) -> None:

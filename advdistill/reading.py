@@ -55,9 +55,9 @@ def printable(text: object, most: int = 200) -> str:
     return f"{shown(line[:most])}..." if len(line) > most else shown(line)
 
 
-def shown(text: str) -> str:
-    """The same, with a sign in the place of every character that is none, such as a terminal's escape."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+def shown(text: str, but: str = "\n") -> str:
+    """The same, with a sign in the place of every character that is none, such as a terminal's escape, but `but`."""
+    return "".join(c if c.isprintable() or c in but else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def parse_yaml(text: str, source: str) -> Any:

@@ -11,10 +11,15 @@ from .models.checkpoint import provenance
 from .reading import read_text
 from .recipe import Recipe, to_config
 
-__all__ = ["Run"]
+__all__ = ["Run", "previous"]
 
 MAY_CHANGE = {"on_divergence"}  # from one continuation to the next: it says what happens where the run would stop
 PATIENCE = 1  # seconds; whoever asks whether a run is busy holds its lock for an instant
+
+
+def previous(state: Path) -> Path:
+    """Where the state of the last whole epoch goes when a newer one takes its place."""
+    return state.with_name(f"{state.stem}.previous{state.suffix}")
 
 
 class Run:
@@ -30,7 +35,7 @@ class Run:
         self.folder = Path(folder)
         self.recipe_file = self.folder / "recipe.yaml"
         self.state = self.folder / "state.pt"
-        self.previous_state = self.folder / "state.previous.pt"
+        self.previous_state = previous(self.state)
         self.best = self.folder / "best.safetensors"
         self.last = self.folder / "last.safetensors"
         self.metrics = self.folder / "metrics.jsonl"

@@ -25,8 +25,7 @@ from torch import nn
 from advdistill import IGDM, PGD, RSLAD, SGD, AdaAD, Data, Distiller, Linf, Recipe, models
 from advdistill.data import Split
 from advdistill.data.batches import Batches
-from advdistill.train.state import State
-from advdistill.train.step import Step, sgd
+from advdistill.train.step import Step, beginning
 
 METHODS = {"rslad": RSLAD(), "adaad": AdaAD(), "adaad+igdm": AdaAD() + IGDM(weight=5)}
 
@@ -81,12 +80,12 @@ def ours(case: Case, steps: int = 10, devices: int = 1) -> Callable[[], None]:
     bf16 = case.precision == "bf16"
     fabric = Fabric(devices=devices, precision="bf16-mixed" if bf16 else "32-true")
     fabric.launch()
-    student, teacher = (fabric.to_device(network) for network in networks(case))
+    student, teacher = networks(case)
     pixels = torch.randint(256, (case.batch, 3, 32, 32), dtype=torch.uint8)
     split = Split(pixels, torch.arange(case.batch) % 10, tuple("abcdefghij"), "random/train")
     fast = torch.bfloat16 if bf16 else torch.float32
     distiller = Distiller(recipe.method, teacher, attack=attack, fast=fast, teacher_every=case.teacher_every)
-    descend = Step(fabric, recipe, distiller, State(student, {}, sgd(student), recipe.method, None))
+    descend = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
     place = fabric.device, fabric.global_rank, fabric.world_size
     batches = Batches(split, case.batch, recipe.data.augment, 0, *place)
 

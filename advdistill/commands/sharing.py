@@ -14,8 +14,7 @@ from .. import models
 from ..evaluation.verdicts import digest
 from ..export.card import About, card
 from ..export.extras import require
-from ..export.facts import sha256
-from ..files import write_atomic, write_json
+from ..files import sha256, write_atomic, write_json
 from ..models import Classifier
 from ..models.checkpoint import provenance
 from ..models.reference import parse

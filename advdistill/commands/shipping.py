@@ -11,13 +11,12 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
-from .. import data as datasets
 from ..attacks.square import Square
 from ..data.batches import to_float
 from ..export import KINDS, Shipped, build, open_file, write
-from ..export.facts import facts, sha256, versions
+from ..export.facts import facts, versions
 from ..export.robustness import attacked, routes
-from ..files import write_atomic
+from ..files import sha256, write_atomic
 from ..models.checkpoint import provenance
 from ..models.reference import parse
 from ..report.compare import VERDICTS
@@ -51,7 +50,7 @@ def export(
     if evaluate and queries:
         Square(subject.threat, queries).check()
     path, source = _place(subject, to, out), _source(subject)
-    network, (calibration, compared) = subject.network.float(), _images(subject, data, folder, seed)
+    network, (calibration, compared) = subject.network.float(), _images(subject, seed)
     say(f"making {path}")
     artefact = build(to, network, subject.split.shape, calibration)
     climbed = routes(artefact, network) if evaluate else {}
@@ -110,13 +109,9 @@ def _source(subject: Subject) -> dict[str, str]:
     return known | {name: said[name] for name in ("chosen", "chosen_on") if name in said}
 
 
-def _images(subject: Subject, data: str | None, folder: str | None, seed: int) -> tuple[Tensor, Tensor]:
+def _images(subject: Subject, seed: int) -> tuple[Tensor, Tensor]:
     """Training images `[N, C, H, W]`, never the test split's: for calibration, and others to compare on."""
-    known = subject.run.recipe.data if subject.run else None
-    own = known and data in (None, known.name)
-    size = known.size if known else None
-    stream = own and known.stream or None
-    train = datasets.load(known.name if own else data, "train", folder or (known.folder if own else None), size, stream)
+    train = subject.part("train")
     order = torch.randperm(len(train), generator=generator(seed, "calibration"))
     calibration, compared = order[:CALIBRATION], order[CALIBRATION:][-COMPARED:]
     return tuple(to_float(train.images[index if len(index) else order]) for index in (calibration, compared))

@@ -32,8 +32,20 @@ class Subject:
         self.run = Run(model) if Path(model).is_dir() else None
         self.name, self.reference = Path(model).name, model
         self.network = models.load(model)
-        self.split = _test_split(self.run, data, folder, size)
+        self._data = data, folder, size
+        self.split = self.part("test")
         self.threat = _threat(self.run, norm, eps)
+
+    def part(self, which: str) -> Split:
+        """The `train` or `test` split: a run's own unless other data were named."""
+        name, folder, size = self._data
+        if self.run is None and name is None:
+            raise ValueError("Which data? A checkpoint does not say; give --data, e.g. --data cifar10.")
+        known = self.run.recipe.data if self.run else None
+        size = size or (known and known.size)
+        if known and name in (None, known.name):
+            return datasets.load(known.name, which, folder or known.folder, size, known.stream or None)
+        return datasets.load(name, which, folder, size, stream=None)
 
     def other(self, surrogate: str | None) -> nn.Module | None:
         """The surrogate, or else the run's teacher, if its file is still where the recipe says."""
@@ -82,16 +94,6 @@ def look_closer(
         seen = inspect(subject.network, subject.split, subject.threat, teacher=other, **where | {"report": say})
         if files:
             seen.save(files.inspection)
-
-
-def _test_split(run: Run | None, name: str | None, folder: str | None, size: int | None) -> Split:
-    if run is None and name is None:
-        raise ValueError("Which data? A checkpoint does not say; give --data, e.g. --data cifar10.")
-    known = run.recipe.data if run else None
-    size = size or (known and known.size)
-    if known and name in (None, known.name):
-        return datasets.load(known.name, "test", folder or known.folder, size, known.stream or None)
-    return datasets.load(name, "test", folder, size, stream=None)
 
 
 def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:

@@ -1,6 +1,5 @@
 """Downloads that survive a broken line and are checked before use."""
 
-import hashlib
 import http.client
 import shutil
 import ssl
@@ -10,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import files
 from .optional import require
 
 _TIMEOUT = 5  # seconds to connect, and to wait for the next bytes
@@ -47,8 +47,7 @@ def download(remote: Remote, folder: Path) -> Path:
 
 def check(file: Path, sha256: str) -> None:
     """Delete `file` and raise ValueError unless it has this sha256."""
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = files.sha256(file)
     if found != sha256:
         file.unlink()
         raise ValueError(f"{file.name} has sha256 {found}, expected {sha256}; deleted, please try again.")

@@ -1,6 +1,5 @@
 """What is known of a file besides its accuracy: size, checksum, latency, and how well its twin follows it."""
 
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +11,7 @@ from .latency import latency
 from .opened import session
 from .parity import compare
 
-__all__ = ["facts", "sha256", "versions"]
+__all__ = ["facts", "versions"]
 
 FLOAT_ONNX, TORCH = "float ONNX", "torch"
 TWIN_LIMIT, TWIN_AGREEMENT = 0.05, 0.9  # a value between two levels may fall to either; more is another network
@@ -50,10 +49,6 @@ def facts(
     if artefact.graph is not None:
         rivals[path.name] = session(path, threads=1)
     return known | {"latency_ms": latency(rivals, images[:1])}
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Files of Google Drive: a download that survives a broken line, and a record of what came."""
 
-import hashlib
 import http.client
 import urllib.error
 import urllib.request
@@ -10,6 +9,8 @@ from shutil import copyfileobj
 
 from rich.console import Console
 from rich.progress import wrap_file
+
+from ..files import sha256
 
 URL = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 _TIMEOUT = 10  # seconds to connect, and to wait for the next bytes
@@ -26,7 +27,7 @@ def download(identifier: str, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     while not _continue(URL.format(identifier), part):
         pass
-    _record(path).write_text(f"{_sha256(part)}  {path.name}\n")
+    _record(path).write_text(f"{sha256(part)}  {path.name}\n")
     part.replace(path)
 
 
@@ -34,7 +35,7 @@ def check(path: Path) -> None:
     """Raise ValueError if a sha256 was recorded for the file and it has another one."""
     if not _record(path).exists():
         return
-    recorded, found = _record(path).read_text().split()[0], _sha256(path)
+    recorded, found = _record(path).read_text().split()[0], sha256(path)
     if found != recorded:
         raise ValueError(f"{path} has sha256 {found}, but when it was downloaded {recorded}; delete both it and "
                          f"{_record(path).name} to fetch it anew.")
@@ -70,8 +71,3 @@ def _bar(response: http.client.HTTPResponse, name: str):
 
 def _record(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

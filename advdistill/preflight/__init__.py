@@ -62,7 +62,7 @@ def preflight(
     if budget is not None and found.estimate.total > budget:
         for typed, cheaper in proposals(recipe):
             try:
-                found.cheaper[typed] = _timed(cheaper, assemble(cheaper, accelerator=accelerator))
+                found.cheaper[typed] = _timed(cheaper, assemble(cheaper, train=parts.data, accelerator=accelerator))
             except ValueError:  # teacher_every, where the method's attack asks no teacher
                 continue
     return found

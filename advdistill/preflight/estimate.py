@@ -14,10 +14,8 @@ from ..data import Split
 from ..data.batches import Batches
 from ..distiller import Distiller
 from ..recipe import Recipe
-from ..train.average import averaged
 from ..train.selection import accuracies
-from ..train.state import State
-from ..train.step import Step, sgd
+from ..train.step import Step, beginning
 
 __all__ = ["Estimate", "estimate", "proposals"]
 
@@ -65,12 +63,7 @@ def estimate(
     fabric: Fabric, recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split, validation: Split
 ) -> Estimate:
     """Train for a few steps, of which nothing is kept but the time; the networks are moved to the device."""
-    fabric.to_device(student)
-    for teacher in distiller.teachers.values():
-        fabric.to_device(teacher)
-    optimizer = sgd(student, *distiller.trained.values())
-    state = State(student, distiller.trained, optimizer, distiller.method, averaged(recipe, student))
-    step = Step(fabric, recipe, distiller, state)
+    step = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
     batches = Batches(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
     shares, times, began = cycle(batches.epoch(0)), [], time.monotonic()
     for share in shares:

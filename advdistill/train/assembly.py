@@ -18,11 +18,12 @@ __all__ = ["Parts", "assemble"]
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a training is made of; `fabric` is launched, `validation` held out from `train`."""
+    """What a training is made of; `fabric` is launched, `train` and `validation` are disjoint parts of `data`."""
 
     fabric: "Fabric"  # noqa: F821
     student: nn.Module
     distiller: Distiller
+    data: Split
     train: Split
     validation: Split
 
@@ -61,7 +62,7 @@ def assemble(
         student = _synchronised(student, fabric.device)
         for role, network in distiller.trained.items():
             distiller.teachers[role] = _synchronised(network, fabric.device)
-    return Parts(fabric, student, distiller, used, validation)
+    return Parts(fabric, student, distiller, split, used, validation)
 
 
 def _parts(split: Split, recipe: Recipe) -> tuple[Split, Split]:

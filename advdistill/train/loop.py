@@ -12,7 +12,7 @@ from ..data.batches import Batches, Share
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..run import Run
-from .average import averaged, estimate_statistics
+from .average import estimate_statistics
 from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
 from .heartbeat import Heartbeat
 from .metrics import Metrics
@@ -20,8 +20,7 @@ from .progress import Reporter
 from .schedule import epochs_of, rate
 from .selection import Selection
 from .signals import Interrupted, StopSignals
-from .state import State
-from .step import Step, sgd
+from .step import Step, beginning
 
 __all__ = ["Trainer"]
 
@@ -50,12 +49,8 @@ class Trainer:
             train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
-        self.student = fabric.to_device(student)
-        for teacher in distiller.teachers.values():
-            fabric.to_device(teacher)
-        optimizer = sgd(self.student, *distiller.trained.values())
-        average = averaged(recipe, self.student)
-        self.state = State(self.student, distiller.trained, optimizer, distiller.method, average)
+        self.state = beginning(fabric, recipe, student, distiller)
+        self.student = self.state.student
         self.damage = self.state.load(run.state) if run.begun else ""
         self.descend = Step(fabric, recipe, distiller, self.state)
         self.recent = Recent(fabric)

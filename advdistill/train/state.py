@@ -15,8 +15,9 @@ from ..files import read_sealed, write_sealed
 from ..methods import Method
 from ..models import torch_file
 from ..result import build
+from ..run import previous
 
-__all__ = ["Position", "State", "previous"]
+__all__ = ["Position", "State"]
 
 
 @dataclass
@@ -38,11 +39,6 @@ class Position:
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     rollbacks: int = 0
-
-
-def previous(path: Path) -> Path:
-    """Where the state of the last whole epoch goes when a newer one takes its place."""
-    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 class State:

@@ -11,16 +11,26 @@ from ..distiller import Distiller
 from ..methods import Batch
 from ..recipe import Recipe
 from ..rng import Rng
+from .average import averaged
 from .awp import perturbed
 from .schedule import rate
 from .state import State
 
-__all__ = ["Step", "sgd"]
+__all__ = ["Step", "beginning", "sgd"]
 
 
 def sgd(*networks: nn.Module) -> torch.optim.SGD:
     """One group of parameters for each network; a `Step` sets them every time."""
     return torch.optim.SGD([{"params": list(network.parameters())} for network in networks], lr=0.0)
+
+
+def beginning(fabric: Fabric, recipe: Recipe, student: nn.Module, distiller: Distiller) -> State:
+    """The state of a run that has not begun; student and teachers are moved to the device."""
+    fabric.to_device(student)
+    for teacher in distiller.teachers.values():
+        fabric.to_device(teacher)
+    optimizer = sgd(student, *distiller.trained.values())
+    return State(student, distiller.trained, optimizer, distiller.method, averaged(recipe, student))
 
 
 class Step:

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from ...reading import shown
+
 __all__ = ["Arrays", "Look", "Pictures", "Unreadable", "printable"]
 
 
@@ -71,4 +73,4 @@ def _on_white(image: np.ndarray) -> np.ndarray:
 
 def printable(text: str) -> str:
     """Names of files and columns may hold anything; what a terminal would obey or cannot show is replaced."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown(text, but="")
