@@ -1,5 +1,6 @@
 import builtins
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -73,3 +74,16 @@ def batch():
     """Images [6, 1, 4, 4] in [0, 1] and labels of 4 classes."""
     rng = torch.Generator().manual_seed(0)
     return torch.rand(6, 1, 4, 4, generator=rng), torch.tensor([0, 1, 2, 3, 0, 1])
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's chromium, without a window."""
+    if not (chromium := shutil.which("chromium")):
+        pytest.skip("PAGES ARE NOT TESTED IN A BROWSER: apt-get install chromium")
+    reason = "PAGES ARE NOT TESTED IN A BROWSER: pip install playwright"
+    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()

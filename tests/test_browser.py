@@ -1,14 +1,7 @@
 """The report's page in a real browser: Debian's chromium, without a network."""
 
-import shutil
-
 import pytest
 from test_page import HOSTILE, page_of, write
-
-CHROMIUM = shutil.which("chromium")
-LOUD = "THE PAGE IS NOT TESTED IN A BROWSER: "
-playwright = pytest.importorskip("playwright.sync_api", reason=f"{LOUD}pip install playwright")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason=f"{LOUD}apt-get install chromium")
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHOWN = "[...document.querySelectorAll('#gallery img')].filter(i => i.offsetParent).map(i => i.dataset.view)"
@@ -24,14 +17,6 @@ def file(tmp_path_factory):
     made = place / "report.html"
     made.write_text(page_of(paths))
     return made
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture

@@ -142,6 +142,12 @@ def test_help_is_fast_and_shows_the_fields(tmp_path):
     (["compare", "nowhere"], "nowhere"),
     (["compare"], "Nothing to compare. Name run folders"),
     (["list", "method"], "method"),
+    (["report"], "Nothing to report"),
+    (["report", "nowhere"], "nowhere"),
+    (["report", "nowhere", "--out", "page.pdf"], "or a RobustBench entry (.json), not '.pdf'"),
+    (["report", "a", "b", "--out", "entry.json"], "A RobustBench entry is of one model, got 2"),
+    (["verify", "nowhere.json"], "nowhere.json"),
+    (["verify"], "result"),
 ])  # fmt: skip
 def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path, arguments, message):
     done = advdistill(*arguments, cwd=tmp_path)

@@ -87,21 +87,6 @@ def test_other_settings_leave_everything_of_the_earlier_result_aside(place):
     assert {"json", "verdicts.safetensors", "adv", "masking.json", "inspection.safetensors"} == aside
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["report"], "Nothing to report"),
-    (["report", "nowhere"], "nowhere"),
-    (["report", "nowhere", "--out", "page.pdf"], "or a RobustBench entry (.json), not '.pdf'"),
-    (["report", "a", "b", "--out", "entry.json"], "A RobustBench entry is of one model, got 2"),
-    (["verify", "nowhere.json"], "nowhere.json"),
-    (["verify"], "result"),
-])  # fmt: skip
-def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path, arguments, message):
-    done = advdistill(*arguments, cwd=tmp_path)
-    shown = " ".join(done.stderr.replace("│", " ").split())
-    assert done.returncode == 2 and message in shown and "Traceback" not in shown, done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_images_need_a_place(place):
     done = advdistill("evaluate", "teacher.safetensors", "--data", "digits", "--keep-images", cwd=place)
     assert done.returncode == 2 and "--keep-images needs a place for them: give --out" in done.stderr

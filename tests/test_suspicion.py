@@ -3,28 +3,16 @@
 import pytest
 import torch
 from torch import nn
+from training import taught
 
 from advdistill import data, models
-from advdistill.data.batches import to_float
-from advdistill.losses import cross_entropy
 from advdistill.preflight.suspicion import Claim, against, order, predictions, statistics
 
 
 @pytest.fixture(scope="module")
 def teacher():
     """Digits, with statistics inside that its weights were made for."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = models.create("convnet-8", 10, 1, mean=(0.286,), std=(0.353,))
-        split = data.load("digits", "train")
-        optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-        for step in range(60):
-            part = split.take(torch.arange(128 * step, 128 * (step + 1)) % len(split))
-            loss = cross_entropy(model(to_float(part.images)), part.labels).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return model.eval()
+    return taught(60, mean=(0.286,), std=(0.353,)).eval()
 
 
 @pytest.fixture(scope="module")

@@ -39,21 +39,26 @@ def same_weights(first, second) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def make_teacher(folder) -> str:
-    """A teacher's checkpoint, taught for a moment; its path."""
+def taught(steps: int, **statistics) -> nn.Module:
+    """A network that knows the digits, after a moment."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = models.create("convnet-8", 10, 1)
+        model = models.create("convnet-8", 10, 1, **statistics)
     split = data.load("digits", "train")
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    for step in range(40):
+    for step in range(steps):
         part = split.take(torch.arange(128 * step, 128 * (step + 1)) % len(split))
         loss = cross_entropy(model(to_float(part.images)), part.labels).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    return model
+
+
+def make_teacher(folder) -> str:
+    """A teacher's checkpoint; its path."""
     path = folder / "teacher.safetensors"
-    save(model, path)
+    save(taught(40), path)
     return str(path)
 
 
