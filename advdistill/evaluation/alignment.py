@@ -62,12 +62,14 @@ def pointwise_distance(
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    x_adv: Tensor | None = None,
 ) -> dict[str, float]:
     """Means over the images of ||T(x + d) - S(x + d)||_2, the distance of the logits, fp32, eval mode.
 
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
         threat: `None` is Linf 8/255.
+        x_adv: the adversarial images `[N, C, H, W]`, where they were found before.
 
     Returns:
         By where d comes from: `uniform` in the threat's ball, x + d not brought back into the pixel range; and
@@ -82,7 +84,10 @@ def pointwise_distance(
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start, x, y in in_order(split, batch_size, device):
             near = {"uniform": x + threat.sample(x, Rng(seed, "uniform", start, device=device))}
-            near["adversarial"] = attack(_climbed(first, y), x, Rng(seed, "attack", start, device=device))
+            if x_adv is None:
+                near["adversarial"] = attack(_climbed(first, y), x, Rng(seed, "attack", start, device=device))
+            else:
+                near["adversarial"] = x_adv[start : start + len(x)].to(device)
             for name, moved in near.items():
                 found[name].append((second(moved) - first(moved)).norm(dim=1))
     return {name: torch.cat(distances).mean().item() for name, distances in found.items()}

@@ -42,7 +42,7 @@ def inspect(
     """Look at a student, and at its teacher where one is given, on the first `n` images, or on all if there are fewer.
 
     In fp32 and eval mode. The price is six PGD-20 of each network, fewer where a multiple of eps passes the threat's
-    limit, and with a teacher one more.
+    limit.
 
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
@@ -70,7 +70,7 @@ def inspect(
         class_names=split.classes,
         networks={name: _network(name, net, used, threat, seen[name], options, say) for name, net in networks.items()},
         alignment=_alignment(networks, used, where),
-        distances=_distances(networks, used, threat, options),
+        distances=_distances(networks, used, threat, seen, options),
         examples=examples(networks, used, seen, device),
     )
 
@@ -126,7 +126,10 @@ def _alignment(networks: Mapping[str, Judged], used: Split, where: dict) -> dict
     return {name: astuple(alignment) for name, alignment in found.items()}
 
 
-def _distances(networks: Mapping[str, Judged], used: Split, threat: Threat, options: dict) -> dict[str, float]:
+def _distances(
+    networks: Mapping[str, Judged], used: Split, threat: Threat, seen: Mapping[str, Seen], options: dict
+) -> dict[str, float]:
     if "teacher" not in networks:
         return {}
-    return pointwise_distance(networks["student"], networks["teacher"], used, threat, **options)
+    x_adv = seen["student"].x_adv
+    return pointwise_distance(networks["student"], networks["teacher"], used, threat, x_adv=x_adv, **options)

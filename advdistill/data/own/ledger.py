@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files import write_atomic
+from ...files import sha256, write_atomic
 from ..folders import places
 from .encoded import Files
 from .pictures import Look, Unreadable
@@ -43,8 +43,7 @@ class Ledger:
         found = path.stat()
         stamp, known = [found.st_size, found.st_mtime_ns], self.files.get(str(path), [])
         if known[:2] != stamp:
-            with path.open("rb") as stream:
-                known = [*stamp, hashlib.file_digest(stream, "sha256").hexdigest()]
+            known = [*stamp, sha256(path)]
         self._met[str(path)] = known
         return known
 
