@@ -1,6 +1,7 @@
 """Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS [DIES]`; RUNS is JSON, changes by name.
 
-With DIES the second process kills itself before that step.
+With DIES the second process kills itself before that step. A change `normed` gives the networks batch-norm. Each
+process leaves the student that it ends with beside the run.
 """
 
 import json
@@ -9,15 +10,25 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
 from conftest import Tiny
+from torch import nn
 from training import four, quick
 
 BATCH = 21  # 72 images in batches of 21: two processes share 21 and, at the end, 9, which neither halves
 
 
+class Normed(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Sequential(self.hidden, nn.BatchNorm1d(8))
+
+
 def main(folder: str, processes: int, runs: dict[str, dict]) -> None:
     for name, changes in runs.items():
-        quick(Path(folder) / name, four(Tiny), devices=processes, batch_size=BATCH, **changes)
+        networks = four(Normed if changes.pop("normed", False) else Tiny)
+        quick(Path(folder) / name, networks, devices=processes, batch_size=BATCH, **changes)
+        torch.save(networks["student"].state_dict(), Path(folder) / f"{name}.{os.environ.get('LOCAL_RANK', 0)}.pt")
 
 
 def dying(step: int) -> None:

@@ -6,18 +6,22 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ENV, ROOT
-from in_processes import main
+from in_processes import Normed, main
+from lightning_fabric import Fabric
 from torch.testing import assert_close
-from training import assert_same_path, losses_of
+from training import assert_same_path, differences, losses_of, quick_data
 
 from advdistill import Run
+from advdistill.train import metrics
+from advdistill.train.selection import accuracies
 
 RUNS = {name: {"method": name, "validate_every": 1} for name in ("rslad", "adaad+igdm", "bmtard")}
 
 
-def run(folder, processes: int, *dies: int):
-    command = [sys.executable, ROOT / "tests" / "in_processes.py", folder, str(processes), json.dumps(RUNS)]
+def run(folder, processes: int, *dies: int, runs: dict = RUNS):
+    command = [sys.executable, ROOT / "tests" / "in_processes.py", folder, str(processes), json.dumps(runs)]
     return subprocess.run([*command, *map(str, dies)], env=ENV, cwd=folder.parent, capture_output=True, text=True,
                           timeout=300)  # fmt: skip
 
@@ -53,3 +57,18 @@ def test_one_that_dies_is_noticed_and_one_or_four_continue_what_two_began(tmp_pa
     done = run(tmp_path / "by_four", 4)
     assert done.returncode == 0, done.stderr
     check(tmp_path / "by_four", one)
+
+
+def test_processes_that_cannot_synchronise_batch_norm_hold_and_validate_one_network(tmp_path):
+    done = run(tmp_path / "two", 2, runs={"adaad": {"method": "adaad", "normed": True}})
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / "two" / f"adaad.{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["hidden.1.running_mean"].abs().max() > 0 and not differences(first, second)
+    made = Run(tmp_path / "two" / "adaad")
+    student = Normed()
+    student.load_state_dict(first)
+    held_out = quick_data().holdout(made.recipe.data.validation, made.recipe.seed)[1]
+    one, recipe = Fabric(accelerator="cpu", devices=1), made.recipe
+    found = accuracies(student, held_out, recipe.attack.threat, recipe.seed, one)
+    (row,) = (row for row in metrics.read(made.metrics) if "clean" in row)
+    assert found == {name: row[name] for name in found}

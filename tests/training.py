@@ -1,7 +1,7 @@
 """A training run of seconds, for the tests."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,12 +75,18 @@ def four(network: Callable[[], nn.Module]) -> dict[str, nn.Module]:
     return made
 
 
-def quick(folder: Path, networks: dict[str, nn.Module], method: str, devices: int = 1, **changes) -> Run:
+def quick(
+    folder: Path, networks: dict[str, nn.Module], method: str, devices: int = 1, loggers: Sequence = (), **changes
+) -> Run:
     """A run of a tenth of a second: two epochs of three steps on 72 images [1, 4, 4] of four classes."""
-    images = torch.randint(256, (80, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    split = Split(images, torch.arange(80) % 4, ("a", "b", "c", "d"), "random/train")
     recipe = short(method, **{"epochs": 2, "batch_size": 24, "validate_every": 2, "data": Data("random")} | changes)
-    return distill(recipe, folder, train=split, accelerator="cpu", devices=devices, **networks)
+    return distill(recipe, folder, train=quick_data(), accelerator="cpu", devices=devices, loggers=loggers, **networks)
+
+
+def quick_data() -> Split:
+    """Of a quick run, its held-out part included."""
+    images = torch.randint(256, (80, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Split(images, torch.arange(80) % 4, ("a", "b", "c", "d"), "random/train")
 
 
 def state_of(run: Run) -> dict:

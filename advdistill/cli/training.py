@@ -41,6 +41,8 @@ class Where:
     """Processes on this machine."""
     num_nodes: int = 1
     """Machines."""
+    loggers: tuple[str, ...] = ()
+    """wandb, mlflow: they take each epoch's figures, as metrics.jsonl and TensorBoard do."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ def correct(
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    processes: tuple[int, int] = (0, 1),
 ) -> Tensor:
     """`[N]` booleans on the CPU; fp32, eval mode, one attempt per image, judged on the attack's last iterate.
 
@@ -33,9 +34,11 @@ def correct(
         attack: `None` for clean images.
         loss: what the attack climbs, logits `[B, K]` and labels `[B]` to `[B]`.
         searched: whose loss the attack climbs, `None` for the model's own; the verdict is the model's either way.
+        processes: this one's number and how many there are; each has the flags of its share of the batches alone.
     """
-    flags = []
-    for start, x, y in in_order(split, batch_size, device):
+    rank, world = processes
+    flags = [torch.zeros(0, dtype=torch.bool)]
+    for start, x, y in in_order(split, batch_size, device, range(0, len(split), batch_size)[rank::world]):
         rng = Rng(seed, "attack", start, device=device)
         flags.append(judge(model, x, y, attack, loss, searched, rng)[1].cpu())
     return torch.cat(flags)

@@ -72,7 +72,7 @@ def estimate(
             break
     some = validation.first(min(VALIDATED, len(validation)))
     threat = recipe.attack.threat
-    validated = _seconds(lambda: accuracies(student, some, threat, recipe.seed, fabric.device), fabric.device)
+    validated = _seconds(lambda: accuracies(student, some, threat, recipe.seed, fabric), fabric.device)
     per_epoch = validated * len(validation) / len(some) / recipe.validate_every
     return Estimate(statistics.median(times[1:]), len(batches), per_epoch, recipe.epochs, _memory(fabric.device))
 

@@ -1,7 +1,7 @@
 """The front door: from a recipe to a trained student in a run folder."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ def distill(
     accelerator: str = "auto",
     devices: int | str = 1,
     num_nodes: int = 1,
+    loggers: Sequence["str | Logger"] = (),  # noqa: F821
 ) -> Run:
     """Train a student as the recipe says; called again with the same recipe and folder, continue.
 
@@ -41,11 +42,13 @@ def distill(
         train: your own training split in place of the recipe's dataset.
         accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
             the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
+        loggers: take the figures of each epoch as `metrics.jsonl` does: "wandb", "mlflow", or loggers of Lightning.
 
     Returns:
         The run, with `best` and `last` checkpoints.
 
     Raises:
+        ImportError: a logger's package is missing.
         ValueError: something in the recipe does not fit, or a teacher knows too little, and no file was written; or a
             loss is no longer finite (`train.divergence.Diverged`), or both states of the run are damaged.
         OSError: the disk is full, or another process of the run has ended; the state before still stands.
@@ -55,9 +58,11 @@ def distill(
     """
     from .loop import Trainer  # Lightning takes seconds to import
     from .together import noticing_loss
+    from .trackers import check
 
     run = Run(out)
     run.check(recipe)
+    check(loggers)
     parts = assemble(
         recipe, student=student, teacher=teacher, clean_teacher=clean_teacher, peer=peer, train=train,
         accelerator=accelerator, devices=devices, num_nodes=num_nodes,
@@ -68,7 +73,7 @@ def distill(
         threat, report = recipe.attack.threat, _reporter(fabric)
         inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext(), noticing_loss(fabric, run):
-        Trainer(fabric, recipe, parts.student, distiller, parts.train, parts.validation, run).fit()
+        Trainer(fabric, recipe, parts.student, distiller, parts.train, parts.validation, run, loggers).fit()
     return run
 
 

@@ -1,9 +1,11 @@
 """The training loop: attack, descend, validate, save; deterministic, and resumable after any step."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers import Logger
 from torch import nn
 
 from .. import models
@@ -21,6 +23,7 @@ from .schedule import epochs_of, rate
 from .selection import Selection
 from .signals import Interrupted, StopSignals
 from .step import Step, beginning
+from .trackers import Trackers
 
 __all__ = ["Trainer"]
 
@@ -37,14 +40,15 @@ class Trainer:
         distiller: the method with its teachers, some of which may train along.
         train, validation: disjoint parts of the training split.
         run: where the files go; `fit` continues from its state, if there is one.
+        loggers: receive each epoch's figures too.
     """
 
     def __init__(
         self, fabric: Fabric, recipe: Recipe, student: nn.Module, distiller: Distiller,
-        train: Split, validation: Split, run: Run,
+        train: Split, validation: Split, run: Run, loggers: Sequence[str | Logger] = (),
     ):  # fmt: skip
         self.fabric, self.recipe, self.distiller, self.run = fabric, recipe, distiller, run
-        self.train, self.selection = train, Selection(recipe, validation, run, fabric.device)
+        self.train, self.selection = train, Selection(recipe, validation, run, fabric)
         self.batches = Batches(
             train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
@@ -53,7 +57,7 @@ class Trainer:
         self.student = self.state.student
         self.damage = self.state.load(run.state) if run.begun else ""
         self.descend = Step(fabric, recipe, distiller, self.state)
-        self.recent = Recent(fabric)
+        self.recent, self.loggers = Recent(fabric), loggers
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -69,7 +73,8 @@ class Trainer:
         self.metrics = Metrics(run.metrics, noted) if self._first else None
         self.signals, self.reporter = StopSignals(), Reporter(str(run), total, at.step, self._first)
         self.heartbeat = Heartbeat(run.heartbeat, self.state, total, self._first)
-        with self.heartbeat, self.signals, self.reporter:
+        self.trackers = Trackers(self.loggers if self._first else (), run, self.reporter.say)
+        with self.heartbeat, self.signals, self.reporter, self.trackers:
             self._begin(total)
             while self.state.at.epoch < self.recipe.epochs:
                 try:
@@ -160,7 +165,7 @@ class Trainer:
         begun = self.recipe.swa is not None and epoch >= epochs_of(self.recipe.swa, self.recipe.epochs)
         if begun:
             self.state.average.update_parameters(self.student)
-        if begun and self._first:
+        if begun:
             estimate_statistics(self.state.average.module, self.train, self.fabric.device)
 
     def _look(self) -> None:
@@ -182,16 +187,14 @@ class Trainer:
 
     def _validate(self, epoch: int) -> dict[str, float]:
         """Clean and PGD-10 accuracy on the held-out part; the best are remembered."""
-        at, figures = self.state.at, {}
+        at = self.state.at
         if not self.selection.due(epoch + 1):
-            return figures
-        if self._first:
-            self.signals.at_once = self.fabric.world_size == 1
-            figures = self.selection.figures(self.state.evaluated)
-            self.signals.at_once = False
-            if self.selection.better(figures, at.best):
-                at.best = figures | {"epoch": epoch + 1}
-        self.fabric.barrier()
+            return {}
+        self.signals.at_once = self.fabric.world_size == 1
+        figures = self.selection.figures(self.state.evaluated)
+        self.signals.at_once = False
+        if self.selection.better(figures, at.best):
+            at.best = figures | {"epoch": epoch + 1}
         return figures
 
     def _keep_best(self) -> None:
@@ -204,6 +207,7 @@ class Trainer:
         if not self._first:
             return
         self.metrics.write(row)
+        self.trackers.log(row)
         self.reporter.epoch(row, self.recipe.epochs)
         if catastrophic(self.metrics.rows) == row["epoch"]:
             self.reporter.say(f"{self.run}: catastrophic overfitting since epoch {row['epoch']}. {REMEDY}")

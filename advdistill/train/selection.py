@@ -3,6 +3,7 @@
 from math import ceil
 
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from .. import models
@@ -26,15 +27,15 @@ class Selection:
         split: held out from training.
     """
 
-    def __init__(self, recipe: Recipe, split: Split, run: Run, device: torch.device):
-        self.recipe, self.split, self.run, self.device = recipe, split, run, device
+    def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: Fabric):
+        self.recipe, self.split, self.run, self.fabric = recipe, split, run, fabric
 
     def due(self, epoch: int) -> bool:
         """Whether the checkpoint after this epoch, counted from 1, is one to choose from."""
         return epoch == self.recipe.epochs or epoch % self.recipe.validate_every == 0
 
     def figures(self, model: nn.Module) -> dict[str, float]:
-        return accuracies(model, self.split, self.recipe.attack.threat, self.recipe.seed, self.device)
+        return accuracies(model, self.split, self.recipe.attack.threat, self.recipe.seed, self.fabric)
 
     def better(self, figures: dict[str, float], best: dict[str, float]) -> bool:
         return better(figures, best, self.recipe.select_by)
@@ -52,13 +53,13 @@ class Selection:
         return reason(recipe.select_by, len(self.split), epoch, recipe.epochs, recipe.validate_every)
 
 
-def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, device: torch.device) -> dict[str, float]:
-    """Clean and PGD-10 accuracy."""
-    attack = pgd(10, threat)
+def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: Fabric) -> dict[str, float]:
+    """Clean and PGD-10 accuracy; the processes share the images, and all return the same."""
+    options = {"seed": seed, "device": fabric.device, "processes": (fabric.global_rank, fabric.world_size)}
     with in_mode(model, train=False):
-        clean = correct(model, split, seed=seed, device=device)
-        robust = correct(model, split, attack, seed=seed, device=device)
-    return {"clean": clean.float().mean().item(), "robust": robust.float().mean().item()}
+        mine = [correct(model, split, attack, **options).sum() for attack in (None, pgd(10, threat))]
+    clean, robust = (fabric.all_reduce(torch.stack(mine), reduce_op="sum") / len(split)).tolist()
+    return {"clean": clean, "robust": robust}
 
 
 def better(figures: dict[str, float], best: dict[str, float], by: str) -> bool:

@@ -15,6 +15,7 @@ from .average import averaged
 from .awp import perturbed
 from .schedule import rate
 from .state import State
+from .together import Statistics
 
 __all__ = ["Step", "beginning", "sgd"]
 
@@ -46,6 +47,7 @@ class Step:
         self.wrapped = fabric.setup_module(self.student)
         self.trained = {role: fabric.setup_module(teacher) for role, teacher in distiller.trained.items()}
         self.optimizer = fabric.setup_optimizers(state.optimizer)
+        self.statistics = Statistics(fabric, state.student, *distiller.trained.values())
 
     @property
     def rate(self) -> float:
@@ -77,6 +79,7 @@ class Step:
             self.optimizer.zero_grad()
             self.fabric.backward(sum(means.values()))
         self.optimizer.step()
+        self.statistics.share()
         if recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         return means

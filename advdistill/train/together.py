@@ -1,14 +1,16 @@
-"""Several processes of one run: when one ends, the others say so."""
+"""Several processes of one run: they hold one network, and when one ends, the others say so."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..run import Run
 
-__all__ = ["noticing_loss"]
+__all__ = ["Statistics", "noticing_loss"]
 
 SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # of what PyTorch raises as a plain RuntimeError
 
@@ -26,3 +28,27 @@ def noticing_loss(fabric: Fabric, run: Run) -> Iterator[None]:
             f"Another process of {run} has ended or cannot be reached; its own message, if it left one, says why. "
             "What was saved last stands; the same command continues, with fewer processes too."
         ) from error
+
+
+class Statistics:
+    """Running statistics of the batch-norm layers that PyTorch does not synchronise: those on CPUs.
+
+    Each process normalises its part of the batch for itself; without this each would also attack, validate and save a
+    network of its own.
+    """
+
+    def __init__(self, fabric: Fabric, *networks: nn.Module):
+        self.fabric = fabric
+        layers = [layer for network in networks for layer in network.modules() if _is_alone(layer)]
+        self.tensors = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
+
+    def share(self) -> None:
+        """Give every process the mean over the processes."""
+        if self.fabric.world_size == 1 or not self.tensors:
+            return
+        means = self.fabric.all_reduce(torch.cat(self.tensors), reduce_op="mean")
+        torch._foreach_copy_(self.tensors, list(means.split([len(running) for running in self.tensors])))
+
+
+def _is_alone(layer: nn.Module) -> bool:
+    return isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and layer.track_running_stats

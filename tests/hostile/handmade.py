@@ -35,6 +35,7 @@ from makers import (
     picture,
     png,
     recipe,
+    repeating,
     safetensors,
     sparse,
     spec,
@@ -185,6 +186,7 @@ REFUSED: dict[str, Maker] = {
     "PNG of 60 million pixels that are not there": picture(png(7_000, 8_000)),
     "table that leads out": file(
         "x.csv", b"path,label\n../../../etc/passwd,a\nb,b\n", train),
+    "parquet that repeats a row": file("x.parquet", repeating(5_000, 10_000), train),
     "table of one line": file("x.csv", b"path,label\n" + b'"' * 300_000, train),
     # what lies beside a result
     "result.json, deep": beside("result.json", DEEP),

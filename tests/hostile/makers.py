@@ -233,3 +233,14 @@ def answered(name: str, content: bytes, read: Callable[[Path], object]) -> Maker
 
 def asked(folder: Path) -> object:
     return status(Run(folder))
+
+
+def repeating(rows: int, size: int) -> bytes:
+    """A parquet file of a row that is there once, and of `rows` that refer to it."""
+    import pyarrow
+    from pyarrow.parquet import write_table
+
+    stream = io.BytesIO()
+    images = pyarrow.array([os.urandom(size)] * rows, pyarrow.binary())
+    write_table(pyarrow.table({"image": images, "label": [0] * rows}), stream)
+    return stream.getvalue()

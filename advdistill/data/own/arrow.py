@@ -15,23 +15,25 @@ from .pictures import Unreadable, printable
 __all__ = ["EXTRA", "explained", "read", "tables"]
 
 EXTRA = "parquet"
+ROWS = 16  # read at once
+SLACK = 2**24  # bytes
 
 
 def read(path: Path) -> Found:
     """A `.parquet`, or a folder of them whose names begin with train, test or validation."""
     if path.is_file():
-        return tables({"train": [_parquet(path)]}, str(path))
+        return tables({"train": _parquet(path)}, str(path))
     found = {}
     for file in sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]):
         part = part_named(file.name.replace(".", "-").split("-")[0])
         if part is None:
             raise ValueError(f"{printable(str(file))} belongs to no part; its name must begin with train, test or val.")
-        found.setdefault(part, []).append(_parquet(file))
+        found.setdefault(part, []).extend(_parquet(file))
     return tables(found, str(path))
 
 
 def tables(found: dict[str, list], name: str, classes: tuple[str, ...] | None = None) -> Found:
-    """The pictures and labels of Arrow tables, by part; `classes` are the names of labels that are numbers.
+    """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
 
     Raises:
         ValueError: no column of images or of labels, or a label that is missing or has no name.
@@ -99,12 +101,22 @@ def _name(label, classes: tuple[str, ...] | None, name: str) -> str:
     return classes[label]
 
 
-def _parquet(file: Path):
+def _parquet(file: Path) -> list:
+    """The batches of a file: read bit by bit, since a repeated row takes no room there and all of it here."""
     parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
     with explained(str(file)), parquet.ParquetFile(file) as opened:
-        groups = range(opened.num_row_groups)
-        check_room(str(file), sum(opened.metadata.row_group(i).total_byte_size for i in groups))
-        return opened.read()
+        said = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
+        check_room(str(file), said)
+        batches, held = [], 0
+        for batch in opened.iter_batches(ROWS, columns=_columns(opened.schema_arrow, str(file))):
+            batches.append(batch)
+            held += batch.nbytes
+            if held > 2 * said + SLACK:
+                raise ValueError(
+                    f"{printable(str(file))} says that it unpacks to {said / 1e6:,.1f} MB and unpacks to more than "
+                    f"{held / 1e6:,.1f} MB: its rows repeat each other."
+                )
+        return batches
 
 
 @contextmanager

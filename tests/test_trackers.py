@@ -1,0 +1,115 @@
+"""W&B, MLflow and anybody's own logger receive what `metrics.jsonl` does, and stop no training."""
+
+import csv
+import json
+
+import pytest
+from conftest import Tiny
+from lightning_fabric.loggers import CSVLogger
+from training import differences, four, quick, state_of
+
+from advdistill.train import metrics
+
+
+class Own(CSVLogger):
+    """Lightning's own, that fails from a step on."""
+
+    fails = 10**9
+
+    def log_metrics(self, metrics, step=None):
+        if step >= self.fails:
+            raise ConnectionError("the server is away")
+        super().log_metrics(metrics, step)
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch, tmp_path):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file:{tmp_path / 'mlruns'}")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+def test_an_own_logger_has_the_rows_of_the_metrics(tmp_path):
+    run = quick(tmp_path / "run", four(Tiny), "rslad", loggers=[Own(tmp_path, "own", "1")])
+    written = [row for row in csv.DictReader((tmp_path / "own" / "1" / "metrics.csv").open()) if row["epoch"]]
+    rows = metrics.read(run.metrics)
+    assert len(rows) == 2
+    assert [{name: float(value) for name, value in row.items() if value} for row in written] == rows
+
+
+def test_a_logger_that_fails_is_named_and_the_run_is_the_same(tmp_path, capsys):
+    own = Own(tmp_path, "own", "1")
+    own.fails = 6
+    run = quick(tmp_path / "run", four(Tiny), "rslad", loggers=[own])
+    said = capsys.readouterr().err
+    assert said.count("The logger Own has failed and is left out from now on: the server is away") == 1
+    other = quick(tmp_path / "other", four(Tiny), "rslad")
+    assert differences(state_of(run), state_of(other)) == [] and len(metrics.read(run.metrics)) == 2
+
+
+def test_a_logger_that_cannot_begin_is_refused(tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
+    with pytest.raises(ValueError, match="The logger mlflow cannot begin: .*nonsense"):
+        quick(tmp_path / "run", four(Tiny), "rslad", loggers=["mlflow"])
+    assert quick(tmp_path / "run", four(Tiny), "rslad").last.exists()  # without it the same folder goes on
+
+
+@pytest.mark.parametrize("given, message", [
+    ("wanb", "Unknown logger 'wanb'. Did you mean 'wandb'"),
+    ("comet", "Unknown logger 'comet'. Known: mlflow, wandb"),
+])  # fmt: skip
+def test_an_unknown_logger(given, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        quick(tmp_path / "run", four(Tiny), "rslad", loggers=[given])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_package(tmp_path, without):
+    without("wandb")
+    with pytest.raises(ImportError, match=r'pip install "advdistill\[wandb\]"'):
+        quick(tmp_path / "run", four(Tiny), "rslad", loggers=["wandb"])
+
+
+def continued(tmp_path, name: str):
+    """A run that stops after its first epoch and goes on; what the logger called it each time."""
+
+    def stop(row):
+        raise KeyboardInterrupt
+
+    folder, names = tmp_path / "run", []
+    for epochs in (1, 2):
+        with pytest.MonkeyPatch.context() as patch:
+            if epochs == 1:
+                patch.setattr("advdistill.train.loop.Reporter.epoch", lambda self, row, epochs: stop(row))
+            try:
+                run = quick(folder, four(Tiny), "rslad", loggers=[name])
+            except KeyboardInterrupt:
+                pass
+        names.append(json.loads((folder / "loggers.json").read_text())[name])
+    assert names[0] == names[1]
+    return run, names[0]
+
+
+def test_mlflow_goes_on_in_the_same_run(tmp_path):
+    mlflow = pytest.importorskip("mlflow", reason="MLFLOW IS NOT TESTED: it is missing")
+    pytest.importorskip("pytorch_lightning", reason="MLFLOW IS NOT TESTED: pytorch-lightning is missing")
+    run, name = continued(tmp_path, "mlflow")
+    client = mlflow.tracking.MlflowClient()
+    (found,) = client.search_runs([client.get_experiment_by_name("advdistill").experiment_id])
+    assert found.info.run_id == name and found.info.status == "FINISHED" and found.info.run_name == "run"
+    assert found.data.params["student"] == "convnet-4" and found.data.params["attack/steps"] == "2"
+    kept = {metric.step: metric.value for metric in client.get_metric_history(name, "loss/adv")}
+    assert kept == {row["step"]: row["loss/adv"] for row in metrics.read(run.metrics)}
+
+
+def test_wandb_goes_on_in_the_same_run(tmp_path):
+    pytest.importorskip("wandb", reason="W&B IS NOT TESTED: wandb is missing")
+    pytest.importorskip("pytorch_lightning", reason="W&B IS NOT TESTED: pytorch-lightning is missing")
+    run, name = continued(tmp_path, "wandb")
+    files = (run.folder / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb")
+    written = b"".join(file.read_bytes() for file in files)
+    values = [row["loss/adv"] for row in metrics.read(run.metrics)]
+    assert len(values) == 2 and all(json.dumps(value).encode() in written for value in values)
