@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -66,8 +67,8 @@ def write_sealed(path: Path, data: bytes | memoryview, keep: Path | None = None)
     write_atomic(path, write, size=len(data) + SEAL, keep=keep)
 
 
-def read_sealed(path: Path) -> memoryview:
-    """The bytes of `write_sealed`.
+def read_sealed(path: Path) -> io.BytesIO:
+    """The bytes of `write_sealed`, held once.
 
     Raises:
         ValueError: the file is missing, or not as it was written.
@@ -76,10 +77,13 @@ def read_sealed(path: Path) -> memoryview:
         raise ValueError(f"{path} is missing")
     if not path.is_file():  # a pipe would be waited for without end
         raise ValueError(f"{path} is no ordinary file")
-    data = memoryview(path.read_bytes())
-    if hashlib.sha256(data[:-SEAL]).digest() != data[-SEAL:]:
-        raise ValueError(f"{path} is damaged ({len(data)} bytes that do not match their checksum)")
-    return data[:-SEAL]
+    stream = io.BytesIO(path.read_bytes())
+    with stream.getbuffer() as data:
+        size = len(data)
+        if hashlib.sha256(data[:-SEAL]).digest() != bytes(data[-SEAL:]):
+            raise ValueError(f"{path} is damaged ({size} bytes that do not match their checksum)")
+    stream.truncate(size - SEAL)
+    return stream
 
 
 def sha256(path: Path) -> str:

@@ -39,19 +39,19 @@ def _parse(stream: BinaryIO, dims: int, room: int) -> np.ndarray:
     count = math.prod(shape)
     if not 0 < count <= room:
         raise ValueError(f"its header promises {count} bytes, which this file cannot hold.")
-    data = _at_most(stream, count + 1)
-    if len(data) != count:
-        found = "more" if len(data) > count else len(data)
-        raise ValueError(f"its header promises {count} bytes, it has {found}.")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    data = np.empty(count, np.uint8)  # takes memory as it is filled, not as the header promises
+    found = _fill(memoryview(data), stream)
+    if found < count or stream.read(1):
+        raise ValueError(f"its header promises {count} bytes, it has {found if found < count else 'more'}.")
+    return data.reshape(shape)
 
 
-def _at_most(stream: BinaryIO, count: int) -> bytearray:
-    data = bytearray()
-    # In pieces: one large read reserves what the header promises, before knowing that it is there.
-    while chunk := stream.read(min(_PIECE, count - len(data))):
-        data += chunk
-    return data
+def _fill(data: memoryview, stream: BinaryIO) -> int:
+    """The number of bytes that there were."""
+    found = 0
+    while read := stream.readinto(data[found : found + _PIECE]):
+        found += read
+    return found
 
 
 def _header(stream: BinaryIO, dims: int) -> tuple[int, ...]:

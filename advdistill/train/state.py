@@ -116,11 +116,11 @@ class State:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data = read_sealed(path)
-    values = torch_file.load(io.BytesIO(data), str(path))
+    stream = read_sealed(path)
+    values = torch_file.load(stream, str(path))
     if not isinstance(values, dict) or not isinstance(values.get("position"), dict):
         raise ValueError(f"{path} is not the state of a run")
-    torch_file.check_tensors(_tensors(values), len(data), str(path))
+    torch_file.check_tensors(_tensors(values), stream.getbuffer().nbytes, str(path))
     return values
 
 

@@ -4,6 +4,8 @@
 """
 
 import argparse
+import ctypes
+import gc
 import gzip
 import io
 import os
@@ -29,7 +31,7 @@ from safetensors.torch import save  # noqa: E402
 from advdistill import data, methods, models  # noqa: E402
 from advdistill.data import idx  # noqa: E402
 from advdistill.train.state import State  # noqa: E402
-from examples import loaded, sealed, torch_bytes  # noqa: E402
+from examples import loaded, made, sealed, torch_bytes  # noqa: E402
 
 IMAGES = 20_000
 
@@ -95,12 +97,11 @@ def train(path: Path) -> object:
 
 
 RAW = 3072 * IMAGES
-SPEC = '{"arch": "resnet18", "num_classes": 10, "in_channels": 3}'
+STATE = state()  # a run has one before it reads another
 FILES = {
-    "state.pt": Heavy(lambda: torch_bytes(state()._values()), "state.pt", lambda f: state().load(f), seal=True),
+    "state.pt": Heavy(lambda: torch_bytes(STATE._values()), "state.pt", lambda f: STATE.load(f), seal=True),
     "checkpoint of ours": Heavy(
-        lambda: save(network().state_dict(), {"format": "advdistill", "spec": SPEC}), "m.safetensors",
-        lambda f: loaded(str(f))),
+        made(lambda file: models.save(network(), file), ".safetensors"), "m.safetensors", lambda f: loaded(str(f))),
     "checkpoint, foreign safetensors": Heavy(
         lambda: save(network().state_dict()), "m.safetensors", lambda f: loaded(f"{f}?arch=resnet18")),
     "checkpoint, .pt": Heavy(lambda: torch_bytes(network().state_dict()), "m.pt", lambda f: loaded(str(f))),
@@ -131,15 +132,21 @@ def row(name: str, heavy: Heavy, damaged: int, seed: int, place: Path) -> str:
     file.parent.mkdir(parents=True)
     holds = heavy.holds or len(content)
     kinds, most, slowest = [], {"whole": 0.0, "damaged": 0.0}, 0.0
+    trim = ctypes.CDLL("libc.so.6").malloc_trim
     for number in range(damaged + 2):  # the first reading imports what the others need
         draw = random.Random(f"{seed}/{name}/{number}")
         form = "whole" if number < 2 else "damaged"
         changed = content if form == "whole" else mutated(content, draw)
         file.write_bytes(sealed(changed) if heavy.seal and draw.random() < 0.9 else changed)
+        del changed
+        gc.collect()
+        trim(0)  # what was freed is not at hand for the reading
         outcome = guarded(lambda: heavy.read(file), file.parent)
+        if number < 2 and outcome.kind != "fine":
+            raise RuntimeError(f"{name}, whole: {outcome.said}")
         if number:
             kinds.append(outcome.kind)
-            most[form] = max(most[form], outcome.megabytes * 1e6 / holds)
+            most[form] = max(most[form], outcome.megabytes * 2**20 / holds)
             slowest = max(slowest, outcome.milliseconds)
     counts = " | ".join(str(kinds.count(kind)) for kind in ("clear", "fine", "other"))
     return f"| {name} | {holds / 1e6:.0f} | {counts} | {slowest:.0f} | {most['whole']:.2f} | {most['damaged']:.2f} |"

@@ -16,7 +16,7 @@ class Unreadable(Exception):
     """A picture that cannot be read; the message is the reason, in a few words."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Look:
     """What is known of a picture before its pixels are read."""
 
