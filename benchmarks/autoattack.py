@@ -34,7 +34,8 @@ class Options:
 def main(options: Options) -> None:
     model = models.load(options.model).to(DEVICE).requires_grad_(False)
     x, y = right(model, options.n)
-    ways = {"library as shipped": shipped(model, x, y), "reference": by_us(model, x, y, None)}
+    users = models.load(options.model).to(DEVICE)  # whose parameters want gradients, as in the library's examples
+    ways = {"library as shipped": shipped(users, x, y), "reference": by_us(model, x, y, None)}
     ways["accelerated, folded fp32"] = by_us(model, x, y, Frozen(model))
     if native_bf16():
         ways["accelerated, bf16"] = by_us(model, x, y, Frozen(model, torch.bfloat16))
