@@ -136,6 +136,7 @@ def test_help_is_fast_and_shows_the_fields(tmp_path):
     (["train", "digits.pgd_at", "--attack.threat.eps", "8"], "eps must lie in [0, 1]"),
     (["train", "digits.pgd_at", "--attack.step-size", "0.3"], "Were the two swapped?"),
     (["train", "digits.pgd_at", "--suite", "everything"], "Unknown suite or attack 'everything'"),
+    (["train", "digits.pgd_at", "--loggers", "wanb"], "Unknown logger 'wanb'. Did you mean 'wandb'?"),
     (["train", "digits.pgd_at", "--epoch", "3"], "--epoch"),
     (["evaluate", "nowhere"], "nowhere"),
     (["evaluate", "."], "."),
