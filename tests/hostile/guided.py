@@ -1,6 +1,6 @@
 """Files that coverage leads to (atheris, `pip install atheris`): inputs that reach new lines are mutated further.
 
-    python tests/hostile/guided.py --seconds 60
+    python tests/hostile/guided.py --seconds 60 --out benchmarks/results/hostile_guided.md
 """
 
 import argparse
