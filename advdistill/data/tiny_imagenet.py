@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..optional import require
 from .dataset import Dataset, Folder
 from .folders import missing, places
-from .optional import require
 
 _INNER = "tiny-imagenet-200"
 _ZIP = f"{_INNER}.zip"
@@ -164,7 +164,7 @@ def _images(files: _Files, names: list[str]) -> Tensor:
 def _pixels(files: _Files, name: str) -> np.ndarray:
     content = io.BytesIO(files.read(name))
     try:
-        picture = require("PIL.Image", "Tiny-ImageNet").open(content)
+        picture = require("PIL.Image", "Tiny-ImageNet", "data").open(content)
         if picture.size == (64, 64):
             return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
     except OSError:

@@ -15,7 +15,7 @@ from .. import models
 from ..evaluation.verdicts import digest
 from ..models.checkpoint import FORMAT
 from ..names import unknown
-from .extras import require
+from ..optional import require
 from .graph import folded_copy, half, quiet, to_onnx
 from .int8 import quantise
 from .opened import session, torch_program
@@ -136,7 +136,7 @@ def _program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:
 
 
 def _onnx(graph, known: dict[str, str]) -> bytes:
-    onnx = require("onnx")
+    onnx = require("onnx", "An export", "export")
     described = onnx.ModelProto()
     described.CopyFrom(graph)
     onnx.helper.set_model_props(described, {PREFIX + name: value for name, value in known.items()})

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..frozen import Frozen
-from .extras import require
+from ..optional import require
 
 __all__ = ["IMAGES", "folded_copy", "half", "quiet", "to_onnx"]
 
@@ -22,7 +22,7 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]):
 
     Its input is `images`, float32 `[batch, C, H, W]` in [0, 1]; its output `logits`, float32 `[batch, K]`.
     """
-    require("onnxscript")
+    require("onnxscript", "An export", "export")
     folded, example = folded_copy(network), torch.rand(2, *shape)
     with quiet():
         program = torch.onnx.export(
@@ -41,13 +41,14 @@ def folded_copy(network: nn.Module) -> nn.Module:
 
 def half(model):
     """A copy whose weights and arithmetic are fp16; images and logits stay float32, with a cast inside."""
-    onnx, tools = require("onnx"), require("onnxruntime.transformers.float16")
+    onnx = require("onnx", "An export", "export")
+    tools = require("onnxruntime.transformers.float16", "An export", "export")
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     with quiet():
         converted = tools.convert_float_to_float16(copied, keep_io_types=True)
     # the tool puts the cast of the images last, where ONNX asks for the order of computation
-    require("onnxruntime.transformers.onnx_model").OnnxModel(converted).topological_sort()
+    require("onnxruntime.transformers.onnx_model", "An export", "export").OnnxModel(converted).topological_sort()
     return converted
 
 

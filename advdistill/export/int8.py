@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .extras import require
+from ..optional import require
 from .graph import IMAGES, quiet
 
 __all__ = ["quantise"]
@@ -25,7 +25,7 @@ def quantise(model, images: np.ndarray):
         images: calibration images `[N, C, H, W]`, float32 in [0, 1], which set the scales by their least and largest
             activations.
     """
-    onnx, tools = require("onnx"), require("onnxruntime.quantization")
+    onnx, tools = require("onnx", "An export", "export"), require("onnxruntime.quantization", "An export", "export")
     with tempfile.TemporaryDirectory() as folder, quiet():
         plain, quantised = Path(folder, "plain.onnx"), Path(folder, "quantised.onnx")
         onnx.save(model, plain)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .extras import require
+from ..optional import require
 
 __all__ = ["Opened", "session", "torch_program"]
 
@@ -34,7 +34,7 @@ def session(file: Path | bytes, threads: int | None = None) -> Opened:
     Args:
         threads: `None` for as many as torch takes.
     """
-    runtime = require("onnxruntime")
+    runtime = require("onnxruntime", "An export", "export")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads or torch.get_num_threads(), 3
     given = file if isinstance(file, bytes) else str(file)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .extras import require
+from ..optional import require
 from .operators import OPERATORS
 
 __all__ = ["Twin"]
@@ -25,7 +25,7 @@ class Twin(nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        helper = require("onnx.helper")
+        helper = require("onnx.helper", "An export", "export")
         self.images, self.logits = model.graph.input[0].name, model.graph.output[0].name
         known = {tensor.name: _tensor(tensor) for tensor in model.graph.initializer}
         self.steps = []
@@ -57,7 +57,7 @@ def _run(step: tuple, values: dict[str, Tensor]) -> Tensor:
 
 def _tensor(initializer) -> Tensor:
     """Halves as floats: onnxruntime, too, computes with them so where a processor has no halves."""
-    tensor = torch.from_numpy(require("onnx.numpy_helper").to_array(initializer).copy())
+    tensor = torch.from_numpy(require("onnx.numpy_helper", "An export", "export").to_array(initializer).copy())
     return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..optional import require
 from ..reading import home
 
 USUAL = ("best.safetensors", "model.safetensors")
@@ -32,13 +33,9 @@ def _weights(folder: Path, reference: str, file: str | None) -> Path:
 def _snapshot(name: str, revision: str | None) -> Path:
     if name.count("/") != 1:
         raise FileNotFoundError(f"hf:{name} is neither a folder nor the OWNER/NAME of a repository.")
+    hub = require("huggingface_hub", f"hf:{name} is no folder here; fetching it", "hub")
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise ImportError(f'hf:{name} is no folder here, and fetching it needs huggingface_hub; install it with '
-                          'pip install "advdistill[hub]".') from error
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"]))
+        return Path(hub.snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"]))
     except Exception as error:  # of the client and of the libraries that it asks
         first = str(error).strip().splitlines()[0]
         raise FileNotFoundError(f"hf:{name} is not in the cache and cannot be fetched ({first}); where there is a "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..optional import require
 from .inspection import Example, Inspection
 
 __all__ = ["Picture", "Shown", "gallery"]
@@ -100,11 +101,8 @@ def _palette() -> bytes:
 
 
 def _png(mode: str, pixels: np.ndarray, palette: Iterable[int] = b"") -> str:
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError('The report needs pillow; install it with: pip install "advdistill[report]"') from error
-    image, file = Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes()), io.BytesIO()
+    pillow = require("PIL.Image", "The report", "report")
+    image, file = pillow.frombytes(mode, pixels.shape[1::-1], pixels.tobytes()), io.BytesIO()
     if palette:
         image.putpalette(palette)
     image.save(file, "PNG", optimize=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..optional import require
 from .charts import class_charts, curve_charts
 from .epochs import state_charts, training_charts
 from .gallery import gallery
@@ -46,12 +47,9 @@ def _charts(runs: Sequence[Gathered]) -> dict[str, Any]:
 
 
 def _render(facts: dict[str, Any]) -> str:
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError as error:
-        raise ImportError('The report needs jinja2; install it with: pip install "advdistill[report]"') from error
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    jinja = require("jinja2", "The report", "report")
+    environment = jinja.Environment(
+        loader=jinja.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"percent": _percent, "interval": _interval, "p": _p}

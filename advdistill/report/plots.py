@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..optional import require
 from ..result import Measurement
 from .inspection import Example
 
@@ -62,11 +63,7 @@ def _picture(axes, image: np.ndarray, cmap: str = "gray") -> None:
 
 
 def _pyplot():
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError('Pictures need matplotlib; install it with: pip install "advdistill[plot]"') from error
-    matplotlib.use("agg")
+    require("matplotlib", "A picture", "plot").use("agg")
     from matplotlib import pyplot
 
     return pyplot

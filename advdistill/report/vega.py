@@ -9,6 +9,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from ..optional import require
 from ..result import Measurement
 
 __all__ = ["Chart", "altair", "between", "colour", "figures", "javascript", "legend", "percent", "specification"]
@@ -30,23 +31,15 @@ class Chart:
 
 
 def altair() -> ModuleType:
-    try:
-        import altair
-    except ImportError as error:
-        raise ImportError('The report needs altair; install it with: pip install "advdistill[report]"') from error
-    return altair
+    return require("altair", "The report", "report")
 
 
 @cache
 def javascript() -> str:
     """Vega, Vega-Lite and Vega-Embed, of the version that Altair writes for."""
-    try:
-        from vl_convert import javascript_bundle
-    except ImportError as error:
-        message = 'The report needs vl-convert-python; install it with: pip install "advdistill[report]"'
-        raise ImportError(message) from error
+    bundle = require("vl_convert", "The report", "report").javascript_bundle
     version = ".".join(altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    return javascript_bundle(vl_version=version).replace("</script", "<\\/script").replace("<!--", "<\\!--")
+    return bundle(vl_version=version).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def specification(chart, height: float) -> dict[str, Any]:

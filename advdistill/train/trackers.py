@@ -1,6 +1,5 @@
 """Trackers of experiments beside `metrics.jsonl`: W&B and MLflow by name, through Lightning's loggers, or your own."""
 
-import importlib
 import json
 import os
 import secrets
@@ -13,6 +12,7 @@ from lightning_fabric.loggers import Logger
 
 from ..files import write_json
 from ..names import unknown
+from ..optional import require
 from ..reading import printable, read_text
 from ..recipe import to_config
 from ..run import Run
@@ -28,11 +28,7 @@ def check(loggers: Sequence[str | Logger]) -> None:
         if name not in KINDS:
             raise unknown("logger", name, KINDS)
         for package in (name, "pytorch_lightning"):
-            try:
-                importlib.import_module(package)
-            except ImportError as error:
-                needed = f'{error.name or package}; install it with: pip install "advdistill[{name}]"'
-                raise ImportError(f"The logger {name} needs the package {needed}") from error
+            require(package, f"The logger {name}", name)
 
 
 class Trackers:

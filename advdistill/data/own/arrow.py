@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..optional import require
+from ...optional import require
 from .collection import Found, part_named
 from .encoded import Encoded
 from .memory import check_room

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..optional import require
+from ...optional import require
 from .pictures import Look, Unreadable, printable
 
 __all__ = ["SUFFIXES", "Encoded", "Files"]
@@ -60,7 +60,7 @@ class Encoded:
 
     @contextmanager
     def _opened(self, i: int) -> Iterator:
-        pillow = require("PIL.Image", "Reading images")
+        pillow = require("PIL.Image", "Reading images", "data")
         with self._stream(i) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -93,9 +93,9 @@ def _open_file(paths: Sequence[Path], i: int) -> BinaryIO:
 
 
 def _decode(image) -> np.ndarray:
-    pillow = require("PIL.Image", "Reading images")
+    pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
-        image = require("PIL.ImageOps", "Reading images").exif_transpose(image)
+        image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
     if image.mode[0] in "IF":
         return _from_16_bits(np.asarray(image))
     kind = "L" if _is_grey(image) else "RGB"

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ..optional import require
+from ...optional import require
 from .arrow import EXTRA, explained, tables
 from .collection import Found, part_named
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..optional import require
+from ...optional import require
 from .collection import Collection, Part
 from .encoded import Files
 from .memory import TooLarge, free_memory
@@ -93,7 +93,7 @@ def fitted(pixels: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
-    pillow = require("PIL.Image", "Resizing images")
+    pillow = require("PIL.Image", "Resizing images", "data")
     height, width = pixels.shape[:2]
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2

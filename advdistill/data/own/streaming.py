@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from ..optional import require
+from ...optional import require
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found
 from .encoded import Files
@@ -55,7 +55,7 @@ def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dic
 
 def _key(collection: Collection, size: int | None) -> str:
     """Names everything that the outcome depends on, Pillow too: its JPEG may change by a bit."""
-    version = require("PIL", "Reading images").__version__
+    version = require("PIL", "Reading images", "data").__version__
     digests = [part.pictures.digest(part.index, part.labels) for part in collection.parts.values()]
     return " ".join([version, str(size), *digests])
 

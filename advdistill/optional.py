@@ -1,0 +1,17 @@
+"""Packages that only some of the product needs: extras of the installation."""
+
+import importlib
+from types import ModuleType
+
+__all__ = ["require"]
+
+
+def require(module: str, purpose: str, extra: str) -> ModuleType:
+    """Import `module`, or say in one sentence what needs it and how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        missing = error.name or module.split(".")[0]
+        raise ImportError(
+            f'{purpose} needs the package {missing}; install it with: pip install "advdistill[{extra}]"'
+        ) from error
