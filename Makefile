@@ -18,7 +18,7 @@ docs: .venv/docs
 bench: .venv/all
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/scaling.py
-	if test -f $(TEACHER); then $(BIN)/python benchmarks/autoattack.py $(TEACHER); \
+	if test -f $(TEACHER); then $(BIN)/python benchmarks/autoattack.py $(TEACHER) --share 0.1; \
 	else echo "AutoAttack is not timed: TEACHER=$(TEACHER), a robust CIFAR-10 checkpoint, is not there."; fi
 
 endurance: .venv/test

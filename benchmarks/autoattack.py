@@ -16,6 +16,7 @@ from receipt import receipt
 from torch import Tensor, nn
 
 from advdistill import Linf, data, models
+from advdistill.attacks import autoattack
 from advdistill.attacks.autoattack import AutoAttack
 from advdistill.data.batches import to_float
 from advdistill.frozen import Frozen, native_bf16
@@ -28,14 +29,31 @@ class Options:
     n: int = 8
     """Of the first images that it classifies correctly; all in one batch."""
     pairs: int = 1
+    share: float = 1.0
+    """Of each attack's steps and queries, for all ways alike: the ratios in less time."""
     out: Path = Path("benchmarks/results/autoattack.md")
 
 
+def shortened(share: float) -> type:
+    """The library with a share of its budget; with all of it, what is published."""
+
+    class Shortened(Library):
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options)
+            for attack in (self.apgd, self.apgd_targeted, self.fab):
+                attack.n_iter = round(share * attack.n_iter)
+            self.square.n_queries = round(share * self.square.n_queries)
+
+    return Shortened
+
+
 def main(options: Options) -> None:
+    library = shortened(options.share)
+    autoattack._library = lambda: library
     model = models.load(options.model).to(DEVICE).requires_grad_(False)
     x, y = right(model, options.n)
     users = models.load(options.model).to(DEVICE)  # whose parameters want gradients, as in the library's examples
-    ways = {"library as shipped": shipped(users, x, y), "reference": by_us(model, x, y, None)}
+    ways = {"library as shipped": shipped(library, users, x, y), "reference": by_us(model, x, y, None)}
     ways["accelerated, folded fp32"] = by_us(model, x, y, Frozen(model))
     if native_bf16():
         ways["accelerated, bf16"] = by_us(model, x, y, Frozen(model, torch.bfloat16))
@@ -47,7 +65,8 @@ def main(options: Options) -> None:
     lines = [HEAD, *(row(name, times, run.standing) for name, run in ways.items())]
     print("\n".join(lines))
     caption = f"{Path(options.model).name}, {options.n} images that it classifies correctly, one batch; medians of "
-    caption += f"{options.pairs}, run in alternation. Standing: which images, in their order."
+    caption += f"{options.pairs}, run in alternation. Each attack with {options.share:.0%} of its steps and queries. "
+    caption += "Standing: which images, in their order."
     options.out.write_text(f"# AutoAttack, faster\n\n{receipt()}\n\n{caption}\n\n" + "\n".join(lines) + "\n")
 
 
@@ -65,9 +84,9 @@ def right(model: nn.Module, n: int) -> tuple[Tensor, Tensor]:
     return x[kept], y[kept]
 
 
-def shipped(model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
+def shipped(kind: type, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], None]:
     def run() -> None:
-        library = Library(model, norm="Linf", eps=8 / 255, seed=0, device=DEVICE, version="standard")
+        library = kind(model, norm="Linf", eps=8 / 255, seed=0, device=DEVICE, version="standard")
         library.verbose = False
         x_adv = library.run_standard_evaluation(x, y, batch_size=len(x))[0]
         with torch.no_grad():
