@@ -169,7 +169,7 @@ def draw(rows: list[Row], path: Path) -> None:
         axes.barh(place, middle, color="#4269d0", height=0.6)
         axes.plot([min(row.ratios), max(row.ratios)], [place, place], color="#222", linewidth=1.2)
         axes.plot([row.target] * 2, [place - 0.38, place + 0.38], color="#e8590c", linewidth=2)
-        axes.text(max(row.ratios), place, f" {middle:.2f}", va="center")
+        axes.text(0.04, place, f"{middle:.2f}", va="center", color="white", weight="bold")
     axes.set_yticks(range(len(rows)), [f"{row.case}\n(to {row.baseline})" for row in reversed(rows)], fontsize=8)
     axes.axvline(1, color="#888", linewidth=0.8)
     axes.set_xlabel("times as fast; bars: median of pairs, black: range, orange: aim")
