@@ -49,6 +49,12 @@ def test_a_logger_that_fails_is_named_and_the_run_is_the_same(tmp_path, capsys):
     assert differences(state_of(run), state_of(other)) == [] and len(metrics.read(run.metrics)) == 2
 
 
+def test_two_loggers_of_a_kind_both_have_the_rows(tmp_path):
+    quick(tmp_path / "run", four(Tiny), "rslad", loggers=[Own(tmp_path, "own", "1"), Own(tmp_path, "own", "2")])
+    first, second = ((tmp_path / "own" / version / "metrics.csv").read_text() for version in "12")
+    assert first == second and "loss/adv" in first
+
+
 def test_a_logger_that_cannot_begin_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")

@@ -11,7 +11,7 @@ from .augment import Augmentation
 from .split import Split
 from .streamed import Streamed
 
-__all__ = ["Batches", "Share", "in_order", "to_float"]
+__all__ = ["Batches", "Share", "in_order", "starts", "to_float"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,12 @@ class Batches:
             mine, start = parts[self.rank], sum(map(len, parts[: self.rank]))
             x = to_float(augmentation(images.to(self.device), mine))
             yield Share(x, self.labels[mine], start, sum(map(len, parts)))
+
+
+def starts(split: Split, batch_size: int, processes: tuple[int, int]) -> range:
+    """The places of the first images of one process's batches; `processes`: its number and how many there are."""
+    rank, world = processes
+    return range(0, len(split), batch_size)[rank::world]
 
 
 def in_order(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..attacks import PGD
 from ..data import Split
-from ..data.batches import in_order
+from ..data.batches import in_order, starts
 from ..losses import cross_entropy
 from ..rng import Rng
 
@@ -36,9 +36,8 @@ def correct(
         searched: whose loss the attack climbs, `None` for the model's own; the verdict is the model's either way.
         processes: this one's number and how many there are; each has the flags of its share of the batches alone.
     """
-    rank, world = processes
     flags = [torch.zeros(0, dtype=torch.bool)]
-    for start, x, y in in_order(split, batch_size, device, range(0, len(split), batch_size)[rank::world]):
+    for start, x, y in in_order(split, batch_size, device, starts(split, batch_size, processes)):
         rng = Rng(seed, "attack", start, device=device)
         flags.append(judge(model, x, y, attack, loss, searched, rng)[1].cpu())
     return torch.cat(flags)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..attacks.autoattack import AutoAttack, FromLibrary, Report
 from ..data import Split
-from ..data.batches import in_order
+from ..data.batches import in_order, starts
 from ..result import Measurement
 from ..rng import Rng
 from .accuracy import judge
@@ -51,8 +51,7 @@ def measure(
     """
     verdicts, report = verdicts or Verdicts(len(split)), report or (lambda line: None)
     verdicts.begin(attack.name, NOTES if isinstance(attack.settings, AutoAttack) else {})
-    rank, world = processes
-    mine = range(0, len(split), batch_size)[rank::world]
+    mine = starts(split, batch_size, processes)
     left = [start for start in mine if not verdicts.knows(attack.name, start, start + batch_size)]
     began = said = time.monotonic()
     with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
@@ -65,7 +64,7 @@ def measure(
             if done < len(left) and (now := time.monotonic()) - said > QUIET:
                 report(_progress(attack.name, done, len(left), now - began))
                 said = now
-    if world > 1:
+    if processes[1] > 1:
         verdicts.gather(attack.name, device)
     settings = attack.describe(model.classes) + (searched.note if attack.settings else "")
     flags = verdicts.tensors[attack.name]

@@ -43,28 +43,27 @@ class Trackers:
     def __init__(self, loggers: Sequence[str | Logger], run: Run, say: Callable[[str], None]):
         self.wanted, self.run, self.say = loggers, run, say
         self.known = run.folder / "loggers.json"
-        self.made: dict[str, Logger] = {}
+        self.made: list[tuple[str, Logger]] = []
 
     def __enter__(self) -> "Trackers":
         for wanted in self.wanted:
             name = wanted if isinstance(wanted, str) else type(wanted).__name__
             try:
-                self.made[name] = self._begin(name) if isinstance(wanted, str) else wanted
+                logger = self._begin(name) if isinstance(wanted, str) else wanted
+                self.made.append((name, logger))
                 with suppress(NotImplementedError):  # Lightning's own of CSV files
-                    self.made[name].log_hyperparams(to_config(self.run.recipe))
+                    logger.log_hyperparams(to_config(self.run.recipe))
             except Exception as error:  # each has a hierarchy of its own
+                self.__exit__(type(error), error, None)  # those that have begun
                 raise ValueError(f"The logger {name} cannot begin: {printable(error)}") from error
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for name in list(self.made):
-            self._try(name, lambda logger: logger.finalize("failed" if kind else "success"))
-            if name == "wandb":
-                self._try(name, lambda logger: logger.experiment.finish(exit_code=int(kind is not None)))
+        self._each(lambda name, logger: logger.finalize("failed" if kind else "success"))
+        self._each(lambda name, logger: name == "wandb" and logger.experiment.finish(exit_code=int(kind is not None)))
 
     def log(self, row: Mapping[str, float]) -> None:
-        for name in list(self.made):
-            self._try(name, lambda logger: logger.log_metrics(row, step=row["step"]))
+        self._each(lambda name, logger: logger.log_metrics(row, step=row["step"]))
 
     def _begin(self, name: str) -> Logger:
         ids = _ids(self.known)
@@ -73,12 +72,13 @@ class Trackers:
         write_json(self.known, ids | {name: logger.version})
         return logger
 
-    def _try(self, name: str, use: Callable[[Logger], object]) -> None:
-        try:
-            use(self.made[name])
-        except Exception as error:
-            self.say(f"The logger {name} has failed and is left out from now on: {printable(error)}")
-            del self.made[name]
+    def _each(self, use: Callable[[str, Logger], object]) -> None:
+        for name, logger in list(self.made):
+            try:
+                use(name, logger)
+            except Exception as error:
+                self.say(f"The logger {name} has failed and is left out from now on: {printable(error)}")
+                self.made.remove((name, logger))
 
 
 def _ids(path: Path) -> dict[str, str]:

@@ -117,10 +117,10 @@ def torch_bytes(value: object, **options) -> bytes:
     return stream.getvalue()
 
 
-def state() -> State:
-    student = network()
+def state(student: torch.nn.Module | None = None, shape: tuple[int, ...] = (2, 1, 8, 8)) -> State:
+    student = student or network()
     optimizer = torch.optim.SGD(student.parameters(), 0.1, momentum=0.9)
-    student(torch.zeros(2, 1, 8, 8)).sum().backward()
+    student(torch.zeros(shape)).sum().backward()
     optimizer.step()
     return State(student, {}, optimizer, methods.build("mtard"), None)
 

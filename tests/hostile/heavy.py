@@ -28,10 +28,9 @@ from mutations import mutated  # noqa: E402
 from receipt import receipt  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
-from advdistill import data, methods, models  # noqa: E402
+from advdistill import data, models  # noqa: E402
 from advdistill.data import idx  # noqa: E402
-from advdistill.train.state import State  # noqa: E402
-from examples import loaded, made, sealed, torch_bytes  # noqa: E402
+from examples import loaded, made, sealed, state, torch_bytes  # noqa: E402
 
 IMAGES = 20_000
 
@@ -51,14 +50,6 @@ class Heavy:
 def network() -> torch.nn.Module:
     torch.manual_seed(0)
     return models.create("resnet18")
-
-
-def state() -> State:
-    student = network()
-    optimizer = torch.optim.SGD(student.parameters(), 0.1, momentum=0.9)
-    student(torch.zeros(2, 3, 32, 32)).sum().backward()
-    optimizer.step()
-    return State(student, {}, optimizer, methods.build("rslad"), None)
 
 
 def pixels() -> np.ndarray:
@@ -97,7 +88,7 @@ def train(path: Path) -> object:
 
 
 RAW = 3072 * IMAGES
-STATE = state()  # a run has one before it reads another
+STATE = state(network(), (2, 3, 32, 32))  # a run has one before it reads another
 FILES = {
     "state.pt": Heavy(lambda: torch_bytes(STATE._values()), "state.pt", lambda f: STATE.load(f), seal=True),
     "checkpoint of ours": Heavy(
