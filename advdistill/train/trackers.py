@@ -46,7 +46,7 @@ class Trackers:
         self.made: list[tuple[str, Logger]] = []
 
     def __enter__(self) -> "Trackers":
-        for wanted in self.wanted:
+        for wanted in dict.fromkeys(self.wanted):  # each once
             name = wanted if isinstance(wanted, str) else type(wanted).__name__
             try:
                 logger = self._begin(name) if isinstance(wanted, str) else wanted
