@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 
 import pytest
 from conftest import Tiny
@@ -95,6 +96,7 @@ def continued(tmp_path, name: str):
             except KeyboardInterrupt:
                 pass
         names.append(json.loads((folder / "loggers.json").read_text())[name])
+        time.sleep(1)  # W&B names its folders by the second, and writes over one of the same name
     assert names[0] == names[1]
     return run, names[0]
 
