@@ -1,18 +1,21 @@
 """One step's loss: attack the student, compare it with its teachers."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
 
 from .attacks import PGD
+from .checks import check_fit
 from .frozen import Frozen
+from .graphs import Graphs, Tensors
 from .linear import Extended
 from .methods import Batch, Method
 from .methods.cost import STEPS, passes
+from .modes import in_mode
 from .rng import Rng
 
 __all__ = ["Distiller"]
@@ -35,7 +38,8 @@ class Distiller:
         label_mixing: share m of the label in a frozen teacher's answer: log((1 - m) softmax(T) + m onehot(y)).
         fast: attack folded copies of this dtype, fp32 or bf16, and ask frozen teachers through theirs; `None` for the
             networks themselves. A student that is attacked in train mode cannot be folded.
-        compiled: with `fast`, compile those copies too, see `Frozen`.
+        compiled: with `fast`, compile those copies too, and on CUDA record the whole attack on them as one graph, see
+            `Frozen` and `Graphs`.
         teacher_every: in the attack, run frozen teachers at every k-th step only, see `linear.Extended`; `None` for
             every step. For methods whose attack asks a frozen teacher at x', such as AdaAD. The losses are unchanged.
 
@@ -74,7 +78,7 @@ class Distiller:
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
         self.attack = filled(attack or PGD(), method)
-        self._checked, self._copies = False, {}
+        self._checked, self._copies, self._graphs = False, {}, Graphs()
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -112,14 +116,14 @@ class Distiller:
             self.check(student, x, y)
         evaluated = self.attack.student_mode == "eval"
         attacked = self._copy("student", student, changes=True) if evaluated else student
-        batch = Batch(x, y, attacked, self._views(y), progress, rate=rate, **({"total": total} if total else {}))
+        batch = Batch(x, y, attacked, self._views(self._up_to_date(), y), progress, rate=rate)
+        batch.total = total or batch.total
         with ExitStack() as modes:
             for network in self.trained.values():
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
-            with torch.no_grad():
-                objective = self.method.inner(self._spared(batch))
-            x_adv = None if objective is None else self.attack(objective, x, rng)
+            start = cache(partial(self.attack.begin, x, rng))
+            x_adv = self._replayed(batch, start) if self._records(x) else self._attacked(batch, start)
         torch.clear_autocast_cache()  # weights it cast under no_grad would cut the student's gradient
         return batch.attacked(x_adv, student)
 
@@ -135,13 +139,51 @@ class Distiller:
         """
         return self.method.outer(batch.attacked(batch.x_adv, student, self.trained | (trained or {})))
 
-    def _views(self, y: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
-        trained = self.trained
-        views = {role: self._copy(role, network, role in trained) for role, network in self.teachers.items()}
+    def _records(self, x: Tensor) -> bool:
+        return self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
+
+    def _attacked(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor | None:
+        objective = self._objective(self.method, batch)
+        return None if objective is None else self.attack.climb(objective, batch.x, start())
+
+    def _objective(self, method: Method, batch: Batch) -> Callable[[Tensor], Tensor] | None:
+        with torch.no_grad():
+            return method.inner(self._spared(batch))
+
+    def _replayed(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor | None:
+        """As `_attacked`, by a graph of all its steps; what changes from batch to batch is given to that as tensors."""
+        copies = {role: copy for role, (_, copy) in self._copies.items()}
+        given = {"x": batch.x, "y": batch.y, "start": start()}
+        given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
+        given |= {(at, name): part.state[name] for at, part in enumerate(self.method.parts) for name in part.state}
+
+        def climb(given: Tensors) -> Tensors:
+            x, y, begin, progress, rate = (given[name] for name in ("x", "y", "start", "progress", "rate"))
+            alike = Batch(x, y, copies["student"], self._views(copies, y), progress, rate=rate, total=_unknown)
+            method = self.method.fresh()
+            for at, (part, own) in enumerate(zip(method.parts, self.method.parts, strict=True)):
+                part.state = {name: given[at, name] for name in own.state}
+            objective = self._objective(method, alike)
+            x_adv = x if objective is None else self.attack.climb(objective, x, begin)
+            return {"x_adv": x_adv} | alike.found
+
+        found = self._graphs(climb, given, *copies.values())
+        if found is None:
+            return self._attacked(batch, start)
+        x_adv = found.pop("x_adv")
+        batch.find(found)
+        return x_adv
+
+    def _up_to_date(self) -> dict[str, nn.Module]:
+        """The teachers by role, as the attack sees them now."""
+        return {role: self._copy(role, network, role in self.method.trained) for role, network in self.teachers.items()}
+
+    def _views(self, teachers: dict[str, nn.Module], y: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
+        """What a batch with these labels hears of them."""
         if not self.label_mixing:
-            return views
-        frozen = views.keys() - trained.keys()
-        return views | {role: partial(mixed, views[role], y, self.label_mixing) for role in frozen}
+            return teachers
+        frozen = teachers.keys() - self.method.trained
+        return teachers | {role: partial(mixed, teachers[role], y, self.label_mixing) for role in frozen}
 
     def _spared(self, batch: Batch) -> Batch:
         """The batch as the attack sees it, where frozen teachers need not be run at every step."""
@@ -164,12 +206,7 @@ class Distiller:
 
     def check(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
         """Raise ValueError where images, labels, student and teachers do not fit together; done at the first batch."""
-        check_images(x)
-        classes = _classes("student", student, x)
-        for role, teacher in self.teachers.items():
-            if (known := _classes(f"{role} teacher", teacher, x)) != classes:
-                raise ValueError(f"The {role} teacher has {known} classes, the student {classes}.")
-        check_labels(y, classes)
+        check_fit(student, self.teachers, x, y)
         self._checked = True
 
 
@@ -180,12 +217,8 @@ def mixed(network: nn.Module, y: Tensor, share: float, x: Tensor) -> Tensor:
     return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()
 
 
-def _classes(what: str, network: nn.Module, x: Tensor) -> int:
-    try:
-        with torch.no_grad(), in_mode(network, False):
-            return network(x[:2]).shape[1]
-    except RuntimeError as error:
-        raise ValueError(f"The {what} cannot take images of shape {tuple(x.shape[1:])}: {error}") from error
+def _unknown(values: Tensor) -> Tensor:
+    raise RuntimeError("it asks for a sum over the images of all processes.")
 
 
 def filled(attack: PGD, method: Method) -> PGD:
@@ -206,34 +239,3 @@ def check_spared(method: Method, every: int) -> None:
             f"teacher_every ({every}) spares nothing: {name}'s attack asks no frozen teacher at its iterates, as "
             "AdaAD's does. Leave it out."
         )
-
-
-def check_images(x: Tensor) -> None:
-    """Raise ValueError unless images `[B, C, H, W]` are floats in [0, 1]."""
-    if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f"Images must be floats [B, C, H, W], got {x.dtype} of shape {tuple(x.shape)}.")
-    low, high = x.min().item(), x.max().item()
-    if not (0 <= low and high <= 1):
-        raise ValueError(
-            f"Images must lie in [0, 1]; this batch spans [{low:.3g}, {high:.3g}]. "
-            "Normalisation belongs inside the model (`mean` and `std` of models.create)."
-        )
-
-
-def check_labels(y: Tensor, classes: int) -> None:
-    """Raise ValueError unless labels `[B]` lie in 0 .. classes - 1."""
-    if not (0 <= y.min() and y.max() < classes):
-        wrong = y[(y < 0) | (y >= classes)][0].item()
-        raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes; this batch has {wrong}.")
-
-
-@contextmanager
-def in_mode(network: nn.Module, train: bool) -> Iterator[None]:
-    """Put a network in train or eval mode for a while; each module's own mode is restored, frozen ones included."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.train(train)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode

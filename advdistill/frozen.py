@@ -3,11 +3,12 @@
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from .errors import first_line
 
 __all__ = ["Frozen", "native_bf16"]
 
@@ -28,8 +29,8 @@ class Frozen(nn.Module):
     Args:
         network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
         dtype: of the copy's weights and activations, fp32 or bf16; logits come back in fp32.
-        compiled: run it through `torch.compile`, which on CUDA replays graphs; a network that cannot be compiled runs
-            as it is, and a warning says so once.
+        compiled: run it through `torch.compile`; a network that cannot be compiled runs as it is, and a warning says
+            so once.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32, compiled: bool = False):
@@ -44,7 +45,7 @@ class Frozen(nn.Module):
             self.network.set_submodule(norm, nn.Identity())
         self.network.to(dtype, memory_format=torch.channels_last)
         self.refresh(network)
-        self.compiled = _compiled(self.network) if compiled else None
+        self.compiled = torch.compile(self.network.forward, dynamic=False) if compiled else None
 
     @property
     def precision(self) -> str:
@@ -63,22 +64,15 @@ class Frozen(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             x = x.to(self.dtype, memory_format=torch.channels_last)
-            # a graph's outputs are written over by its next replay
-            return self.network(x).float() if self.compiled is None else self._replayed(x).float().clone()
+            return (self.network(x) if self.compiled is None else self._as_compiled(x)).float()
 
-    def _replayed(self, x: Tensor) -> Tensor:
+    def _as_compiled(self, x: Tensor) -> Tensor:
         try:
             return self.compiled(x)
         except Exception as error:  # no compiler, or what it cannot follow
-            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(f"{type(self.network).__name__} runs uncompiled: {first}", stacklevel=2)
+            warnings.warn(f"{type(self.network).__name__} runs uncompiled: {first_line(error)}", stacklevel=2)
             self.compiled = self.network.forward
             return self.network(x)
-
-
-def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    on_cuda = next(network.parameters()).is_cuda
-    return torch.compile(network.forward, mode="reduce-overhead" if on_cuda else "default", dynamic=False)
 
 
 def _folded(name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ class Recipe:
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
     """Of training; auto takes bf16 where it is native. Evaluation is always fp32."""
     compile: bool = False
-    """Compile the networks as the attack sees them; with CUDA graphs where there is a GPU."""
+    """Compile the networks as the attack sees them; on a GPU the whole attack is one CUDA graph."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
     """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
     validate_every: int = 1

@@ -1,7 +1,10 @@
 """The same on a GPU, where there is one."""
 
+import warnings
+
 import pytest
 import torch
+from test_graphs import CASES, Looks, steps
 from torch.testing import assert_close
 from training import make_teacher, short
 
@@ -45,7 +48,7 @@ def test_the_fast_copy_is_the_same_function(compiled):
     model = models.create("resnet18").eval().cuda()
     fast = Frozen(model, compiled=compiled)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        for _ in range(4):  # graphs are captured at the second call and replayed from the third
+        for _ in range(2):
             x = torch.rand(4, 3, 32, 32, device="cuda", requires_grad=True)
             first, other = fast(x), fast(1 - x)
             assert_close(first, model(x), rtol=1e-3, atol=1e-4)
@@ -53,3 +56,20 @@ def test_the_fast_copy_is_the_same_function(compiled):
             (first - other).square().sum().backward()
             (wanted,) = torch.autograd.grad((model(x) - model(1 - x)).square().sum(), x)
             assert (x.grad - wanted).norm() <= 1e-3 * wanted.norm()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_replayed_attack_is_the_attack(case, monkeypatch):
+    name, options = CASES[case]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*without a CUDA graph")
+        replayed = list(steps(methods.build(name), options, (6, 5) * 3, "cuda"))
+    monkeypatch.setattr(Distiller, "_records", lambda self, x: False)
+    assert_close(replayed, list(steps(methods.build(name), options, (6, 5) * 3, "cuda")), rtol=1e-3, atol=1e-4)
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once():
+    with pytest.warns(UserWarning, match="without a CUDA graph") as said:
+        replayed = list(steps(Looks(), device="cuda"))
+    assert len(said) == 1
+    assert_close(replayed, list(steps(Looks())), rtol=1e-3, atol=1e-4, check_device=False)

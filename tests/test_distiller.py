@@ -4,8 +4,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from advdistill import ARD, IGDM, PGD, RSLAD, TRADES, AdaAD, Distiller, Linf, Standard, methods, models
-from advdistill.distiller import in_mode
 from advdistill.frozen import Frozen
+from advdistill.modes import in_mode
 from advdistill.rng import Rng
 
 ATTACK = PGD(3, 0.05, Linf(0.1))

@@ -7,8 +7,8 @@ import advdistill
 
 ROOT = Path(advdistill.__file__).parent
 LAYERS = [  # from the ground up; a layer imports from those before it
-    {"files", "names", "optional", "reading", "rng"},
-    {"imports", "losses", "threat", "result", "frozen", "linear"},
+    {"errors", "files", "modes", "names", "optional", "reading", "rng"},
+    {"imports", "losses", "threat", "result", "checks", "frozen", "graphs", "linear"},
     {"attacks"},
     {"methods", "models", "data"},
     {"distiller", "recipe", "report"},

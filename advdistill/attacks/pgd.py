@@ -65,21 +65,26 @@ class PGD:
         Returns:
             x' `[B, C, H, W]`, detached, inside the threat model.
         """
-        x_adv = self._begin(x, rng or Rng(int(torch.randint(2**62, ())), device=x.device))
-        for _ in range(self.steps):
-            with torch.enable_grad():
-                x_adv.requires_grad_()
-                (gradient,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
-            x_adv = self.threat.project(self.threat.ascend(x_adv.detach(), gradient, self.step_size), x)
-        return x_adv
+        return self.climb(objective, x, self.begin(x, rng))
 
-    def _begin(self, x: Tensor, rng: Rng) -> Tensor:
+    def begin(self, x: Tensor, rng: Rng | None = None) -> Tensor:
+        """The random start x'_0, `[B, C, H, W]`; arguments as in `__call__`."""
+        rng = rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         match self.start or "uniform":
             case "none":
-                return x.clone()
+                return x
             case "gaussian":
                 return x + 0.001 * rng.normal(x)
             case "uniform_unclamped":
                 return x + self.threat.sample(x, rng)
             case _:
                 return (x + self.threat.sample(x, rng)).clamp(0, 1)
+
+    def climb(self, objective: Objective, x: Tensor, x_adv: Tensor) -> Tensor:
+        """All steps from a start `x_adv`, which stays as it is; otherwise as `__call__`."""
+        for _ in range(self.steps):
+            x_adv = x_adv.detach().requires_grad_()
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
+            x_adv = self.threat.project(self.threat.ascend(x_adv.detach(), gradient, self.step_size), x)
+        return x_adv

@@ -11,6 +11,7 @@ from types import ModuleType
 from torch import nn
 
 from .. import models
+from ..errors import first_line
 from ..evaluation.verdicts import digest
 from ..export.card import About, card
 from ..files import sha256, write_atomic, write_json
@@ -141,5 +142,6 @@ def _upload(hub: ModuleType, folder: Path, name: str) -> None:
         api.create_repo(name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="advdistill push")
     except Exception as error:  # of the client and of the libraries that it asks
-        first = str(error).strip().splitlines()[0]
-        raise OSError(f"{HUB}{name} could not be written ({first}). Are you logged in? hf auth login") from error
+        raise OSError(
+            f"{HUB}{name} could not be written ({first_line(error)}). Are you logged in? hf auth login"
+        ) from error

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..attacks.autoattack import Report
 from ..data import Split
+from ..errors import first_line
 from ..report.inspection import Inspection, Network
 from ..result import Measurement
 from ..threat import Threat, show_pixels
@@ -115,7 +116,7 @@ def _remainder(name: str, net: Judged, used: Split, threat: Threat, options: dic
     try:
         return linearity_remainder(net, used, threat, **options)
     except RuntimeError as error:  # as NotImplementedError is, and what an autograd.Function without jvp raises
-        say(f"{name}: no remainder, torch cannot differentiate it in forward mode ({str(error).splitlines()[0]})")
+        say(f"{name}: no remainder, torch cannot differentiate it in forward mode ({first_line(error)})")
         return None
 
 

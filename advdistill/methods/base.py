@@ -74,6 +74,21 @@ class Batch:
         """
         return replace(self, x_adv=x_adv, student=student, teachers=self.teachers | (trained or {}))
 
+    @property
+    def found(self) -> dict[tuple[str, str], Tensor]:
+        """What `inner` and its objective have found out: `("answer", role)`, a teacher's logits of x, and notes."""
+        memos = {role: memo.known for role, memo in self.teachers.items() if id(self.x) in memo.known}
+        answers = {("answer", role): known[id(self.x)][1] for role, known in memos.items()}
+        return answers | {("note", name): value for name, value in self.notes.items()}
+
+    def find(self, found: dict[tuple[str, str], Tensor]) -> None:
+        """Take over what another batch of these images has `found`."""
+        for (kind, name), value in found.items():
+            if kind == "note":
+                self.notes[name] = value
+            else:
+                self.teachers[name].known[id(self.x)] = self.x, value
+
     def mean(self, values: Tensor) -> Tensor:
         """Mean of `[B]` over the images of the whole batch, those of other processes too; a value, no gradient."""
         total, images = self.total(torch.stack([values, torch.ones_like(values)], 1))

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from ..data import Split
 from ..data.batches import in_order
-from ..distiller import in_mode
 from ..models.classifier import Classifier
+from ..modes import in_mode
 from ..result import wilson
 
 __all__ = ["Claim", "against", "order", "predictions", "statistics"]

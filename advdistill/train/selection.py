@@ -8,9 +8,9 @@ from torch import nn
 
 from .. import models
 from ..data import Split
-from ..distiller import in_mode
 from ..evaluation.accuracy import correct
 from ..evaluation.suites import pgd
+from ..modes import in_mode
 from ..recipe import Recipe
 from ..run import Run
 from ..threat import Threat

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from ..attacks import PGD
 from ..data import Split
-from ..distiller import in_mode
 from ..evaluation.accuracy import correct
 from ..evaluation.suites import pgd
 from ..methods import Method
+from ..modes import in_mode
 from ..result import wilson
 from ..threat import Threat
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ...errors import first_line
 from ...optional import require
 from .collection import Found, part_named
 from .encoded import Encoded
@@ -126,5 +127,5 @@ def explained(name: str) -> Iterator[None]:
     try:
         yield
     except (arrow.ArrowException, OSError) as error:
-        reason = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)[:100]
+        reason = printable(first_line(error))[:100]
         raise ValueError(f"{printable(name)} is not a whole table: {reason}.") from None

@@ -1,0 +1,45 @@
+"""What a step is given: images, labels and networks that fit together."""
+
+import torch
+from torch import Tensor, nn
+
+from .modes import in_mode
+
+__all__ = ["check_fit"]
+
+
+def check_fit(student: nn.Module, teachers: dict[str, nn.Module], x: Tensor, y: Tensor) -> None:
+    """Raise ValueError where images, labels, student and teachers (by role) do not fit together."""
+    _check_images(x)
+    classes = _classes("student", student, x)
+    for role, teacher in teachers.items():
+        if (known := _classes(f"{role} teacher", teacher, x)) != classes:
+            raise ValueError(f"The {role} teacher has {known} classes, the student {classes}.")
+    _check_labels(y, classes)
+
+
+def _check_images(x: Tensor) -> None:
+    """Raise ValueError unless images `[B, C, H, W]` are floats in [0, 1]."""
+    if x.dim() != 4 or not x.is_floating_point():
+        raise ValueError(f"Images must be floats [B, C, H, W], got {x.dtype} of shape {tuple(x.shape)}.")
+    low, high = x.min().item(), x.max().item()
+    if not (0 <= low and high <= 1):
+        raise ValueError(
+            f"Images must lie in [0, 1]; this batch spans [{low:.3g}, {high:.3g}]. "
+            "Normalisation belongs inside the model (`mean` and `std` of models.create)."
+        )
+
+
+def _check_labels(y: Tensor, classes: int) -> None:
+    """Raise ValueError unless labels `[B]` lie in 0 .. classes - 1."""
+    if not (0 <= y.min() and y.max() < classes):
+        wrong = y[(y < 0) | (y >= classes)][0].item()
+        raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes; this batch has {wrong}.")
+
+
+def _classes(what: str, network: nn.Module, x: Tensor) -> int:
+    try:
+        with torch.no_grad(), in_mode(network, False):
+            return network(x[:2]).shape[1]
+    except RuntimeError as error:
+        raise ValueError(f"The {what} cannot take images of shape {tuple(x.shape[1:])}: {error}") from error
