@@ -1,16 +1,17 @@
 """A network as an attack sees it: its weights are fixed, so batch-norm folds away and precision can be lower."""
 
-import copy
 import warnings
-from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch import Tensor, nn
 
 from .errors import first_line
+from .folding import fold, folds_of, hold, take
+from .modes import in_mode
 
-__all__ = ["Frozen", "native_bf16"]
+__all__ = ["Frozen", "lay_out", "native_bf16"]
 
 
 def native_bf16(device: torch.device | str | None = None) -> bool:
@@ -20,88 +21,87 @@ def native_bf16(device: torch.device | str | None = None) -> bool:
     return torch.cpu._is_avx512_bf16_supported()
 
 
+def lay_out(network: nn.Module, x: Tensor) -> None:
+    """Lay a network's weights out channels-last, for which convolutions are faster, if it takes images `x` so."""
+    network.to(memory_format=torch.channels_last)
+    if refusal := _refusal(network, x):
+        network.to(memory_format=torch.contiguous_format)
+        _say(network, "is not laid out channels-last", refusal)
+
+
 class Frozen(nn.Module):
     """A fast copy of a network in eval mode: folded batch-norm, channels-last, no parameter gradients.
 
-    Gradients flow to the images only; autocast is off inside. Where torch.fx cannot trace a module, its parts are
-    folded by themselves.
+    Gradients flow to the images only; autocast is off inside. At the first images it is seen to: whatever the network
+    does not take is left out, and a warning says so.
 
     Args:
         network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
         dtype: of the copy's weights and activations, fp32 or bf16; logits come back in fp32.
-        compiled: run it through `torch.compile`; a network that cannot be compiled runs as it is, and a warning says
-            so once.
+        compiled: run it through `torch.compile`.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32, compiled: bool = False):
         super().__init__()
-        self.dtype = dtype
-        self.folds = _folds(network)
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        for convolution, norm in self.folds.items():
-            module = self.network.get_submodule(convolution)
-            if module.bias is None:
-                module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels), requires_grad=False)
-            self.network.set_submodule(norm, nn.Identity())
-        self.network.to(dtype, memory_format=torch.channels_last)
-        self.refresh(network)
-        self.compiled = torch.compile(self.network.forward, dynamic=False) if compiled else None
+        self.dtype, self.compiles = dtype, compiled
+        self.folds = folds_of(network)
+        self.network = fold(network, self.folds).float()
+        self.run: Callable[[Tensor], Tensor] | None = None
+        self._settle = partial(self._settled, network)
 
     @property
     def precision(self) -> str:
         """The copy's arithmetic, as it is printed with results."""
         return {torch.float32: "folded fp32", torch.bfloat16: "bf16"}[self.dtype]
 
-    @torch.no_grad()
     def refresh(self, network: nn.Module) -> None:
         """Take over the weights and statistics that the network has now."""
-        now = dict(network.named_parameters()) | dict(network.named_buffers())
-        for convolution, norm in self.folds.items():
-            now |= _folded(convolution, network.get_submodule(convolution), network.get_submodule(norm))
-        copies = dict(self.network.named_parameters()) | dict(self.network.named_buffers())
-        torch._foreach_copy_(list(copies.values()), [now[name] for name in copies])
+        take(self.network, network, self.folds)
+        if self.run is None:
+            self._settle = partial(self._settled, network)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.dtype, memory_format=torch.channels_last)
-            return (self.network(x) if self.compiled is None else self._as_compiled(x)).float()
+            if self.run is None:
+                self.run = self._settle(x[:2].detach())
+                self._settle = None  # the network may go
+            return self.run(x.to(self.dtype)).float()
 
-    def _as_compiled(self, x: Tensor) -> Tensor:
+    def _settled(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+        if self.folds and not hold(network, self.folds, x):
+            self.folds, self.network = {}, fold(network, {}).float()
+            _say(network, "keeps its batch-norm", "folded into the convolutions before it, it is another function")
+        lay_out(self.network, x)
+        self.network.to(self.dtype)
+        if refusal := _refusal(self.network, x.to(self.dtype)):
+            _say(network, f"runs in fp32, not {self.precision}", refusal)
+            self.dtype = torch.float32
+            take(self.network.float(), network, self.folds)
+        if not self.compiles:
+            return self.network.__call__
+        return partial(self._run_compiled, torch.compile(self.network.forward, dynamic=False))
+
+    def _run_compiled(self, compiled: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         try:
-            return self.compiled(x)
+            return compiled(x)
         except Exception as error:  # no compiler, or what it cannot follow
-            warnings.warn(f"{type(self.network).__name__} runs uncompiled: {first_line(error)}", stacklevel=2)
-            self.compiled = self.network.forward
-            return self.network(x)
+            _say(self.network, "runs uncompiled", first_line(error))
+            self.run = self.network.__call__
+            return self.run(x)
 
 
-def _folded(name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> dict[str, Tensor]:
-    weight, bias = fuse_conv_bn_weights(
-        convolution.weight, convolution.bias,
-        norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,
-    )  # fmt: skip
-    return {f"{name}.weight": weight, f"{name}.bias": bias}
-
-
-def _folds(network: nn.Module) -> dict[str, str]:
-    """The batch-norm by the convolution that it follows, both run once and nowhere else."""
+def _refusal(network: nn.Module, x: Tensor) -> str:
+    """What a network says of images that it cannot take, or whose gradient it cannot give; nothing if it can."""
     try:
-        nodes = fx.symbolic_trace(network).graph.nodes
-    except Exception:  # whatever a forward does that tracing cannot follow
-        parts = {name: _folds(child) for name, child in network.named_children()}
-        return {f"{part}.{c}": f"{part}.{n}" for part, folds in parts.items() for c, n in folds.items()}
-    modules, calls = dict(network.named_modules()), Counter(node.target for node in nodes if node.op == "call_module")
-    folds = {}
-    for node in nodes:
-        before = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
-            continue
-        convolution, norm = modules[before.target], modules[node.target]
-        alone = calls[before.target] == calls[node.target] == 1
-        if alone and type(convolution) is nn.Conv2d and _folds_away(norm):
-            folds[before.target] = node.target
-    return folds
+        with torch.enable_grad(), in_mode(network, train=False):
+            x = x.detach().requires_grad_()
+            logits = network(x)
+            if logits.requires_grad:
+                torch.autograd.grad(logits.sum(), x)
+    except RuntimeError as error:
+        return first_line(error)
+    return ""
 
 
-def _folds_away(module: nn.Module) -> bool:
-    return isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and module.running_mean is not None
+def _say(network: nn.Module, what: str, why: str) -> None:
+    warnings.warn(f"{type(network).__name__} {what}: {why}", stacklevel=2)

@@ -1,5 +1,6 @@
 import shutil
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -125,6 +126,110 @@ def test_what_cannot_be_traced_is_folded_part_by_part():
     fast = Frozen(model)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fast.modules())
     assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+class Own(nn.Module):
+    """A network of a user's: convolution, batch-norm, logits."""
+
+    def __init__(self, convolution=None):
+        super().__init__()
+        self.convolution = convolution or nn.Conv2d(3, 4, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(4), nn.Linear(4 * 8 * 8, 10)
+
+    def forward(self, x):
+        return self.head(self.norm(self.convolution(x)).relu().flatten(1))
+
+
+class Views(Own):
+    """Flattens with `view`, which channels-last memory does not allow."""
+
+    def forward(self, x):
+        return self.head(self.norm(self.convolution(x)).relu().view(len(x), -1))
+
+
+class Shifts(Own):
+    """Has a number of fp32 in its forward, which no bf16 convolution takes."""
+
+    def forward(self, x):
+        return super().forward(x - torch.tensor([0.5]))
+
+
+class Tied(Own):
+    """Two convolutions share their weight, of which one alone is followed by a batch-norm."""
+
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1))
+        self.other = nn.Conv2d(3, 4, 3, padding=1)
+        self.other.weight = self.convolution.weight
+
+    def forward(self, x):
+        return super().forward(x) + self.other(x).mean((1, 2, 3))[:, None]
+
+
+class Reads(Own):
+    """Cannot be traced; of its stem, whose parts fold by themselves, it reads what the convolution says as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(self.convolution, self.norm)
+
+    def forward(self, x):
+        if x.mean() > 2:
+            raise ValueError
+        return self.head(self.stem(x).relu().flatten(1)) + self.stem[0](x).mean((1, 2, 3))[:, None]
+
+
+class Branches(Own):
+    """Does without its batch-norm while it trains."""
+
+    def forward(self, x):
+        return self.head(self.convolution(x).flatten(1)) if self.training else super().forward(x)
+
+
+SPECTRAL = partial(Own, nn.utils.spectral_norm(nn.Conv2d(3, 4, 3, padding=1)))
+
+
+@pytest.mark.parametrize(
+    "make, dtype, said",
+    [
+        (Views, torch.float32, "Views is not laid out channels-last: view size"),
+        (Views, torch.bfloat16, "Views is not laid out channels-last: view size"),
+        (Shifts, torch.bfloat16, "Shifts runs in fp32, not bf16: Input type"),
+        (Tied, torch.float32, "Tied keeps its batch-norm: folded"),
+        (Reads, torch.float32, "Reads keeps its batch-norm: folded"),
+        (SPECTRAL, torch.float32, "Own keeps its batch-norm: folded"),
+        (Branches, torch.float32, None),
+    ],
+)
+def test_what_a_network_does_not_take_is_left_out_and_said_once(make, dtype, said):
+    torch.manual_seed(0)
+    model, x, y = make(), torch.rand(4, 3, 8, 8), torch.arange(4)
+    fast = Frozen(model, dtype)
+    with torch.no_grad():  # moves its statistics, as training does
+        model.train()(x)
+    fast.refresh(model)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logits, gradient = logits_and_gradient(fast, x, y)
+        fast(x)
+    assert [str(w.message)[: len(said)] for w in caught] == ([said] if said else [])
+    plain_logits, plain_gradient = logits_and_gradient(model.eval(), x, y)
+    limit = 0.05 if fast.dtype == torch.bfloat16 else 1e-4
+    assert (logits - plain_logits).norm() <= limit * plain_logits.norm()
+    assert (gradient - plain_gradient).norm() <= limit * plain_gradient.norm()
+
+
+def test_a_copy_is_laid_out_channels_last():
+    fast = Frozen(trained("convnet-4"), torch.bfloat16)
+    fast(torch.rand(2, 3, 8, 8))
+    weights = [p for p in fast.network.parameters() if p.dim() == 4]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights) and fast.dtype == torch.bfloat16
+
+
+def test_a_network_of_double_precision_has_a_copy_too():
+    model, x = trained("convnet-4"), torch.rand(2, 3, 8, 8)
+    wanted = model(x)
+    assert_close(Frozen(model.double())(x), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_devices_arithmetic_is_its_own(monkeypatch):

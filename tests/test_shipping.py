@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_frozen import Tied
 from training import make_teacher
 
 pytest.importorskip("onnxscript")
@@ -68,6 +69,16 @@ def test_a_file_gives_the_networks_logits_for_any_batch(kind, made, network, tmp
     tolerance = {"onnx-fp16": 0.02, "onnx-int8": 0.5}.get(kind, 1e-4)
     for images in (X[:1], X[:5]):
         torch.testing.assert_close(opened(images), network(images), rtol=0, atol=tolerance)
+
+
+def test_a_network_whose_batch_norm_cannot_be_folded_is_exported_with_it(tmp_path):
+    torch.manual_seed(0)
+    network, images = Tied(), torch.rand(5, 3, 8, 8)
+    network(images)  # moves its statistics
+    for kind in ("onnx", "torch-export"):
+        path = tmp_path / f"file{KINDS[kind].ending}"
+        write(build(kind, network.eval(), (3, 8, 8), images), {}, path, network, images)
+        torch.testing.assert_close(open_file(kind, path)(images), network(images), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "onnx-fp16", "onnx-int8"])

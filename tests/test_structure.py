@@ -8,7 +8,8 @@ import advdistill
 ROOT = Path(advdistill.__file__).parent
 LAYERS = [  # from the ground up; a layer imports from those before it
     {"errors", "files", "modes", "names", "optional", "reading", "rng"},
-    {"imports", "losses", "threat", "result", "checks", "frozen", "graphs", "linear"},
+    {"imports", "losses", "threat", "result", "checks", "folding", "graphs", "linear"},
+    {"frozen"},
     {"attacks"},
     {"methods", "models", "data"},
     {"distiller", "recipe", "report"},

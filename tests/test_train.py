@@ -1,13 +1,15 @@
 import json
 import signal
+import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training import make_teacher, same_weights, short
+from training import make_teacher, quick, same_weights, short
 
 from advdistill import Data, Run, data, distill, models
 from advdistill.train import loop
@@ -141,6 +143,31 @@ def test_own_modules_and_own_data(tmp_path, tiny):
     with pytest.raises(ValueError, match="fits no known architecture"):
         models.load(run.best)
     assert Path(run.best).exists()
+
+
+class Views(nn.Module):
+    """Flattens with `view`, which channels-last memory does not allow."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution, self.norm, self.head = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.norm(self.convolution(x)).relu().view(len(x), -1))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_networks_train_channels_last_where_they_can(tmp_path, precision):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        students = {kind: kind() for kind in (Views, partial(models.create, "convnet-4", 4, 1))}
+        for at, student in enumerate(students.values()):
+            quick(tmp_path / str(at), {"student": student}, "pgd_at", precision=precision)
+    views, convnet = ([p for p in student.parameters() if p.dim() == 4] for student in students.values())
+    assert all(p.is_contiguous() for p in views)
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in convnet)
+    said = [w for w in caught if "is not laid out channels-last: view size" in str(w.message)]
+    assert len(said) == 2 and all(str(w.message).startswith("Views") for w in said)  # the student and its copy
 
 
 def refused(recipe, folder, message, **options):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from ..data import Split
+from ..data.batches import to_float
 from ..frozen import Frozen, native_bf16
 from .judged import Judged
 from .suites import Attack
@@ -35,7 +36,7 @@ def searches(
     """
     found = dict.fromkeys((attack.name for attack in chosen if attack.settings), ITSELF)
     if accelerated and not all(attack.transferred for attack in chosen):
-        found = dict.fromkeys(found, _fast(model, device))
+        found = dict.fromkeys(found, _fast(model, split, device))
     transferred = [attack.name for attack in chosen if attack.transferred]
     if transferred and surrogate is None:
         raise ValueError(
@@ -44,7 +45,7 @@ def searches(
         )
     if transferred:
         judged = Judged(surrogate, split, device)
-        other = _fast(judged, device) if accelerated else Searched(judged)
+        other = _fast(judged, split, device) if accelerated else Searched(judged)
         note = f", transferred from a model of weights {digest(judged.network)}{other.note}"
         found |= dict.fromkeys(transferred, Searched(other.network, note))
     return found
@@ -55,6 +56,7 @@ def precision(device: torch.device | str) -> torch.dtype:
     return torch.bfloat16 if native_bf16(device) else torch.float32
 
 
-def _fast(network: nn.Module, device: torch.device | str) -> Searched:
+def _fast(network: nn.Module, split: Split, device: torch.device | str) -> Searched:
     copy = Frozen(network, precision(device))
+    copy(to_float(split.images[:2].to(device)))  # it may not take that precision
     return Searched(copy, f", searched in {copy.precision}, judged in fp32")

@@ -125,7 +125,8 @@ def _described(network: nn.Module) -> dict[str, str]:
 def _program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:
     batch = torch.export.Dim("batch")
     with quiet():
-        program = torch.export.export(folded_copy(network), (torch.rand(2, *shape),), dynamic_shapes=({0: batch},))
+        folded, example = folded_copy(network, shape), torch.rand(2, *shape)
+        program = torch.export.export(folded, (example,), dynamic_shapes=({0: batch},))
 
     def pack(known: dict[str, str]) -> bytes:
         buffer = io.BytesIO()

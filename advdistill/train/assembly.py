@@ -10,7 +10,7 @@ from .. import data, models
 from ..data import Split
 from ..data.batches import to_float
 from ..distiller import Distiller
-from ..frozen import native_bf16
+from ..frozen import lay_out, native_bf16
 from ..recipe import Recipe
 
 __all__ = ["Parts", "assemble"]
@@ -56,7 +56,10 @@ def assemble(
         peer=peer, label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
         compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
-    distiller.check(student, to_float(used.images[:2]), used.labels)
+    images = to_float(used.images[:2])
+    distiller.check(student, images, used.labels)
+    for network in (student, *distiller.teachers.values()):
+        lay_out(network, images)
     fabric = _fabric("bf16-mixed" if bf16 else "32-true", accelerator, devices, num_nodes)
     if fabric.world_size > 1:
         student = _synchronised(student, fabric.device)
