@@ -24,23 +24,14 @@ def folds_of(network: nn.Module) -> Folds:
 def fold(network: nn.Module, folds: Folds) -> nn.Module:
     """A copy in eval mode without those batch-norms and without gradients of parameters."""
     copied = copy.deepcopy(network).eval().requires_grad_(False)
-    for convolution, norm in folds.items():
-        module = copied.get_submodule(convolution)
-        if module.bias is None:
-            module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels), requires_grad=False)
-        copied.set_submodule(norm, nn.Identity())
-    take(copied, network, folds)
+    _fold(copied, folds)
     return copied
 
 
 @torch.no_grad()
 def take(copied: nn.Module, network: nn.Module, folds: Folds) -> None:
     """Give a folded copy the weights and statistics that the network has now."""
-    now = dict(network.named_parameters()) | dict(network.named_buffers())
-    for convolution, norm in folds.items():
-        now |= _folded(convolution, network.get_submodule(convolution), network.get_submodule(norm))
-    copies = dict(copied.named_parameters()) | dict(copied.named_buffers())
-    torch._foreach_copy_(list(copies.values()), [now[name] for name in copies])
+    _copy(_values(network, folds), copied)
 
 
 @torch.no_grad()
@@ -57,8 +48,9 @@ def hold(network: nn.Module, folds: Folds, x: Tensor) -> bool:
         for values, low, high in ((norm.running_mean, -0.3, 0.3), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 1.5)):
             if values is not None:
                 values.copy_(torch.empty(values.shape).uniform_(low, high, generator=draws))
-    wanted, found = other(x), fold(other, folds)(x)
-    return bool((found - wanted).norm() <= ROUNDING * wanted.norm())
+    wanted = other(x)
+    _fold(other, folds)
+    return bool((other(x) - wanted).norm() <= ROUNDING * wanted.norm())
 
 
 def _traced(network: nn.Module) -> Folds:
@@ -82,6 +74,30 @@ def _traced(network: nn.Module) -> Folds:
 
 def _folds_away(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and module.running_mean is not None
+
+
+@torch.no_grad()
+def _fold(network: nn.Module, folds: Folds) -> None:
+    values = _values(network, folds)
+    for convolution, norm in folds.items():
+        module = network.get_submodule(convolution)
+        if module.bias is None:
+            module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels), requires_grad=False)
+        network.set_submodule(norm, nn.Identity())
+    _copy(values, network)
+
+
+def _values(network: nn.Module, folds: Folds) -> dict[str, Tensor]:
+    """Parameters and buffers of the folded network, by name."""
+    values = dict(network.named_parameters()) | dict(network.named_buffers())
+    for convolution, norm in folds.items():
+        values |= _folded(convolution, network.get_submodule(convolution), network.get_submodule(norm))
+    return values
+
+
+def _copy(values: dict[str, Tensor], network: nn.Module) -> None:
+    own = dict(network.named_parameters()) | dict(network.named_buffers())
+    torch._foreach_copy_(list(own.values()), [values[name] for name in own])
 
 
 def _folded(name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> dict[str, Tensor]:

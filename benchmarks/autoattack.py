@@ -73,7 +73,8 @@ def main(options: Options) -> None:
 def row(name: str, times: dict[str, list[float]], standing: Tensor) -> str:
     ratios = [slow / quick for slow, quick in zip(times["library as shipped"], times[name], strict=True)]
     which = "".join(str(int(stands)) for stands in standing)
-    return f"| {name} | {statistics.median(times[name]):.1f} s | {statistics.median(ratios):.2f} | `{which}` |"
+    ratio = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return f"| {name} | {statistics.median(times[name]):.1f} s | {ratio} | `{which}` |"
 
 
 def right(model: nn.Module, n: int) -> tuple[Tensor, Tensor]:

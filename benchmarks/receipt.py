@@ -12,15 +12,20 @@ import torch
 
 def receipt() -> str:
     """Lines for the head of a result: command, commit, machine, date."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    ).stdout.strip()
+    commit = _git("rev-parse", "--short", "HEAD")
+    # the results of the benchmark before this one change nothing that is measured
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benchmarks/results")
     return "\n".join([
         f"- command: `{shlex.join(['python', *sys.argv])}`",
-        f"- commit: {commit}, torch {torch.__version__}",
+        f"- commit: {commit}{'-dirty' if changed else ''}, torch {torch.__version__}",
         f"- machine: {_processor()}, {torch.get_num_threads()} threads" + _gpu(),
         f"- date: {date.today()}",
     ])  # fmt: skip
+
+
+def _git(*arguments: str) -> str:
+    told = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+    return told.stdout.strip()
 
 
 def _processor() -> str:

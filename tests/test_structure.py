@@ -7,7 +7,7 @@ import advdistill
 
 ROOT = Path(advdistill.__file__).parent
 LAYERS = [  # from the ground up; a layer imports from those before it
-    {"errors", "files", "modes", "names", "optional", "reading", "rng"},
+    {"errors", "files", "malloc", "modes", "names", "optional", "reading", "rng"},
     {"imports", "losses", "threat", "result", "checks", "folding", "graphs", "linear"},
     {"frozen"},
     {"attacks"},

@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from .. import data, methods, models, recipes
+from ..malloc import keep_freed_memory
 from ..models import teachers
 from ..models.price import priced, shape
 from ..quickstart import quickstart as run_quickstart
@@ -49,5 +50,6 @@ def describe(what: str, json: bool = False, input: str | None = None, latency: b
 
 
 def quickstart(out: Path) -> int:
+    keep_freed_memory()
     show(run_quickstart(out, say))
     return 0

@@ -8,6 +8,7 @@ import torch
 
 from ..evaluation import evaluate as measure
 from ..evaluation.suites import attacks
+from ..malloc import keep_freed_memory
 from .beside import Beside
 from .console import is_first, say, show, typed
 from .subject import Subject, device, look_closer
@@ -34,6 +35,7 @@ def evaluate(
     devices: int | str = 1,
     out: Path | None = None,
 ) -> int:
+    keep_freed_memory()
     subject = Subject(model, data, folder, norm, eps, size)
     transferred = any(attack.transferred for attack in attacks(suite, subject.threat))
     other = subject.other(surrogate) if surrogate or transferred or inspect else None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import methods, recipes
 from ..evaluation.suites import attacks
+from ..malloc import keep_freed_memory
 from ..recipe import THREATS, Recipe
 from ..result import Result
 from ..train import distill
@@ -30,6 +31,7 @@ def choose(recipe: str, method: str | None, threat: str | None) -> Recipe:
 def train(recipe: Recipe, out: Path, suite: str | None, **where) -> int:
     if suite is not None:
         attacks(suite, recipe.attack.threat)  # a wrong name is better refused before the training than after
+    keep_freed_memory()
     try:
         run = distill(recipe, out, **where)
     except Interrupted as stopped:
