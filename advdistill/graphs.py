@@ -34,7 +34,7 @@ class Graphs:
         key = constants, *((name, value.shape, value.dtype) for name, value in given.items())
         try:
             if key not in self.recorded:
-                while len(self.recorded) >= KEPT:
+                if len(self.recorded) == KEPT:
                     del self.recorded[next(iter(self.recorded))]
                 self.recorded[key] = Recorded(function, given, next(iter(self.recorded.values()), None))
         except Exception as error:  # a look at a value, an operation that waits, no memory left

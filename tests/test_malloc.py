@@ -1,9 +1,12 @@
-import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ENV
+
+from advdistill import commands, malloc
+from advdistill.commands import evaluation, training
 
 FAULTS = """
 import resource, torch
@@ -22,8 +25,42 @@ print(given_back, faults())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's, the C library of Linux that PyTorch runs on")
 def test_pages_are_faulted_in_once():
     done = subprocess.run([sys.executable, "-c", FAULTS], env=ENV, capture_output=True, text=True, check=True)
     given_back, kept = map(int, done.stdout.split())
     assert kept < given_back / 10
+
+
+def untouched(*given):
+    raise AssertionError("this C library is not glibc")
+
+
+def test_with_another_c_library_nothing_happens(monkeypatch):
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=untouched))
+    malloc.keep_freed_memory()
+    monkeypatch.setattr(malloc.ctypes, "CDLL", untouched)
+    monkeypatch.setattr(malloc.sys, "platform", "darwin")
+    malloc.keep_freed_memory()
+
+
+class Asked(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("module", "run"),
+    [
+        (training, lambda: training.train(None, None, None)),
+        (evaluation, lambda: evaluation.evaluate("model", "quick")),
+        (commands, lambda: commands.quickstart(None)),
+    ],
+    ids=["train", "evaluate", "quickstart"],
+)
+def test_commands_that_compute_ask_for_it_first(module, run, monkeypatch):
+    def asked():
+        raise Asked
+
+    monkeypatch.setattr(module, "keep_freed_memory", asked)
+    with pytest.raises(Asked):
+        run()

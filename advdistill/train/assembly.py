@@ -58,7 +58,7 @@ def assemble(
     )  # fmt: skip
     images = to_float(used.images[:2])
     distiller.check(student, images, used.labels)
-    for network in (student, *distiller.teachers.values()):
+    for network in (student, *distiller.trained.values()):  # of the others only copies are run
         lay_out(network, images)
     fabric = _fabric("bf16-mixed" if bf16 else "32-true", accelerator, devices, num_nodes)
     if fabric.world_size > 1:
