@@ -68,7 +68,7 @@ class Frozen(nn.Module):
             return self.run(x.to(self.dtype)).float()
 
     def _settled(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-        if self.folds and not hold(network, self.folds, x):
+        if not hold(network, self.folds, x):
             self.folds, self.network = {}, fold(network, {}).float()
             _say(network, "keeps its batch-norm", "folded into the convolutions before it, it is another function")
         lay_out(self.network, x)

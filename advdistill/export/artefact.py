@@ -125,8 +125,8 @@ def _described(network: nn.Module) -> dict[str, str]:
 def _program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:
     batch = torch.export.Dim("batch")
     with quiet():
-        folded, example = folded_copy(network, shape), torch.rand(2, *shape)
-        program = torch.export.export(folded, (example,), dynamic_shapes=({0: batch},))
+        example = torch.rand(2, *shape)
+        program = torch.export.export(folded_copy(network, example), (example,), dynamic_shapes=({0: batch},))
 
     def pack(known: dict[str, str]) -> bytes:
         buffer = io.BytesIO()

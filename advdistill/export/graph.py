@@ -23,7 +23,8 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]):
     Its input is `images`, float32 `[batch, C, H, W]` in [0, 1]; its output `logits`, float32 `[batch, K]`.
     """
     require("onnxscript", "An export", "export")
-    folded, example = folded_copy(network, shape), torch.rand(2, *shape)
+    example = torch.rand(2, *shape)
+    folded = folded_copy(network, example)
     with quiet():
         program = torch.onnx.export(
             folded, (example,), input_names=[IMAGES], output_names=[LOGITS], opset_version=OPSET, dynamo=True,
@@ -34,11 +35,11 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]):
     return model
 
 
-def folded_copy(network: nn.Module, shape: tuple[int, int, int]) -> nn.Module:
+def folded_copy(network: nn.Module, example: torch.Tensor) -> nn.Module:
     """In eval mode, batch-norm folded into the convolutions before it, where that leaves the function as it is."""
     folds = folds_of(network)
-    sound = hold(network, folds, torch.rand(2, *shape))
-    return fold(network, folds if sound else {}).to(memory_format=torch.contiguous_format)
+    sound = folds if hold(network, folds, example) else {}
+    return fold(network, sound).to(memory_format=torch.contiguous_format)
 
 
 def half(model):
