@@ -15,7 +15,7 @@ from receipt import receipt
 from tyro.conf import Positional
 
 from advdistill import Result
-from advdistill.commands import export
+from advdistill.commands.shipping import export
 from advdistill.export import KINDS
 
 HEAD = "| file | MB | largest \\|Δlogit\\| | same class | p50 ms | p90 ms | p99 ms | {} |"

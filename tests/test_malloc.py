@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from conftest import ENV
 
-from advdistill import commands, malloc
-from advdistill.commands import evaluation, training
+from advdistill import malloc
+from advdistill.commands import evaluation, start, training
 
 FAULTS = """
 import resource, torch
@@ -53,7 +53,7 @@ class Asked(Exception):
     [
         (training, lambda: training.train(None, None, None)),
         (evaluation, lambda: evaluation.evaluate("model", "quick")),
-        (commands, lambda: commands.quickstart(None)),
+        (start, lambda: start.quickstart(None)),
     ],
     ids=["train", "evaluate", "quickstart"],
 )

@@ -13,7 +13,8 @@ import torch
 from conftest import ROOT
 from torch import nn
 
-from advdistill import cli, commands, imports, methods, models
+from advdistill import cli, imports, methods, models
+from advdistill.commands.start import describe
 from advdistill.models import drive, teachers
 from advdistill.models.checkpoint import provenance
 from advdistill.models.reference import KINDS, parse
@@ -248,7 +249,7 @@ def test_a_normaliser_in_front_is_put_inside(tmp_path):
 
 
 def test_the_list_of_teachers(capsys):
-    assert commands.describe("teachers", json=True) == 0
+    assert describe("teachers", json=True) == 0
     rows = {(row["dataset"], row["name"]): row for row in json.loads(capsys.readouterr().out)}
     assert len(rows) == len(teachers.TEACHERS)
     assert rows["cifar10", "Zhang2019Theoretically"] == {
@@ -256,7 +257,7 @@ def test_the_list_of_teachers(capsys):
         "architecture": "wide_resnet_trades-34-10", "parameters": 48_262_586, "licence": "MIT",
     }  # fmt: skip
     assert rows["cifar100", "Rebuffi2021Fixing_R18_ddpm"]["licence"] == "Apache-2.0"
-    assert commands.describe("teachers", json=False) == 0
+    assert describe("teachers", json=False) == 0
     assert "Rebuffi2021Fixing_106_16_cutmix_ddpm" in capsys.readouterr().out
 
 

@@ -45,7 +45,7 @@ class Evaluate:
     """Where result.json goes; into the run unless given. Interrupted, the same command continues."""
 
     def __call__(self) -> int:
-        from ..commands import evaluate
+        from ..commands.evaluation import evaluate
 
         return evaluate(**vars(self))
 
@@ -66,6 +66,6 @@ class Verify:
     """How many images that stand are attacked again, by other means."""
 
     def __call__(self) -> int:
-        from ..commands import verify
+        from ..commands.verification import verify
 
         return verify(**vars(self))

@@ -20,6 +20,6 @@ class Init:
     """A robust teacher you have: a run folder, or file:PATH. No recipe for one is written then."""
 
     def __call__(self) -> int:
-        from ..commands import init
+        from ..commands.init import init
 
         return init(**vars(self))

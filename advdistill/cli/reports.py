@@ -14,7 +14,7 @@ class Compare:
     """Run folders or result files."""
 
     def __call__(self) -> int:
-        from ..commands import compare
+        from ..commands.reports import compare
 
         return compare(self.runs)
 
@@ -31,6 +31,6 @@ class Report:
     """Show only what was measured before; otherwise missing pictures and masking verdicts of runs are made."""
 
     def __call__(self) -> int:
-        from ..commands import report
+        from ..commands.reports import report
 
         return report(**vars(self))

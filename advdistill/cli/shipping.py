@@ -35,7 +35,7 @@ class Export:
     seed: int = 0
 
     def __call__(self) -> int:
-        from ..commands import export
+        from ..commands.shipping import export
 
         return export(**vars(self))
 
@@ -52,6 +52,6 @@ class Push:
     """result.json of `advdistill evaluate`; a run's own unless given."""
 
     def __call__(self) -> int:
-        from ..commands import push
+        from ..commands.sharing import push
 
         return push(**vars(self))

@@ -20,7 +20,7 @@ class List:
     """Models: measure the time of one such image on this machine, on one thread."""
 
     def __call__(self) -> int:
-        from ..commands import describe
+        from ..commands.start import describe
 
         return describe(**vars(self))
 
@@ -33,6 +33,6 @@ class Quickstart:
     """Where the runs and pictures go."""
 
     def __call__(self) -> int:
-        from ..commands import quickstart
+        from ..commands.start import quickstart
 
         return quickstart(self.out)

@@ -16,6 +16,6 @@ class Status:
     """As JSON."""
 
     def __call__(self) -> int:
-        from ..commands import status
+        from ..commands.status import status
 
         return status(self.runs, self.json)

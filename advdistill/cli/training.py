@@ -71,7 +71,7 @@ def with_recipe(command: str, *argv: str) -> int:
         tyro.cli(choices, args=argv, prog=f"advdistill {command}")
     choice, rest = tyro.cli(choices, args=argv, return_unknown_args=True, add_help=False)
 
-    from .. import commands
+    from ..commands import preflight, training
     from ..recipe import Recipe
 
     @dataclass(frozen=True)
@@ -79,8 +79,9 @@ def with_recipe(command: str, *argv: str) -> int:
         recipe: Annotated[Recipe, arg(name="")]
         run: Annotated[others, arg(name="")]
 
-    chosen = commands.choose(choice.recipe, choice.method, choice.threat)
+    chosen = training.choose(choice.recipe, choice.method, choice.threat)
     default = Fields(chosen, Where(out=Path("runs", Path(choice.recipe).name)) if others is Where else others())
     program = f"advdistill {command} {choice.recipe}"
     given = tyro.cli(AvoidSubcommands[Fields], default=default, args=rest, prog=program)
-    return getattr(commands, command)(given.recipe, **vars(given.run))
+    run = training.train if command == "train" else preflight.preflight
+    return run(given.recipe, **vars(given.run))

@@ -5,9 +5,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import cycle
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from ..data import Split
@@ -16,6 +16,9 @@ from ..distiller import Distiller
 from ..recipe import Recipe
 from ..train.selection import accuracies
 from ..train.step import Step, beginning
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric import Fabric
 
 __all__ = ["Estimate", "estimate", "proposals"]
 
@@ -60,7 +63,7 @@ class Estimate:
 
 
 def estimate(
-    fabric: Fabric, recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split, validation: Split
+    fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split, validation: Split
 ) -> Estimate:
     """Train for a few steps, of which nothing is kept but the time; the networks are moved to the device."""
     step = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))

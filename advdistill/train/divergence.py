@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric import Fabric
 
 __all__ = ["ROLLBACKS", "Diverged", "Recent", "catastrophic"]
 
@@ -23,7 +26,7 @@ class Diverged(ValueError):
 class Recent:
     """Losses of the last steps, left on the device until somebody looks, which makes the processor wait for it."""
 
-    def __init__(self, fabric: Fabric):
+    def __init__(self, fabric: "Fabric"):
         self.fabric, self.rows = fabric, []
 
     def add(self, means: dict[str, Tensor]) -> None:

@@ -2,10 +2,9 @@
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.loggers import Logger
 from torch import nn
 
 from .. import models
@@ -24,6 +23,10 @@ from .selection import Selection
 from .signals import Interrupted, StopSignals
 from .step import Step, beginning
 from .trackers import Trackers
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers import Logger
 
 __all__ = ["Trainer"]
 
@@ -44,8 +47,8 @@ class Trainer:
     """
 
     def __init__(
-        self, fabric: Fabric, recipe: Recipe, student: nn.Module, distiller: Distiller,
-        train: Split, validation: Split, run: Run, loggers: Sequence[str | Logger] = (),
+        self, fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller,
+        train: Split, validation: Split, run: Run, loggers: Sequence["str | Logger"] = (),
     ):  # fmt: skip
         self.fabric, self.recipe, self.distiller, self.run = fabric, recipe, distiller, run
         self.train, self.selection = train, Selection(recipe, validation, run, fabric)

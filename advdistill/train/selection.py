@@ -1,9 +1,9 @@
 """Which checkpoint is kept: accuracies on the held-out part, and what makes one better."""
 
 from math import ceil
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from .. import models
@@ -14,6 +14,9 @@ from ..modes import in_mode
 from ..recipe import Recipe
 from ..run import Run
 from ..threat import Threat
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric import Fabric
 
 __all__ = ["Selection", "accuracies", "better", "reason"]
 
@@ -27,7 +30,7 @@ class Selection:
         split: held out from training.
     """
 
-    def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: Fabric):
+    def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: "Fabric"):
         self.recipe, self.split, self.run, self.fabric = recipe, split, run, fabric
 
     def due(self, epoch: int) -> bool:
@@ -53,7 +56,7 @@ class Selection:
         return reason(recipe.select_by, len(self.split), epoch, recipe.epochs, recipe.validate_every)
 
 
-def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: Fabric) -> dict[str, float]:
+def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:
     """Clean and PGD-10 accuracy; the processes share the images, and all return the same."""
     options = {"seed": seed, "device": fabric.device, "processes": (fabric.global_rank, fabric.world_size)}
     with in_mode(model, train=False):

@@ -1,9 +1,9 @@
 """One step of the training: attack, compare, descend."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ..data.batches import Share
@@ -17,6 +17,9 @@ from .schedule import rate
 from .state import State
 from .together import Statistics
 
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric import Fabric
+
 __all__ = ["Step", "beginning", "sgd"]
 
 
@@ -25,7 +28,7 @@ def sgd(*networks: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD([{"params": list(network.parameters())} for network in networks], lr=0.0)
 
 
-def beginning(fabric: Fabric, recipe: Recipe, student: nn.Module, distiller: Distiller) -> State:
+def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller) -> State:
     """The state of a run that has not begun; student and teachers are moved to the device."""
     fabric.to_device(student)
     for teacher in distiller.teachers.values():
@@ -41,7 +44,7 @@ class Step:
         state: its networks are on the device of `fabric`, and its values loaded, if there are any.
     """
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, distiller: Distiller, state: State):
+    def __init__(self, fabric: "Fabric", recipe: Recipe, distiller: Distiller, state: State):
         self.fabric, self.recipe, self.distiller, self.state = fabric, recipe, distiller, state
         self.student = state.student
         self.wrapped = fabric.setup_module(self.student)

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..run import Run
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric import Fabric
 
 __all__ = ["Statistics", "noticing_loss"]
 
@@ -16,7 +19,7 @@ SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # of what PyT
 
 
 @contextmanager
-def noticing_loss(fabric: Fabric, run: Run) -> Iterator[None]:
+def noticing_loss(fabric: "Fabric", run: Run) -> Iterator[None]:
     """Raise ConnectionError, a sentence, where a process of the run can no longer be reached."""
     try:
         yield
@@ -37,7 +40,7 @@ class Statistics:
     network of its own.
     """
 
-    def __init__(self, fabric: Fabric, *networks: nn.Module):
+    def __init__(self, fabric: "Fabric", *networks: nn.Module):
         self.fabric = fabric
         layers = [layer for network in networks for layer in network.modules() if _is_alone(layer)]
         self.tensors = [running for layer in layers for running in (layer.running_mean, layer.running_var)]

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-
-from lightning_fabric.loggers import Logger
+from typing import TYPE_CHECKING
 
 from ..files import write_json
 from ..names import unknown
@@ -17,12 +16,15 @@ from ..reading import printable, read_text
 from ..recipe import to_config
 from ..run import Run
 
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric.loggers import Logger
+
 __all__ = ["Trackers", "check"]
 
 NAME = "advdistill"  # of the project, the experiment, where the environment names none
 
 
-def check(loggers: Sequence[str | Logger]) -> None:
+def check(loggers: Sequence["str | Logger"]) -> None:
     """Raise ValueError for an unknown name, ImportError for a package that is missing."""
     for name in (logger for logger in loggers if isinstance(logger, str)):
         if name not in KINDS:
@@ -40,7 +42,7 @@ class Trackers:
         ValueError: a logger cannot begin, without access to its server for one; on entering.
     """
 
-    def __init__(self, loggers: Sequence[str | Logger], run: Run, say: Callable[[str], None]):
+    def __init__(self, loggers: Sequence["str | Logger"], run: Run, say: Callable[[str], None]):
         self.wanted, self.run, self.say = loggers, run, say
         self.known = run.folder / "loggers.json"
         self.made: list[tuple[str, Logger]] = []
@@ -65,14 +67,14 @@ class Trackers:
     def log(self, row: Mapping[str, float]) -> None:
         self._each(lambda name, logger: logger.log_metrics(row, step=row["step"]))
 
-    def _begin(self, name: str) -> Logger:
+    def _begin(self, name: str) -> "Logger":
         ids = _ids(self.known)
         logger = KINDS[name](self.run, ids.get(name))
         logger.experiment  # noqa: B018  it is begun now, or refused
         write_json(self.known, ids | {name: logger.version})
         return logger
 
-    def _each(self, use: Callable[[str, Logger], object]) -> None:
+    def _each(self, use: "Callable[[str, Logger], object]") -> None:
         for name, logger in list(self.made):
             try:
                 use(name, logger)
@@ -89,14 +91,14 @@ def _ids(path: Path) -> dict[str, str]:
     return {name: str(value) for name, value in ids.items()} if isinstance(ids, dict) else {}
 
 
-def _wandb(run: Run, known: str | None) -> Logger:
+def _wandb(run: Run, known: str | None) -> "Logger":
     from pytorch_lightning.loggers import WandbLogger
 
     project = os.environ.get("WANDB_PROJECT", NAME)
     return WandbLogger(run.folder.name, run.folder, known or secrets.token_hex(8), project=project)
 
 
-def _mlflow(run: Run, known: str | None) -> Logger:
+def _mlflow(run: Run, known: str | None) -> "Logger":
     import mlflow
     from pytorch_lightning.loggers import MLFlowLogger
 
