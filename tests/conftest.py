@@ -3,18 +3,24 @@ import shutil
 import sys
 from pathlib import Path
 
-import hypothesis
-import pytest
-import torch
-from torch import nn
+os.environ |= {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "GLOO_SOCKET_IFNAME": "lo"}  # one core a worker, no network
 
-torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from children import PATIENCE  # noqa: E402
+from filelock import FileLock  # noqa: E402
+from torch import nn  # noqa: E402
+from training import make_teacher  # noqa: E402
+
+torch.set_num_threads(1)
 
 hypothesis.settings.register_profile("same_everywhere", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same_everywhere")
 
 ROOT = Path(__file__).parents[1]
-ENV = os.environ | {"OMP_NUM_THREADS": "1"} | {"COLUMNS": "100", "PYTHONPATH": str(ROOT)}
+LONGEST = ["test_every_method.py"]  # by processor time
+ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 ADVDISTILL = [sys.executable, "-m", "advdistill"]
 
 
@@ -38,6 +44,41 @@ def linear(x, y, classes):
     layer = nn.Linear(rows.shape[1] - 1, classes)
     layer.load_state_dict({"weight": 10 * weights[:-1].T, "bias": 10 * weights[-1]})
     return nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
+
+
+def pytest_collection_modifyitems(items):
+    """Files of tests that take minutes come first, so that no worker is left with one of them at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory, worker_id):
+    """Calls `make(folder)` once for all workers, and returns the folder, which nobody changes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def made(name, make):
+        folder, done = shared / name, shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def teacher(once):
+    """The path of a checkpoint that knows the digits."""
+    return str(once("teacher", make_teacher) / "teacher.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def disk_at_rest(monkeypatch):
+    """Files are not flushed: on a busy disk the tests would mostly wait for it."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture
@@ -78,6 +119,6 @@ def browser():
     reason = "PAGES ARE NOT TESTED IN A BROWSER: pip install playwright"
     playwright = pytest.importorskip("playwright.sync_api", reason=reason)
     with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=1000 * PATIENCE)
         yield launched
         launched.close()

@@ -1,6 +1,7 @@
 """The report's page in a real browser: Debian's chromium, without a network."""
 
 import pytest
+from children import PATIENCE
 from test_page import HOSTILE, page_of, write
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -29,6 +30,7 @@ def opened(browser, file):
 
     def opening(viewport=DESKTOP, scheme="light"):
         contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
+        contexts[-1].set_default_timeout(1000 * PATIENCE)
         page = contexts[-1].new_page()
         page.on("console", lambda said: faults.append(f"console {said.type}: {said.text}"))
         page.on("pageerror", lambda error: faults.append(f"error: {error}"))
@@ -104,6 +106,7 @@ def test_a_script_that_got_in_would_not_run(browser, file, tmp_path):
     hostile = "<main><script>window.ran = 1</script><b onclick='ran = 1'>x</b>"
     broken.write_text(file.read_text().replace("<main>", hostile))
     page = browser.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
     page.goto(broken.as_uri())
     page.wait_for_selector("html[data-drawn]")
     page.click("main > b")

@@ -1,31 +1,28 @@
-"""The command line as a subprocess: what a user types, sees and gets back."""
+"""The command line: what a user types, sees and gets back."""
 
 import json
-import os
 import resource
+import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
+from children import PATIENCE, Child, advdistill, wait_until
 from conftest import ADVDISTILL, ENV, ROOT
-from training import make_teacher, same_weights, short
+from training import same_weights, short
 
 from advdistill import Result, Run, models
 
 SHORT = ["--student", "convnet-4", "--epochs", "2", "--attack.steps", "2", "--attack.step-size", "0.1"]
 
 
-def advdistill(*arguments, cwd, **options):
-    command = [*ADVDISTILL, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=300, **options)
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, teacher):
     """A working directory with a teacher's checkpoint and a trained run."""
     folder = tmp_path_factory.mktemp("place")
-    make_teacher(folder)
+    shutil.copy(teacher, folder)
     done = advdistill("train", "digits.rslad", *SHORT, "--teacher", "teacher.safetensors", "--out", "run", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "epoch   2/2" in done.stderr and "pgd-20" in done.stdout
@@ -117,13 +114,28 @@ def test_terms_and_threats_are_chosen_by_name(place):
     assert recipe.method.term.weight == 3 and str(recipe.attack.threat) == "L2 1"
 
 
-def test_help_is_fast_and_shows_the_fields(tmp_path):
-    began = time.monotonic()
-    assert "quickstart" in advdistill("--help", cwd=tmp_path).stdout
-    without_torch = time.monotonic() - began
+def fresh(*arguments, cwd):
+    """The command in a process that has imported nothing, and which packages it imported."""
+    shown = [sys.executable, "-X", "importtime", *ADVDISTILL[1:], *arguments]
+    done = subprocess.run(shown, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=PATIENCE)
+    return done, {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
+
+
+def test_help_does_not_wait_for_torch(tmp_path):
+    done, imported = fresh("--help", cwd=tmp_path)
+    assert done.returncode == 0 and "quickstart" in done.stdout
+    assert "tyro" in imported and not imported & {"torch", "numpy", "lightning_fabric"}
+
+
+def test_a_mistake_does_not_wait_for_lightning(tmp_path):
+    done, imported = fresh("train", "digits.pgd_at", "--student", "resnet81", cwd=tmp_path)
+    assert done.returncode == 2 and "Did you mean 'resnet8'" in done.stderr
+    assert "torch" in imported and not imported & {"lightning_fabric", "matplotlib", "altair", "onnx"}
+
+
+def test_help_shows_the_fields(tmp_path):
     shown = advdistill("train", "digits.adaad_igdm", "--help", cwd=tmp_path).stdout
     assert "--method.base.adv-weight" in shown and "--attack.threat.eps" in shown
-    assert without_torch < time.monotonic() - began - without_torch
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -164,40 +176,38 @@ def test_no_disk_space_is_a_sentence_and_loses_nothing(place):
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
     big = [*SHORT, "--student", "convnet-16"]
-    done = advdistill("train", "digits.pgd_at", *big, "--out", "full", cwd=place, preexec_fn=small_disk)
+    done = advdistill("train", "digits.pgd_at", *big, "--out", "full", cwd=place, before=small_disk)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "state.pt: File too large. What stood there before still stands." in done.stderr
     assert not [f for f in (place / "full").iterdir() if f.name.startswith(".best") or f.name.startswith(".state")]
 
 
 @pytest.mark.parametrize("method", ["rslad", "adaad+igdm"])
-def test_a_run_killed_by_the_system_ends_the_same(tmp_path, method):
+def test_a_run_killed_by_the_system_ends_the_same(tmp_path, teacher, method):
     """SIGKILL at moments that differ from run to run, some inside a write; the end must not."""
-    recipe = short(method, make_teacher(tmp_path), epochs=8)
+    recipe = short(method, teacher, epochs=8)
     recipe.save(tmp_path / "mine.yaml")
-    command = [*ADVDISTILL, "train", "mine.yaml", "--suite", "None", "--out"]
-    subprocess.run([*command, "whole"], cwd=tmp_path, env=ENV, check=True, capture_output=True, timeout=300)
+    command = ["train", "mine.yaml", "--suite", "None", "--out"]
+    assert advdistill(*command, "whole", cwd=tmp_path).returncode == 0
     metrics = tmp_path / "killed" / "metrics.jsonl"
-    for rows in (1, 4):
-        process = subprocess.Popen([*command, "killed"], cwd=tmp_path, env=ENV, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) >= rows):
-            time.sleep(0.01)
-        time.sleep(os.getpid() % 7 * 0.01)
-        process.kill()
-        process.wait()
-    subprocess.run([*command, "killed"], cwd=tmp_path, env=ENV, check=True, capture_output=True, timeout=300)
+    for rows, later in ((1, 0.0), (4, 0.03)):
+        child = Child(*command, "killed", cwd=tmp_path)
+        child.until(lambda rows=rows: metrics.exists() and len(metrics.read_text().splitlines()) >= rows)
+        time.sleep(later)
+        child.send(signal.SIGKILL)
+        assert child.wait().returncode == -signal.SIGKILL
+    assert advdistill(*command, "killed", cwd=tmp_path).returncode == 0
     for name in ("last.safetensors", "best.safetensors"):
         assert same_weights(tmp_path / "killed" / name, tmp_path / "whole" / name)
     assert models.load(tmp_path / "killed")
 
 
-def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
-    recipe = short("rslad", make_teacher(tmp_path), epochs=500)
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path, teacher):
+    recipe = short("rslad", teacher, epochs=500)
     recipe.save(tmp_path / "mine.yaml")
-    process = subprocess.Popen([*ADVDISTILL, "train", "mine.yaml", "--out", "run"], cwd=tmp_path, env=ENV,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
-    while process.poll() is None and not (tmp_path / "run" / "state.pt").exists():
-        time.sleep(0.05)
+    command = [*ADVDISTILL, "train", "mine.yaml", "--out", "run"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=ENV, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: process.poll() is not None or (tmp_path / "run" / "state.pt").exists())
     process.terminate()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM and "the same command continues" in errors

@@ -1,21 +1,22 @@
-"""`evaluate`, `verify` and `report` as a subprocess, on one short run."""
+"""`evaluate`, `verify` and `report` on one short run."""
 
 import json
+import shutil
 
 import pytest
+from children import advdistill
 from safetensors.torch import load_file, save_file
-from test_cli import SHORT, advdistill
-from training import make_teacher
+from test_cli import SHORT
 
 from advdistill import Result, Run, data, models
 from advdistill.models.checkpoint import provenance
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, teacher):
     """A working directory with a teacher and a run measured by two attacks, whose images are kept."""
     folder = tmp_path_factory.mktemp("place")
-    make_teacher(folder)
+    shutil.copy(teacher, folder)
     train = ["train", "digits.rslad", *SHORT, "--epochs", 6, "--attack.steps", 1, "--teacher", "teacher.safetensors"]
     done = advdistill(*train, "--suite", "None", "--out", "run", cwd=folder)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_graphs import CASES, Looks, steps
 from torch.testing import assert_close
-from training import make_teacher, short
+from training import short
 
 from advdistill import PGD, Linf, data, distill, evaluate, methods, models
 from advdistill.distiller import Distiller
@@ -30,8 +30,8 @@ def test_a_methods_loss_is_that_of_the_cpu(name, tiny, batch):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", ["adaad+igdm", "bmtard"])
-def test_training_and_evaluation(tmp_path, method, precision):
-    recipe = short(method, make_teacher(tmp_path), precision=precision, compile=precision == "bf16", ema=0.9)
+def test_training_and_evaluation(tmp_path, teacher, method, precision):
+    recipe = short(method, teacher, precision=precision, compile=precision == "bf16", ema=0.9)
     run = distill(recipe, tmp_path / "run", accelerator="cuda")
     distill(recipe, tmp_path / "run", accelerator="cuda")
     result = evaluate(models.load(str(run)), data.load("digits", "test"), Linf(0.2), "quick", device="cuda")

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from children import PATIENCE, free_port
 from conftest import ENV, ROOT
 from in_processes import Normed, main
 from lightning_fabric import Fabric
@@ -22,8 +23,9 @@ RUNS = {name: {"method": name, "validate_every": 1} for name in ("rslad", "adaad
 
 def run(folder, processes: int, *dies: int, runs: dict = RUNS):
     command = [sys.executable, ROOT / "tests" / "in_processes.py", folder, str(processes), json.dumps(runs)]
-    return subprocess.run([*command, *map(str, dies)], env=ENV, cwd=folder.parent, capture_output=True, text=True,
-                          timeout=300)  # fmt: skip
+    env = ENV | {"MASTER_PORT": str(free_port())}
+    return subprocess.run([*command, *map(str, dies)], env=env, cwd=folder.parent, capture_output=True, text=True,
+                          timeout=PATIENCE)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+from children import PATIENCE
 from conftest import ENV, ROOT
 
 import advdistill
@@ -127,7 +128,7 @@ def test_the_page_on_own_methods_shows_the_example():
 
 def test_the_example_runs(tmp_path):
     command = [sys.executable, str(EXAMPLE)]
-    done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0 and "pgd-20: " in done.stdout, done.stderr
 
 

@@ -1,13 +1,13 @@
 """Every registered method, and each with IGDM: a new one is tested by being registered."""
 
 import json
-import os
 import subprocess
 import sys
 from copy import deepcopy
 
 import pytest
 import torch
+from children import PATIENCE
 from conftest import ENV, ROOT, Tiny
 from in_processes import main
 from safetensors.torch import load_file
@@ -42,12 +42,6 @@ class Normed(Tiny):
 
     def forward(self, x):
         return self.head(self.norm(torch.tanh(self.hidden(x.flatten(1)))))
-
-
-@pytest.fixture(autouse=True)
-def disk_at_rest(monkeypatch):
-    """Files are not flushed: on a busy disk the runs of these tests would mostly wait for it."""
-    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 def losses(method, networks, x, y, rate=1.0):
@@ -194,10 +188,10 @@ def two_processes(tmp_path_factory, request):
     """The folder of the runs by two processes, all made in one launch."""
     folder = tmp_path_factory.mktemp("two")
     asked = [item.callspec.params["name"] for item in request.session.items if "two_processes" in item.fixturenames]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launch, ROOT / "tests" / "in_processes.py", folder, "2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command = [*launch, "--nproc-per-node", "2", ROOT / "tests" / "in_processes.py", folder, "2"]
     command += [json.dumps({name: RUNS[name] for name in asked})]
-    done = subprocess.run(command, env=ENV, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENV, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return folder
 

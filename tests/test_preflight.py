@@ -1,18 +1,12 @@
 """Before a training: is the teacher what it should be, and how long will it take?"""
 
-import pytest
-from training import make_teacher, short
+from training import short
 
 from advdistill import Linf, recipes
 from advdistill.cli import main
 from advdistill.models import teachers
 from advdistill.preflight import Claim, _published, preflight
 from advdistill.preflight.estimate import Estimate, proposals
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    return make_teacher(tmp_path_factory.mktemp("teacher"))
 
 
 def test_the_time_of_a_run_is_that_of_its_steps_and_validations():

@@ -1,5 +1,6 @@
 """What a network costs, counted by hand and measured."""
 
+import itertools
 import json
 
 import pytest
@@ -20,10 +21,18 @@ def test_a_resnet18_takes_what_is_known_of_it():
     assert row["parameters"] == 11_173_962 and row["MACs"] == pytest.approx(556e6, rel=0.01)
 
 
-def test_latency_is_a_time_and_leaves_the_threads_alone():
-    before = torch.get_num_threads()
-    assert 0 < latency(nn.Sequential(nn.Conv2d(1, 2, 3)), (1, 8, 8)) < 1
-    assert torch.get_num_threads() == before
+def test_latency_is_the_median_in_seconds_and_leaves_the_threads_alone(monkeypatch):
+    """The clock is moved by the network: 0 s to warm up, then 1, 2, ... 20 s."""
+    clock, takes, threads = [0.0], itertools.count(), torch.get_num_threads()
+    monkeypatch.setattr("advdistill.models.price.time.perf_counter", lambda: clock[0])
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            assert x.shape == (1, 1, 8, 8) and torch.get_num_threads() == 1
+            clock[0] += next(takes)
+
+    assert latency(Slow(), (1, 8, 8)) == 10.5
+    assert torch.get_num_threads() == threads
 
 
 def test_from_the_command_line(capsys):

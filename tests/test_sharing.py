@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
-from training import make_teacher, short
+from training import short
 
 from advdistill import Linf, Result, cli, data, distill, evaluate, models
 from advdistill.commands.sharing import push
@@ -18,10 +18,9 @@ TEST = data.load("digits", "test")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(tmp_path_factory, teacher):
     """A teacher's checkpoint, and a run with those weights and without a result."""
     folder = tmp_path_factory.mktemp("place")
-    teacher = make_teacher(folder)
     distill(short("rslad", teacher, epochs=1, student="convnet-8"), folder / "run", accelerator="cpu")
     best = folder / "run" / "best.safetensors"
     models.save(models.load(teacher), best, provenance(best))  # an epoch learns nothing, and figures should differ

@@ -1,5 +1,6 @@
 """`advdistill export`: the file computes what the network does, and its robust accuracy is its own."""
 
+import itertools
 import json
 
 import numpy as np
@@ -7,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_frozen import Tied
-from training import make_teacher
 
 pytest.importorskip("onnxscript")
 ort = pytest.importorskip("onnxruntime")
@@ -31,11 +31,10 @@ CALIBRATION = to_float(data.load("digits", "train").images[:128])
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, teacher):
     """With a trained teacher.safetensors, which normalises its images."""
     folder = tmp_path_factory.mktemp("ship")
-    make_teacher(folder)
-    network = models.load(folder / "teacher.safetensors", mean=[0.1], std=[0.5])
+    network = models.load(teacher, mean=[0.1], std=[0.5])
     models.save(network, folder / "teacher.safetensors", {"chosen": "by nobody"})
     return folder
 
@@ -204,13 +203,18 @@ def test_a_file_that_computes_something_else_is_not_written(made, network, tmp_p
     assert [file.read_text() for file in tmp_path.iterdir()] == ["of before"]
 
 
-def test_latency_is_in_milliseconds_and_leaves_the_threads_alone():
-    import time
+def test_latency_is_in_milliseconds_and_leaves_the_threads_alone(monkeypatch):
+    """Its clock is moved by the network: 0 to 9 ms to warm up, then 10, 11, ... 110 ms."""
+    clock, takes, threads = [0.0], itertools.count(), torch.get_num_threads()
+    monkeypatch.setattr("advdistill.export.latency.time.perf_counter", lambda: clock[0])
 
-    threads = torch.get_num_threads()
-    slow = Opened(lambda x: time.sleep(0.003) or x)
-    measured = latency({"slow": slow}, X[:1], rounds=5)["slow"]
-    assert 3 <= measured["p50"] <= measured["p90"] <= measured["p99"] < 500 and torch.get_num_threads() == threads
+    def network(x):
+        assert torch.get_num_threads() == 1
+        clock[0] += next(takes) / 1000
+
+    measured = latency({"slow": network}, X[:1], rounds=101)["slow"]
+    assert measured == {"p50": pytest.approx(60), "p90": pytest.approx(100), "p99": pytest.approx(109)}
+    assert torch.get_num_threads() == threads
 
 
 def test_export_measures_the_file_and_says_so_everywhere(folder, capsys):

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from children import PATIENCE
 from conftest import ROOT
 
 LOUD = "THE SITE IS NOT TESTED: "
@@ -24,7 +25,7 @@ def site(tmp_path_factory):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     offline = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}  # where nobody listens
     environment = os.environ | offline | {"NO_MKDOCS_2_WARNING": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -48,6 +49,7 @@ def opened(browser, address):
 
     def opening(path="", viewport=DESKTOP, scheme="light"):
         contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
+        contexts[-1].set_default_timeout(1000 * PATIENCE)
         page = contexts[-1].new_page()
         page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: faults.append(str(error)))

@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from children import wait_until
 from pictures import pixels, save
 from training import differences, losses_of, same_weights, short, state_of
 
@@ -198,14 +199,16 @@ def test_processes_come_and_go_with_the_iterator_and_are_not_of_the_group_that_i
     batches = images.batches([slice(start, start + 3) for start in range(0, 60, 3)])
     found = [next(batches)]
     children = multiprocessing.active_children()
-    assert all(os.getpgid(child.pid) == child.pid for child in children)  # signals to the run's group pass by
+    # signals to the run's group pass by
+    wait_until(lambda: all(os.getpgid(child.pid) == child.pid for child in children))
     found += batches
     assert torch.cat(found).flatten().tolist() == list(range(60)) and len(children) == streamed.workers()
-    assert multiprocessing.active_children() == [] and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(torch.get_rng_state(), state)
+    wait_until(lambda: multiprocessing.active_children() == [])
     batches = images.batches([[0]] * 20)
     next(batches)
     batches.close()
-    assert multiprocessing.active_children() == []
+    wait_until(lambda: multiprocessing.active_children() == [])
 
 
 def test_a_process_that_is_killed_is_a_sentence():

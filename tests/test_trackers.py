@@ -5,6 +5,7 @@ import json
 import time
 
 import pytest
+from children import wait_until
 from conftest import Tiny
 from lightning_fabric.loggers import CSVLogger
 from training import differences, four, quick, state_of
@@ -96,7 +97,8 @@ def continued(tmp_path, name: str):
             except KeyboardInterrupt:
                 pass
         names.append(json.loads((folder / "loggers.json").read_text())[name])
-        time.sleep(1)  # W&B names its folders by the second, and writes over one of the same name
+        ended = int(time.time())  # W&B names its folders by the second, and writes over one of the same name
+        wait_until(lambda ended=ended: int(time.time()) > ended)
     assert names[0] == names[1]
     return run, names[0]
 

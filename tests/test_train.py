@@ -9,18 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training import make_teacher, quick, same_weights, short
+from training import quick, same_weights, short
 
 from advdistill import Data, Run, data, distill, models
 from advdistill.train import loop
 from advdistill.train.loop import Trainer
 from advdistill.train.signals import Interrupted
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    torch.manual_seed(1)
-    return make_teacher(tmp_path_factory.mktemp("teacher"))
 
 
 def same(first: Run, second: Run) -> bool:

@@ -2,17 +2,19 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import ADVDISTILL, ENV
+from children import PATIENCE, Child, advdistill, free_port
+from conftest import ENV
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training import make_teacher
 
 from advdistill import Linf, Result, data, evaluate, models
 from advdistill.evaluation.verdicts import Verdicts, digest, discard
@@ -21,8 +23,8 @@ ATTACKS = ("clean", "fgsm", "pgd-20")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return models.load(make_teacher(tmp_path_factory.mktemp("model")))
+def model(teacher):
+    return models.load(teacher)
 
 
 def verdicts(path):
@@ -124,45 +126,54 @@ def test_two_files_make_one_when_each_knows_a_part(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-AUTOATTACK = """
-import pyautoattack, sys
-from advdistill import cli
-build = pyautoattack.AutoAttack._set_version
-def shortened(self, version):
-    build(self, version)
-    self.apgd.n_iter = self.apgd_targeted.n_iter = 8
-    self.fab.n_iter, self.square.n_queries = 3, 100
-pyautoattack.AutoAttack._set_version = shortened
-sys.exit(cli.main(sys.argv[1:]))
+def shortened():
+    """In a process of its own: AutoAttack with a hundredth of its budget."""
+    import pyautoattack
+
+    build = pyautoattack.AutoAttack._set_version
+
+    def short(self, version):
+        build(self, version)
+        self.apgd.n_iter = self.apgd_targeted.n_iter = 8
+        self.fab.n_iter, self.square.n_queries = 3, 100
+
+    pyautoattack.AutoAttack._set_version = short
+
+
+SHORTENED = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_verdicts import shortened
+from advdistill.cli import main
+shortened()
+sys.exit(main())
 """
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with a checkpoint, a short AutoAttack, and the unbroken evaluation `whole.json`."""
+def place(tmp_path_factory, teacher):
+    """A folder with a checkpoint, and the unbroken evaluation `whole.json`."""
     folder = tmp_path_factory.mktemp("place")
-    make_teacher(folder)
-    (folder / "short.py").write_text(AUTOATTACK)
-    done = subprocess.run(command("whole.json"), cwd=folder, env=ENV, capture_output=True, text=True, timeout=300)
+    shutil.copy(teacher, folder)
+    done = advdistill(*command("whole.json"), cwd=folder, before=shortened)
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def command(out, *more):
     options = ["--data", "digits", "--eps", "0.1", "--suite", "clean,autoattack", "--n", "240", "--batch-size", "20"]
-    return [sys.executable, "short.py", "evaluate", "teacher.safetensors", *options, "--out", out, *more]
+    return ["evaluate", "teacher.safetensors", *options, "--out", out, *more]
 
 
 def test_killed_at_random_moments_autoattack_ends_with_the_verdicts_of_an_unbroken_one(place):
     luck, unfinished = random.Random(0), place / "killed.unfinished.safetensors"
     for kill in range(5):
-        process = subprocess.Popen(command("killed.json"), cwd=place, env=ENV, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (unfinished.exists() and judged(unfinished) > 40 * kill):
-            time.sleep(0.02)
+        child = Child(*command("killed.json"), cwd=place, before=shortened)
+        child.until(lambda kill=kill: unfinished.exists() and judged(unfinished) > 40 * kill)
         time.sleep(0.1 * luck.random())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = subprocess.run(command("killed.json"), cwd=place, env=ENV, capture_output=True, text=True, timeout=300)
+        child.send(signal.SIGKILL)
+        child.wait()
+    done = advdistill(*command("killed.json"), cwd=place, before=shortened)
     assert done.returncode == 0, done.stderr
     assert same(verdicts(place / "whole.verdicts.safetensors"), verdicts(place / "killed.verdicts.safetensors"))
     assert not unfinished.exists()
@@ -175,7 +186,10 @@ def judged(path):
 
 
 def test_two_processes_give_the_verdicts_of_one(place):
-    done = subprocess.run(command("two.json", "--devices", "2"), cwd=place, env=ENV, capture_output=True, timeout=300)
+    (place / "short.py").write_text(SHORTENED)  # the second process is begun by the same script
+    script = [sys.executable, "short.py", *command("two.json", "--devices", "2")]
+    env = ENV | {"MASTER_PORT": str(free_port())}
+    done = subprocess.run(script, cwd=place, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     whole, two = verdicts(place / "whole.verdicts.safetensors"), verdicts(place / "two.verdicts.safetensors")
     assert same(whole, two)
@@ -198,8 +212,8 @@ def test_the_notes_say_which_attack_broke_an_image_and_how_far_away(place):
 
 def test_verdicts_join_and_part_with_their_results(place):
     def run(*options):
-        command = [*ADVDISTILL, "evaluate", "teacher.safetensors", "--data", "digits", "--out", "joined.json", *options]
-        done = subprocess.run(command, cwd=place, env=ENV, capture_output=True, text=True, timeout=300)
+        command = ["evaluate", "teacher.safetensors", "--data", "digits", "--out", "joined.json", *options]
+        done = advdistill(*command, cwd=place)
         assert done.returncode == 0, done.stderr
         return verdicts(place / "joined.verdicts.safetensors")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from cases import Case
-from children import Ended, train
+from cases import Case, train
+from children import Done
 from injected import breaking, full, killed, saving_often, writing
 
 from advdistill import Run
@@ -36,7 +36,7 @@ Accident = Callable[[Case, Path, random.Random], Outcome]
 
 
 def sigkill(case: Case, out: Path, rng: random.Random) -> Outcome:
-    return _ended(case, out, sum(_signalled(case, out, rng, signal.SIGKILL).code == -9 for _ in range(3)))
+    return _ended(case, out, sum(_signalled(case, out, rng, signal.SIGKILL).returncode == -9 for _ in range(3)))
 
 
 def sigkill_while_writing(case: Case, out: Path, rng: random.Random) -> Outcome:
@@ -46,17 +46,17 @@ def sigkill_while_writing(case: Case, out: Path, rng: random.Random) -> Outcome:
 def asked_to_stop(case: Case, out: Path, rng: random.Random) -> Outcome:
     number = rng.choice([signal.SIGTERM, signal.SIGINT])
     ended = _signalled(case, out, rng, number)
-    if ended.code == 0:
+    if ended.returncode == 0:
         return _ended(case, out, 0)
-    said = ended.code == 128 + number and bool(ended.sentence)
-    early = ended.code == -number and not (out / "state.pt").exists()  # nobody listens before the training begins
-    return _ended(case, out, 1, said, *([] if said or early else [f"exit code {ended.code}: {ended.said}"]))
+    said = ended.returncode == 128 + number and bool(ended.sentence)
+    early = ended.returncode == -number and not (out / "state.pt").exists()  # nobody listens before the training begins
+    return _ended(case, out, 1, said, *([] if said or early else [f"exit code {ended.returncode}: {ended.stderr}"]))
 
 
 def full_disk(case: Case, out: Path, rng: random.Random) -> Outcome:
     before = _prepared(case, rng, full(rng.choice([0, 100, 2_000, 10_000, 20_000])))
     ended = train(case.file, out, before).wait()
-    if ended.code == 0:
+    if ended.returncode == 0:
         return _ended(case, out, 0)
     left = [file.name for file in out.glob(".*.*")]
     wrong = [*_unclear(ended, "Cannot write", "What stood there before still stands"), *left]
@@ -70,8 +70,9 @@ def damaged_newest(case: Case, out: Path, rng: random.Random) -> Outcome:
         return _ended(case, out, 0)
     _damage(state, rng)
     ended = train(case.file, out, case.always).wait()
-    told = ended.code == 0 and "state.pt is damaged" in ended.said and "continuing from the state before" in ended.said
-    return _ended(case, out, 1, 1, *([] if told else [f"not told of the damage: {ended.said}"]))
+    told = all(part in ended.stderr for part in ("state.pt is damaged", "continuing from the state before"))
+    told = told and ended.returncode == 0
+    return _ended(case, out, 1, 1, *([] if told else [f"not told of the damage: {ended.stderr}"]))
 
 
 def both_damaged(case: Case, out: Path, rng: random.Random) -> Outcome:
@@ -93,15 +94,14 @@ def both_damaged(case: Case, out: Path, rng: random.Random) -> Outcome:
 
 def two_at_once(case: Case, out: Path, rng: random.Random) -> Outcome:
     first = train(case.file, out, case.always)
-    while not (out / "state.pt").exists():
-        time.sleep(0.005)
+    first.until((out / "state.pt").exists)
     time.sleep(rng.uniform(0, case.seconds / 3))
     first.send(signal.SIGSTOP)
     met = not (out / "last.safetensors").exists()  # a run that was quicker holds its folder no more
     second = train(case.file, out, case.always).wait()
     first.send(signal.SIGCONT)
     ended = first.wait()
-    wrong = [] if ended.code == 0 else [f"the first was disturbed: {ended.said}"]
+    wrong = [] if ended.returncode == 0 else [f"the first was disturbed: {ended.stderr}"]
     wrong += _unclear(second, "Another process is writing to") if met else []
     return _ended(case, out, int(met), int(met), *wrong)
 
@@ -146,10 +146,10 @@ def _prepared(case: Case, rng: random.Random, happening: Callable[[], None]) -> 
 
 
 def _killed(case: Case, out: Path, rng: random.Random) -> bool:
-    return train(case.file, out, _prepared(case, rng, killed)).wait().code == -signal.SIGKILL
+    return train(case.file, out, _prepared(case, rng, killed)).wait().returncode == -signal.SIGKILL
 
 
-def _signalled(case: Case, out: Path, rng: random.Random, number: int) -> Ended:
+def _signalled(case: Case, out: Path, rng: random.Random, number: int) -> Done:
     after = rng.uniform(0, case.seconds)
     child = train(case.file, out, saving_often if rng.random() < 0.5 else case.always)
     time.sleep(after)
@@ -166,16 +166,16 @@ def _damage(file: Path, rng: random.Random) -> None:
     file.write_bytes(content)
 
 
-def _unclear(ended: Ended, *parts: str) -> list[str]:
-    clear = ended.code == 2 and all(part in ended.sentence for part in parts)
-    return [] if clear else [f"exit code {ended.code}, expected one sentence with {parts}: {ended.said}"]
+def _unclear(ended: Done, *parts: str) -> list[str]:
+    clear = ended.returncode == 2 and all(part in ended.sentence for part in parts)
+    return [] if clear else [f"exit code {ended.returncode}, expected one sentence with {parts}: {ended.stderr}"]
 
 
 def _ended(case: Case, out: Path, happened: int, said: int = 0, *wrong: str) -> Outcome:
     """Continue, and compare the end with that of the undisturbed run."""
     ended = train(case.file, out, case.always).wait()
-    if ended.code != 0:
-        return Outcome(happened, said, (*wrong, f"not continued, exit code {ended.code}: {ended.said}"))
+    if ended.returncode != 0:
+        return Outcome(happened, said, (*wrong, f"not continued, exit code {ended.returncode}: {ended.stderr}"))
     left = [file.name for file in out.glob(".*.*")]
     return Outcome(happened, said, (*wrong, *left, *case.differs(Run(out))))
 

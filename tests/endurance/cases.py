@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from children import train
+from children import Child
 from safetensors import safe_open
 from training import differences, make_teacher, short, state_of
 
@@ -61,7 +61,7 @@ class Case:
     def _undisturbed(self) -> tuple[Run, float]:
         began = time.monotonic()
         ended = train(self.file, self.folder / "whole", self.always).wait()
-        assert ended.code == 0, ended.said
+        assert ended.returncode == 0, ended.stderr
         return Run(self.folder / "whole"), time.monotonic() - began
 
     def changed(self, name: str, always: Callable[[], None], **changes) -> "Case":
@@ -74,6 +74,10 @@ class Case:
             *(["metrics.jsonl"] if _rows(self.whole) != _rows(run) else []),
             *differences(state_of(self.whole), state_of(run)),
         ]
+
+
+def train(recipe: Path, out: Path, before: Callable[[], None] | None = None) -> Child:
+    return Child("train", recipe, "--suite", "None", "--out", out, before=before)
 
 
 def cases(folder: Path) -> list[Case]:

@@ -17,8 +17,9 @@ sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])] 
 import torch  # noqa: E402
 from accidents import CYCLE, Outcome  # noqa: E402
 from cases import cases  # noqa: E402
-from children import main  # noqa: E402
 from training import short  # noqa: E402
+
+from advdistill.cli import main  # noqa: E402
 
 
 def warm(folder: Path) -> None:

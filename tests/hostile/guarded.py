@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["Outcome", "guarded", "watch"]
 
 CLEAR = (ValueError, OSError, ImportError)
-SECONDS = 60  # far more than any needs on a quiet machine
+SECONDS = 600  # far more than any needs on a machine however busy
 LONGEST = 3000  # characters of a sentence
 RUN = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect"}
 CHANGED = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}

@@ -1,0 +1,135 @@
+"""`advdistill` in children of this warm process: a fork takes a hundredth of a second, a fresh start seconds.
+
+A child is a process like any other: it has its own working directory, environment, signals, output and exit code.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from advdistill.cli import main
+
+PATIENCE = 900  # seconds until a process counts as hung, on a machine however busy
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended: its exit code, or minus the signal that ended it; and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def sentence(self) -> str:
+        """The one that explains why it stopped, empty unless there is exactly one and no traceback."""
+        explained = [line for line in self.stderr.splitlines() if line.startswith("advdistill: ")]
+        return explained[0] if len(explained) == 1 and "Traceback" not in self.stderr else ""
+
+
+class Child:
+    """A command at work.
+
+    Args:
+        cwd: its working directory.
+        env: variables that it has beside those of this process.
+        before: what the child does first; its patches are its own.
+    """
+
+    def __init__(
+        self,
+        *arguments: object,
+        cwd: Path | str | None = None,
+        env: Mapping[str, str] | None = None,
+        before: Callable[[], object] | None = None,
+    ):
+        self.code, self.printed = None, {}
+        pipes = [os.pipe() for _ in range(2)]  # unlike a file, a pipe has no size limit on a full disk
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                for number, name in enumerate(("stdout", "stderr"), start=1):
+                    os.dup2(pipes[number - 1][1], number)
+                    setattr(sys, name, open(number, "w", buffering=1, closefd=False))
+                os.chdir(cwd or ".")
+                os.environ.update(env or {})
+                sys.argv = ["advdistill", *map(str, arguments)]
+                if before:
+                    before()
+                code = main()
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else int(end.code is not None)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                with contextlib.suppress(OSError):
+                    sys.stdout.flush(), sys.stderr.flush()
+                os._exit(code or 0)
+        for read, write in pipes:
+            os.close(write)
+            os.set_blocking(read, False)
+            self.printed[read] = b""
+
+    def poll(self) -> int | None:
+        """The exit code, None while it runs."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            for pipe in self.printed:
+                with contextlib.suppress(BlockingIOError):
+                    while part := os.read(pipe, 2**16):
+                        self.printed[pipe] += part
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+                for pipe in self.printed:
+                    os.close(pipe)
+        return self.code
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def until(self, condition: Callable[[], object]) -> None:
+        """Wait until something is so, or the command has ended."""
+        wait_until(lambda: self.poll() is not None or condition())
+
+    def wait(self) -> Done:
+        try:
+            wait_until(lambda: self.poll() is not None)
+        except TimeoutError:
+            self.send(signal.SIGKILL)
+            raise
+        return Done(self.code, *(printed.decode() for printed in self.printed.values()))
+
+
+def free_port() -> int:
+    """For processes that must agree on one; below those that the system gives to outgoing connections."""
+    for port in range(20_000 + os.getpid() % 10_000, 32_000):
+        with contextlib.suppress(OSError), socket.socket() as tried:
+            tried.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port below 32000 is free")
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Poll until something is so.
+
+    Raises:
+        TimeoutError: it never is.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so after {PATIENCE} seconds")
+        time.sleep(0.005)
+
+
+def advdistill(*arguments: object, **options) -> Done:
+    """The command to its end; options as those of `Child`."""
+    return Child(*arguments, **options).wait()
