@@ -5,11 +5,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ...errors import first_line
 from ...optional import require
 from .collection import Found, part_named
-from .encoded import Encoded
+from .encoded import Encoded, open_file
 from .memory import check_room
 from .pictures import Unreadable, printable
 
@@ -33,8 +34,13 @@ def read(path: Path) -> Found:
     return tables(found, str(path))
 
 
-def tables(found: dict[str, list], name: str, classes: tuple[str, ...] | None = None) -> Found:
+def tables(
+    found: dict[str, list], name: str, classes: tuple[str, ...] | None = None, named_files: bool = False
+) -> Found:
     """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
+
+    With `named_files` a picture may also be a file that the table only names, as the package datasets does it for a
+    folder of pictures that it has fetched.
 
     Raises:
         ValueError: no column of images or of labels, or a label that is missing or has no name.
@@ -49,15 +55,17 @@ def tables(found: dict[str, list], name: str, classes: tuple[str, ...] | None = 
                 classes = classes or _class_names(table.schema, label)
                 cells += [(column, row) for column in [table[image]] for row in range(len(column))]
                 labels += [_name(value, classes, name) for value in table[label].to_pylist()]
-        parts[part] = _pictures(part, cells), labels
+        parts[part] = _pictures(part, cells, named_files), labels
     return Found(parts, classes)
 
 
-def _pictures(part: str, cells: list) -> Encoded:
-    def open(i: int) -> io.BytesIO:
+def _pictures(part: str, cells: list, named_files: bool) -> Encoded:
+    def open(i: int) -> BinaryIO:
         column, row = cells[i]
         value = column[row].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
+        if not content and named_files and isinstance(value, dict) and value.get("path"):
+            return open_file(Path(value["path"]))
         if not content:
             raise Unreadable("no bytes in the table")
         return io.BytesIO(content)
