@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from playwright.sync_api import sync_playwright
 from torch import nn
 
 torch.set_num_threads(1)  # the networks are tiny: threads would only wait for each other
@@ -75,9 +76,7 @@ def browser():
     """Debian's chromium, without a window."""
     if not (chromium := shutil.which("chromium")):
         pytest.skip("PAGES ARE NOT TESTED IN A BROWSER: apt-get install chromium")
-    reason = "PAGES ARE NOT TESTED IN A BROWSER: pip install playwright"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield launched
         launched.close()

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 from conftest import ROOT
+from huggingface_hub import constants
 
 from advdistill import cli, commands, imports, methods, models
 from advdistill.models import drive, teachers
@@ -153,7 +154,6 @@ def test_a_hugging_face_folder(tmp_path):
 
 
 def test_a_hugging_face_repository_comes_from_its_cache_without_a_network(tmp_path, monkeypatch):
-    constants = pytest.importorskip("huggingface_hub.constants", reason="needs huggingface_hub, of the extra hub")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert re.match(r"hf:owner/robust is not in the cache and cannot be fetched \(.*\); where there is a network, run: "
