@@ -128,4 +128,16 @@ def test_a_student_is_trained(timm, tmp_path):
 
 def test_timm_is_asked_for_when_it_is_missing(without):
     without("timm")
-    assert 'install it with pip install "advdistill[timm]"' in refusal("timm:resnet18?pretrained=true", ImportError)
+    assert refusal("timm:resnet18?pretrained=true", ImportError) == (
+        'A timm: model needs the package timm; install it with: pip install "advdistill[timm]"')
+
+
+def test_a_torchvision_of_another_torch_is_named(tmp_path, monkeypatch, without):
+    """As PyPI's beside a torch from elsewhere."""
+    (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    without("timm")
+    monkeypatch.delitem(sys.modules, "timm")
+    assert refusal("timm:resnet18?pretrained=true", ImportError) == (
+        f"A timm: model needs a torchvision that fits your torch {torch.__version__} (operator torchvision::nms does "
+        "not exist); install the two together: pip install torch torchvision")

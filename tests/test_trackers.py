@@ -9,6 +9,7 @@ import pytest
 from conftest import Tiny
 from lightning_fabric.loggers import CSVLogger
 from mlflow import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import differences, four, quick, state_of
 
 from advdistill.train import metrics
@@ -41,6 +42,17 @@ def test_an_own_logger_has_the_rows_of_the_metrics(tmp_path):
     rows = metrics.read(run.metrics)
     assert len(rows) == 2
     assert [{name: float(value) for name, value in row.items() if value} for row in written] == rows
+
+
+def test_tensorboard_has_the_rows_of_the_metrics(tmp_path):
+    run = quick(tmp_path / "run", four(Tiny), "rslad")
+    board = EventAccumulator(str(run.folder / "tensorboard"))
+    board.Reload()
+    rows = metrics.read(run.metrics)
+    assert len(rows) == 2 and "loss/adv" in rows[0] and set(board.Tags()["scalars"]) == set().union(*rows)
+    for name in board.Tags()["scalars"]:
+        shown = {event.step: event.value for event in board.Scalars(name)}  # in single precision
+        assert shown == {row["step"]: pytest.approx(row[name]) for row in rows if name in row}
 
 
 def test_a_logger_that_fails_is_named_and_the_run_is_the_same(tmp_path, capsys):
