@@ -28,7 +28,8 @@ endurance: .venv/test
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "advdistill needs Python 3.11 or newer"'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
-	[ $* != test ] || $(BIN)/pip install --quiet --no-deps robustbench==1.1.1  # its networks to compare ours with
+	# robustbench: its networks to compare ours with; timm: without torchvision, which fits PyPI's own torch only
+	[ $* != test ] || $(BIN)/pip install --quiet --no-deps --constraint constraints.txt robustbench==1.1.1 timm
 	touch $@
 
 clean:

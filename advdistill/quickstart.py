@@ -12,7 +12,8 @@ from .data import Split
 from .evaluation import evaluate, robust_curve
 from .evaluation.judged import Judged
 from .evaluation.looks import examples, first_of_each, see
-from .evaluation.suites import pgd
+from .evaluation.suites import attacks, pgd
+from .optional import require
 from .recipe import Recipe
 from .report.plots import draw_curves, draw_gallery
 from .result import Result
@@ -33,6 +34,8 @@ def quickstart(out: Path, say: Callable[[str], None] = print) -> list[Result]:
     began = time.monotonic()
     teacher = recipes.load("digits.teacher")
     test = data.load(teacher.data.name, "test")
+    attacks(SUITE, teacher.attack.threat)  # a package that is missing is better said now than after the training
+    require("matplotlib", "The quickstart", "plot")
     runs = {"teacher": _run(teacher, out / "teacher", say)}
     runs["pgd_at"] = _run(recipes.load("digits.pgd_at"), out / "pgd_at", say)
     runs["ard"] = _run(recipes.load("digits.ard").replace(teacher=str(out / "teacher")), out / "ard", say)

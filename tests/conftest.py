@@ -10,6 +10,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from children import PATIENCE  # noqa: E402
 from filelock import FileLock  # noqa: E402
+from playwright.sync_api import sync_playwright  # noqa: E402
 from torch import nn  # noqa: E402
 from training import make_teacher  # noqa: E402
 
@@ -116,9 +117,7 @@ def browser():
     """Debian's chromium, without a window."""
     if not (chromium := shutil.which("chromium")):
         pytest.skip("PAGES ARE NOT TESTED IN A BROWSER: apt-get install chromium")
-    reason = "PAGES ARE NOT TESTED IN A BROWSER: pip install playwright"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         launched = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=1000 * PATIENCE)
         yield launched
         launched.close()

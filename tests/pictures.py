@@ -4,8 +4,9 @@ import io
 import json
 
 import numpy as np
-import pytest
+import pyarrow
 from PIL import Image
+from pyarrow.parquet import write_table
 
 RNG = np.random.RandomState(0)
 
@@ -43,11 +44,10 @@ def make_parted(tmp_path):
 
 
 def parquet(path, images, labels, names=None, plain=False):
-    arrow, write = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet").write_table
     cells = images if plain else [{"bytes": image, "path": "x.png"} for image in images]
-    table = arrow.table({"image": cells, "label": labels, "note": ["-"] * len(labels)})
+    table = pyarrow.table({"image": cells, "label": labels, "note": ["-"] * len(labels)})
     if names:
         about = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
         table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
     path.parent.mkdir(exist_ok=True)
-    write(table, path)
+    write_table(table, path)

@@ -4,14 +4,12 @@ import json
 import re
 import sys
 import threading
-import types
-from collections import OrderedDict
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
 from conftest import ROOT
-from torch import nn
+from huggingface_hub import constants
 
 from advdistill import cli, imports, methods, models
 from advdistill.commands.start import describe
@@ -141,62 +139,6 @@ def test_the_command_line_forbids_it_wherever_the_flag_stands(nets, monkeypatch,
         assert "would run Python code, which --no-python-refs" in capsys.readouterr().err
 
 
-class FakeTimm(types.ModuleType):
-    """As much of timm as the adapter asks for."""
-
-    @staticmethod
-    def is_model(name):
-        return name == "linear"
-
-    @staticmethod
-    def list_models():
-        return ["linear"]
-
-    @staticmethod
-    def create_model(name, pretrained=False, num_classes=4, in_chans=3):
-        if pretrained and num_classes != 4:
-            raise RuntimeError("no weights of that size")
-        network = nn.Sequential(OrderedDict(flat=nn.Flatten(), head=nn.Linear(in_chans, num_classes)))
-        nn.init.ones_(network.head.weight)
-        nn.init.constant_(network.head.bias, float(pretrained))
-        network.pretrained_cfg = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
-        return network
-
-
-@torch.no_grad()
-def test_a_model_of_timm_is_normalised_as_it_says(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "timm", FakeTimm("timm"))
-    x = torch.full((1, 3, 1, 1), 0.75)
-    assert models.load("timm:linear?pretrained=true")(x).tolist() == [[4.0] * 4]  # 3 * (0.75 - 0.5) / 0.25 + 1
-    weights = {"module.head.weight": torch.zeros(2, 3), "module.head.bias": torch.ones(2)}
-    torch.save({"state_dict": weights}, tmp_path / "m.pt")
-    loaded = models.load(f"timm:linear?checkpoint={tmp_path}/m.pt&num_classes=2&mean=0,0,0")
-    assert loaded(x).tolist() == [[1.0, 1.0]] and loaded.mean.flatten().tolist() == [0, 0, 0]
-    assert "m.pt does not fit Sequential: size mismatch for head.weight" in refusal(
-        f"timm:linear?checkpoint={tmp_path}/m.pt")
-    assert refusal("timm:linear").startswith("Which weights for timm:linear? Write timm:linear?pretrained=true")
-    assert refusal("timm:lineal").startswith("Unknown timm model 'lineal'")
-    assert refusal("timm:linear?pretrained=true&num_classes=3", OSError) == (
-        "timm cannot make 'linear': no weights of that size")
-
-
-@torch.no_grad()
-def test_a_student_of_timm_is_saved_and_loaded_like_one_of_ours(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "timm", FakeTimm("timm"))
-    student = models.create("timm:linear", 7, 1, mean=(0.5,), std=(0.25,)).eval()
-    student.body.head.weight.normal_()
-    models.save(student, tmp_path / "s.safetensors")
-    loaded, x = models.load(tmp_path / "s.safetensors"), torch.rand(2, 1, 1, 1)
-    assert loaded.spec == student.spec and torch.equal(loaded(x), student(x)) and loaded(x).shape == (2, 7)
-    with pytest.raises(ValueError, match="Unknown timm model 'lineal'. Did you mean 'linear'"):
-        models.create("timm:lineal")
-
-
-def test_timm_is_asked_for_when_it_is_missing(without):
-    without("timm")
-    assert 'install it with pip install "advdistill[timm]"' in refusal("timm:resnet18?pretrained=true", ImportError)
-
-
 def test_a_hugging_face_folder(tmp_path):
     network = models.create("convnet-4", 5, 1)
     models.save(network, tmp_path / "weights.safetensors", {"chosen": "by hand"})
@@ -213,7 +155,6 @@ def test_a_hugging_face_folder(tmp_path):
 
 
 def test_a_hugging_face_repository_comes_from_its_cache_without_a_network(tmp_path, monkeypatch):
-    constants = pytest.importorskip("huggingface_hub.constants", reason="needs huggingface_hub, of the extra hub")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert re.match(r"hf:owner/robust is not in the cache and cannot be fetched \(.*\); where there is a network, run: "

@@ -1,9 +1,12 @@
 """One's own images in tables and arrays: CSV, npz, parquet, Hugging Face; whole, of another form, damaged."""
 
 import hashlib
+import shutil
 import sys
 import zipfile
 
+import datasets
+import huggingface_hub
 import numpy as np
 import pytest
 from pictures import make_parted, parquet, pixels, png, same
@@ -152,7 +155,6 @@ def test_parquet_of_another_form(tmp_path, labels, names, message):
 
 
 def test_saved_by_hugging_face(tmp_path):
-    datasets = pytest.importorskip("datasets")
     images, kinds = pixels(6, 8, 8, 3), datasets.ClassLabel(names=["z", "b"])
     features = datasets.Features({"image": datasets.Image(), "label": kinds})
     parts = {}
@@ -169,7 +171,6 @@ def test_saved_by_hugging_face(tmp_path):
 
 
 def test_the_hub(monkeypatch):
-    datasets = pytest.importorskip("datasets")
     images, kinds = pixels(4, 8, 8, 3), datasets.ClassLabel(names=["z", "b"])
     features = datasets.Features({"picture": datasets.Image(), "label": kinds})
     columns = {"picture": [Image.fromarray(image) for image in images], "label": [0, 0, 1, 1]}
@@ -180,15 +181,52 @@ def test_the_hub(monkeypatch):
     assert (split.classes, split.name) == (("z", "b"), "hf:me/mine/test") and same(split, images, [0, 0, 1, 1])
 
 
-def test_the_hub_out_of_reach(monkeypatch):
-    datasets = pytest.importorskip("datasets")
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """The package datasets without a network, and with a cache of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for constants in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 
-    def load_dataset(name):
-        raise RuntimeError("Couldn't reach the Hub\n(LocalEntryNotFoundError)")
 
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    with pytest.raises(ConnectionError, match=r"^hf:me/mine cannot be had: Couldn't reach the Hub \(Lo.* that folder"):
+def test_the_hub_out_of_reach(offline):
+    with pytest.raises(ConnectionError, match=r"^hf:me/mine cannot be had: Couldn't reach .*me/mine.* that folder"):
         data.load("hf:me/mine", "train")
+
+
+def test_a_repository_of_picture_files(offline, parted, monkeypatch):
+    """As datasets reads one from the hub: its table names the files, which lie in the cache and hold the pictures."""
+    with pytest.raises(ValueError, match=r"10 of 10 images of .* cannot be read: .*\(no bytes in the table\)"):
+        data.load(f"hf:{parted}", "train")  # files elsewhere on this machine are not read
+    monkeypatch.setattr(datasets.config, "HF_CACHE_HOME", str(parted.parent))
+    for part in ("train", "test"):
+        split = data.load(f"hf:{parted}", part)
+        files = sorted((parted / part).glob("*/*.png"))
+        images = [np.asarray(Image.open(file)) for file in files]
+        assert split.classes == ("a", "b") and same(split, images, [file.parent.name == "b" for file in files])
+
+
+@pytest.mark.parametrize("kind", ["picture files", "png bytes"])
+def test_a_part_of_ones_own_dataset_saved(offline, parted, kind, tmp_path):
+    """Shuffled and cut in two, saved with its pictures, and read without the files that it was made of."""
+    files = sorted((parted / "train").glob("*/*.png"))
+    images = {np.asarray(Image.open(file)).tobytes(): int(file.parent.name == "b") for file in files}
+    if kind == "picture files":
+        content = datasets.load_dataset(str(parted))["train"]
+    else:
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+        columns = {"image": [Image.open(file) for file in files], "label": list(images.values())}
+        content = datasets.Dataset.from_dict(columns, features)
+    cut = content.train_test_split(2, seed=0, stratify_by_column="label")
+    cut.save_to_disk(tmp_path / "saved")
+    shutil.rmtree(parted)
+    train, test = (data.load(f"{tmp_path}/saved", part) for part in ("train", "test"))
+    assert (len(train.images), test.labels.sort().values.tolist(), train.classes) == (4, [0, 1], ("a", "b"))
+    read = {}
+    for split in (train, test):
+        read |= {image.permute(1, 2, 0).contiguous().numpy().tobytes(): int(y)
+                 for image, y in zip(split.images, split.labels, strict=True)}  # fmt: skip
+    assert read == images
 
 
 def test_a_package_that_is_missing(tmp_path, monkeypatch):

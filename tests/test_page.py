@@ -12,11 +12,8 @@ from test_result import RESULT
 
 from advdistill.report.gathered import gather
 from advdistill.report.inspection import Example, Inspection, Look, Network
+from advdistill.report.page import page as page_of
 from advdistill.result import Measurement, Result
-
-page_of = pytest.importorskip("advdistill.report.page").page
-for package in ("jinja2", "altair", "vl_convert", "PIL"):
-    pytest.importorskip(package, reason=f"THE REPORT'S PAGE IS NOT TESTED: {package} is missing")
 
 HOSTILE = "<script>alert(1)</script>"
 NAMES = (HOSTILE, "\"&'</script><!--", "cat", "dog")

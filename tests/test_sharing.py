@@ -99,7 +99,6 @@ def test_figures_of_other_weights_are_refused(place, tmp_path, capsys):
 
 
 def test_files_made_from_it_go_along_with_their_own_figures(place, tmp_path):
-    pytest.importorskip("onnxscript")
     (place / "run" / "result.json").unlink(missing_ok=True)
     run = str(place / "run")
     assert cli.main(["export", run, "--n", "30", "--queries", "0"]) == 0

@@ -4,26 +4,24 @@ import itertools
 import json
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from safetensors.torch import load_file
 from test_frozen import Tied
 
-pytest.importorskip("onnxscript")
-ort = pytest.importorskip("onnxruntime")
-onnx = pytest.importorskip("onnx")
-
-from advdistill import Linf, Result, cli, data, models  # noqa: E402
-from advdistill.attacks.pgd import PGD  # noqa: E402
-from advdistill.data.batches import to_float  # noqa: E402
-from advdistill.export import KINDS, NOT_MEASURED, artefact, build, open_file, write  # noqa: E402
-from advdistill.export.latency import latency  # noqa: E402
-from advdistill.export.opened import Opened  # noqa: E402
-from advdistill.export.operators import OPERATORS  # noqa: E402
-from advdistill.export.parity import Parity, compare  # noqa: E402
-from advdistill.export.robustness import attacked  # noqa: E402
-from advdistill.export.twin import Twin  # noqa: E402
-from advdistill.losses import cross_entropy  # noqa: E402
+from advdistill import Linf, Result, cli, data, models
+from advdistill.attacks.pgd import PGD
+from advdistill.data.batches import to_float
+from advdistill.export import KINDS, NOT_MEASURED, artefact, build, open_file, write
+from advdistill.export.latency import latency
+from advdistill.export.opened import Opened
+from advdistill.export.operators import OPERATORS
+from advdistill.export.parity import Parity, compare
+from advdistill.export.robustness import attacked
+from advdistill.export.twin import Twin
+from advdistill.losses import cross_entropy
 
 TEST = data.load("digits", "test").first(64)
 X, Y, THREAT = to_float(TEST.images), TEST.labels, Linf(0.1)

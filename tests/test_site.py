@@ -13,8 +13,6 @@ import pytest
 from children import PATIENCE
 from conftest import ROOT
 
-LOUD = "THE SITE IS NOT TESTED: "
-pytest.importorskip("mkdocs", reason=f'{LOUD}pip install "advdistill[docs]"')
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 FETCHED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src"}
 

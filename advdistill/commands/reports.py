@@ -41,8 +41,9 @@ def _text(runs: Sequence[Path], out: Path, as_is: bool) -> str:
     if out.suffix != ".html":
         known = f"a page (.html), a table ({', '.join(KINDS)}) or a RobustBench entry (.json)"
         raise ValueError(f"{out}: a report is {known}, not {out.suffix!r}.")
-    from ..report.page import page
+    from ..report.page import check, page
 
+    check()
     if not as_is:
         for run in filter(Path.is_dir, runs):
             _complete(run)

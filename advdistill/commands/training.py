@@ -30,7 +30,7 @@ def choose(recipe: str, method: str | None, threat: str | None) -> Recipe:
 
 def train(recipe: Recipe, out: Path, suite: str | None, **where) -> int:
     if suite is not None:
-        attacks(suite, recipe.attack.threat)  # a wrong name is better refused before the training than after
+        attacks(suite, recipe.attack.threat)  # a wrong name or a missing package is better said before the training
     keep_freed_memory()
     try:
         run = distill(recipe, out, **where)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..attacks.autoattack import FromLibrary, Report
+from ..attacks.autoattack import Report
 from ..data import Split
 from ..result import Result
 from ..threat import Linf, Threat
@@ -66,9 +66,6 @@ def evaluate(
     threat = threat or Linf("8/255")
     chosen, used = attacks(suite, threat), split.first(n) if n is not None else split
     judged = Judged(model, split, device)
-    for attack in chosen:
-        if isinstance(attack.settings, FromLibrary):
-            attack.settings.check()
     searched = searches(chosen, judged, surrogate, split, device, accelerated)
     weights, fingerprint = digest(judged.network), split.fingerprint()
     looked = {"searched": precision(device) if accelerated else None, "surrogate": surrogate and digest(surrogate)}

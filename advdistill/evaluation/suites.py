@@ -82,9 +82,14 @@ def attacks(suite: str, threat: Threat) -> list[Attack]:
 
     Raises:
         ValueError: a name that is neither.
+        ImportError: an attack of them needs pyautoattack, which is missing.
     """
     names = [name for part in suite.split(",") for name in SUITES.get(part.strip(), (part.strip(),))]
     for name in names:
         if name not in ATTACKS:
             raise unknown("suite or attack", name, SUITES.keys() | ATTACKS.keys())
-    return [ATTACKS[name](threat) for name in dict.fromkeys(names)]
+    chosen = [ATTACKS[name](threat) for name in dict.fromkeys(names)]
+    for attack in chosen:
+        if isinstance(attack.settings, FromLibrary):
+            attack.settings.check()
+    return chosen

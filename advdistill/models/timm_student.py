@@ -2,9 +2,12 @@
 
 from types import ModuleType
 
+import torch
 from torch import Tensor, nn
 
+from ..errors import first_line
 from ..names import unknown
+from ..optional import require
 from .classifier import Classifier, ModelSpec
 
 __all__ = ["PREFIX", "TimmStudent", "built", "library"]
@@ -33,11 +36,10 @@ class TimmStudent(Classifier):
 
 def library() -> ModuleType:
     try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # a torchvision made for another torch raises the latter
-        raise ImportError(f'timm: models need the package timm, which cannot be imported ({error}); install it with '
-                          'pip install "advdistill[timm]", and a torchvision that fits your torch.') from error
-    return timm
+        return require("timm", "A timm: model", "timm")
+    except RuntimeError as error:  # of a torchvision made for another torch
+        raise ImportError(f"A timm: model needs a torchvision that fits your torch {torch.__version__} "
+                          f"({first_line(error)}); install the two together: pip install torch torchvision") from error
 
 
 def built(timm: ModuleType, name: str, pretrained: bool, options: dict) -> nn.Module:

@@ -14,10 +14,16 @@ from .gathered import Gathered, gather
 from .summary import summary
 from .vega import javascript
 
-__all__ = ["page"]
+__all__ = ["check", "page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIMIT = 4_900_000  # bytes
+
+
+def check() -> None:
+    """Raise ImportError where a package of the extra `report` is missing."""
+    for package in ("jinja2", "altair", "vl_convert", "PIL"):
+        require(package, "The report", "report")
 
 
 def page(paths: Sequence[Path | str]) -> str:

@@ -4,21 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+from fuzzing import fuzz
+from guarded import guarded, watch
+from handmade import ANSWERED, REFUSED
 
-for package in ("pyarrow", "altair", "jinja2", "scipy"):
-    pytest.importorskip(package, reason=f"HOSTILE FILES ARE NOT TESTED: {package} is missing")
-
-from fuzzing import fuzz  # noqa: E402
-from guarded import guarded, watch  # noqa: E402
-from handmade import ANSWERED, REFUSED  # noqa: E402
-
-from advdistill import models  # noqa: E402
-from advdistill.commands.reports import report  # noqa: E402
-from advdistill.files import append, write_json  # noqa: E402
-from advdistill.reading import printable  # noqa: E402
-from advdistill.report.page import page  # noqa: E402
-from advdistill.report.vega import javascript  # noqa: E402
-from examples import RECIPE, RESULT, inspection, network, run_folder, state  # noqa: E402
+from advdistill import models
+from advdistill.commands.reports import report
+from advdistill.files import append, write_json
+from advdistill.reading import printable
+from advdistill.report.page import page
+from advdistill.report.vega import javascript
+from examples import RECIPE, RESULT, inspection, network, run_folder, state
 
 MEGABYTES = 150  # an archive's pieces, a picture that turns out to be cut off
 

@@ -2,14 +2,15 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ...errors import first_line
 from ...optional import require
 from .collection import Found, part_named
-from .encoded import Encoded
+from .encoded import Encoded, open_file
 from .memory import check_room
 from .pictures import Unreadable, printable
 
@@ -33,8 +34,13 @@ def read(path: Path) -> Found:
     return tables(found, str(path))
 
 
-def tables(found: dict[str, list], name: str, classes: tuple[str, ...] | None = None) -> Found:
+def tables(
+    found: dict[str, list], name: str, classes: tuple[str, ...] | None = None, caches: Sequence[Path] = ()
+) -> Found:
     """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
+
+    A picture may also be a file that the table only names, if it lies below one of the folders `caches`: so the package
+    datasets keeps a folder of pictures that it has fetched. A table must not make us read other files of this machine.
 
     Raises:
         ValueError: no column of images or of labels, or a label that is missing or has no name.
@@ -49,15 +55,18 @@ def tables(found: dict[str, list], name: str, classes: tuple[str, ...] | None = 
                 classes = classes or _class_names(table.schema, label)
                 cells += [(column, row) for column in [table[image]] for row in range(len(column))]
                 labels += [_name(value, classes, name) for value in table[label].to_pylist()]
-        parts[part] = _pictures(part, cells), labels
+        parts[part] = _pictures(part, cells, caches), labels
     return Found(parts, classes)
 
 
-def _pictures(part: str, cells: list) -> Encoded:
-    def open(i: int) -> io.BytesIO:
+def _pictures(part: str, cells: list, caches: Sequence[Path]) -> Encoded:
+    def open(i: int) -> BinaryIO:
         column, row = cells[i]
         value = column[row].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
+        file = Path(value.get("path") or "").resolve() if isinstance(value, dict) else Path()
+        if not content and any(file.is_relative_to(cache.resolve()) for cache in caches):
+            return open_file(file)
         if not content:
             raise Unreadable("no bytes in the table")
         return io.BytesIO(content)

@@ -78,13 +78,16 @@ class Files(Encoded):
     """Pictures in files, named as below `root`."""
 
     def __init__(self, paths: Sequence[Path], root: Path):
-        super().__init__([os.path.relpath(path, root) for path in paths], partial(_open_file, paths))
+        super().__init__([os.path.relpath(path, root) for path in paths], partial(_open_one, paths))
         self.paths = paths
 
 
-def _open_file(paths: Sequence[Path], i: int) -> BinaryIO:
+def _open_one(paths: Sequence[Path], i: int) -> BinaryIO:
+    return open_file(paths[i])
+
+
+def open_file(path: Path) -> BinaryIO:
     """Open an ordinary file; a pipe of that name would be waited for without end."""
-    path = paths[i]
     if not path.is_file():
         raise Unreadable("not an ordinary file" if path.exists() else "no such file")
     if path.stat().st_size == 0:

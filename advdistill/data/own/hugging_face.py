@@ -62,4 +62,6 @@ def _hub(name: str) -> Found:
     known = {part_named(split): content for split, content in splits.items() if part_named(split)}
     names = next((getattr(content.features.get("label"), "names", None) for content in known.values()), None)
     classes = tuple(names) if names else None
-    return tables({part: [content.data.table] for part, content in known.items()}, f"hf:{name}", classes)
+    found = {part: [content.data.table] for part, content in known.items()}
+    caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
+    return tables(found, f"hf:{name}", classes, [Path(cache) for cache in caches])
