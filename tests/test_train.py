@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training import make_teacher, quick, same_weights, short
+from training import make_teacher, quick, quick_data, same_weights, short
 
 from advdistill import Data, Run, data, distill, models
 from advdistill.train import loop
+from advdistill.train.assembly import assemble
 from advdistill.train.loop import Trainer
 from advdistill.train.signals import Interrupted
 
@@ -143,6 +144,14 @@ def test_own_modules_and_own_data(tmp_path, tiny):
     with pytest.raises(ValueError, match="fits no known architecture"):
         models.load(run.best)
     assert Path(run.best).exists()
+
+
+def test_fewer_training_images_are_still_none_of_the_held_out_ones(tiny):
+    split = quick_data()
+    recipe = short("pgd_at", data=Data("random", validation=0.1, train_images=60))
+    parts = assemble(recipe, student=tiny(), train=split, accelerator="cpu")
+    used, held = ({image.numpy().tobytes() for image in part.images} for part in (parts.train, parts.validation))
+    assert (len(used), len(held)) == (60, 8) and not used & held
 
 
 class Views(nn.Module):
