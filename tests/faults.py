@@ -18,7 +18,7 @@ COPIED = ("advdistill", "tests", "docs")
 PYTEST = """import sys, pathlib, pytest, advdistill
 assert pathlib.Path(advdistill.__file__).is_relative_to(pathlib.Path.cwd()), advdistill.__file__
 sys.exit(pytest.main(sys.argv[1:]))"""
-OPTIONS = ("-x", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", "-o", "addopts=")
+OPTIONS = ("-x", "-q", "-rf", "--tb=no", "-p", "no:cacheprovider", "-p", "no:randomly", "-o", "addopts=")
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "300", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
