@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEACHER ?= ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
 
-.PHONY: quickstart test docs bench endurance clean
+.PHONY: quickstart test docs bench faults endurance clean
 
 quickstart: .venv/all
 	$(BIN)/advdistill quickstart
@@ -21,7 +21,10 @@ bench: .venv/all
 	if test -f $(TEACHER); then $(BIN)/python benchmarks/autoattack.py $(TEACHER) --share 0.1; \
 	else echo "AutoAttack is not timed: TEACHER=$(TEACHER), a robust CIFAR-10 checkpoint, is not there."; fi
 
-endurance: .venv/test
+faults: .venv/test
+	$(BIN)/python tests/faults.py --out benchmarks/results/faults.md
+
+endurance: .venv/test faults
 	$(BIN)/python tests/endurance/long.py --kills 100 --out benchmarks/results/endurance.md
 
 .venv/%: pyproject.toml constraints.txt

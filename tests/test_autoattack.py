@@ -90,9 +90,11 @@ def test_draws_depend_on_the_seed_alone_and_the_global_generator_is_left_alone()
 
 
 def test_eps_0_leaves_clean_accuracy():
-    x, y, model = of_classes(10)
+    x, _, model = of_classes(10)
+    y = (model(x).argmax(1) + (torch.arange(24) < 5)) % 10  # the first five are wrong
     x_adv, standing = AutoAttack(Linf(0))(model, x, y)
     assert list(standing) == ["clean"] and torch.equal(x_adv, x)
+    assert standing["clean"].tolist() == [False] * 5 + [True] * 19
 
 
 def test_an_image_alone_and_a_model_without_a_right_answer():

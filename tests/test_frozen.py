@@ -8,6 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from advdistill import models
+from advdistill.folding import fold, folds_of
 from advdistill.frozen import Frozen, native_bf16
 from advdistill.losses import cross_entropy
 
@@ -75,6 +76,16 @@ def test_refreshed_it_is_the_copy_of_the_network_as_it_is_now(dtype):
         parameter.data += 0.01
     fast.refresh(other)
     assert torch.equal(fast(x), Frozen(other, dtype)(x)) and not torch.equal(fast(x), Frozen(model, dtype)(x))
+
+
+def test_a_fold_by_hand():
+    network = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1, eps=1.0)).eval()
+    for tensor, value in zip(network.state_dict().values(), (6.0, 5.0, 1.0, 2.0, 3.0), strict=False):
+        tensor.fill_(value)  # the convolution; weight, bias, mean and variance of the norm
+    folded = fold(network, folds_of(network))
+    assert isinstance(folded[1], nn.Identity)
+    assert folded[0].weight.item() == pytest.approx(6 * 5 / (3 + 1) ** 0.5)
+    assert folded[0].bias.item() == pytest.approx((0 - 2) * 5 / (3 + 1) ** 0.5 + 1)
 
 
 class Twice(nn.Module):

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torch.testing import assert_close
-from training import same_weights, short
+from training import quick, same_weights, short
 
-from advdistill import PGD, Distiller, Linf, Recipe, distill
+from advdistill import PGD, Distiller, Linf, Recipe, Schedule, distill
 from advdistill.data import Split
 from advdistill.methods import RSLAD
 from advdistill.rng import Rng
@@ -62,6 +62,15 @@ def test_awp_changes_the_run_and_a_size_of_zero_does_not(tmp_path, tiny):
     assert state.keys() == same.keys() and all(torch.equal(state[name], same[name]) for name in state)
 
 
+def test_ema_keeps_its_share_of_the_average():
+    network = nn.Linear(1, 1, bias=False)
+    average = averaged(Recipe(ema=0.75), network)
+    for weight in (8.0, 4.0, 0.0):
+        nn.init.constant_(network.weight, weight)
+        average.update_parameters(network)
+    assert average.module.weight.item() == pytest.approx(0.75 * (0.75 * 8 + 0.25 * 4))  # it begins with the first
+
+
 def test_swa_is_the_mean_of_the_ends_of_epochs_with_fresh_statistics(tmp_path, tiny):
     def weights(epochs, swa):
         # a constant rate: a shorter run is the beginning of a longer one
@@ -76,6 +85,21 @@ def test_swa_is_the_mean_of_the_ends_of_epochs_with_fresh_statistics(tmp_path, t
     for name in third:
         assert_close(average[f"module.{name}"], (third[name] + fourth[name]) / 2)
     assert average["n_averaged"] == 2
+
+
+def test_a_step_is_told_how_far_the_run_is_and_starts_its_attack_elsewhere(tmp_path, tiny, monkeypatch):
+    told, craft = [], Distiller.craft
+
+    def noted(distiller, student, x, y, **options):
+        told.append((options["progress"], round(options["rate"], 4), options["rng"].generator.initial_seed()))
+        return craft(distiller, student, x, y, **options)
+
+    monkeypatch.setattr(Distiller, "craft", noted)
+    quick(tmp_path / "run", {"student": tiny(0), "teacher": tiny(1)}, "rslad", schedule=Schedule("cosine"))
+    progress, rates, seeds = zip(*told, strict=True)  # two epochs of three steps
+    assert progress == (0.5, 0.5, 0.5, 1, 1, 1)
+    assert rates == (1, 0.933, 0.75, 0.5, 0.25, 0.067)  # (1 + cos(pi k / 6)) / 2
+    assert len(set(seeds)) == 6
 
 
 @pytest.mark.parametrize(("method", "names"), [

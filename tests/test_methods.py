@@ -67,6 +67,7 @@ ELEMENT_MEAN = 1 / 4  # of four classes
     (AdaAD(), 1, 0.1698271475935),
     (ARD(temperature=1) + IGDM(weight=1), 1, 0.5843582769 + 0.2511139061),
     (ARD(temperature=1) + IGDM(weight=100), 50 / 200, 6.8622059285),
+    (MTARD(scale=ELEMENT_MEAN), 1, 0.0528581476370),
     (TRADES(), 1, 1.1366236638),
     (MART(robust_weight=0), 1, 0.9590637168),
     (MART(robust_weight=1), 1, 0.9590637168 + 0.0344024055),

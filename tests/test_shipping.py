@@ -158,6 +158,22 @@ def test_an_image_stands_only_if_every_attack_left_it():
     assert (found["clean"], found["above-cw-30"], found["below-cw-30"], found["worst-case"]) == (8, 4, 4, 0)
 
 
+def test_an_image_that_is_wrong_when_clean_stands_under_nothing():
+    """A file as above; the network that is climbed takes the classes for each other, and leads x' to the label."""
+
+    class Swapped(torch.nn.Module):
+        def forward(self, x):
+            return torch.stack([x[:, 0, 0, 0] - 0.5, 0.5 - x[:, 0, 0, 0]], 1)
+
+    dark = torch.full((2, 1, 2, 2), 120, dtype=torch.uint8)
+    split = data.Split(dark, torch.tensor([1, 0]), ("a", "b"), "t/test")
+    file = Opened(lambda x: torch.stack([0.5 - x[:, 0, 0, 0], x[:, 0, 0, 0] - 0.5], 1).detach())
+    found = attacked(file, "x", {"transfer-": Swapped()}, split, THREAT, n=2, queries=0)
+    assert {m.attack: m.correct for m in found} == {
+        "clean": 1, "transfer-pgd-20": 2, "transfer-cw-30": 2, "worst-case": 1,
+    }  # fmt: skip
+
+
 def test_an_interrupted_measurement_goes_on_where_it_was(network, tmp_path):
     class Stopped(Exception):
         pass

@@ -9,11 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from training import quick, same_weights, short
+from training import differences, quick, quick_data, same_weights, short
 
 from advdistill import Data, Run, data, distill, models
 from advdistill.train import loop
+from advdistill.train.assembly import assemble
 from advdistill.train.loop import Trainer
+from advdistill.train.selection import Selection
 from advdistill.train.signals import Interrupted
 
 
@@ -35,11 +37,19 @@ def test_a_run_leaves_its_files_and_learns(tmp_path):
     assert run.chosen.startswith("best PGD-10 accuracy on ") and run.recipe == short("pgd_at", epochs=12)
 
 
-def test_the_best_checkpoint_is_the_best_of_the_validation(tmp_path, teacher):
-    run = distill(short("rslad", teacher, epochs=6, select_by="clean"), tmp_path / "run")
-    history = rows(run)
-    best = max(history, key=lambda row: (row["clean"], row["robust"]))
-    assert f"epoch {best['epoch']} of 6" in run.chosen
+@pytest.mark.parametrize(("by", "best"), [("clean", 2), ("robust", 3), ("mean", 4)])
+def test_the_best_checkpoint_is_the_best_of_the_validation(tmp_path, tiny, monkeypatch, by, best):
+    measured = [(0.75, 0.125), (0.75, 0.25), (0.25, 0.5), (0.625, 0.375), (0.25, 0.25)]  # clean and robust, by epoch
+    networks = []
+
+    def figures(selection, model):
+        networks.append({name: value.clone() for name, value in model.state_dict().items()})
+        return dict(zip(("clean", "robust"), measured[len(networks) - 1], strict=True))
+
+    monkeypatch.setattr(Selection, "figures", figures)
+    run = quick(tmp_path / "run", {"student": tiny()}, "pgd_at", epochs=5, validate_every=1, select_by=by)
+    assert f"among 5 checkpoints, epoch {best} of 5" in run.chosen
+    assert differences(load_file(run.best), networks[best - 1]) == []
 
 
 def test_the_test_split_is_never_read(tmp_path, teacher, monkeypatch):
@@ -137,6 +147,14 @@ def test_own_modules_and_own_data(tmp_path, tiny):
     with pytest.raises(ValueError, match="fits no known architecture"):
         models.load(run.best)
     assert Path(run.best).exists()
+
+
+def test_fewer_training_images_are_still_none_of_the_held_out_ones(tiny):
+    split = quick_data()
+    recipe = short("pgd_at", data=Data("random", validation=0.1, train_images=60))
+    parts = assemble(recipe, student=tiny(), train=split, accelerator="cpu")
+    used, held = ({image.numpy().tobytes() for image in part.images} for part in (parts.train, parts.validation))
+    assert (len(used), len(held)) == (60, 8) and not used & held
 
 
 class Views(nn.Module):
