@@ -76,9 +76,9 @@ def evaluate(
     setting |= {"batch_size": batch_size, **looked}
     processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
     setting = {name: str(value) for name, value in setting.items()}
-    verdicts = Verdicts(len(used), setting, keep and Path(keep), processes[0])
+    verdicts = Verdicts(len(used), setting, Path(keep) if keep else None, processes[0])
     options = {"batch_size": batch_size, "seed": seed, "device": device, "report": report, "processes": processes}
-    options |= {"images": keep_images and Images(Path(keep_images))}
+    options |= {"images": Images(Path(keep_images)) if keep_images else None}
     return Result(
         model=name or type(model).__name__,
         data=split.name,
