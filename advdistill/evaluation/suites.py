@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ..attacks import PGD
-from ..attacks.autoattack import AutoAttack, FromLibrary
+from ..attacks.autoattack import AutoAttack
 from ..attacks.square import Square
 from ..losses import cross_entropy, margin
 from ..names import unknown
@@ -37,7 +37,7 @@ class Attack:
     """
 
     name: str
-    settings: PGD | FromLibrary | None
+    settings: PGD | AutoAttack | Square | None
     loss: Loss = cross_entropy
     transferred: bool = False
 

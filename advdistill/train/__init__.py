@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -13,6 +14,10 @@ from ..recipe import Recipe
 from ..run import Run
 from .assembly import assemble
 from .teachers import inspect
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers import Logger
 
 __all__ = ["distill"]
 
@@ -29,7 +34,7 @@ def distill(
     accelerator: str = "auto",
     devices: int | str = 1,
     num_nodes: int = 1,
-    loggers: Sequence["str | Logger"] = (),  # noqa: F821
+    loggers: Sequence["str | Logger"] = (),
 ) -> Run:
     """Train a student as the recipe says; called again with the same recipe and folder, continue.
 
@@ -77,5 +82,5 @@ def distill(
     return run
 
 
-def _reporter(fabric) -> Callable[[str], None]:
+def _reporter(fabric: "Fabric") -> Callable[[str], None]:
     return partial(print, file=sys.stderr, flush=True) if fabric.is_global_zero else lambda line: None

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -13,6 +14,9 @@ from ..distiller import Distiller
 from ..frozen import lay_out, native_bf16
 from ..recipe import Recipe
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 __all__ = ["Parts", "assemble"]
 
 
@@ -20,7 +24,7 @@ __all__ = ["Parts", "assemble"]
 class Parts:
     """What a training is made of; `fabric` is launched, `train` and `validation` are disjoint parts of `data`."""
 
-    fabric: "Fabric"  # noqa: F821
+    fabric: "Fabric"
     student: nn.Module
     distiller: Distiller
     data: Split
@@ -82,7 +86,9 @@ def _load(reference: str | None) -> nn.Module | None:
     return None if reference is None else models.load(reference)
 
 
-def _fabric(precision: str, accelerator: str, devices: int | str, num_nodes: int):
+def _fabric(
+    precision: Literal["bf16-mixed", "32-true"], accelerator: str, devices: int | str, num_nodes: int
+) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..run import Run
 
-__all__ = ["Statistics", "noticing_loss"]
+__all__ = ["Statistics", "noticing_loss", "reduced"]
 
 SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # of what PyTorch raises as a plain RuntimeError
 
@@ -30,6 +31,11 @@ def noticing_loss(fabric: Fabric, run: Run) -> Iterator[None]:
         ) from error
 
 
+def reduced(fabric: Fabric, values: Tensor, by: str) -> Tensor:
+    """The `mean`, `sum` or `max` over the processes."""
+    return cast(Tensor, fabric.all_reduce(values, reduce_op=by))
+
+
 class Statistics:
     """Running statistics of the batch-norm layers that PyTorch does not synchronise: those on CPUs.
 
@@ -40,13 +46,13 @@ class Statistics:
     def __init__(self, fabric: Fabric, *networks: nn.Module):
         self.fabric = fabric
         layers = [layer for network in networks for layer in network.modules() if _is_alone(layer)]
-        self.tensors = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
+        self.tensors: list[Any] = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
 
     def share(self) -> None:
         """Give every process the mean over the processes."""
         if self.fabric.world_size == 1 or not self.tensors:
             return
-        means = self.fabric.all_reduce(torch.cat(self.tensors), reduce_op="mean")
+        means = reduced(self.fabric, torch.cat(self.tensors), "mean")
         torch._foreach_copy_(self.tensors, list(means.split([len(running) for running in self.tensors])))
 
 
