@@ -10,6 +10,7 @@ quickstart: .venv/all
 
 test: .venv/test
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 docs: .venv/docs

@@ -1,9 +1,10 @@
 """One step's loss: attack the student, compare it with its teachers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from .frozen import Frozen
 from .graphs import Graphs, Tensors
 from .linear import Extended
 from .methods import Batch, Method
+from .methods.base import Network
 from .methods.cost import STEPS, passes
 from .modes import in_mode
 from .rng import Rng
@@ -62,33 +64,37 @@ class Distiller:
         teacher_every: int | None = None,
     ):
         given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
+        self.teachers: dict[str, nn.Module] = {}
         for role in method.teachers:
-            if given[role] is None:
+            if (network := given[role]) is None:
                 raise ValueError(
                     f"{type(method).__name__} needs a {role} teacher (of {' and '.join(method.teachers)}); "
                     f"it is missing. Give {GIVE[role]}."
                 )
+            self.teachers[role] = network
         if not 0 <= label_mixing < 1:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
         if teacher_every is not None:
             check_spared(method, teacher_every)
         self.method, self.label_mixing, self.teacher_every = method, label_mixing, teacher_every
         self.fast, self.compiled = fast, compiled
-        self.teachers = {role: given[role] for role in method.teachers}
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
         self.attack = filled(attack or PGD(), method)
-        self._checked, self._copies, self._graphs = False, {}, Graphs()
+        self._checked, self._graphs = False, Graphs()
+        self._copies: dict[str, tuple[nn.Module, Frozen]] = {}
 
     @property
     def trained(self) -> dict[str, nn.Module]:
         """The teachers that train along, by role."""
         return {role: self.teachers[role] for role in self.method.trained}
 
-    def __call__(self, student: nn.Module, x: Tensor, y: Tensor, *, progress: float = 1.0, rng: Rng | None = None):
+    def __call__(
+        self, student: nn.Module, x: Tensor, y: Tensor, *, progress: float = 1.0, rng: Rng | None = None
+    ) -> Tensor:
         """The loss of one batch, a scalar to call `backward()` on; arguments as in `craft`."""
         batch = self.craft(student, x, y, progress=progress, rng=rng)
-        return sum(loss.mean() for loss in self.losses(batch, student).values())
+        return cast(Tensor, sum(loss.mean() for loss in self.losses(batch, student).values()))
 
     def craft(
         self,
@@ -128,7 +134,7 @@ class Distiller:
         return batch.attacked(x_adv, student)
 
     def losses(
-        self, batch: Batch, student: nn.Module, trained: dict[str, nn.Module] | None = None
+        self, batch: Batch, student: nn.Module, trained: Mapping[str, nn.Module] | None = None
     ) -> dict[str, Tensor]:
         """The method's named losses, `[B]` each; their means add up to the loss.
 
@@ -137,23 +143,23 @@ class Distiller:
             student: what descends: the attacked student, or a module around it such as DDP's.
             trained: modules around the teachers that train along, by role.
         """
-        return self.method.outer(batch.attacked(batch.x_adv, student, self.trained | (trained or {})))
+        return self.method.outer(batch.attacked(batch.x_adv, student, {**self.trained, **(trained or {})}))
 
     def _records(self, x: Tensor) -> bool:
         return self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
-    def _attacked(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor | None:
+    def _attacked(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
         objective = self._objective(self.method, batch)
-        return None if objective is None else self.attack.climb(objective, batch.x, start())
+        return batch.x if objective is None else self.attack.climb(objective, batch.x, start())
 
     def _objective(self, method: Method, batch: Batch) -> Callable[[Tensor], Tensor] | None:
         with torch.no_grad():
             return method.inner(self._spared(batch))
 
-    def _replayed(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor | None:
+    def _replayed(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
         """As `_attacked`, by a graph of all its steps; what changes from batch to batch is given to that as tensors."""
         copies = {role: copy for role, (_, copy) in self._copies.items()}
-        given = {"x": batch.x, "y": batch.y, "start": start()}
+        given: Tensors = {"x": batch.x, "y": batch.y, "start": start()}
         given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
         given |= {(at, name): part.state[name] for at, part in enumerate(self.method.parts) for name in part.state}
 
@@ -165,7 +171,7 @@ class Distiller:
                 part.state = {name: given[at, name] for name in own.state}
             objective = self._objective(method, alike)
             x_adv = x if objective is None else self.attack.climb(objective, x, begin)
-            return {"x_adv": x_adv} | alike.found
+            return {"x_adv": x_adv, **alike.found}
 
         found = self._graphs(climb, given, *copies.values())
         if found is None:
@@ -178,12 +184,10 @@ class Distiller:
         """The teachers by role, as the attack sees them now."""
         return {role: self._copy(role, network, role in self.method.trained) for role, network in self.teachers.items()}
 
-    def _views(self, teachers: dict[str, nn.Module], y: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
+    def _views(self, teachers: Mapping[str, nn.Module], y: Tensor) -> dict[str, Network]:
         """What a batch with these labels hears of them."""
-        if not self.label_mixing:
-            return teachers
-        frozen = teachers.keys() - self.method.trained
-        return teachers | {role: partial(mixed, teachers[role], y, self.label_mixing) for role in frozen}
+        frozen = teachers.keys() - self.method.trained if self.label_mixing else set()
+        return {**teachers, **{role: partial(mixed, teachers[role], y, self.label_mixing) for role in frozen}}
 
     def _spared(self, batch: Batch) -> Batch:
         """The batch as the attack sees it, where frozen teachers need not be run at every step."""
@@ -198,11 +202,12 @@ class Distiller:
         if self.fast is None:
             return network
         copied, copy = self._copies.get(role, (None, None))
-        if copied is not network:
-            self._copies[role] = network, Frozen(network, self.fast, self.compiled)
+        if copy is None or copied is not network:
+            copy = Frozen(network, self.fast, self.compiled)
+            self._copies[role] = network, copy
         elif changes:
             copy.refresh(network)
-        return self._copies[role][1]
+        return copy
 
     def check(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
         """Raise ValueError where images, labels, student and teachers do not fit together; done at the first batch."""

@@ -20,7 +20,7 @@ SEAL = hashlib.sha256().digest_size
 
 
 def write_atomic(
-    path: Path | str, write: Callable[[Path], None], *, size: int | None = None, keep: Path | None = None
+    path: Path | str, write: Callable[[Path], object], *, size: int | None = None, keep: Path | None = None
 ) -> None:
     """Let `write` fill a temporary file, then put it in the place of `path`.
 
@@ -38,7 +38,7 @@ def write_atomic(
         _replace(path, Path(name), write, keep)
 
 
-def _replace(path: Path, temporary: Path, write: Callable[[Path], None], keep: Path | None) -> None:
+def _replace(path: Path, temporary: Path, write: Callable[[Path], object], keep: Path | None) -> None:
     try:
         write(temporary)
         os.chmod(temporary, 0o666 & ~_umask())

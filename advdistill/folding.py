@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -46,7 +47,7 @@ def hold(network: nn.Module, folds: Folds, x: Tensor) -> bool:
     other = copy.deepcopy(network).float().eval()
     draws = torch.Generator().manual_seed(0)
     for name in folds.values():
-        norm = other.get_submodule(name)
+        norm: Any = other.get_submodule(name)
         for values, low, high in ((norm.running_mean, -0.3, 0.3), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 1.5)):
             if values is not None:
                 values.copy_(torch.empty(values.shape).uniform_(low, high, generator=draws))
@@ -62,7 +63,7 @@ def _traced(network: nn.Module) -> Folds:
         parts = {name: _traced(child) for name, child in network.named_children()}
         return {f"{part}.{c}": f"{part}.{n}" for part, folds in parts.items() for c, n in folds.items()}
     modules, calls = dict(network.named_modules()), Counter(node.target for node in nodes if node.op == "call_module")
-    folds = {}
+    folds: Folds = {}
     for node in nodes:
         before = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
@@ -70,7 +71,7 @@ def _traced(network: nn.Module) -> Folds:
         convolution, norm = modules[before.target], modules[node.target]
         alone = calls[before.target] == calls[node.target] == 1
         if alone and type(convolution) is nn.Conv2d and _folds_away(norm):
-            folds[before.target] = node.target
+            folds[str(before.target)] = str(node.target)
     return folds
 
 
@@ -82,7 +83,7 @@ def _folds_away(module: nn.Module) -> bool:
 def _fold(network: nn.Module, folds: Folds) -> None:
     values = _values(network, folds)
     for convolution, norm in folds.items():
-        module = network.get_submodule(convolution)
+        module: Any = network.get_submodule(convolution)
         if module.bias is None:
             module.bias = nn.Parameter(module.weight.new_zeros(module.out_channels), requires_grad=False)
         network.set_submodule(norm, nn.Identity())
@@ -102,7 +103,7 @@ def _copy(values: dict[str, Tensor], network: nn.Module) -> None:
     torch._foreach_copy_(list(own.values()), [values[name] for name in own])
 
 
-def _folded(name: str, convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> dict[str, Tensor]:
+def _folded(name: str, convolution: Any, norm: Any) -> dict[str, Tensor]:
     weight, bias = fuse_conv_bn_weights(
         convolution.weight, convolution.bias,
         norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias,

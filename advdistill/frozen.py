@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,9 +24,9 @@ def native_bf16(device: torch.device | str | None = None) -> bool:
 
 def lay_out(network: nn.Module, x: Tensor) -> None:
     """Lay a network's weights out channels-last, for which convolutions are faster, if it takes images `x` so."""
-    network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # it is in no overload of torch's
     if refusal := _refusal(network, x):
-        network.to(memory_format=torch.contiguous_format)
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
         _say(network, "is not laid out channels-last", refusal)
 
 
@@ -47,7 +48,7 @@ class Frozen(nn.Module):
         self.folds = folds_of(network)
         self.network = fold(network, self.folds).float()
         self.run: Callable[[Tensor], Tensor] | None = None
-        self._settle = partial(self._settled, network)
+        self._settle: Any = partial(self._settled, network)
 
     @property
     def precision(self) -> str:
@@ -62,10 +63,11 @@ class Frozen(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            if self.run is None:
-                self.run = self._settle(x[:2].detach())
+            run = self.run
+            if run is None:
+                run = self.run = self._settle(x[:2].detach())
                 self._settle = None  # the network may go
-            return self.run(x.to(self.dtype)).float()
+            return run(x.to(self.dtype)).float()
 
     def _settled(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
         if not hold(network, self.folds, x):

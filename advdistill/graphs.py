@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,14 +11,14 @@ from .errors import first_line
 
 __all__ = ["Graphs", "Tensors"]
 
-Tensors = dict[Hashable, Tensor]
+Tensors = dict[Any, Tensor]  # by name
 KEPT = 4  # an epoch's last batch has a shape of its own, and a method's state may begin empty
 
 
 class Graphs:
     """Runs functions as CUDA graphs; after one that cannot be recorded, and a warning that says so, it runs none."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.recorded: dict[Hashable, Recorded] = {}
         self.refused = False
 
@@ -56,7 +57,8 @@ class Recorded:
         device = next(value.device for value in given.values())
         self.given = {name: value.to(device, copy=True) for name, value in given.items()}
         with torch.cuda.device(device):
-            self.graph, self.stream = torch.cuda.CUDAGraph(), beside.stream if beside else torch.cuda.Stream()
+            self.graph = torch.cuda.CUDAGraph()
+            self.stream: torch.cuda.Stream = beside.stream if beside else torch.cuda.Stream()
             now, pool = torch.cuda.current_stream(), beside.graph.pool() if beside else None
             self.stream.wait_stream(now)
             with torch.cuda.stream(self.stream):

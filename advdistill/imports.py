@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from .names import unknown
 
@@ -43,14 +44,15 @@ def absolute(reference: str) -> str:
     return f"{Path(location).resolve()}:{name}" if location.endswith(".py") else reference
 
 
-def _module(name: str):
+def _module(name: str) -> ModuleType:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     return importlib.import_module(name)
 
 
-def _module_from_file(path: Path):
+def _module_from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader  # of a file that ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)

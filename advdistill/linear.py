@@ -25,20 +25,22 @@ class Extended:
 
     def __init__(self, network: Callable[[Tensor], Tensor], every: int):
         self.network, self.every = network, every
-        self.calls, self.around = 0, None
+        self.calls = 0
+        self.around: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         if not x.requires_grad:
             return self.network(x)
-        due = self.around is None or self.calls % self.every == 0
+        due = self.calls % self.every == 0
         self.calls += 1
-        return self._run(x) if due else self._extend(x)
+        return self._run(x) if due or self.around is None else self._extend(x, *self.around)
 
     def _run(self, x: Tensor) -> Tensor:
         inside = x.view_as(x)  # its gradient is the network's share; that of x is the whole objective's
         logits = self.network(inside)
         if logits.requires_grad:
-            at, base, sent = x.detach(), logits.detach(), []  # hooks that held the graph would keep it alive
+            at, base = x.detach(), logits.detach()  # hooks that held the graph would keep it alive
+            sent: list[Tensor] = []
             logits.register_hook(sent.append)
             inside.register_hook(lambda slope: self._learn(at, base, sent[-1], slope))
         return logits
@@ -47,6 +49,5 @@ class Extended:
         length = asked.norm(dim=1, keepdim=True).clamp(min=1e-12)
         self.around = at, base, asked / length, slope.flatten(1) / length
 
-    def _extend(self, x: Tensor) -> Tensor:
-        at, base, direction, row = self.around
+    def _extend(self, x: Tensor, at: Tensor, base: Tensor, direction: Tensor, row: Tensor) -> Tensor:
         return base + direction * (row * (x - at).flatten(1)).sum(1, keepdim=True)

@@ -16,6 +16,6 @@ def keep_freed_memory() -> None:
     functions.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if hasattr(libc, "gnu_get_libc_version"):
+    if libc and hasattr(libc, "gnu_get_libc_version"):
         libc.mallopt(MMAP_THRESHOLD, 2**30)
         libc.mallopt(TRIM_THRESHOLD, 2**31 - 1)

@@ -1,5 +1,6 @@
 """Files that anybody may have written: ordinary ones, of bounded size, text and plain values only."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,12 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 class _Plain(yaml.SafeLoader):
-    def compose_node(self, parent, index):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError(f"an alias, *{self.peek_event().anchor}, {self.peek_event().start_mark}; write it out")
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node, deep=False):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         mapping = super().construct_mapping(node, deep)
         for name in mapping:
             if not isinstance(name, str):

@@ -16,7 +16,7 @@ from .threat import L2, Linf, Threat, show_pixels
 
 __all__ = ["SGD", "Data", "Recipe", "Schedule"]
 
-THREATS = {"linf": Linf, "l2": L2}
+THREATS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Data:
     augment: Literal["none", "shift", "crop_flip"] = "none"
     """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _between("data.validation", self.validation, 0.001, 0.5)
         if self.size is not None:
             _between("data.size", self.size, 8, 512)
@@ -53,7 +53,7 @@ class SGD:
     weight_decay: float = 5e-4
     nesterov: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _between("optimizer.lr", self.lr, 0, 100)
         _between("optimizer.momentum", self.momentum, 0, 1)
         _between("optimizer.weight_decay", self.weight_decay, 0, 1)
@@ -114,7 +114,7 @@ class Recipe:
     """Where a loss is no longer finite: stop, or go back to the end of the last epoch with half the learning rate."""
     seed: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every"):
             _between(name, getattr(self, name), 1, 10**9)
         if self.ema is not None:
@@ -129,7 +129,7 @@ class Recipe:
         if self.teacher_every is not None:
             _between("teacher_every", self.teacher_every, 1, 10**9)
 
-    def replace(self, **changes) -> "Recipe":
+    def replace(self, **changes: Any) -> "Recipe":
         """The same recipe with other fields."""
         return replace(self, **changes)
 
@@ -172,7 +172,7 @@ def _fields(value: Any) -> dict[str, Any]:
     return {f.name: to_config(getattr(value, f.name)) for f in fields(value)}
 
 
-def _build(kind: type, config: Any, where: str) -> Any:
+def _build(kind: Any, config: Any, where: str) -> Any:
     hints = get_type_hints(kind)
     if not isinstance(config, dict):
         raise ValueError(f"{where} must hold fields ({', '.join(hints)}), got {config!r}.")

@@ -5,7 +5,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, TypedDict, get_type_hints
+from typing import Any, Self, TypedDict, get_type_hints
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
@@ -57,7 +57,7 @@ class Measurement(Counted):
     correct: int
     seconds: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.correct <= self.n <= MOST or not self.n:
             counted = f"{printable(self.correct)} of {printable(self.n)}"
             raise ValueError(f"{printable(self.attack)}: {counted} images cannot be right.")
@@ -96,14 +96,14 @@ class Result:
     def __getitem__(self, attack: str) -> Measurement:
         return {m.attack: m for m in self.measurements}[attack]
 
-    def joined(self, earlier: "Result") -> "Result | None":
+    def joined(self, earlier: "Result") -> Self | None:
         """This result with the other attacks of an earlier one, or `None` if they were not measured alike."""
         if self._setting() != earlier._setting():
             return None
         measured = {m.attack: m for m in (*earlier.measurements, *self.measurements)}
         return replace(self, measurements=tuple(measured.values()))
 
-    def _setting(self) -> tuple:
+    def _setting(self) -> tuple[object, ...]:
         images = {m.n for m in self.measurements}
         return self.model, self.weights, self.data, self.fingerprint, self.threat, self.seed, self.chosen, images
 
@@ -144,5 +144,5 @@ def build(kind: type, values: Any) -> Any:
     hints = get_type_hints(kind)
     known = {name: value for name, value in check_type(values, dict).items() if name in hints}
     absent = {f.name for f in fields(kind) if f.default is not MISSING} - known.keys()  # in files of earlier versions
-    wanted = TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})
+    wanted = TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})  # type: ignore[misc]  # dynamic
     return kind(**check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS))

@@ -1,6 +1,7 @@
 """Randomness as a function of (seed, epoch, step): nothing depends on what was drawn before."""
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Rng:
         """In [0, 1)."""
         return self._rows(torch.rand, like)
 
-    def _rows(self, draw, like: Tensor) -> Tensor:
+    def _rows(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:
         shape = (self.total or len(like), *like.shape[1:])
         drawn = draw(shape, generator=self.generator, device=like.device, dtype=like.dtype)
         return drawn[self.start : self.start + len(like)]

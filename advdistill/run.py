@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -125,7 +126,7 @@ class Run:
         return file != self._lock and not file.name.startswith(f".{self.recipe_file.name}.")
 
 
-def _differences(there: dict, here: dict, prefix: str = "") -> Iterator[str]:
+def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name in there | here:
         old, new = there.get(name), here.get(name)
         if isinstance(old, dict) and isinstance(new, dict):

@@ -1,7 +1,7 @@
 """Threat models: where an adversarial example may lie. Images are `[B, C, H, W]` in [0, 1], eps is in their units."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -10,7 +10,16 @@ from .rng import Rng
 
 __all__ = ["L2", "Linf", "Pixels", "Threat", "parse", "pixels", "show_pixels"]
 
-Pixels = float | str  # a length in pixel units; text such as "8/255" is read, and stored as a float
+if TYPE_CHECKING:
+
+    class Pixels:
+        """What type checkers read: a field that is given as a number or as text, and read as a number."""
+
+        def __get__(self, owner: object, kind: type) -> float: ...
+        def __set__(self, owner: object, value: float | str) -> None: ...
+
+else:
+    Pixels = float | str  # a length in pixel units; text such as "8/255" is read, and stored as a float
 
 
 def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
@@ -41,13 +50,12 @@ def _per_image(norms: Tensor) -> Tensor:
     return norms[:, None, None, None]
 
 
-@dataclass(frozen=True)
 class _Ball:
-    eps: Pixels
+    eps: float
     name: ClassVar[str]
     limit: ClassVar[float]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "eps", pixels(self.eps, limit=self.limit))
 
     def __str__(self) -> str:
@@ -58,7 +66,7 @@ class _Ball:
 class Linf(_Ball):
     """|x' - x|_inf <= eps."""
 
-    eps: Pixels = 8 / 255
+    eps: Pixels = 8 / 255  # type: ignore[assignment]  # a default is what is read
     name: ClassVar[str] = "Linf"
     limit: ClassVar[float] = 1.0
 
@@ -82,7 +90,7 @@ class Linf(_Ball):
 class L2(_Ball):
     """|x' - x|_2 <= eps."""
 
-    eps: Pixels = 128 / 255
+    eps: Pixels = 128 / 255  # type: ignore[assignment]  # a default is what is read
     name: ClassVar[str] = "L2"
     limit: ClassVar[float] = 5.0
 

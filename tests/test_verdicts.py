@@ -45,6 +45,14 @@ def test_every_image_has_its_verdict(model, tmp_path):
     assert not (kept["pgd-20"] > kept["clean"]).any()
 
 
+def test_no_place_given_is_no_place_however_it_is_written(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    split = data.load("digits", "test").first(20)
+    result = evaluate(model, split, Linf(0.1), "clean,fgsm", keep="", keep_images="")
+    assert result["fgsm"].correct == evaluate(model, split, Linf(0.1), "clean,fgsm")["fgsm"].correct
+    assert list(tmp_path.iterdir()) == []
+
+
 class Died(Exception):
     pass
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,20 +62,25 @@ class FromLibrary:
                     standing[alive[broken]] = False
                 yield name, standing
 
-    def _groups(self, model, searched, x: Tensor, y: Tensor, batch_size: int, device):
+    def _groups(
+        self, model: nn.Module, searched: nn.Module | None, x: Tensor, y: Tensor, batch_size: int,
+        device: torch.device | str,
+    ) -> list[tuple[nn.Module, Tensor]]:  # fmt: skip
         """Which network is attacked for which images: the library passes by those that its network gets wrong."""
         if searched is None:
             return [(model, torch.ones_like(y, dtype=torch.bool))]
         wrong = self._broken(searched, x, x, y, batch_size, device)
         return [(searched, ~wrong), (model, wrong)]
 
-    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
+    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str) -> Any:
         library = _library()(model, norm=self.threat.name, eps=self.threat.eps, seed=seed, device=device)
         library.verbose = False
         library.apgd_targeted.n_target_classes = library.fab.n_target_classes = min(9, classes - 1)
         return library
 
-    def _broken(self, model, x_adv: Tensor, x: Tensor, y: Tensor, batch_size: int, device) -> Tensor:
+    def _broken(
+        self, model: nn.Module, x_adv: Tensor, x: Tensor, y: Tensor, batch_size: int, device: torch.device | str
+    ) -> Tensor:
         inside = (self.threat.distance(x_adv, x) <= self.threat.eps + TOLERANCE) & _in_range(x_adv)
         with torch.no_grad():
             predicted = [model(part.to(device)).argmax(1).to(y.device) for part in x_adv.split(batch_size)]
@@ -132,7 +138,8 @@ class AutoAttack(FromLibrary):
         Raises:
             ImportError: see `check`.
         """
-        report, x_adv, standing = report or (lambda line: None), x.clone(), {}
+        report, x_adv = report or (lambda line: None), x.clone()
+        standing: dict[str, Tensor] = {}
         names = self.names(model(x[:1].to(device)).shape[1])
         for name, left in self.search(names, model, x, y, x_adv, searched, seed, batch_size, device, report):
             standing[name] = left
@@ -141,7 +148,7 @@ class AutoAttack(FromLibrary):
         return x_adv, standing
 
 
-def _run(library, name: str, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
+def _run(library: Any, name: str, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
     """One of the library's attacks; alone or after the others, it makes the same batches and the same draws."""
     library.attacks_to_run = [name]
     return library.run_standard_evaluation(x, y, batch_size=batch_size)[0]
@@ -151,7 +158,7 @@ def _in_range(x: Tensor) -> Tensor:
     return ((x >= 0) & (x <= 1)).flatten(1).all(1)
 
 
-def _library() -> type:
+def _library() -> Any:
     return require("pyautoattack", "autoattack", "eval").AutoAttack
 
 
@@ -160,7 +167,8 @@ class _Once(logging.Handler):
 
     def __init__(self, report: Report):
         super().__init__(logging.WARNING)
-        self.report, self.kinds = report, set()
+        self.report = report
+        self.kinds: set[str | None] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.funcName not in self.kinds:

@@ -35,12 +35,12 @@ class PGD:
     """
 
     steps: int = 10
-    step_size: Pixels = 2 / 255
+    step_size: Pixels = 2 / 255  # type: ignore[assignment]  # a default is what is read
     threat: Threat = field(default_factory=Linf)
     start: Start | None = None
     student_mode: Mode | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "step_size", pixels(self.step_size, "step_size", limit=10))
         if self.steps < 1:
             raise ValueError(f"PGD needs at least 1 step, got steps={self.steps}.")

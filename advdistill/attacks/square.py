@@ -1,6 +1,7 @@
 """The Square attack by itself with few queries, through pyautoattack, judged by ourselves."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class Square(FromLibrary):
 
     queries: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.queries < 1:
             raise ValueError(f"Square needs at least 1 query, got queries={self.queries}. The usual number is 100.")
 
@@ -59,7 +60,7 @@ class Square(FromLibrary):
         *_, (_, standing) = self.search(("square",), model, x, y, x_adv, searched, seed, batch_size, device, quiet)
         return x_adv, standing
 
-    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str):
+    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str) -> Any:
         library = super()._build(model, classes, seed, device)
         library.square.n_queries, library.square.rescale_schedule = self.queries, True
         return library

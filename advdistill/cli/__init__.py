@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tyro
 
@@ -33,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv[:1] and argv[0] in WITH_RECIPE:
             return with_recipe(*argv)
-        return tyro.cli(Command, args=argv, prog="advdistill", description=ABOUT)()
+        command: Any = tyro.cli(Command, args=argv, prog="advdistill", description=ABOUT)
+        return command()
     except (ValueError, OSError, ImportError) as error:
         print(f"advdistill: {printable(error, most=2000)}", file=sys.stderr)
         return 2

@@ -77,7 +77,7 @@ def with_recipe(command: str, *argv: str) -> int:
     @dataclass(frozen=True)
     class Fields:
         recipe: Annotated[Recipe, arg(name="")]
-        run: Annotated[others, arg(name="")]
+        run: Annotated[others, arg(name="")]  # type: ignore[valid-type]  # known at run time only
 
     chosen = training.choose(choice.recipe, choice.method, choice.threat)
     default = Fields(chosen, Where(out=Path("runs", Path(choice.recipe).name)) if others is Where else others())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors.torch import load_file, save_file
 
@@ -12,6 +13,8 @@ from ..report.compare import VERDICTS
 from ..result import Result
 
 __all__ = ["Beside"]
+
+Kind = TypeVar("Kind", bound=Result)
 
 
 class Beside:
@@ -31,7 +34,7 @@ class Beside:
         self.unfinished = result.with_suffix(".unfinished.safetensors")
         self.unfinished_images = result.with_suffix(".unfinished.adv")
 
-    def store(self, result: Result) -> Result:
+    def store(self, result: Kind) -> Kind:
         """Write a result and its verdicts; earlier ones in their place are joined if measured alike, else renamed."""
         if self.result.exists():
             earlier = Result.load(self.result)

@@ -2,8 +2,9 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -19,7 +20,7 @@ __all__ = ["CONSOLE", "is_first", "say", "show", "typed"]
 class Terminal(Console):
     """Names of runs, classes and attacks may hold what a terminal would obey: it is shown instead."""
 
-    def render(self, *arguments, **options):
+    def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
         for part in super().render(*arguments, **options):
             yield part if part.control else Segment(shown(part.text), part.style)
 

@@ -39,8 +39,8 @@ def evaluate(
     subject = Subject(model, data, folder, norm, eps, size)
     transferred = any(attack.transferred for attack in attacks(suite, subject.threat))
     other = subject.other(surrogate) if surrogate or transferred or inspect else None
-    target = out or (subject.run and subject.run.result)
-    files = target and Beside(target)
+    target = out or (subject.run.result if subject.run else None)
+    files = Beside(target) if target else None
     if keep_images and not files:
         raise ValueError("--keep-images needs a place for them: give --out, e.g. --out result.json.")
     if target:
@@ -49,8 +49,8 @@ def evaluate(
     result = measure(
         subject.network, subject.split, subject.threat, suite,
         n=n, batch_size=batch_size, seed=seed, name=subject.name, accelerated=accelerated, device=where,
-        surrogate=other if transferred else None, keep=files and files.unfinished,
-        keep_images=files.unfinished_images if keep_images else None,
+        surrogate=other if transferred else None, keep=files.unfinished if files else None,
+        keep_images=files.unfinished_images if files and keep_images else None,
         shared=shared, report=say if is_first() else None,
     )  # fmt: skip
     result = replace(result, chosen=subject.chosen(), command=typed())

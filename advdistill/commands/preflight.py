@@ -1,6 +1,7 @@
 """`advdistill preflight`."""
 
 import re
+from collections.abc import Iterator
 from datetime import timedelta
 
 from rich import box
@@ -32,12 +33,12 @@ def preflight(
     if found.estimate is None:
         return 1
     CONSOLE.print("\n".join(_lines(found.estimate, seconds, price)), markup=False)
-    if found.cheaper:
+    if found.cheaper and seconds is not None:
         CONSOLE.print(_table(found.estimate, found.cheaper, seconds))
     return 0
 
 
-def _lines(found: Estimate, budget: float | None, price: float | None):
+def _lines(found: Estimate, budget: float | None, price: float | None) -> Iterator[str]:
     yield f"a step: {found.step:.3f} s, {found.memory / 2**20:.0f} MiB at most"
     yield f"an epoch: {_span(found.epoch)}, {found.steps} steps and {found.validation:.1f} s of validation"
     cost = f", {found.total / 3600 * price:.2f} at {price:g} an hour" if price else ""

@@ -69,8 +69,8 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
         write_atomic(folder / file.name, partial(shutil.copyfile, file))
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
-        result=measured and _recorded(measured, folder), recipe=run and run.recipe, chosen=said.get("chosen"),
-        masking=measured and _masking(Beside(measured).masking),
+        result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
+        chosen=said.get("chosen"), masking=_masking(Beside(measured).masking) if measured else None,
         files={file.name: Result.load(_result_of(file)) for file in shipped},
     )  # fmt: skip
     text = card(about)

@@ -114,7 +114,8 @@ def _images(subject: Subject, seed: int) -> tuple[Tensor, Tensor]:
     train = subject.part("train")
     order = torch.randperm(len(train), generator=generator(seed, "calibration"))
     calibration, compared = order[:CALIBRATION], order[CALIBRATION:][-COMPARED:]
-    return tuple(to_float(train.images[index if len(index) else order]) for index in (calibration, compared))
+    few, others = (to_float(train.images[index if len(index) else order]) for index in (calibration, compared))
+    return few, others
 
 
 def _unmeasured(subject: Subject, path: Path, identity: str, seed: int) -> Shipped:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,17 +40,18 @@ class Subject:
     def part(self, which: str) -> Split:
         """The `train` or `test` split: a run's own unless other data were named."""
         name, folder, size = self._data
-        if self.run is None and name is None:
+        if self.run:
+            known = self.run.recipe.data
+            size = size or known.size
+            if name in (None, known.name):
+                return datasets.load(known.name, which, folder or known.folder, size, known.stream or None)
+        if name is None:
             raise ValueError("Which data? A checkpoint does not say; give --data, e.g. --data cifar10.")
-        known = self.run.recipe.data if self.run else None
-        size = size or (known and known.size)
-        if known and name in (None, known.name):
-            return datasets.load(known.name, which, folder or known.folder, size, known.stream or None)
         return datasets.load(name, which, folder, size, stream=None)
 
     def other(self, surrogate: str | None) -> nn.Module | None:
         """The surrogate, or else the run's teacher, if its file is still where the recipe says."""
-        reference = surrogate or (self.run and self.run.recipe.teacher)
+        reference = surrogate or (self.run.recipe.teacher if self.run else None)
         if reference is None:
             return None
         try:
@@ -58,6 +60,7 @@ class Subject:
             if surrogate:
                 raise
             say(f"the teacher {reference} is not there; going on without it")
+            return None
 
     def chosen(self) -> str | None:
         """How the checkpoint was selected, and loudly if that was on the split it is measured on."""
@@ -80,7 +83,7 @@ def look_closer(
 ) -> None:
     """Look for gradient masking, and make what a report shows beyond counts; on the first `n` images, 200 at most."""
     print_plain = partial(CONSOLE.print, markup=False)
-    where = {"n": min(n or MOST, MOST), "seed": seed, "device": device, "report": print_plain}
+    where: dict[str, Any] = {"n": min(n or MOST, MOST), "seed": seed, "device": device, "report": print_plain}
     if masking:
         from ..evaluation.masking import gradient_masking
 

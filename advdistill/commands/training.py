@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .. import methods, recipes
 from ..evaluation.suites import attacks
@@ -28,7 +29,7 @@ def choose(recipe: str, method: str | None, threat: str | None) -> Recipe:
     return chosen
 
 
-def train(recipe: Recipe, out: Path, suite: str | None, **where) -> int:
+def train(recipe: Recipe, out: Path, suite: str | None, **where: Any) -> int:
     if suite is not None:
         attacks(suite, recipe.attack.threat)  # a wrong name or a missing package is better said before the training
     keep_freed_memory()

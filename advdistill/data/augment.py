@@ -40,7 +40,7 @@ class Augmentation:
         """Augment `images`, `[B, C, H, W]`, whose places in the split are `index`, `[B]`."""
         if self.pad == 0:
             return images
-        cropped = crop(F.pad(images, [self.pad] * 4), self.corners[index], images.shape[2:])
+        cropped = crop(F.pad(images, [self.pad] * 4), self.corners[index], (images.shape[2], images.shape[3]))
         return torch.where(self.flips[index, None, None, None], cropped.flip(3), cropped)
 
 

@@ -49,8 +49,8 @@ class Batches:
         rank: int = 0,
         world: int = 1,
     ):
-        streamed = isinstance(split.images, Streamed)
-        self.images, self.labels = split.images if streamed else split.images.to(device), split.labels.to(device)
+        self.images = split.images if isinstance(split.images, Streamed) else split.images.to(device)
+        self.labels = split.labels.to(device)
         self.batch_size, self.augment, self.seed = batch_size, augment, seed
         self.device, self.rank, self.world = device, rank, world
 

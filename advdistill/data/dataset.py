@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-Folder = str | os.PathLike | None
+Folder = str | os.PathLike[str] | None
 
 
 @dataclass(frozen=True)

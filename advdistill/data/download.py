@@ -5,9 +5,10 @@ import shutil
 import ssl
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .. import files
 from ..optional import require
@@ -76,7 +77,7 @@ def _open(remote: Remote, have: int) -> http.client.HTTPResponse:
         raise ConnectionError(str(getattr(error, "reason", error))) from error
 
 
-def _bar(response: http.client.HTTPResponse, name: str, total: int):
+def _bar(response: http.client.HTTPResponse, name: str, total: int) -> AbstractContextManager[BinaryIO]:
     console = require("rich.console", "A download", "data").Console(stderr=True)
     return require("rich.progress", "A download", "data").wrap_file(
         response, total, description=name, console=console

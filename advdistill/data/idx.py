@@ -4,8 +4,8 @@ import gzip
 import math
 import struct
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -34,19 +34,19 @@ def read(path: Path, dims: int) -> np.ndarray:
             raise ValueError(f"{path} is not a whole IDX file: {error}") from error
 
 
-def _parse(stream: BinaryIO, dims: int, room: int) -> np.ndarray:
+def _parse(stream: BufferedIOBase, dims: int, room: int) -> np.ndarray:
     shape = _header(stream, dims)
     count = math.prod(shape)
     if not 0 < count <= room:
         raise ValueError(f"its header promises {count} bytes, which this file cannot hold.")
     data = np.empty(count, np.uint8)  # takes memory as it is filled, not as the header promises
-    found = _fill(memoryview(data), stream)
+    found = _fill(data.data, stream)
     if found < count or stream.read(1):
         raise ValueError(f"its header promises {count} bytes, it has {found if found < count else 'more'}.")
     return data.reshape(shape)
 
 
-def _fill(data: memoryview, stream: BinaryIO) -> int:
+def _fill(data: memoryview, stream: BufferedIOBase) -> int:
     """The number of bytes that there were."""
     found = 0
     while read := stream.readinto(data[found : found + _PIECE]):
@@ -54,7 +54,7 @@ def _fill(data: memoryview, stream: BinaryIO) -> int:
     return found
 
 
-def _header(stream: BinaryIO, dims: int) -> tuple[int, ...]:
+def _header(stream: BufferedIOBase, dims: int) -> tuple[int, ...]:
     header = stream.read(4 + 4 * dims)
     if header[:4] != bytes([0, 0, _UNSIGNED_BYTE, dims]) or len(header) != 4 + 4 * dims:
         raise ValueError(f"it does not start as one of {dims} dimension(s) of bytes.")

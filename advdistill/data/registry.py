@@ -1,5 +1,7 @@
 """The known datasets, by name."""
 
+from typing import Any
+
 from ..names import unknown
 from . import own
 from .cifar10 import CIFAR10
@@ -70,14 +72,16 @@ def collect(name: str, folder: Folder = None) -> Collection:
     if name not in _DATASETS and own.is_reference(name):
         return own.collect(name, folder)
     splits = {split: load(name, split, folder) for split in _find(name).sizes}
-    parts = {
-        part: (Arrays(split.images.permute(0, 2, 3, 1).numpy(), split.name), [split.classes[y] for y in split.labels])
-        for part, split in splits.items()
-    }
+    parts = {part: _pictures(split) for part, split in splits.items()}
     return Collection.of(name, Found(parts, _find(name).classes))
 
 
-def describe() -> list[dict]:
+def _pictures(split: Split) -> tuple[Arrays, list[str]]:
+    images = split.images[:]  # a tensor
+    return Arrays(images.permute(0, 2, 3, 1).numpy(), split.name), [split.classes[y] for y in split.labels]
+
+
+def describe() -> list[dict[str, Any]]:
     """One JSON-ready dictionary per dataset: name, classes, shape, sizes, source and how to get it."""
     return [
         {

@@ -31,23 +31,25 @@ class Split:
     classes: tuple[str, ...]
     name: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check_form("images", self.images, torch.uint8, "[N, C, H, W]", 4)
         self._check_form("labels", self.labels, torch.int64, "[N]", 1)
         if len(self.images) != len(self.labels):
             raise ValueError(f"{self.name}: {len(self.images)} images but {len(self.labels)} labels.")
         self._check_range()
 
-    def _check_form(self, what, tensor, dtype, form, dims):
+    def _check_form(
+        self, what: str, tensor: Tensor | Streamed, dtype: torch.dtype, form: str, dims: int
+    ) -> None:
         if tensor.dtype != dtype or tensor.ndim != dims:
             raise ValueError(
                 f"{self.name}: {what} must be {dtype} {form}, got {tensor.dtype} {list(tensor.shape)}."
             )
 
-    def _check_range(self):
+    def _check_range(self) -> None:
         wrong = ((self.labels < 0) | (self.labels >= self.num_classes)).nonzero()
         if len(wrong):
-            index = wrong[0].item()
+            index = int(wrong[0])
             raise ValueError(
                 f"{self.name}: labels must lie in 0..{self.num_classes - 1}; "
                 f"this split has {self.labels[index].item()} at index {index}."
@@ -63,9 +65,10 @@ class Split:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height and width of one image."""
-        return tuple(self.images.shape[1:])
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
 
-    def take(self, indices: Sequence[int] | Tensor) -> "Split":
+    def take(self, indices: Sequence[int] | np.ndarray | Tensor) -> "Split":
         """The images at `indices`, in that order."""
         indices = torch.as_tensor(indices)
         return self._part(indices)
@@ -77,8 +80,7 @@ class Split:
         return self._part(slice(n))
 
     def _part(self, index: slice | Tensor) -> "Split":
-        streamed = isinstance(self.images, Streamed)
-        images = self.images.take(index) if streamed else self.images[index]
+        images = self.images.take(index) if isinstance(self.images, Streamed) else self.images[index]
         return replace(self, images=images, labels=self.labels[index])
 
     def holdout(self, fraction: float, seed: int) -> tuple["Split", "Split"]:
@@ -114,8 +116,8 @@ def fingerprint(images: Tensor | Streamed, labels: Tensor) -> str:
     """The first twelve hex digits of the sha256 of the images' bytes followed by the labels'."""
     if isinstance(images, Streamed):
         return images.fingerprint(labels)
-    digest = hashlib.sha256(images.contiguous().numpy())
-    digest.update(labels.contiguous().numpy())
+    digest = hashlib.sha256(images.contiguous().numpy().data)
+    digest.update(labels.contiguous().numpy().data)
     return digest.hexdigest()[:12]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ CHUNK = 64  # images of a batch where only their order matters
 _PR_SET_PDEATHSIG = 1
 
 Faults = list[tuple[str, str]]
-Decode = Callable[[Sequence[int]], tuple[np.ndarray, Faults]]
+Decode = Callable[[np.ndarray], tuple[np.ndarray, Faults]]
 
 
 class Streamed:
@@ -35,7 +36,7 @@ class Streamed:
     dtype, ndim = torch.uint8, 4
 
     def __init__(self, decode: Decode, places: np.ndarray, form: tuple[int, int, int], name: str):
-        self.decode, self.places, self.form, self.name = decode, places, tuple(form), name
+        self.decode, self.places, self.form, self.name = decode, places, form, name
         self.fingerprints: dict[str, str] = {}
 
     def __len__(self) -> int:
@@ -68,15 +69,15 @@ class Streamed:
         Args:
             met: receives the number of images in each batch and what could not be read, which is then no error.
         """
-        labels = labels.contiguous().numpy()
-        key = hashlib.sha256(labels).hexdigest()
+        answers = labels.contiguous().numpy().data
+        key = hashlib.sha256(answers).hexdigest()
         if key not in self.fingerprints:
             digest = hashlib.sha256()
             chunks = [self.places[start : start + CHUNK] for start in range(0, len(self), CHUNK)]
             for images, faults in decoded(self.decode, chunks):
                 met(len(images), faults) if met else self._checked(images, faults)
-                digest.update(images)
-            digest.update(labels)
+                digest.update(images.data)
+            digest.update(answers)
             self.fingerprints[key] = digest.hexdigest()[:12]
         return self.fingerprints[key]
 
@@ -93,7 +94,7 @@ class Streamed:
         return torch.from_numpy(images)
 
 
-class _Jobs(torch.utils.data.Dataset):
+class _Jobs(torch.utils.data.Dataset[tuple[np.ndarray, Faults]]):
     def __init__(self, decode: Decode):
         self.decode = decode
 
@@ -121,7 +122,7 @@ def workers() -> int:
     return min(MOST_WORKERS, os.cpu_count() or 1)
 
 
-def _next(jobs: Iterator) -> tuple[np.ndarray, Faults] | None:
+def _next(jobs: Iterator[tuple[np.ndarray, Faults]]) -> tuple[np.ndarray, Faults] | None:
     try:
         return next(jobs, None)
     except RuntimeError as error:
@@ -130,7 +131,7 @@ def _next(jobs: Iterator) -> tuple[np.ndarray, Faults] | None:
         raise OSError(f"A process that decodes images is gone, perhaps for lack of memory: {error}") from error
 
 
-def _as_it_is(done: tuple[np.ndarray, Faults]) -> tuple[np.ndarray, Faults]:
+def _as_it_is(done: Any) -> Any:
     """Arrays, not tensors, come through a pipe: many a container has next to no shared memory."""
     return done
 

@@ -120,8 +120,8 @@ def _locate(folder: Folder) -> Path:
 @contextmanager
 def _opened(home: Path) -> Iterator[_Files]:
     if home.name != _ZIP:
-        names = (path.relative_to(home).as_posix() for path in home.glob("train/*/images/*"))
-        yield _Files(home, names, lambda name: (home / name).read_bytes())
+        pictures = (path.relative_to(home).as_posix() for path in home.glob("train/*/images/*"))
+        yield _Files(home, pictures, lambda name: (home / name).read_bytes())
         return
     with zipfile.ZipFile(home) as archive:
         names = [name.removeprefix(f"{_INNER}/") for name in archive.namelist()]

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -68,14 +69,16 @@ def evaluate(
     judged = Judged(model, split, device)
     searched = searches(chosen, judged, surrogate, split, device, accelerated)
     weights, fingerprint = digest(judged.network), split.fingerprint()
-    looked = {"searched": precision(device) if accelerated else None, "surrogate": surrogate and digest(surrogate)}
-    setting = {"weights": weights, "fingerprint": fingerprint, "images": len(used), "threat": threat, "seed": seed}
-    setting |= {"batch_size": batch_size, **looked}
+    setting: dict[str, object] = {
+        "weights": weights, "fingerprint": fingerprint, "images": len(used), "threat": threat, "seed": seed,
+        "batch_size": batch_size, "searched": precision(device) if accelerated else None,
+        "surrogate": None if surrogate is None else digest(surrogate),
+    }  # fmt: skip
     processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
-    setting = {name: str(value) for name, value in setting.items()}
-    verdicts = Verdicts(len(used), setting, keep and Path(keep), processes[0])
-    options = {"batch_size": batch_size, "seed": seed, "device": device, "report": report, "processes": processes}
-    options |= {"images": keep_images and Images(Path(keep_images))}
+    described = {name: str(value) for name, value in setting.items()}
+    verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0])
+    options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "device": device, "report": report}
+    options |= {"processes": processes, "images": Images(Path(keep_images)) if keep_images else None}
     return Result(
         model=name or type(model).__name__,
         data=split.name,

@@ -1,6 +1,6 @@
 """How alike two networks are: their input gradients, which IGDM sets out to align, and their logits near an image."""
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from ..data.batches import in_order
 from ..losses import cross_entropy
 from ..rng import Rng
 from ..threat import Linf, Threat
+from .accuracy import Loss
 from .judged import Judged
 from .suites import pgd
 
@@ -23,7 +24,7 @@ def true_logit(logits: Tensor, y: Tensor) -> Tensor:
     return logits.gather(1, y[:, None]).squeeze(1)
 
 
-SCALARS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross_entropy": cross_entropy, "true_logit": true_logit}
+SCALARS: dict[str, Loss] = {"cross_entropy": cross_entropy, "true_logit": true_logit}
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def pointwise_distance(
         ValueError: a network does not fit the split.
     """
     first, second = (Judged(network, split, device) for network in (student, teacher))
-    threat, found = threat or Linf("8/255"), {"uniform": [], "adversarial": []}
+    threat = threat or Linf("8/255")
+    found: dict[str, list[Tensor]] = {"uniform": [], "adversarial": []}
     attack = pgd(20, threat)
     with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         for start, x, y in in_order(split, batch_size, device):
@@ -97,7 +99,9 @@ def _climbed(network: nn.Module, y: Tensor) -> Objective:
     return lambda x_adv: cross_entropy(network(x_adv), y)
 
 
-def _alignment(networks, scalar, split: Split, batch_size: int, device) -> Alignment:
+def _alignment(
+    networks: Iterable[Judged], scalar: Loss, split: Split, batch_size: int, device: torch.device | str
+) -> Alignment:
     cosines, distances = [], []
     for _, x, y in in_order(split, batch_size, device):
         first, second = (_gradient(network, scalar, x, y) for network in networks)
@@ -106,6 +110,6 @@ def _alignment(networks, scalar, split: Split, batch_size: int, device) -> Align
     return Alignment(torch.cat(cosines).mean().item(), torch.cat(distances).mean().item())
 
 
-def _gradient(network: nn.Module, scalar, x: Tensor, y: Tensor) -> Tensor:
+def _gradient(network: nn.Module, scalar: Loss, x: Tensor, y: Tensor) -> Tensor:
     leaf = x.detach().clone().requires_grad_()
     return torch.autograd.grad(scalar(network(leaf), y).sum(), leaf)[0].flatten(1)

@@ -8,7 +8,7 @@ from torch import nn
 from ..attacks.autoattack import Report
 from ..data import Split
 from ..result import Measurement
-from ..threat import Linf, Pixels, Threat, show_pixels
+from ..threat import Linf, Threat, show_pixels
 from .judged import Judged
 from .measure import measure
 from .suites import ATTACKS
@@ -19,7 +19,7 @@ __all__ = ["robust_curve"]
 def robust_curve(
     model: nn.Module,
     split: Split,
-    epsilons: Iterable[Pixels],
+    epsilons: Iterable[float | str],
     threat: type[Threat] = Linf,
     *,
     n: int | None = None,
@@ -30,10 +30,10 @@ def robust_curve(
 ) -> dict[float, Measurement]:
     """PGD-20 measurements by eps; arguments and errors otherwise as in `evaluate`."""
     used, judged = split.first(n) if n is not None else split, Judged(model, split, device)
-    settings, say = {"batch_size": batch_size, "seed": seed, "device": device}, report or (lambda line: None)
+    say = report or (lambda line: None)
 
     def at(t: Threat) -> Measurement:
         line = lambda said: say(f"eps {show_pixels(t.eps)}, {said}")  # noqa: E731
-        return measure(judged, used, ATTACKS["pgd-20"](t), **settings, report=line)
+        return measure(judged, used, ATTACKS["pgd-20"](t), batch_size=batch_size, seed=seed, device=device, report=line)
 
-    return {t.eps: at(t) for t in map(threat, epsilons)}
+    return {t.eps: at(t) for t in (threat(eps) for eps in epsilons)}

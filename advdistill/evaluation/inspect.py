@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import astuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from .curve import robust_curve
 from .judged import Judged
 from .linearity import linearity_remainder
 from .looks import Seen, examples, see
-from .suites import ATTACKS
+from .suites import ATTACKS, pgd
 from .verdicts import digest
 
 __all__ = ["inspect"]
@@ -55,9 +56,9 @@ def inspect(
     used, say = split.first(min(n, len(split))), report or (lambda line: None)
     given = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     networks = {name: Judged(network, split, device) for name, network in given.items()}
-    where = {"batch_size": batch_size, "device": device}
-    attack = ATTACKS[ATTACK](threat)
-    seen = {name: see(net, used, attack.settings, seed=seed, **where) for name, net in networks.items()}
+    where: dict[str, Any] = {"batch_size": batch_size, "device": device}
+    attack, climbed = ATTACKS[ATTACK](threat), pgd(20, threat)
+    seen = {name: see(net, used, climbed, seed=seed, **where) for name, net in networks.items()}
     options = where | {"seed": seed}
     return Inspection(
         weights=digest(networks["student"].network),
@@ -76,7 +77,9 @@ def inspect(
     )
 
 
-def _network(name: str, net: Judged, used: Split, threat: Threat, seen: Seen, options: dict, say: Report) -> Network:
+def _network(
+    name: str, net: Judged, used: Split, threat: Threat, seen: Seen, options: dict[str, Any], say: Report
+) -> Network:
     logits = {"clean": seen.clean, ATTACK: seen.attacked}
     standing = {attack: found.argmax(1) == used.labels for attack, found in logits.items()}
     return Network(
@@ -87,7 +90,10 @@ def _network(name: str, net: Judged, used: Split, threat: Threat, seen: Seen, op
     )
 
 
-def _curve(name, net, used: Split, threat: Threat, standing, seconds: float, options, say) -> dict[float, Measurement]:
+def _curve(
+    name: str, net: Judged, used: Split, threat: Threat, standing: dict[str, Tensor], seconds: float,
+    options: dict[str, Any], say: Report,
+) -> dict[float, Measurement]:  # fmt: skip
     """As `robust_curve`, without an attack where the outcome is known: at 0, where x' is x, and at eps."""
 
     def known(eps: float, flags: Tensor, seconds: float) -> Measurement:
@@ -112,7 +118,9 @@ def _classes(standing: Tensor, used: Split) -> list[tuple[int, int]]:
     return [counted.get(label, (0, 0)) for label in range(used.num_classes)]
 
 
-def _remainder(name: str, net: Judged, used: Split, threat: Threat, options: dict, say: Report) -> float | None:
+def _remainder(
+    name: str, net: Judged, used: Split, threat: Threat, options: dict[str, Any], say: Report
+) -> float | None:
     try:
         return linearity_remainder(net, used, threat, **options)
     except RuntimeError as error:  # as NotImplementedError is, and what an autograd.Function without jvp raises
@@ -120,7 +128,7 @@ def _remainder(name: str, net: Judged, used: Split, threat: Threat, options: dic
         return None
 
 
-def _alignment(networks: Mapping[str, Judged], used: Split, where: dict) -> dict[str, tuple[float, float]]:
+def _alignment(networks: Mapping[str, Judged], used: Split, where: dict[str, Any]) -> dict[str, tuple[float, float]]:
     if "teacher" not in networks:
         return {}
     found = gradient_alignment(networks["student"], networks["teacher"], used, **where)
@@ -128,7 +136,7 @@ def _alignment(networks: Mapping[str, Judged], used: Split, where: dict) -> dict
 
 
 def _distances(
-    networks: Mapping[str, Judged], used: Split, threat: Threat, seen: Mapping[str, Seen], options: dict
+    networks: Mapping[str, Judged], used: Split, threat: Threat, seen: Mapping[str, Seen], options: dict[str, Any]
 ) -> dict[str, float]:
     if "teacher" not in networks:
         return {}

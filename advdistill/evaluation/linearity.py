@@ -46,6 +46,6 @@ def linearity_remainder(
 
 
 def _remainder(network: nn.Module, x: Tensor, d: Tensor) -> Tensor:
-    at_x, change = torch.func.jvp(network, (x,), (d,))
+    at_x, change = torch.func.jvp(network, (x,), (d,))[:2]
     moved = network(x + d)
     return (moved - at_x - change).norm(dim=1) / moved.norm(dim=1).clamp(min=1e-12)

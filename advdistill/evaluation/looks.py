@@ -50,7 +50,8 @@ def see(
             loss = lambda moved, y=y: cross_entropy(network(moved), y)  # noqa: E731
             x_adv = attack(loss, x, Rng(seed, "attack", start, device=device))
             rows.append([tensor.cpu() for tensor in (network(x), network(x_adv), x_adv)])
-    return Seen(*(torch.cat(column) for column in zip(*rows, strict=True)), round(time.monotonic() - began, 2))
+    clean, attacked, x_adv = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Seen(clean, attacked, x_adv, round(time.monotonic() - began, 2))
 
 
 def first_of_each(split: Split, most: int = 10) -> Tensor:

@@ -27,7 +27,12 @@ ITSELF = Searched()
 
 
 def searches(
-    chosen: list[Attack], model: Judged, surrogate: nn.Module | None, split: Split, device, accelerated: bool
+    chosen: list[Attack],
+    model: Judged,
+    surrogate: nn.Module | None,
+    split: Split,
+    device: torch.device | str,
+    accelerated: bool,
 ) -> dict[str, Searched]:
     """By attack, what it searches on: the model or the surrogate, or with `accelerated` a fast copy of either.
 
@@ -38,17 +43,17 @@ def searches(
     if accelerated and not all(attack.transferred for attack in chosen):
         found = dict.fromkeys(found, _fast(model, split, device))
     transferred = [attack.name for attack in chosen if attack.transferred]
-    if transferred and surrogate is None:
+    if not transferred:
+        return found
+    if surrogate is None:
         raise ValueError(
             f"{transferred[0]} takes its adversarial images from another model, and none was given. "
             "Give --surrogate, usually the teacher."
         )
-    if transferred:
-        judged = Judged(surrogate, split, device)
-        other = _fast(judged, split, device) if accelerated else Searched(judged)
-        note = f", transferred from a model of weights {digest(judged.network)}{other.note}"
-        found |= dict.fromkeys(transferred, Searched(other.network, note))
-    return found
+    judged = Judged(surrogate, split, device)
+    other = _fast(judged, split, device) if accelerated else Searched(judged)
+    note = f", transferred from a model of weights {digest(judged.network)}{other.note}"
+    return found | dict.fromkeys(transferred, Searched(other.network, note))
 
 
 def precision(device: torch.device | str) -> torch.dtype:

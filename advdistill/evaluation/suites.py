@@ -37,7 +37,7 @@ class Attack:
     """
 
     name: str
-    settings: PGD | FromLibrary | None
+    settings: PGD | AutoAttack | Square | None
     loss: Loss = cross_entropy
     transferred: bool = False
 

@@ -93,7 +93,8 @@ class Survivors:
         """By how much the robust accuracy is lower, a fraction of `n`, and the ends of its 95 % Wilson interval."""
         share = self.fell / self.sampled
         ends = (share, share) if self.sampled == self.standing else wilson(self.fell, self.sampled)
-        return tuple(part * self.standing / self.n for part in (share, *ends))
+        lower, low, high = (part * self.standing / self.n for part in (share, *ends))
+        return lower, low, high
 
     def __str__(self) -> str:
         lower, low, high = self.lower

@@ -128,7 +128,7 @@ def _breaks(standing: Tensor, right: Tensor, found: Tensor) -> Breaks:
     )
 
 
-def _survivors(field: Field, standing: Mapping[str, Tensor], sample: int, say: Report) -> Survivors | None:
+def _survivors(field: Field, standing: dict[str, Tensor], sample: int, say: Report) -> Survivors | None:
     """Attack some of those that the strongest attack left, with another loss, smaller steps and other draws."""
     strongest = min(reversed(standing), key=lambda attack: standing[attack].sum(), default=None)
     if strongest is None or not sample or not field.threat.eps or not standing[strongest].any():

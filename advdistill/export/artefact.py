@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -136,7 +137,7 @@ def _program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:
     return pack
 
 
-def _onnx(graph, known: dict[str, str]) -> bytes:
+def _onnx(graph: Any, known: dict[str, str]) -> bytes:
     onnx = require("onnx", "An export", "export")
     described = onnx.ModelProto()
     described.CopyFrom(graph)

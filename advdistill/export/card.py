@@ -53,7 +53,7 @@ def card(about: About) -> str:
 
 
 def _front(about: About) -> dict[str, object]:
-    front = {"library_name": "advdistill", "pipeline_tag": "image-classification", "tags": TAGS}
+    front: dict[str, object] = {"library_name": "advdistill", "pipeline_tag": "image-classification", "tags": TAGS}
     result = about.result
     if result is None or not result.measurements:
         return front

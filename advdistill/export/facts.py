@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ def facts(
     file: nn.Module,
     climbed: Mapping[str, nn.Module | None],
     images: Tensor,
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Plain values by name.
 
     Args:

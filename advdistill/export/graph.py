@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ OPSET = 18
 IMAGES, LOGITS = "images", "logits"
 
 
-def to_onnx(network: nn.Module, shape: tuple[int, int, int]):
+def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> Any:
     """A `ModelProto` of fp32, opset 18, normalisation and batch-norm inside.
 
     Its input is `images`, float32 `[batch, C, H, W]` in [0, 1]; its output `logits`, float32 `[batch, K]`.
@@ -26,7 +27,7 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]):
     example = torch.rand(2, *shape)
     folded = folded_copy(network, example)
     with quiet():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             folded, (example,), input_names=[IMAGES], output_names=[LOGITS], opset_version=OPSET, dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},), verbose=False,
         )  # fmt: skip
@@ -39,10 +40,10 @@ def folded_copy(network: nn.Module, example: torch.Tensor) -> nn.Module:
     """In eval mode, batch-norm folded into the convolutions before it, where that leaves the function as it is."""
     folds = folds_of(network)
     sound = folds if hold(network, folds, example) else {}
-    return fold(network, sound).to(memory_format=torch.contiguous_format)
+    return fold(network, sound).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
 
 
-def half(model):
+def half(model: Any) -> Any:
     """A copy whose weights and arithmetic are fp16; images and logits stay float32, with a cast inside."""
     onnx = require("onnx", "An export", "export")
     tools = require("onnxruntime.transformers.float16", "An export", "export")
@@ -68,7 +69,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _forget_where(graph) -> None:
+def _forget_where(graph: Any) -> None:
     """The exporter writes stack traces into the file, with the paths of this machine."""
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ __all__ = ["quantise"]
 BATCH = 32  # images that calibration sees at once; it keeps every activation of theirs
 
 
-def quantise(model, images: np.ndarray):
+def quantise(model: Any, images: np.ndarray) -> Any:
     """An ONNX model in QDQ form, as onnxruntime's own tool makes it.
 
     Weights are int8 by channel in 7 bits: with 8, processors without VNNI saturate, and one file would be two
@@ -37,8 +38,8 @@ def quantise(model, images: np.ndarray):
         return onnx.load(quantised)
 
 
-def _reader(base: type, images: np.ndarray):
-    class Reader(base):
+def _reader(base: Any, images: np.ndarray) -> Any:
+    class Reader(base):  # type: ignore[misc]  # onnxruntime is imported only when it is needed
         """What the tool asks for batches of images."""
 
         def __init__(self, batches: Iterator[np.ndarray]):

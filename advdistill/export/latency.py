@@ -19,7 +19,8 @@ def latency(networks: Mapping[str, nn.Module], image: Tensor, rounds: int = ROUN
 
     The networks take turns, so that whatever else the machine does slows all of them.
     """
-    threads, times = torch.get_num_threads(), {name: [] for name in networks}
+    threads = torch.get_num_threads()
+    times: dict[str, list[float]] = {name: [] for name in networks}
     torch.set_num_threads(1)
     try:
         for _ in range(WARM_UP + rounds):

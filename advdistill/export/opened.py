@@ -21,7 +21,7 @@ class Opened(nn.Module):
         super().__init__()
         self.run = run
 
-    def __deepcopy__(self, memo: dict) -> "Opened":
+    def __deepcopy__(self, memo: dict[int, object]) -> "Opened":
         return self
 
     def forward(self, x: Tensor) -> Tensor:

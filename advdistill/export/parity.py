@@ -54,5 +54,5 @@ def compare(network: nn.Module, other: nn.Module, images: Tensor, batch_size: in
     scale, largest = expected.abs().max().item(), (found - expected).abs().max().item()
     differ = expected.argmax(1) != found.argmax(1)
     best, second = expected.topk(2).values.T
-    ties = (differ & (best - second <= TIE * scale)).sum().item()
-    return Parity(len(images), largest, largest / scale, (~differ).sum().item(), ties)
+    ties = int((differ & (best - second <= TIE * scale)).sum())
+    return Parity(len(images), largest, largest / scale, int((~differ).sum()), ties)

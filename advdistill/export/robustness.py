@@ -36,7 +36,7 @@ def routes(artefact: Artefact, network: nn.Module) -> dict[str, nn.Module | None
     """
     if artefact.graph is None:
         return {"": None}
-    climbed = {"transfer-": Frozen(network)}
+    climbed: dict[str, nn.Module | None] = {"transfer-": Frozen(network)}
     if artefact.plain is not None:
         climbed["twin-"] = Twin(artefact.graph)
     return climbed

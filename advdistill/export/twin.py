@@ -1,5 +1,7 @@
 """A differentiable twin of an ONNX file: the file's own graph, run by torch, so that an attack can climb it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ class Twin(nn.Module):
         ValueError: the file has an operator that the twin does not know.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Any):
         super().__init__()
         helper = require("onnx.helper", "An export", "export")
         self.images, self.logits = model.graph.input[0].name, model.graph.output[0].name
@@ -50,12 +52,12 @@ class Twin(nn.Module):
         return values[self.logits]
 
 
-def _run(step: tuple, values: dict[str, Tensor]) -> Tensor:
+def _run(step: tuple[str, dict[str, Any], list[str], str], values: dict[str, Tensor]) -> Tensor:
     kind, attributes, inputs, _ = step
     return OPERATORS[kind](attributes, *(values[name] if name else None for name in inputs))
 
 
-def _tensor(initializer) -> Tensor:
+def _tensor(initializer: Any) -> Tensor:
     """Halves as floats: onnxruntime, too, computes with them so where a processor has no halves."""
     tensor = torch.from_numpy(require("onnx.numpy_helper", "An export", "export").to_array(initializer).copy())
     return tensor.float() if tensor.dtype == torch.float16 else tensor

@@ -1,8 +1,10 @@
 """Methods by name: `build("adaad+igdm")`, or `build("my_module:MyMethod")` for one of your own."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import reduce
+from typing import Any
 
 from ..imports import absolute, import_object
 from ..names import unknown
@@ -66,18 +68,19 @@ def build(name: str) -> Method:
     return from_config({part: {} for part in name.split("+")})
 
 
-def from_config(config: dict[str, dict]) -> Method:
+def from_config(config: Mapping[str, Mapping[str, Any] | None]) -> Method:
     """The inverse of `to_config`: `{"adaad": {}, "igdm": {"weight": 5}}` is AdaAD() + IGDM(weight=5)."""
     parts = [_part(name, values or {}) for name, values in config.items()]
-    if not isinstance(parts[0], Method):
+    first = parts[0]
+    if not isinstance(first, Method):
         raise ValueError(f"{next(iter(config))!r} is a term; add it to a method, e.g. 'adaad+{next(iter(config))}'.")
     try:
-        return reduce(lambda method, term: method + term, parts)
+        return reduce(lambda method, term: method + term, parts[1:], first)
     except TypeError as error:
         raise ValueError(str(error)) from None
 
 
-def to_config(method: Method) -> dict[str, dict]:
+def to_config(method: Term) -> dict[str, dict[str, Any]]:
     """A method as plain values: its parts by name, each with its coefficients."""
     if isinstance(method, Sum):
         return to_config(method.base) | to_config(method.term)
@@ -115,15 +118,15 @@ def _passes(kind: type[Term]) -> str:
 
 
 def _sentence(kind: type[Term]) -> str:
-    return " ".join(inspect.getdoc(kind).split("\n\n")[0].split())
+    return " ".join((inspect.getdoc(kind) or "").split("\n\n")[0].split())
 
 
 def _reference(kind: type[Term]) -> str:
-    _, found, reference = inspect.getdoc(kind).partition("Reference: ")
+    _, found, reference = (inspect.getdoc(kind) or "").partition("Reference: ")
     return " ".join(reference.split()) if found else "-"
 
 
-def _part(name: str, values: dict) -> Term:
+def _part(name: str, values: Mapping[str, Any]) -> Term:
     kind = METHODS.get(name) or (_own(name) if ":" in name else None)
     if kind is None:
         raise unknown("method", name, METHODS)

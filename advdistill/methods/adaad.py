@@ -1,7 +1,9 @@
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ..losses import kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["AdaAD"]
 
@@ -24,11 +26,11 @@ class AdaAD(Method):
     adv_weight: float = 1.0
     scale: float = 1.0
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: kl(batch.teacher(x_adv), batch.student(x_adv))
 
-    def outer(self, batch):
-        def distance(x):
+    def outer(self, batch: Batch) -> Losses:
+        def distance(x: Tensor) -> Tensor:
             return self.scale * kl(batch.teacher(x), batch.student(x))
 
         losses = {"adv": self.adv_weight * distance(batch.x_adv)}

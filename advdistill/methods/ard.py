@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import cross_entropy, kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["ARD"]
 
@@ -28,10 +28,10 @@ class ARD(Method):
     start = "uniform_unclamped"
     student_mode = "train"
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         weight = self.distill_weight * self.scale * self.temperature**2
         losses = {"adv": weight * kl(batch.teacher(batch.x), batch.student(batch.x_adv), self.temperature)}
         if self.distill_weight < 1:

@@ -2,22 +2,26 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
-from typing import ClassVar
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Method", "Sum", "Term"]
+from ..attacks.pgd import Mode, Objective, Start
+
+__all__ = ["Batch", "Losses", "Method", "Objective", "Sum", "Term"]
 
 Network = Callable[[Tensor], Tensor]
+Losses = dict[str, Tensor]
 
 
 class _Memo:
     """A network that is run once per constant image tensor, so that terms share its forward passes."""
 
     def __init__(self, network: Network):
-        self.network, self.known = network, {}
+        self.network = network
+        self.known: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.requires_grad:  # an iterate of the attack, never seen again
@@ -55,13 +59,13 @@ class Batch:
     y: Tensor
     student: Network
     teachers: dict[str, Network] = field(default_factory=dict)
-    progress: float = 1.0
-    x_adv: Tensor | None = None
-    rate: float = 1.0
+    progress: float | Tensor = 1.0
+    x_adv: Tensor = None  # type: ignore[assignment]  # a Tensor from __post_init__ on
+    rate: float | Tensor = 1.0
     total: Callable[[Tensor], Tensor] = lambda values: values.detach().sum(0)
     notes: dict[str, Tensor] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.x_adv = self.x if self.x_adv is None else self.x_adv
         self.student = _memo(self.student)
         self.teachers = {role: _memo(teacher) for role, teacher in self.teachers.items()}
@@ -77,8 +81,8 @@ class Batch:
     @property
     def found(self) -> dict[tuple[str, str], Tensor]:
         """What `inner` and its objective have found out: `("answer", role)`, a teacher's logits of x, and notes."""
-        memos = {role: memo.known for role, memo in self.teachers.items() if id(self.x) in memo.known}
-        answers = {("answer", role): known[id(self.x)][1] for role, known in memos.items()}
+        known = {role: _memo(teacher).known for role, teacher in self.teachers.items()}
+        answers = {("answer", role): of[id(self.x)][1] for role, of in known.items() if id(self.x) in of}
         return answers | {("note", name): value for name, value in self.notes.items()}
 
     def find(self, found: dict[tuple[str, str], Tensor]) -> None:
@@ -87,7 +91,7 @@ class Batch:
             if kind == "note":
                 self.notes[name] = value
             else:
-                self.teachers[name].known[id(self.x)] = self.x, value
+                _memo(self.teachers[name]).known[id(self.x)] = self.x, value
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean of `[B]` over the images of the whole batch, those of other processes too; a value, no gradient."""
@@ -118,10 +122,11 @@ class Term:
         caution: what happens with a teacher that is not robust, if worse than learning nothing from it.
     """
 
-    teachers: ClassVar[tuple[str, ...]] = ("robust",)
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+    teachers: tuple[str, ...] = ("robust",)
     caution: ClassVar[str] = ""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.state: dict[str, Tensor] = {}  # what training changes in a method; saved and resumed with a run
         for coefficient in fields(self):
             value = getattr(self, coefficient.name)
@@ -135,11 +140,11 @@ class Term:
         """The method and the terms it is the sum of."""
         return [self]
 
-    def fresh(self) -> "Term":
+    def fresh(self) -> Self:
         """The same coefficients without the state of an earlier training."""
         return replace(self)
 
-    def outer(self, batch: Batch) -> dict[str, Tensor]:
+    def outer(self, batch: Batch) -> Losses:
         """Named losses, each `[B]`, that the student descends; called once a step, it may change `state`."""
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
 
@@ -165,11 +170,11 @@ class Method(Term):
         student_mode: mode of the student while it is attacked.
     """
 
-    trained: ClassVar[tuple[str, ...]] = ()
-    start: ClassVar[str] = "gaussian"
-    student_mode: ClassVar[str] = "eval"
+    trained: tuple[str, ...] = ()
+    start: Start = "gaussian"
+    student_mode: Mode = "eval"
 
-    def inner(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
+    def inner(self, batch: Batch) -> Objective | None:
         """The objective x' -> `[B]` of the attack; what does not depend on x' is computed once, outside of it.
 
         `None` means that the method trains without an attack.
@@ -201,7 +206,7 @@ class Sum(Method):
     base: Method
     term: Term
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.teachers = tuple(dict.fromkeys((*self.base.teachers, *self.term.teachers)))
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
 
@@ -209,10 +214,10 @@ class Sum(Method):
     def parts(self) -> list[Term]:
         return [*self.base.parts, *self.term.parts]
 
-    def fresh(self) -> "Sum":
-        return Sum(self.base.fresh(), self.term.fresh())
+    def fresh(self) -> Self:
+        return type(self)(self.base.fresh(), self.term.fresh())
 
-    def inner(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
+    def inner(self, batch: Batch) -> Objective | None:
         return self.base.inner(batch)
 
     def teacher_sgd(self, student: dict[str, float], progress: float) -> dict[str, float]:
@@ -225,7 +230,7 @@ class Sum(Method):
     def figures(self) -> dict[str, float]:
         return {name: value for part in self.parts for name, value in part.figures().items()}
 
-    def outer(self, batch: Batch) -> dict[str, Tensor]:
+    def outer(self, batch: Batch) -> Losses:
         losses, more = self.base.outer(batch), self.term.outer(batch)
         if shared := losses.keys() & more.keys():
             raise ValueError(

@@ -4,7 +4,7 @@ from collections import Counter
 
 import torch
 
-from .base import Batch, Method
+from .base import Batch, Method, Objective
 
 __all__ = ["passes"]
 
@@ -16,12 +16,12 @@ def passes(method: Method) -> dict[str, int]:
 
     Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates.
     """
-    counts = Counter()
+    counts: Counter[str] = Counter()
 
-    def network(role: str):
+    def network(role: str) -> Objective:
         weight = torch.eye(4, requires_grad=role == "student")
 
-        def run(x):
+        def run(x: torch.Tensor) -> torch.Tensor:
             counts[role] += 1
             return x.flatten(1) @ weight
 
@@ -30,7 +30,8 @@ def passes(method: Method) -> dict[str, int]:
     teachers = {role: network(role) for role in method.teachers}
     batch = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), network("student"), teachers)
     objective = method.fresh().inner(batch)
-    for _ in range(STEPS if objective else 0):
-        objective(batch.x.clone().requires_grad_())
+    for _ in range(STEPS):
+        if objective:
+            objective(batch.x.clone().requires_grad_())
     method.fresh().outer(batch.attacked(batch.x + 0.1, network("student")))
     return dict(counts)

@@ -1,9 +1,10 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..losses import kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["DGAD"]
 
@@ -26,11 +27,11 @@ class DGAD(Method):
 
     consistency_weight: float = 1.0
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: kl(batch.teacher(x_adv), batch.student(x_adv))
 
-    def outer(self, batch):
-        def distance(x):
+    def outer(self, batch: Batch) -> Losses:
+        def distance(x: Tensor) -> Tensor:
             return kl(corrected(batch.teacher(x), batch.y), batch.student(x))
 
         clean, adv = batch.student(batch.x), batch.student(batch.x_adv)
@@ -41,7 +42,7 @@ class DGAD(Method):
         }
 
 
-def corrected(logits, y):
+def corrected(logits: Tensor, y: Tensor) -> Tensor:
     """Swap the true label's logit with the largest one: where the label leads already, nothing changes."""
     true, lead = y[:, None], logits.argmax(1, keepdim=True)
     return logits.scatter(1, true, logits.gather(1, lead)).scatter(1, lead, logits.gather(1, true))

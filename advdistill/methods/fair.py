@@ -1,13 +1,15 @@
 """Methods that look at each class by itself, and hold one number a class that moves once an epoch."""
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from ..losses import cross_entropy, kl
 from .ard import ARD
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 from .iad import IAD
 from .mtard import MTARD
 from .rslad import RSLAD
@@ -18,13 +20,13 @@ __all__ = ["ABSLD", "FairARD", "FairIAD", "FairMTARD", "FairRSLAD"]
 class ByClass(Method):
     """Means of some values over the images of each class, taken over an epoch."""
 
-    def note(self, batch, values, classes):
+    def note(self, batch: Batch, values: Tensor, classes: int) -> None:
         """Add `[B, M]` of this step."""
         values = torch.cat([values, torch.ones_like(values[:, :1])], 1).detach()
         rows = F.one_hot(batch.y, classes)[:, :, None] * values[:, None]
         self.state["sums"] = self.state.get("sums", 0) + batch.total(rows)
 
-    def means(self):
+    def means(self) -> Tensor:
         """`[K, M]` of the epoch that ends."""
         *sums, images = self.state.pop("sums").unbind(1)
         if (empty := (images == 0).nonzero()).numel():
@@ -41,32 +43,34 @@ class Fair(ByClass):
         w_c   = (1 / (k_c + 1e-5))^class_exponent, scaled to sum K, then clipped to [5/6, 5/2]; 1 in the first epoch
     """
 
-    def inner(self, batch):
+    class_exponent: float
+
+    def inner(self, batch: Batch) -> Objective:
         survived = batch.notes["survived"] = torch.zeros(len(batch.y), device=batch.x.device, dtype=batch.x.dtype)
 
-        def student(x):
+        def student(x: Tensor) -> Tensor:
             logits = batch.student(x)
             if x.requires_grad:  # an iterate of the attack
                 survived.add_(logits.argmax(1) == batch.y)
             return logits
 
-        return super().inner(replace(batch, student=student))
+        return cast(Objective, super().inner(replace(batch, student=student)))
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         classes = batch.student(batch.x_adv).shape[1]
         self.note(batch, batch.notes["survived"][:, None], classes)
         weights = self.state.get("class_weights", batch.x.new_ones(classes))
         return {name: weights[batch.y] * loss for name, loss in super().outer(batch).items()}
 
-    def end_epoch(self, rate):
+    def end_epoch(self, rate: float) -> None:
         weights = (1 / (self.means()[:, 0] + 1e-5)) ** self.class_exponent
         self.state["class_weights"] = (weights * len(weights) / weights.sum()).clamp(5 / 6, 5 / 2)
 
-    def figures(self):
+    def figures(self) -> dict[str, float]:
         return super().figures() | extremes("class_weight", self.state["class_weights"])
 
 
-def extremes(name, values):
+def extremes(name: str, values: Tensor) -> dict[str, float]:
     return {f"{name}/min": values.min().item(), f"{name}/max": values.max().item()}
 
 
@@ -143,11 +147,11 @@ class ABSLD(ByClass):
     scale: float = 1.0
     temperature_rate: float = 0.1
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         soft, _ = self.targets(batch)
         return lambda x_adv: kl(soft, batch.student(x_adv))
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         soft_adv, soft_nat = self.targets(batch)
         adv, nat = batch.student(batch.x_adv), batch.student(batch.x)
         errors = torch.stack([cross_entropy(adv, batch.y), cross_entropy(nat, batch.y)], 1)
@@ -157,18 +161,18 @@ class ABSLD(ByClass):
             "clean": self.scale * self.clean_weight * kl(soft_nat, nat, offset=1e-5),
         }
 
-    def targets(self, batch):
+    def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """T(x)/a_y and T(x)/n_y."""
         logits = batch.teacher(batch.x)
         temperatures = self.state.get("temperatures", logits.new_ones(logits.shape[1], 2))[batch.y]
         return logits / temperatures[:, :1], logits / temperatures[:, 1:]
 
-    def end_epoch(self, rate):
+    def end_epoch(self, rate: float) -> None:
         means = self.means()
         gaps = means - means.mean(0)
         step = rate * self.temperature_rate * gaps / gaps.abs().amax(0).clamp(min=1e-12)
         self.state["temperatures"] = (self.state.get("temperatures", torch.ones_like(step)) - step).clamp(0.5, 5)
 
-    def figures(self):
+    def figures(self) -> dict[str, float]:
         adv, nat = self.state["temperatures"].unbind(1)
         return extremes("temperature/adv", adv) | extremes("temperature/clean", nat)

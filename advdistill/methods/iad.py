@@ -1,17 +1,19 @@
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from ..losses import cross_entropy, kl, probabilities
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["AKD2", "IAD", "IADII", "AdaIAD"]
 
 
-def trust(batch, exponent):
+def trust(batch: Batch, exponent: float) -> Tensor:
     """a = p_y(T(x'))^b: how far the teacher may be believed at x'; a value, without gradient."""
     return probabilities(batch.teacher(batch.x_adv), batch.y).detach() ** exponent
 
 
-def introspection(batch, exponent):
+def introspection(batch: Batch, exponent: float) -> Tensor:
     """(1 - a) KL(S(x) || S(x')): what the teacher is not trusted with; S(x) is not detached."""
     return (1 - trust(batch, exponent)) * kl(batch.student(batch.x), batch.student(batch.x_adv))
 
@@ -38,10 +40,10 @@ class IAD(Method):
     start = "uniform_unclamped"
     student_mode = "train"
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         return introspective(self, batch, batch.teacher(batch.x))
 
 
@@ -60,17 +62,17 @@ class AdaIAD(IAD):
 
     temperature: float = 30.0
 
-    start = "gaussian"
-    student_mode = "eval"
+    start = "gaussian"  # type: ignore[assignment]  # mypy takes IAD's start for the only one
+    student_mode = "eval"  # type: ignore[assignment]  # as above
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: kl(batch.teacher(x_adv), batch.student(x_adv))
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         return introspective(self, batch, batch.teacher(batch.x_adv))
 
 
-def introspective(method, batch, soft):
+def introspective(method: IAD, batch: Batch, soft: Tensor) -> Losses:
     weight, t = method.distill_weight, method.temperature
     losses = {"adv": weight * t**2 * kl(soft, batch.student(batch.x_adv), t)}
     if batch.progress > method.begin:
@@ -101,7 +103,7 @@ class AKD2(Method):
     start = "uniform_unclamped"
     student_mode = "train"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.robust_weight + self.clean_weight > 1:
             raise ValueError(
@@ -109,10 +111,10 @@ class AKD2(Method):
                 "leave the label less than nothing; their sum must be at most 1."
             )
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         t, adv = self.temperature, batch.student(batch.x_adv)
         rest = 1 - self.robust_weight - self.clean_weight
         return {
@@ -121,7 +123,7 @@ class AKD2(Method):
             "clean": self.clean_weight * t**2 * kl(batch.clean_teacher(batch.x_adv), adv, t),
         }
 
-    def robust_term(self, batch, adv):
+    def robust_term(self, batch: Batch, adv: Tensor) -> Tensor:
         return kl(batch.teacher(batch.x_adv), adv, self.temperature)
 
 
@@ -139,7 +141,7 @@ class IADII(AKD2):
     trust_exponent: float = 0.1
     begin: float = 0.2
 
-    def robust_term(self, batch, adv):
+    def robust_term(self, batch: Batch, adv: Tensor) -> Tensor:
         if batch.progress <= self.begin:
             return super().robust_term(batch, adv)
         trusted = trust(batch, self.trust_exponent) * kl(batch.teacher(batch.x_adv), adv)

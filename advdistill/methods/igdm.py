@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import kl
-from .base import Term
+from .base import Batch, Losses, Term
 
 __all__ = ["IGDM"]
 
@@ -26,7 +26,7 @@ class IGDM(Term):
 
     caution = "IGDM takes changes of the teacher's logits for its input gradient; that needs a locally linear teacher."
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         d = batch.x_adv - batch.x
         x_plus = batch.x_adv if self.plus == 1 else batch.x + self.plus * d
         x_minus = batch.x - self.minus * d

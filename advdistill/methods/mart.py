@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import torch
 
 from ..losses import cross_entropy, probabilities
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["MART"]
 
@@ -26,10 +26,10 @@ class MART(Method):
 
     teachers = ()
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         adv = batch.student(batch.x_adv)
         r, q = batch.student(batch.x).softmax(1), adv.softmax(1)
         runner_up = q.scatter(1, batch.y[:, None], -torch.inf).amax(1)

@@ -2,9 +2,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..losses import cross_entropy, kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["BMTARD", "CIARD", "MTARD"]
 
@@ -30,19 +31,19 @@ class MTARD(Method):
 
     teachers = ("robust", "clean")
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         return self.balanced(batch, batch.teacher(batch.x_adv), batch.clean_teacher(batch.x))
 
-    def balanced(self, batch, soft_adv, soft_nat):
+    def balanced(self, batch: Batch, soft_adv: Tensor, soft_nat: Tensor) -> Losses:
         adv = self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
         nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
         w_adv, w_nat = self.weigh(torch.stack([batch.mean(adv.detach()), batch.mean(nat.detach())]), batch.rate)
         return {"adv": w_adv * adv, "clean": w_nat * nat}
 
-    def weigh(self, losses, rate):
+    def weigh(self, losses: Tensor, rate: float | Tensor) -> Tensor:
         """Move the weights (adversarial, natural) toward the shares of the relative losses; returns the new ones."""
         first = self.state.setdefault("first_losses", losses)
         weights = self.state.get("weights", torch.full_like(losses, 0.5))
@@ -51,11 +52,11 @@ class MTARD(Method):
         self.state["weights"] = weights.clamp(min=0) / weights.clamp(min=0).sum()
         return self.state["weights"]
 
-    def figures(self):
+    def figures(self) -> dict[str, float]:
         return pair("weight", self.state["weights"])
 
 
-def pair(name, values):
+def pair(name: str, values: Tensor) -> dict[str, float]:
     """The adversarial and the natural one of two values, named."""
     return dict(zip((f"{name}/adv", f"{name}/clean"), values.tolist(), strict=True))
 
@@ -78,14 +79,14 @@ class BMTARD(MTARD):
 
     temperature_rate: float = 0.001
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         return self.balanced(batch, *tempered(self, batch))
 
-    def figures(self):
+    def figures(self) -> dict[str, float]:
         return super().figures() | pair("temperature", self.state["temperatures"])
 
 
-def tempered(method, batch):
+def tempered(method: "BMTARD | CIARD", batch: Batch) -> tuple[Tensor, Tensor]:
     """T(x')/t_adv and N(x)/t_nat; then the temperatures of the next step are found."""
     adv, nat = batch.teacher(batch.x_adv).detach(), batch.clean_teacher(batch.x)
     t_adv, t_nat = temperatures = method.state.get("temperatures", torch.ones(2, device=adv.device, dtype=adv.dtype))
@@ -95,7 +96,7 @@ def tempered(method, batch):
     return adv / t_adv, nat / t_nat
 
 
-def negative_entropy(logits):
+def negative_entropy(logits: Tensor) -> Tensor:
     p = logits.softmax(1)
     return (p * (p + 1e-5).log()).sum(1)
 
@@ -130,10 +131,10 @@ class CIARD(Method):
     teachers = ("robust", "clean")
     trained = ("robust",)
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         soft_adv, soft_nat = tempered(self, batch)
         adv = self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
         nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
@@ -144,10 +145,10 @@ class CIARD(Method):
             "teacher": cross_entropy(batch.teacher(batch.x_adv), batch.y),
         }
 
-    def figures(self):
+    def figures(self) -> dict[str, float]:
         return pair("temperature", self.state["temperatures"])
 
-    def push(self, batch, losses):
+    def push(self, batch: Batch, losses: list[Tensor]) -> Tensor:
         """-s P as one number per image, whose mean over the whole batch is that over N's errors."""
         natural = batch.clean_teacher(batch.x_adv)
         wrong = (natural.argmax(1) != batch.y).to(natural.dtype)
@@ -157,7 +158,7 @@ class CIARD(Method):
         scale = 10 ** (torch.minimum(magnitudes[0], magnitudes[1]) - magnitudes[2])
         return -torch.where(wrong.bool(), scale * distance, 0.0)
 
-    def teacher_sgd(self, student, progress):
+    def teacher_sgd(self, student: dict[str, float], progress: float) -> dict[str, float]:
         done = max(0.0, (progress - self.begin) / (1 - self.begin))
         rate = (1 + math.cos(math.pi * done)) / 2 * math.exp(-(done**2) / 100) if done else 0.0
         settings = {"lr": self.teacher_lr * rate, "momentum": self.teacher_momentum}

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import cross_entropy, kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["PeerAiD"]
 
@@ -34,11 +34,11 @@ class PeerAiD(Method):
     teachers = ("peer",)
     trained = ("peer",)
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         soft = batch.peer(batch.x)
         return lambda x_adv: kl(soft, batch.student(x_adv))
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         t, peer, adv = self.temperature, batch.peer(batch.x_adv), batch.student(batch.x_adv)
         soft = self.scale * t**2
         losses = {

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import cross_entropy
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["PGDAT"]
 
@@ -23,8 +23,8 @@ class PGDAT(Method):
     teachers = ()
     start = "uniform"
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         return {"adv": cross_entropy(batch.student(batch.x_adv), batch.y)}

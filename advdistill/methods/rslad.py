@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["RSLAD"]
 
@@ -24,11 +24,11 @@ class RSLAD(Method):
     clean_weight: float = 1 / 6
     scale: float = 1.0
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         soft = batch.teacher(batch.x)
         return lambda x_adv: kl(soft, batch.student(x_adv))
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         soft = batch.teacher(batch.x)
         return {
             "adv": self.scale * self.adv_weight * kl(soft, batch.student(batch.x_adv), offset=1e-5),

@@ -2,9 +2,10 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..losses import kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["SAAD"]
 
@@ -31,20 +32,20 @@ class SAAD(Method):
 
     caution = "SAAD extends the teacher along its gradient at x; that needs a locally linear teacher."
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         with torch.enable_grad():
             x = batch.x.detach().clone().requires_grad_()
             true = batch.teacher(x).gather(1, batch.y[:, None])
             (slope,) = torch.autograd.grad(true.sum(), x)
         soft = batch.teacher(batch.x)
 
-        def objective(x_adv):
+        def objective(x_adv: Tensor) -> Tensor:
             gain = (slope * (x_adv - batch.x)).flatten(1).sum(1, keepdim=True)
             return kl(soft.scatter_add(1, batch.y[:, None], gain), batch.student(x_adv))
 
         return objective
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         x_minus = 2 * batch.x - batch.x_adv
         teacher, student = batch.teacher(batch.x_adv), batch.student(batch.x_adv)
         weight, share = self.weights(teacher)
@@ -58,7 +59,7 @@ class SAAD(Method):
             losses["clean"] = self.clean_weight * (1 - share) * clean
         return losses
 
-    def weights(self, logits):
+    def weights(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """h and its share of the largest possible, or of the batch's range; `[B]` each."""
         entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
         if not self.batch_relative:

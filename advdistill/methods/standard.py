@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import cross_entropy
-from .base import Method
+from .base import Batch, Losses, Method
 
 __all__ = ["Standard"]
 
@@ -17,8 +17,8 @@ class Standard(Method):
 
     teachers = ()
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> None:
         return None
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         return {"clean": cross_entropy(batch.student(batch.x), batch.y)}

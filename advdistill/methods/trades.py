@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import cross_entropy, kl
-from .base import Method
+from .base import Batch, Losses, Method, Objective
 
 __all__ = ["TRADES"]
 
@@ -25,11 +25,11 @@ class TRADES(Method):
 
     teachers = ()
 
-    def inner(self, batch):
+    def inner(self, batch: Batch) -> Objective:
         clean = batch.student(batch.x)
         return lambda x_adv: kl(clean, batch.student(x_adv))
 
-    def outer(self, batch):
+    def outer(self, batch: Batch) -> Losses:
         clean = batch.student(batch.x)
         return {
             "clean": cross_entropy(clean, batch.y),

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -28,7 +28,7 @@ class Checkpoint:
     """A network's tensors, and what the file says of it: `arch`, `mean`, `std`, classes and channels where known."""
 
     weights: dict[str, Tensor]
-    known: dict
+    known: dict[str, Any]
     sizes: tuple[int, int] | None = None
 
 
@@ -42,7 +42,7 @@ class Spec(TypedDict):
     std: list[float] | None
 
 
-def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | None = None) -> None:
+def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str] | None = None) -> None:
     """Write a model to one safetensors file, from which `load` rebuilds a model of the zoo unaided.
 
     The header holds `model.spec` as JSON, if it has one, and `extra`. The file appears whole or not at all,
@@ -62,7 +62,7 @@ def save(model: nn.Module, path: str | os.PathLike, extra: Mapping[str, str] | N
     write_atomic(path, lambda temporary: temporary.write_bytes(data), size=len(data))
 
 
-def provenance(path: str | os.PathLike) -> dict[str, str]:
+def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
     """What the header of one of our files says beyond the network, such as `chosen`; of other models, nothing."""
     file = _file(os.fspath(path))
     if file is None or file.suffix != ".safetensors":
@@ -83,13 +83,17 @@ def read(path: Path) -> Checkpoint:
 
     Raises ValueError if it is damaged, could run code, or holds no weights.
     """
-    tensors, header = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
-    if "spec" in header and header.get("format") == FORMAT:
-        spec = _spec(header["spec"], path)
-        sizes = spec["num_classes"], spec["in_channels"]
-        return Checkpoint(tensors, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]}, sizes)
+    loaded: object
+    if path.suffix == ".safetensors":
+        loaded, header = _read_safetensors(path)
+        if "spec" in header and header.get("format") == FORMAT:
+            spec = _spec(header["spec"], path)
+            sizes = spec["num_classes"], spec["in_channels"]
+            return Checkpoint(loaded, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]}, sizes)
+    else:
+        loaded = _read_torch(path)
     try:
-        found = unwrap(tensors)
+        found = unwrap(loaded)
         checkpoint = Checkpoint(*strip(found))
     except ValueError as error:
         raise ValueError(f"{path} {error}; give a file with a network's state dict.") from None
@@ -97,7 +101,7 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _spec(text: str, path: Path) -> dict:
+def _spec(text: str, path: Path) -> Spec:
     try:
         values = check_type(json.loads(text), dict)
         known = {name: values[name] for name in Spec.__annotations__}

@@ -22,7 +22,7 @@ class ModelSpec:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in ("mean", "std"):
             if getattr(self, field) is not None:
                 object.__setattr__(self, field, self._per_channel(field))
@@ -57,7 +57,7 @@ class Classifier(nn.Module):
             self.register_buffer(field, buffer, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x if self.mean is None else (x - self.mean) / self.std)
+        return self.network(x if self.mean is None or self.std is None else (x - self.mean) / self.std)
 
     def network(self, x: Tensor) -> Tensor:
         """The network proper, normalised images `[B, C, H, W]` to logits `[B, K]`."""

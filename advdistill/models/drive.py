@@ -3,9 +3,10 @@
 import http.client
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from shutil import copyfileobj
+from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import wrap_file
@@ -65,7 +66,7 @@ def _open(url: str, have: int) -> http.client.HTTPResponse:
         raise ConnectionError(str(getattr(error, "reason", error))) from error
 
 
-def _bar(response: http.client.HTTPResponse, name: str):
+def _bar(response: http.client.HTTPResponse, name: str) -> AbstractContextManager[BinaryIO]:
     return wrap_file(response, response.length or 0, description=name, console=Console(stderr=True))
 
 

@@ -1,7 +1,8 @@
 """Networks that others build: a user's own function, and timm."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from .timm_student import built, library
 class Normalised(nn.Module):
     """Any network behind (x - mean) / std, so that it takes images `[B, C, H, W]` in [0, 1]."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, mean: Iterable[float] | None, std: Iterable[float] | None):
         super().__init__()
         self.network = network
@@ -25,7 +29,7 @@ class Normalised(nn.Module):
         return self.network((x - self.mean) / self.std)
 
 
-def from_python(name: str, options: dict) -> nn.Module:
+def from_python(name: str, options: dict[str, Any]) -> nn.Module:
     """What the callable `name`, such as `my_module:my_function` or `path/to/file.py:MyNetwork`, returns.
 
     Raises ValueError if it cannot be imported, or returns no module, or if that is forbidden.
@@ -40,7 +44,7 @@ def from_python(name: str, options: dict) -> nn.Module:
     return Normalised(network, options.get("mean"), options.get("std")) if options else network
 
 
-def from_timm(name: str, options: dict) -> nn.Module:
+def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
     """A model of timm, behind the normalisation that its own configuration names.
 
     Raises ImportError without timm, ValueError for an unknown name or a checkpoint that does not fit, OSError if
@@ -54,7 +58,7 @@ def from_timm(name: str, options: dict) -> nn.Module:
         raise ValueError(f"Which weights for timm:{name}? Write timm:{name}?pretrained=true for timm's own or "
                          f"timm:{name}?checkpoint=FILE for yours.")
     classes = {key: options[key] for key in ("num_classes",) if key in options}
-    network = built(timm, name, pretrained, classes)
+    network: Any = built(timm, name, pretrained, classes)
     known = {key: network.pretrained_cfg.get(key) for key in ("mean", "std")}
     if checkpoint:
         known |= _fill(network, checkpoint)
@@ -62,7 +66,7 @@ def from_timm(name: str, options: dict) -> nn.Module:
     return Normalised(network, known["mean"], known["std"])
 
 
-def _fill(network: nn.Module, checkpoint: str) -> dict:
+def _fill(network: nn.Module, checkpoint: str) -> dict[str, Any]:
     """Load the weights; returns `mean` and `std` where the file has them."""
     path = checkpoint_at(checkpoint)
     found = read(path)
@@ -74,6 +78,6 @@ def _fill(network: nn.Module, checkpoint: str) -> dict:
     return {key: found.known[key] for key in ("mean", "std") if key in found.known}
 
 
-def _wants_arguments(make: object) -> bool:
+def _wants_arguments(make: Callable[..., object]) -> bool:
     parameters = inspect.signature(make).parameters.values()
     return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)

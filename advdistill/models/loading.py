@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from .reference import check, checkpoint_at, parse
 from .zoo import create, normalises
 
 
-def load(reference: str | os.PathLike, *, arch: str | None = None, num_classes: int | None = None,
+def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_classes: int | None = None,
          mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> nn.Module:
     """Load a model in eval mode, on the CPU, without touching the random state; our own networks in fp32.
 
@@ -46,27 +47,27 @@ def load(reference: str | os.PathLike, *, arch: str | None = None, num_classes: 
         return SOURCES[parsed.kind](parsed.name, parsed.options | given).eval()
 
 
-def from_pretrained(name: str | os.PathLike) -> nn.Module:
+def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
     """A model that `advdistill push` has shared: a Hugging Face folder here, or `OWNER/NAME`; as `load("hf:...")`."""
     return load(f"hf:{os.fspath(name)}")
 
 
-def _from_file(name: str, options: dict) -> Classifier:
+def _from_file(name: str, options: dict[str, Any]) -> Classifier:
     return _filled(checkpoint_at(name), options)
 
 
-def _from_hub(name: str, options: dict) -> Classifier:
+def _from_hub(name: str, options: dict[str, Any]) -> Classifier:
     return _filled(hub.find(name, options.get("file"), options.get("revision")), options)
 
 
-def _from_robustbench(name: str, options: dict) -> Classifier:
+def _from_robustbench(name: str, options: dict[str, Any]) -> Classifier:
     teacher = teachers.find(name)
     path = checkpoint_at(options["file"]) if "file" in options else teachers.fetch(teacher)
     known = {"arch": teacher.arch, "num_classes": teacher.num_classes, "mean": teacher.mean, "std": teacher.std}
     return _filled(path, known, hint=f"Is it the checkpoint of {teacher.reference}?")
 
 
-def _from_zoo(name: str, options: dict) -> Classifier:
+def _from_zoo(name: str, options: dict[str, Any]) -> Classifier:
     warnings.warn(f"zoo:{name} has untrained weights: it is a student or a test, and teaches nothing.", stacklevel=3)
     torch.default_generator.manual_seed(0)
     return create(name, **options)
@@ -78,7 +79,7 @@ SOURCES = {
 }  # fmt: skip
 
 
-def _filled(path: Path, options: dict, hint: str = "Leave arch out to have it recognised.") -> Classifier:
+def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to have it recognised.") -> Classifier:
     checkpoint = read(path)
     options = checkpoint.known | options
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.weights.items()}

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,13 +29,13 @@ def shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def priced(images: tuple[int, int, int], measured: bool = False) -> list[dict]:
+def priced(images: tuple[int, int, int], measured: bool = False) -> list[dict[str, Any]]:
     """`models.describe()` with the MACs of one image and, if `measured`, its latency in milliseconds."""
     rows = []
     for row in describe():
         with torch.device("meta"):
             counted = macs(create(row["name"], in_channels=images[0]), images)
-        more = {"MACs": counted}
+        more: dict[str, float] = {"MACs": counted}
         if measured:
             with torch.random.fork_rng(devices=[]):
                 model = create(row["name"], in_channels=images[0])

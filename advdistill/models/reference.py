@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from ..reading import home, ordinary, printable
@@ -25,7 +26,7 @@ class Reference:
 
     kind: str
     name: str
-    options: dict
+    options: dict[str, Any]
 
 
 def parse(reference: str) -> Reference:

@@ -1,6 +1,7 @@
 """From whatever a checkpoint holds to a plain state dict: the shapes that published files come in."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -20,14 +21,15 @@ def unwrap(loaded: object) -> dict[str, Tensor]:
     """
     if not isinstance(loaded, Mapping):
         raise ValueError(f"holds a {type(loaded).__name__}, not a state dict")
+    found: Mapping[Any, Any] = loaded
     for _ in range(DEEPEST):  # a dictionary may lie in itself
-        nested = next((loaded[nest] for nest in NESTS if isinstance(loaded.get(nest), Mapping)), None)
+        nested = next((found[nest] for nest in NESTS if isinstance(found.get(nest), Mapping)), None)
         if nested is None:
             break
-        loaded = nested
-    tensors = {key: value for key, value in loaded.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        found = nested
+    tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
-        raise ValueError(f"holds no weights, only {printable(', '.join(map(str, loaded))) or 'an empty dictionary'}")
+        raise ValueError(f"holds no weights, only {printable(', '.join(map(str, found))) or 'an empty dictionary'}")
     return tensors
 
 

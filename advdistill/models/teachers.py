@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -42,7 +43,7 @@ class Teacher:
         return self._statistics[1]
 
     @property
-    def _statistics(self) -> tuple:
+    def _statistics(self) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
         own = NORMALISED.get((self.dataset, self.name))
         return own or (STATISTICS[self.dataset] if normalises(self.arch) else (None, None))
 
@@ -98,7 +99,7 @@ def fetch(teacher: Teacher) -> Path:
     return path
 
 
-def describe() -> list[dict]:
+def describe() -> list[dict[str, Any]]:
     """One `{name, dataset, clean, autoattack, eps, architecture, parameters, licence}` per teacher."""
     return [
         {

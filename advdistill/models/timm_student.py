@@ -42,7 +42,7 @@ def library() -> ModuleType:
                           f"({first_line(error)}); install the two together: pip install torch torchvision") from error
 
 
-def built(timm: ModuleType, name: str, pretrained: bool, options: dict) -> nn.Module:
+def built(timm: ModuleType, name: str, pretrained: bool, options: dict[str, int]) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # of timm, of the hub's client, of the network

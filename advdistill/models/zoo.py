@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,10 +73,11 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
 
     Raises ValueError for an unknown name, malformed integers, or statistics that do not fit the channels.
     """
+    sizes = num_classes, in_channels, None if mean is None else tuple(mean), None if std is None else tuple(std)
     if name.startswith(PREFIX):
-        return TimmStudent(ModelSpec(name, num_classes, in_channels, mean, std))
+        return TimmStudent(ModelSpec(name, *sizes))
     family, integers = _parse(name)
-    spec = ModelSpec("-".join([family, *map(str, integers)]), num_classes, in_channels, mean, std)
+    spec = ModelSpec("-".join([family, *map(str, integers)]), *sizes)
     return ZOO[family].build(spec, *integers)
 
 
@@ -89,12 +91,12 @@ def normalises(name: str) -> bool:
     return not name.startswith(PREFIX) and ZOO[name.split("-")[0]].normalises
 
 
-def describe() -> list[dict]:
+def describe() -> list[dict[str, Any]]:
     """One `{name, parameters, about, example}` per model; parameters for 10 classes and 3 channels."""
     return [_describe(family) for family in ZOO]
 
 
-def _describe(family: str) -> dict:
+def _describe(family: str) -> dict[str, Any]:
     with torch.device("meta"):
         model = create(family)
     parameters = sum(parameter.numel() for parameter in model.parameters())

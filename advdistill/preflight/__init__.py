@@ -12,7 +12,7 @@ from ..train.teachers import in_turn, inspect
 from .estimate import Estimate, estimate, proposals
 from .suspicion import Claim, against, order, statistics
 
-__all__ = ["Claim", "Preflight", "preflight"]
+__all__ = ["Claim", "Estimate", "Preflight", "preflight"]
 
 LOOKED_AT = 300  # held-out images, for each of the usual statistics; more where there are many classes
 

@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def estimate(
     batches = Batches(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
     shares, times, began = cycle(batches.epoch(0)), [], time.monotonic()
     for share in shares:
-        times.append(_seconds(lambda share=share: step(share, 0, 0.0), fabric.device))
+        times.append(_seconds(partial(step, share, 0, 0.0), fabric.device))
         if len(times) > STEPS or (len(times) > 1 and time.monotonic() - began > SECONDS):
             break
     some = validation.first(min(VALIDATED, len(validation)))
@@ -93,7 +94,7 @@ def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         yield f"--student {smaller}", replace(recipe, student=smaller)
 
 
-def _seconds(work, device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
     _wait(device)
     began = time.perf_counter()
     work()

@@ -35,7 +35,7 @@ class Claim:
     clean: float | None = None
     robust: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"A claimed {name} accuracy is a fraction such as 0.563, got {value:g}.")
@@ -53,7 +53,7 @@ def statistics(network: nn.Module, split: Split, device: torch.device | str = "c
         return None
     given = _right(network, split, device)
     found = {name: _right(other, split, device) for name, other in _restated(network)}
-    name = max(found, key=found.get, default=None)
+    name = max(found, key=found.__getitem__, default=None)
     n = len(split)
     if name is None or wilson(found[name], n)[0] <= wilson(given, n)[1]:
         return None
@@ -111,8 +111,8 @@ class _Restated(nn.Module):
 
 def _restated(network: Classifier) -> Iterator[tuple[str, nn.Module]]:
     channels = network.spec.in_channels
-    for name, (mean, std) in STATISTICS.items():
-        mean, std = mean or (0.0,) * channels, std or (1.0,) * channels
+    for name, statistics in STATISTICS.items():
+        mean, std = (part or (neutral,) * channels for part, neutral in zip(statistics, (0.0, 1.0), strict=True))
         if len(mean) == channels:
             yield name, _Restated(network, *(torch.tensor(part).view(1, -1, 1, 1) for part in (mean, std)))
 

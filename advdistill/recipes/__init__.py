@@ -48,7 +48,7 @@ def load(reference: str) -> Recipe:
 
 def describe() -> list[dict[str, str]]:
     """Name and first line of each recipe's docstring."""
-    return [{"name": name, "summary": inspect.getdoc(f).splitlines()[0]} for name, f in _functions().items()]
+    return [{"name": name, "summary": (inspect.getdoc(f) or "").splitlines()[0]} for name, f in _functions().items()]
 
 
 def _functions() -> dict[str, Callable[[], Recipe]]:

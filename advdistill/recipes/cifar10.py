@@ -5,7 +5,7 @@ The published figures are transcriptions of the papers' tables by third parties,
 """
 
 from ..attacks import PGD
-from ..methods import ARD, BMTARD, DGAD, IAD, IGDM, MART, MTARD, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD
+from ..methods import ARD, BMTARD, DGAD, IAD, IGDM, MART, MTARD, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD, Method
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 from .common import setting
@@ -141,11 +141,11 @@ def bmtard_small() -> Recipe:
     return _small(BMTARD(temperature_rate=0.01))
 
 
-def _resnet18(method, epochs: int, milestones: tuple[int, ...], weight_decay: float) -> Recipe:
+def _resnet18(method: Method, epochs: int, milestones: tuple[int, ...], weight_decay: float) -> Recipe:
     return setting("cifar10", "resnet18", method, epochs, milestones, weight_decay)
 
 
-def _small(method) -> Recipe:
+def _small(method: Method) -> Recipe:
     return Recipe(
         method=method,
         student="resnet8",

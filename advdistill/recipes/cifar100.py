@@ -7,7 +7,7 @@ with weight decay 5e-4 (2e-4 in the code); their code has KL of scale 1 (RSLAD 0
 follows the method's own authors instead, expect the figures nearby, not at the digit.
 """
 
-from ..methods import ARD, BMTARD, DGAD, IAD, IGDM, MTARD, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD
+from ..methods import ARD, BMTARD, DGAD, IAD, IGDM, MTARD, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD, Method
 from ..recipe import Recipe
 from .common import setting
 
@@ -122,5 +122,5 @@ def saad_resnet18() -> Recipe:
     return _resnet18(SAAD(gradient_weight=20), epochs=200, milestones=(100, 150), weight_decay=5e-4).replace(swa=95)
 
 
-def _resnet18(method, epochs: int, milestones: tuple[int, ...], weight_decay: float) -> Recipe:
+def _resnet18(method: Method, epochs: int, milestones: tuple[int, ...], weight_decay: float) -> Recipe:
     return setting("cifar100", "resnet18", method, epochs, milestones, weight_decay)

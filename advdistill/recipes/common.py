@@ -1,13 +1,16 @@
 """What the papers share on natural images: Linf 8/255, ten steps of 2/255, crops and flips, SGD from 0.1."""
 
 from ..attacks import PGD
+from ..methods import Method
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
 __all__ = ["setting"]
 
 
-def setting(dataset, student, method, epochs: int, milestones: tuple[int, ...], weight_decay: float) -> Recipe:
+def setting(
+    dataset: str, student: str, method: Method, epochs: int, milestones: tuple[int, ...], weight_decay: float
+) -> Recipe:
     """Rate 0.1 with momentum 0.9, a tenth of it after each milestone; batches of 128; crops of images padded by 4."""
     return Recipe(
         method=method,

@@ -23,6 +23,7 @@ from ..methods import (
     FairIAD,
     FairMTARD,
     FairRSLAD,
+    Method,
     PeerAiD,
     Standard,
 )  # fmt: skip
@@ -150,7 +151,7 @@ def adaad_igdm() -> Recipe:
     return _student(AdaAD() + IGDM(weight=1))
 
 
-def _student(method) -> Recipe:
+def _student(method: Method) -> Recipe:
     return Recipe(
         method=method,
         student="convnet-4",

@@ -7,7 +7,7 @@ batches of 128. They keep the last epoch; here a held-out tenth of the training 
 """
 
 from ..attacks import PGD
-from ..methods import ARD, DGAD, IAD, IGDM, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD
+from ..methods import ARD, DGAD, IAD, IGDM, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD, Method
 from ..recipe import Recipe
 from ..threat import Linf
 from .common import setting
@@ -100,7 +100,7 @@ def saad_preact_resnet18() -> Recipe:
     return _preact_resnet18(SAAD(gradient_weight=10), epochs=200, milestones=(100, 150)).replace(swa=95)
 
 
-def _preact_resnet18(method, epochs: int = 100, milestones: tuple[int, ...] = (50, 80)) -> Recipe:
+def _preact_resnet18(method: Method, epochs: int = 100, milestones: tuple[int, ...] = (50, 80)) -> Recipe:
     return setting("tiny_imagenet", "preact_resnet18", method, epochs, milestones, weight_decay=5e-4)
 
 

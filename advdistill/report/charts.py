@@ -1,6 +1,7 @@
 """Charts of what an inspection measured: accuracy against eps, accuracy by class; students beside their teachers."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ..result import Measurement
 from .gathered import Gathered
@@ -15,13 +16,13 @@ MOST = 20  # classes in a chart
 
 def networks(runs: Sequence[Gathered]) -> list[tuple[str, str, Network]]:
     """What was inspected: name, run, figures. The students, then their teachers, one that several share but once."""
-    inspected = [run for run in runs if run.inspection]
+    inspected = [(run.name, run.inspection.networks) for run in runs if run.inspection]
     teachers: dict[str, tuple[Network, list[str]]] = {}
-    for run in inspected:
-        if teacher := run.inspection.networks.get("teacher"):
+    for name, seen in inspected:
+        if teacher := seen.get("teacher"):
             counted = str([(eps, m.n, m.correct) for eps, m in teacher.curve.items()]) + str(teacher.classes)
-            teachers.setdefault(counted, (teacher, []))[1].append(run.name)
-    students = [(run.name, run.name, run.inspection.networks["student"]) for run in inspected]
+            teachers.setdefault(counted, (teacher, []))[1].append(name)
+    students = [(name, name, seen["student"]) for name, seen in inspected]
     shared = len(teachers) == 1 and len(inspected) == len(next(iter(teachers.values()))[1])
     return students + [
         ("teacher" if shared else f"teacher of {', '.join(names)}", names[0], teacher)
@@ -86,7 +87,7 @@ def class_charts(runs: Sequence[Gathered]) -> list[Chart]:
     return charts
 
 
-def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dict]) -> Chart:
+def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dict[str, Any]]) -> Chart:
     alt = altair()
     offset = alt.YOffset("model:N", scale=alt.Scale(domain=list(shown), paddingInner=0.15))
     named = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=110, ticks=False, domain=False))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from math import ceil, isfinite
+from typing import Any
 
 from ..result import wilson
 from .gathered import Gathered
@@ -50,7 +51,7 @@ def _of(runs: Sequence[Gathered], name: str) -> Iterator[Chart]:
         yield _chart(runs, title, f"{title} by epoch. At the end: {said}.", rows)
 
 
-def _held_out(run: Gathered, epochs: Sequence[Epoch]) -> Iterator[dict]:
+def _held_out(run: Gathered, epochs: Sequence[Epoch]) -> Iterator[dict[str, Any]]:
     images = held_out(run.result)
     for epoch in epochs:
         for what in ("clean", "robust"):
@@ -60,7 +61,7 @@ def _held_out(run: Gathered, epochs: Sequence[Epoch]) -> Iterator[dict]:
                 yield row | (dict(zip(("low", "high"), map(_number, ends), strict=True)) if ends else {})
 
 
-def _chart(runs: Sequence[Gathered], title: str, label: str, rows: list[dict]) -> Chart:
+def _chart(runs: Sequence[Gathered], title: str, label: str, rows: list[dict[str, Any]]) -> Chart:
     """A colour for each run, a dash for each figure."""
     alt, accuracy = altair(), title == "Held-out accuracy"
     shown, whats = distinct(row["model"] for row in rows), distinct(row["what"] for row in rows)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from typeguard import TypeCheckError, check_type
 
@@ -161,7 +161,7 @@ def _row(file: Path, number: int, line: str, last: bool) -> Epoch | None:
     return row
 
 
-def _counts(epoch: object) -> bool:
+def _counts(epoch: Any) -> bool:
     return _is_number(epoch) and 0 <= epoch < LARGEST
 
 

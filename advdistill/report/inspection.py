@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -93,7 +94,8 @@ class Inspection:
         """Write figures and pictures as one safetensors file."""
         figures = {name: value for name, value in vars(self).items() if name != "examples"}
         figures["networks"] = {name: _plain(network) for name, network in self.networks.items()}
-        arrays, said = {}, []
+        arrays: dict[str, np.ndarray] = {}
+        said: list[dict[str, Any]] = []
         for i, example in enumerate(self.examples):
             arrays[f"{i}.clean"] = example.clean
             said.append({"label": example.label, "looks": {}})
@@ -148,17 +150,17 @@ def _check(made: Inspection) -> None:
                 raise ValueError("the counts by class do not fit the classes")
 
 
-def _plain(network: Network) -> dict:
+def _plain(network: Network) -> dict[str, Any]:
     return asdict(network) | {"curve": [[eps, asdict(m)] for eps, m in network.curve.items()]}
 
 
-def _network(values: dict) -> Network:
+def _network(values: dict[str, Any]) -> Network:
     curve = {eps: build(Measurement, m) for eps, m in values["curve"]}
     classes = {attack: [tuple(pair) for pair in pairs] for attack, pairs in values["classes"].items()}
     return build(Network, values | {"curve": curve, "classes": classes})
 
 
-def _example(i: int, said: dict, arrays: dict[str, np.ndarray]) -> Example:
+def _example(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Example:
     looks = {
         name: build(Look, words | dict(x_adv=arrays[f"{i}.{name}.x_adv"], gradient=arrays[f"{i}.{name}.gradient"]))
         for name, words in said["looks"].items()

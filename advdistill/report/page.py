@@ -38,7 +38,7 @@ def page(paths: Sequence[Path | str]) -> str:
     facts = summary(runs) | {"charts": _charts(runs)}
     inspected = [run for run in runs if run.inspection]
     left = LIMIT - len(_render(facts | {"galleries": {run.name: [] for run in inspected}}).encode(errors="replace"))
-    galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in inspected}
+    galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in runs if run.inspection}
     html = _render(facts | {"galleries": galleries})
     return html.encode(errors="replace").decode()  # a path may hold bytes that are no text
 

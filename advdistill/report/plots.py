@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,18 +58,18 @@ def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> N
     _save(figure, path)
 
 
-def _picture(axes, image: np.ndarray, cmap: str = "gray") -> None:
+def _picture(axes: Any, image: np.ndarray, cmap: str = "gray") -> None:
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     axes.imshow(pixels, cmap=cmap, vmin=0, vmax=1, interpolation="nearest")
 
 
-def _pyplot():
+def _pyplot() -> Any:
     require("matplotlib", "A picture", "plot").use("agg")
     from matplotlib import pyplot
 
     return pyplot
 
 
-def _save(figure, path: Path | str) -> None:
+def _save(figure: Any, path: Path | str) -> None:
     figure.savefig(path, dpi=130)
     _pyplot().close(figure)

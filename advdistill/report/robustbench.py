@@ -1,6 +1,6 @@
 """A result in the form of RobustBench's model_info files."""
 
-from ..result import Result
+from ..result import Measurement, Result
 
 __all__ = ["robustbench_entry"]
 
@@ -32,7 +32,7 @@ def robustbench_entry(result: Result) -> dict[str, str]:
     return {"dataset": dataset, "eps": eps, **accuracies, "footnote": _footnote(result, known)}
 
 
-def _footnote(result: Result, known: dict) -> str:
+def _footnote(result: Result, known: dict[str, Measurement]) -> str:
     said = [f"{field}: {m.n} images{m.settings and f', {m.settings}'}" for field, m in known.items()]
     version = result.versions.get("advdistill", "")
     return f"{'; '.join(said)}; {result.threat}, seed {result.seed}. Measured with advdistill {version}".rstrip() + "."

@@ -134,7 +134,8 @@ def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
         if not np.isin(verdicts, (0, 1)).all():
             raise ValueError(f"A verdict is 1 (still right) or 0 (broken); among these is {np.max(verdicts)}.")
     kinds = np.bincount(3 - 2 * first.astype(int) - second.astype(int), minlength=4)
-    return tuple(int(count) for count in kinds)
+    both, one, other, neither = map(int, kinds)
+    return both, one, other, neither
 
 
 def _two_sided(terms: Iterator[int], whole: int) -> float:

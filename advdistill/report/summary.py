@@ -1,7 +1,7 @@
 """What is said of runs in words and tables: verdicts, the choice of checkpoints, the networks, what is missing."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -81,7 +81,7 @@ def _differing(runs: Sequence[Gathered]) -> list[tuple[str, list[str]]]:
     return [(name, values) for name, values in rows if len(set(values)) > 1] if all(flat) else []
 
 
-def _flat(recipe: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in recipe.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")

@@ -42,7 +42,7 @@ def javascript() -> str:
     return bundle(vl_version=version).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
-def specification(chart, height: float) -> dict[str, Any]:
+def specification(chart: Any, height: float) -> dict[str, Any]:
     """As wide as its place; the title stands in the page."""
     spec = chart.properties(width="container", height=height).to_dict()
     return {name: value for name, value in spec.items() if name != "config"}
@@ -55,21 +55,21 @@ def figures(measured: Measurement) -> dict[str, float]:
     return {name: round(value, 5) for name, value in exact.items()} | {"n": measured.n}
 
 
-def colour(domain: Sequence[str], shown: Sequence[str]):
+def colour(domain: Sequence[str], shown: Sequence[str]) -> Any:
     """A colour for each model, the same in every chart of the page."""
     alt = altair()
     return alt.Color("model:N", scale=alt.Scale(domain=list(domain)), legend=legend(shown))
 
 
-def legend(shown: Sequence[str]):
+def legend(shown: Sequence[str]) -> Any:
     """Of the models in a chart, if there are several."""
     return altair().Legend(values=list(shown), title=None, symbolOpacity=1) if len(shown) > 1 else None
 
 
-def percent():
+def percent() -> Any:
     return altair().Axis(format="%", tickCount=5)
 
 
-def between() -> list:
+def between() -> list[Any]:
     """The interval's ends, in a tooltip."""
     return [altair().Tooltip(f"{end}:Q", format=".1%") for end in ("low", "high")]

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -86,7 +86,9 @@ def _load(reference: str | None) -> nn.Module | None:
     return None if reference is None else models.load(reference)
 
 
-def _fabric(precision: str, accelerator: str, devices: int | str, num_nodes: int) -> "Fabric":
+def _fabric(
+    precision: Literal["bf16-mixed", "32-true"], accelerator: str, devices: int | str, num_nodes: int
+) -> "Fabric":
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .together import reduced
+
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
@@ -27,7 +29,8 @@ class Recent:
     """Losses of the last steps, left on the device until somebody looks, which makes the processor wait for it."""
 
     def __init__(self, fabric: "Fabric"):
-        self.fabric, self.rows = fabric, []
+        self.fabric = fabric
+        self.rows: list[dict[str, Tensor]] = []
 
     def add(self, means: dict[str, Tensor]) -> None:
         self.rows.append({name: mean.detach() for name, mean in means.items()})
@@ -47,7 +50,8 @@ class Recent:
         if not self.rows:
             return []
         names = list(self.rows[0])
-        table = self.fabric.all_reduce(torch.stack([torch.stack(list(row.values())) for row in self.rows])).tolist()
+        losses = torch.stack([torch.stack(list(row.values())) for row in self.rows])
+        table = reduced(self.fabric, losses, "mean").tolist()
         self.clear()
         for at, row in enumerate(table, step - len(table) + 1):
             for name, value in zip(names, row, strict=True):
@@ -68,7 +72,9 @@ def catastrophic(rows: Sequence[dict[str, float]]) -> int | None:
 
     Reference: Wong, Rice and Kolter, Fast is better than free. ICLR 2020.
     """
-    since, before, seen = None, None, []
+    since: int | None = None
+    before: dict[str, float] = {}
+    seen: list[dict[str, float]] = []
     for row in (row for row in rows if "robust" in row):
         if since is None and seen:
             before = max(seen[-WITHIN:], key=lambda r: r["robust"])

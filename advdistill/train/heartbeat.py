@@ -36,7 +36,7 @@ class Heartbeat:
         if error is None:
             self._write("finished")
         else:
-            self._write("diverged" if isinstance(error, Diverged) else "stopped", str(error) or kind.__name__)
+            self._write("diverged" if isinstance(error, Diverged) else "stopped", str(error) or type(error).__name__)
 
     def beat(self) -> None:
         if time.monotonic() - self.written > SECONDS:

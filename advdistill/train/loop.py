@@ -22,6 +22,7 @@ from .schedule import epochs_of, rate
 from .selection import Selection
 from .signals import Interrupted, StopSignals
 from .step import Step, beginning
+from .together import reduced
 from .trackers import Trackers
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -157,7 +158,7 @@ class Trainer:
             return values
         if self.state.at.step % 10:
             return (0,) * len(values)
-        largest = self.fabric.all_reduce(torch.tensor(values, device=self.fabric.device), reduce_op="max")
+        largest = reduced(self.fabric, torch.tensor(values, device=self.fabric.device), "max")
         return tuple(largest.tolist())
 
     def _step(self, share: Share, epoch: int) -> None:
@@ -165,11 +166,10 @@ class Trainer:
 
     def _average(self, epoch: int) -> None:
         """Take the end of an epoch into the equal average, once that has begun."""
-        begun = self.recipe.swa is not None and epoch >= epochs_of(self.recipe.swa, self.recipe.epochs)
-        if begun:
-            self.state.average.update_parameters(self.student)
-        if begun:
-            estimate_statistics(self.state.average.module, self.train, self.fabric.device)
+        average, swa = self.state.average, self.recipe.swa
+        if average and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
+            average.update_parameters(self.student)
+            estimate_statistics(average.module, self.train, self.fabric.device)
 
     def _look(self) -> None:
         """Read the losses of the last steps, and stop if one is not finite."""
@@ -207,7 +207,7 @@ class Trainer:
             self.selection.keep(self.state.evaluated, at.epoch)
 
     def _note(self, row: dict[str, float]) -> None:
-        if not self._first:
+        if not self.metrics:
             return
         self.metrics.write(row)
         self.trackers.log(row)

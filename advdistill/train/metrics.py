@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ..files import append, explained, write_atomic
 from ..reading import read_text
@@ -21,7 +22,8 @@ class Metrics:
     """
 
     def __init__(self, path: Path, step: int):
-        self.path, self.rows = path, []
+        self.path = path
+        self.rows: list[dict[str, float]] = []
         self._drop_after(step)
         self.board = _tensorboard(path.parent / "tensorboard", step)
 
@@ -59,7 +61,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53)
 
 
-def _tensorboard(folder: Path, step: int):
+def _tensorboard(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,6 +1,7 @@
 """Learning rates as a function of the epochs done: no state, so a resumed run cannot disagree."""
 
 import math
+from collections.abc import Callable
 
 from ..recipe import Schedule
 
@@ -21,7 +22,7 @@ def rate(schedule: Schedule, done: float, epochs: int) -> float:
             return _climb(schedule, done, epochs, lambda fall: 1 - fall)
 
 
-def _climb(schedule: Schedule, done: float, epochs: int, descend) -> float:
+def _climb(schedule: Schedule, done: float, epochs: int, descend: Callable[[float], float]) -> float:
     top = epochs_of(schedule.warmup, epochs)
     if done < top:
         return (done + 1e-3) / (top + 1e-3)  # the very first step moves, too

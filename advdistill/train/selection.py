@@ -1,7 +1,7 @@
 """Which checkpoint is kept: accuracies on the held-out part, and what makes one better."""
 
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from ..modes import in_mode
 from ..recipe import Recipe
 from ..run import Run
 from ..threat import Threat
+from .together import reduced
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
@@ -58,10 +59,11 @@ class Selection:
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:
     """Clean and PGD-10 accuracy; the processes share the images, and all return the same."""
-    options = {"seed": seed, "device": fabric.device, "processes": (fabric.global_rank, fabric.world_size)}
+    options: dict[str, Any] = {"seed": seed, "device": fabric.device}
+    options["processes"] = fabric.global_rank, fabric.world_size
     with in_mode(model, train=False):
         mine = [correct(model, split, attack, **options).sum() for attack in (None, pgd(10, threat))]
-    clean, robust = (fabric.all_reduce(torch.stack(mine), reduce_op="sum") / len(split)).tolist()
+    clean, robust = (reduced(fabric, torch.stack(mine), "sum") / len(split)).tolist()
     return {"clean": clean, "robust": robust}
 
 

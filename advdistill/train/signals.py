@@ -21,7 +21,7 @@ class StopSignals:
         at_once: raise `Interrupted` the moment a signal comes; for long work that changes no state.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.received, self.at_once = 0, False
 
     def __enter__(self) -> "StopSignals":

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..files import read_sealed
 from ..reading import read_text
@@ -18,6 +18,7 @@ from .selection import better
 __all__ = ["Status", "status"]
 
 FRESH = 60  # seconds; another machine's run whose lock cannot be seen here counts as running so long after a beat
+Name = Literal["waiting", "running", "stale", "stopped", "diverged", "finished"]
 TEXTS = ("state", "host", "why")
 LARGEST = 2**53  # of whole numbers, up to which a float is exact
 STALE = 600  # seconds without a beat, which comes between two steps but not in a validation
@@ -39,7 +40,7 @@ class Status:
     """
 
     run: str
-    state: Literal["waiting", "running", "stale", "stopped", "diverged", "finished"]
+    state: Name
     why: str
     epoch: int
     epochs: int
@@ -63,7 +64,7 @@ def status(run: Run) -> Status:
     """
     recipe, beat, rows = run.recipe, _beat(run), read(run.metrics)
     state = _state(run, beat)
-    newest = rows[-1] if rows else {"epoch": 0, "step": 0}
+    newest: dict[str, Any] = rows[-1] if rows else {"epoch": 0, "step": 0}
     steps = beat.get("total") or (newest["step"] // newest["epoch"] * recipe.epochs if rows else None)
     step = max(beat.get("step", 0), newest["step"]) if state != "finished" else steps
     return Status(
@@ -81,7 +82,7 @@ def status(run: Run) -> Status:
     )
 
 
-def _beat(run: Run) -> dict:
+def _beat(run: Run) -> dict[str, Any]:
     try:
         beat = json.loads(read_text(run.heartbeat))
     except (FileNotFoundError, ValueError, RecursionError):
@@ -94,7 +95,7 @@ def _sound(name: str, value: object) -> bool:
     return isinstance(value, str) if name in TEXTS else isinstance(value, int | float) and abs(value) < LARGEST
 
 
-def _state(run: Run, beat: dict) -> str:
+def _state(run: Run, beat: dict[str, Any]) -> Name:
     age = time.time() - beat.get("time", 0)
     alive = run.busy
     if alive:
@@ -109,13 +110,13 @@ def _state(run: Run, beat: dict) -> str:
     return "stopped" if run.begun or beat else "waiting"
 
 
-def _why(state: str, beat: dict) -> str:
+def _why(state: str, beat: dict[str, Any]) -> str:
     if state == "stopped" and beat.get("state") == "running":
         return f"Process {beat.get('pid')} on {beat.get('host')} ended without a word; the same command continues."
     return beat.get("why", "") if state in ("stopped", "diverged") else ""
 
 
-def _eta(beat: dict) -> float | None:
+def _eta(beat: dict[str, Any]) -> float | None:
     steps, seconds = beat.get("step", 0) - beat.get("since_step", 0), beat.get("time", 0) - beat.get("since", 0)
     return seconds / steps * (beat.get("total", 0) - beat["step"]) if steps > 0 else None
 
@@ -130,14 +131,14 @@ def _last(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _best(rows: list[dict[str, float]], recipe: Recipe) -> dict[str, float]:
-    best = {}
+    best: dict[str, float] = {}
     for row in rows:
         if "robust" in row and better(row, best, recipe.select_by):
             best = {name: row[name] for name in ("epoch", "clean", "robust")}
     return best
 
 
-def _health(run: Run, state: str, beat: dict, rows: list[dict[str, float]]) -> Iterator[str]:
+def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, float]]) -> Iterator[str]:
     if since := catastrophic(rows):
         yield f"catastrophic overfitting since epoch {since}"
     if rollbacks := max(beat.get("rollbacks", 0), int(rows[-1].get("rollbacks", 0)) if rows else 0):

@@ -1,7 +1,8 @@
 """One step of the training: attack, compare, descend."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from .average import averaged
 from .awp import perturbed
 from .schedule import rate
 from .state import State
-from .together import Statistics
+from .together import Statistics, reduced
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
@@ -49,7 +50,7 @@ class Step:
         self.student = state.student
         self.wrapped = fabric.setup_module(self.student)
         self.trained = {role: fabric.setup_module(teacher) for role, teacher in distiller.trained.items()}
-        self.optimizer = fabric.setup_optimizers(state.optimizer)
+        self.optimizer: Any = fabric.setup_optimizers(state.optimizer)
         self.statistics = Statistics(fabric, state.student, *distiller.trained.values())
 
     @property
@@ -80,10 +81,10 @@ class Step:
                 losses = self.distiller.losses(batch, self.wrapped, self.trained)
             means = {name: loss.sum() * weight for name, loss in losses.items()}
             self.optimizer.zero_grad()
-            self.fabric.backward(sum(means.values()))
+            self.fabric.backward(cast(Tensor, sum(means.values())))
         self.optimizer.step()
         self.statistics.share()
-        if recipe.ema is not None:
+        if self.state.average and recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         return means
 
@@ -96,9 +97,9 @@ class Step:
             group.update(self.distiller.method.teacher_sgd(settings, progress))
 
     def _total(self, values: Tensor) -> Tensor:
-        return self.fabric.all_reduce(values.detach().sum(0), reduce_op="sum")
+        return reduced(self.fabric, values.detach().sum(0), "sum")
 
-    def _perturbed(self, batch: Batch, weight: float) -> AbstractContextManager:
+    def _perturbed(self, batch: Batch, weight: float) -> AbstractContextManager[None]:
         """Around the losses and their gradient: adversarial weight perturbation, where the recipe has it."""
         if self.recipe.awp is None:
             return nullcontext()
@@ -110,6 +111,7 @@ class Step:
                 total = sum(loss.sum() * weight for loss in self.distiller.losses(batch, self.student).values())
             for part, state in zip(parts, states, strict=True):  # the step to come is the one that counts
                 part.state = state
-            return total
+            return cast(Tensor, total)
 
-        return perturbed(self.student, loss, self.recipe.awp, self.fabric.all_reduce, self.distiller.trained.values())
+        mean = partial(reduced, self.fabric, by="mean")
+        return perturbed(self.student, loss, self.recipe.awp, mean, self.distiller.trained.values())

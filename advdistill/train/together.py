@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..run import Run
@@ -13,7 +13,7 @@ from ..run import Run
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["Statistics", "noticing_loss"]
+__all__ = ["Statistics", "noticing_loss", "reduced"]
 
 SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # of what PyTorch raises as a plain RuntimeError
 
@@ -33,6 +33,11 @@ def noticing_loss(fabric: "Fabric", run: Run) -> Iterator[None]:
         ) from error
 
 
+def reduced(fabric: "Fabric", values: Tensor, by: str) -> Tensor:
+    """The `mean`, `sum` or `max` over the processes."""
+    return cast(Tensor, fabric.all_reduce(values, reduce_op=by))
+
+
 class Statistics:
     """Running statistics of the batch-norm layers that PyTorch does not synchronise: those on CPUs.
 
@@ -43,13 +48,13 @@ class Statistics:
     def __init__(self, fabric: "Fabric", *networks: nn.Module):
         self.fabric = fabric
         layers = [layer for network in networks for layer in network.modules() if _is_alone(layer)]
-        self.tensors = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
+        self.tensors: list[Any] = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
 
     def share(self) -> None:
         """Give every process the mean over the processes."""
         if self.fabric.world_size == 1 or not self.tensors:
             return
-        means = self.fabric.all_reduce(torch.cat(self.tensors), reduce_op="mean")
+        means = reduced(self.fabric, torch.cat(self.tensors), "mean")
         torch._foreach_copy_(self.tensors, list(means.split([len(running) for running in self.tensors])))
 
 

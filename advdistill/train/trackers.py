@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..files import write_json
 from ..names import unknown
@@ -45,7 +45,7 @@ class Trackers:
     def __init__(self, loggers: Sequence["str | Logger"], run: Run, say: Callable[[str], None]):
         self.wanted, self.run, self.say = loggers, run, say
         self.known = run.folder / "loggers.json"
-        self.made: list[tuple[str, Logger]] = []
+        self.made: list[tuple[str, Any]] = []
 
     def __enter__(self) -> "Trackers":
         for wanted in dict.fromkeys(self.wanted):  # each once
@@ -67,14 +67,14 @@ class Trackers:
     def log(self, row: Mapping[str, float]) -> None:
         self._each(lambda name, logger: logger.log_metrics(row, step=row["step"]))
 
-    def _begin(self, name: str) -> "Logger":
+    def _begin(self, name: str) -> Any:
         ids = _ids(self.known)
         logger = KINDS[name](self.run, ids.get(name))
         logger.experiment  # noqa: B018  it is begun now, or refused
         write_json(self.known, ids | {name: logger.version})
         return logger
 
-    def _each(self, use: "Callable[[str, Logger], object]") -> None:
+    def _each(self, use: Callable[[str, Any], object]) -> None:
         for name, logger in list(self.made):
             try:
                 use(name, logger)
@@ -91,14 +91,14 @@ def _ids(path: Path) -> dict[str, str]:
     return {name: str(value) for name, value in ids.items()} if isinstance(ids, dict) else {}
 
 
-def _wandb(run: Run, known: str | None) -> "Logger":
+def _wandb(run: Run, known: str | None) -> Any:
     from pytorch_lightning.loggers import WandbLogger
 
     project = os.environ.get("WANDB_PROJECT", NAME)
     return WandbLogger(run.folder.name, run.folder, known or secrets.token_hex(8), project=project)
 
 
-def _mlflow(run: Run, known: str | None) -> "Logger":
+def _mlflow(run: Run, known: str | None) -> Any:
     import mlflow
     from pytorch_lightning.loggers import MLFlowLogger
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from ...errors import first_line
 from ...optional import require
@@ -25,7 +25,7 @@ def read(path: Path) -> Found:
     """A `.parquet`, or a folder of them whose names begin with train, test or validation."""
     if path.is_file():
         return tables({"train": _parquet(path)}, str(path))
-    found = {}
+    found: dict[str, list[Any]] = {}
     for file in sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]):
         part = part_named(file.name.replace(".", "-").split("-")[0])
         if part is None:
@@ -35,7 +35,7 @@ def read(path: Path) -> Found:
 
 
 def tables(
-    found: dict[str, list], name: str, classes: tuple[str, ...] | None = None, caches: Sequence[Path] = ()
+    found: dict[str, list[Any]], name: str, classes: tuple[str, ...] | None = None, caches: Sequence[Path] = ()
 ) -> Found:
     """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
 
@@ -59,8 +59,8 @@ def tables(
     return Found(parts, classes)
 
 
-def _pictures(part: str, cells: list, caches: Sequence[Path]) -> Encoded:
-    def open(i: int) -> BinaryIO:
+def _pictures(part: str, cells: list[Any], caches: Sequence[Path]) -> Encoded:
+    def open(i: int) -> io.BufferedIOBase:
         column, row = cells[i]
         value = column[row].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
@@ -74,7 +74,7 @@ def _pictures(part: str, cells: list, caches: Sequence[Path]) -> Encoded:
     return Encoded([f"{part} row {i}" for i in range(len(cells))], open)
 
 
-def _columns(schema, name: str) -> tuple[str, str]:
+def _columns(schema: Any, name: str) -> tuple[str, str]:
     """The names of the columns of images and labels."""
     types = require("pyarrow.types", "A table of images", EXTRA)
     images = [field.name for field in schema if _holds_bytes(field.type, types)]
@@ -85,14 +85,14 @@ def _columns(schema, name: str) -> tuple[str, str]:
     return image, "label"
 
 
-def _holds_bytes(kind, types) -> bool:
+def _holds_bytes(kind: Any, types: Any) -> bool:
     if types.is_struct(kind):
         at = kind.get_field_index("bytes")
         return at >= 0 and _holds_bytes(kind.field(at).type, types)
     return types.is_binary(kind) or types.is_large_binary(kind)
 
 
-def _class_names(schema, label: str) -> tuple[str, ...] | None:
+def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
     """As Hugging Face keeps them beside the schema."""
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
@@ -101,7 +101,7 @@ def _class_names(schema, label: str) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def _name(label, classes: tuple[str, ...] | None, name: str) -> str:
+def _name(label: object, classes: tuple[str, ...] | None, name: str) -> str:
     if isinstance(label, bool) or not isinstance(label, int | str):
         raise ValueError(f"{name} has a label {printable(repr(label))[:40]}; expected whole numbers or text.")
     if classes is None or isinstance(label, str):
@@ -111,7 +111,7 @@ def _name(label, classes: tuple[str, ...] | None, name: str) -> str:
     return classes[label]
 
 
-def _parquet(file: Path) -> list:
+def _parquet(file: Path) -> list[Any]:
     """The batches of a file: read bit by bit, since a repeated row takes no room there and all of it here."""
     parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
     with explained(str(file)), parquet.ParquetFile(file) as opened:

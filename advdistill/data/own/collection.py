@@ -1,7 +1,7 @@
 """Pictures with their classes, in a training and a test part that never change."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,7 @@ class Found:
         notes: what a user should know, in sentences.
     """
 
-    parts: dict[str, tuple[Pictures, Sequence[str]]]
+    parts: Mapping[str, tuple[Pictures, Sequence[str]]]
     classes: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -90,7 +90,7 @@ class Collection:
         return sum(len(part.index) for part in self.parts.values())
 
 
-def natural(name: str) -> tuple:
+def natural(name: str) -> tuple[list[int | str], str]:
     """Sorts 2 before 10."""
     pieces = re.split("([0-9]+)", name)
     return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)], name

@@ -6,13 +6,17 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...optional import require
 from .pictures import Look, Unreadable, printable
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["SUFFIXES", "Encoded", "Files"]
 
@@ -32,7 +36,7 @@ class Encoded:
         open: the place of a picture to a stream of its bytes.
     """
 
-    def __init__(self, names: Sequence[str], open: Callable[[int], BinaryIO]):
+    def __init__(self, names: Sequence[str], open: Callable[[int], BufferedIOBase]):
         self.names = [printable(name) for name in names]
         self._open = open
 
@@ -51,7 +55,7 @@ class Encoded:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
     @contextmanager
-    def _stream(self, i: int) -> Iterator[BinaryIO]:
+    def _stream(self, i: int) -> Iterator[BufferedIOBase]:
         try:
             with self._open(i) as stream:
                 yield stream
@@ -59,7 +63,7 @@ class Encoded:
             raise Unreadable(_reason(error)) from error
 
     @contextmanager
-    def _opened(self, i: int) -> Iterator:
+    def _opened(self, i: int) -> Iterator["Image"]:
         pillow = require("PIL.Image", "Reading images", "data")
         with self._stream(i) as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -82,11 +86,11 @@ class Files(Encoded):
         self.paths = paths
 
 
-def _open_one(paths: Sequence[Path], i: int) -> BinaryIO:
+def _open_one(paths: Sequence[Path], i: int) -> BufferedIOBase:
     return open_file(paths[i])
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> BufferedIOBase:
     """Open an ordinary file; a pipe of that name would be waited for without end."""
     if not path.is_file():
         raise Unreadable("not an ordinary file" if path.exists() else "no such file")
@@ -95,7 +99,7 @@ def open_file(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _decode(image) -> np.ndarray:
+def _decode(image: "Image") -> np.ndarray:
     pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
         image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
@@ -114,17 +118,17 @@ def _from_16_bits(pixels: np.ndarray) -> np.ndarray:
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _is_grey(image) -> bool:
+def _is_grey(image: "Image") -> bool:
     return image.mode in _GREY or image.mode.startswith("I;16")
 
 
-def _is_transparent(image) -> bool:
+def _is_transparent(image: "Image") -> bool:
     return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or (
         "transparency" in image.info and image.mode[0] not in "IF"
     )
 
 
-def _orientation(image) -> int:
+def _orientation(image: "Image") -> int:
     """How the camera was held. Only what the header says: asking further would decode the picture."""
     return image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
 

@@ -17,7 +17,7 @@ EXPECTED = "DIR/CLASS/picture.png, or DIR/train/CLASS/picture.png with DIR/test 
 def read(place: Path) -> Found:
     """Raises ValueError for a folder of another form."""
     homes = _homes(place)
-    parts, others = {}, Counter()
+    parts, others = {}, Counter[str]()
     for part, home in homes.items():
         parts[part] = _part(home, others)
     ignored = f"{others.total()} other files are ignored ({', '.join(sorted(map(printable, others)))})."
@@ -26,17 +26,17 @@ def read(place: Path) -> Found:
 
 def _homes(place: Path) -> dict[str, Path]:
     """The folders of the parts; the place itself where there are only classes, of which one may be called train."""
-    named = [folder for folder in _folders(place) if part_named(folder.name)]
-    if not any(_folders(folder) for folder in named):
+    named = [(part, folder) for folder in _folders(place) if (part := part_named(folder.name))]
+    if not any(_folders(folder) for _, folder in named):
         return {"train": place}
-    homes = {part_named(folder.name): folder for folder in named}
+    homes = dict(named)
     if "train" not in homes or len(homes) < len(named):
-        shown = ", ".join(folder.name for folder in named)
+        shown = ", ".join(folder.name for _, folder in named)
         raise ValueError(f"{place} has the parts {shown}; expected train, and one of test and val at most each.")
     return homes
 
 
-def _part(home: Path, others: Counter) -> tuple[Files, list[str]]:
+def _part(home: Path, others: Counter[str]) -> tuple[Files, list[str]]:
     paths, labels = [], []
     for folder in _folders(home):
         mine = sorted(_pictures(folder, others))
@@ -53,7 +53,7 @@ def _folders(place: Path) -> list[Path]:
     return sorted(entry for entry in place.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
 
 
-def _pictures(folder: Path, others: Counter) -> Iterator[Path]:
+def _pictures(folder: Path, others: Counter[str]) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not _is_hidden(name)]
         for name in files:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from ...optional import require
 from .arrow import EXTRA, explained, tables
@@ -28,10 +29,11 @@ def _folder(path: Path) -> Found:
     if not (path / "dataset_dict.json").is_file():
         return tables({"train": _tables(path)}, str(path))
     splits = map(str, _list(path / "dataset_dict.json", "splits"))
-    return tables({part_named(name): _tables(path / Path(name).name) for name in splits if part_named(name)}, str(path))
+    named = {part: _tables(path / Path(name).name) for name in splits if (part := part_named(name))}
+    return tables(named, str(path))
 
 
-def _tables(path: Path) -> list:
+def _tables(path: Path) -> list[Any]:
     ipc = require("pyarrow.ipc", "A saved Hugging Face dataset", EXTRA)
     files = [file.get("filename") for file in _list(path / "state.json", "_data_files") if isinstance(file, dict)]
     read = []
@@ -41,7 +43,7 @@ def _tables(path: Path) -> list:
     return read
 
 
-def _list(path: Path, key: str) -> list:
+def _list(path: Path, key: str) -> list[Any]:
     try:
         value = json.loads(path.read_text())[key]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -59,7 +61,7 @@ def _hub(name: str) -> Found:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         advice = "Fetch it where there is a network (load_dataset, then save_to_disk) and give that folder."
         raise ConnectionError(f"hf:{name} cannot be had: {reason}. {advice}") from error
-    known = {part_named(split): content for split, content in splits.items() if part_named(split)}
+    known = {part: content for split, content in splits.items() if (part := part_named(split))}
     names = next((getattr(content.features.get("label"), "names", None) for content in known.values()), None)
     classes = tuple(names) if names else None
     found = {part: [content.data.table] for part, content in known.items()}

@@ -5,6 +5,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,9 +37,10 @@ class Ledger:
 
     def read(self) -> None:
         content = _read(self.path)
-        self.files, self.passes, self._met = content["files"], content["passes"], {}
+        self.files, self.passes = content["files"], content["passes"]
+        self._met: dict[str, list[Any]] = {}
 
-    def row(self, path: Path) -> list:
+    def row(self, path: Path) -> list[Any]:
         """Size, time of the last change in nanoseconds, sha256: as remembered where size and time are the same."""
         found = path.stat()
         stamp, known = [found.st_size, found.st_mtime_ns], self.files.get(str(path), [])
@@ -92,14 +94,14 @@ class Recorded:
         return self.files
 
 
-def _row(path: Path, ledger: Ledger) -> list:
+def _row(path: Path, ledger: Ledger) -> list[Any]:
     try:
         return ledger.row(path) if path.is_file() and path.stat().st_size else _UNREAD
     except OSError:
         return _UNREAD
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text())
         whole = content["format"] == _FORMAT and all(isinstance(content[key], dict) for key in ("files", "passes"))

@@ -4,7 +4,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,10 @@ from .pictures import Arrays
 __all__ = ["read"]
 
 _EXPECTED = "x_train, y_train, x_test and y_test; train_images, train_labels and so on; or images and labels"
-_FAULTS = (zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, OSError, EOFError)
-_FAULTS += (KeyError, IndexError, TypeError, OverflowError, MemoryError, RuntimeError)  # of numpy, of encrypted entries
+_FAULTS = (
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, OSError, EOFError,
+    KeyError, IndexError, TypeError, OverflowError, MemoryError, RuntimeError,  # of numpy, of encrypted entries
+)  # fmt: skip
 
 
 def read(path: Path) -> Found:
@@ -45,7 +47,7 @@ def _pairs(keys: list[str]) -> Iterator[tuple[str, tuple[str, str]]]:
         yield "train", ("images", "labels")
 
 
-def _part(path: Path, arrays, images_key: str, labels_key: str) -> tuple[Arrays, list[str]]:
+def _part(path: Path, arrays: Mapping[str, np.ndarray], images_key: str, labels_key: str) -> tuple[Arrays, list[str]]:
     for key in (images_key, labels_key):
         check_room(key, _size(path, key))
     images, labels = _images(images_key, arrays[images_key]), _labels(labels_key, arrays[labels_key])

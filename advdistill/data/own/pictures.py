@@ -29,7 +29,8 @@ class Look:
 class Pictures(Protocol):
     """Pictures by their place in a list. Each method raises `Unreadable`."""
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]: ...
 
     def look(self, i: int) -> Look: ...
 
@@ -63,7 +64,7 @@ class Arrays:
         return image if image.shape[2] == 3 else _on_white(image)
 
     def content(self, i: int) -> str:
-        return hashlib.sha256(np.ascontiguousarray(self.images[i])).hexdigest()
+        return hashlib.sha256(np.ascontiguousarray(self.images[i]).data).hexdigest()
 
 
 def _on_white(image: np.ndarray) -> np.ndarray:

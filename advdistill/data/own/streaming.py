@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,7 +39,8 @@ def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dic
     ledger = Ledger(name)
     with FileLock(ledger.lock):  # of several processes the first one looks
         ledger.read()
-        parts = {part: (Recorded(pictures, ledger), labels) for part, (pictures, labels) in found.parts.items()}
+        files = {part: cast(Files, pictures) for part, (pictures, _) in found.parts.items()}
+        parts = {part: (Recorded(files[part], ledger), labels) for part, (_, labels) in found.parts.items()}
         collection = Collection.of(name, Found(parts, found.classes, found.notes))
         ledger.keep()
         key = _key(collection, size)
@@ -56,7 +57,7 @@ def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dic
 def _key(collection: Collection, size: int | None) -> str:
     """Names everything that the outcome depends on, Pillow too: its JPEG may change by a bit."""
     version = require("PIL", "Reading images", "data").__version__
-    digests = [part.pictures.digest(part.index, part.labels) for part in collection.parts.values()]
+    digests = [cast(Recorded, part.pictures).digest(part.index, part.labels) for part in collection.parts.values()]
     return " ".join([version, str(size), *digests])
 
 
@@ -68,7 +69,7 @@ def _images(collection: Collection, shape: tuple[int, int, int], size: int | Non
 
 
 def _decode(
-    pictures: Pictures, shape: tuple[int, int, int], size: int | None, places: Sequence[int]
+    pictures: Pictures, shape: tuple[int, int, int], size: int | None, places: np.ndarray
 ) -> tuple[np.ndarray, Faults]:
     images, faults = np.zeros((len(places), *shape), np.uint8), []
     for image, i in zip(images, places, strict=True):
@@ -79,7 +80,7 @@ def _decode(
     return images, faults
 
 
-def _first_look(collection: Collection, size: int | None) -> dict:
+def _first_look(collection: Collection, size: int | None) -> dict[str, Any]:
     """The shape of the images, and the fingerprint of each part."""
     try:
         shape = form(collection, [look for _, look in looks(collection)], size)

@@ -4,6 +4,8 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
+import numpy as np
+
 from .collection import Collection
 from .pictures import Look, Unreadable
 
@@ -32,7 +34,7 @@ class Survey:
     disputed: int
 
     @property
-    def sizes(self) -> Counter:
+    def sizes(self) -> Counter[tuple[int, int]]:
         """How many images there are of each (height, width)."""
         return Counter((look.height, look.width) for look in self.looks)
 
@@ -40,7 +42,7 @@ class Survey:
 def survey(collection: Collection) -> Survey:
     """Decode each picture, one at a time."""
     looks, faults = [], []
-    seen = {split: Counter() for split in collection.parts}
+    seen: dict[str, Counter[bytes]] = {split: Counter() for split in collection.parts}
     classes = defaultdict(set)
     for split, part in collection.parts.items():
         for i, label in zip(part.index, part.labels, strict=True):
@@ -64,6 +66,6 @@ def survey(collection: Collection) -> Survey:
     )
 
 
-def _count(labels, classes: tuple[str, ...]) -> tuple[int, ...]:
+def _count(labels: np.ndarray, classes: tuple[str, ...]) -> tuple[int, ...]:
     found = Counter(labels.tolist())
     return tuple(found[label] for label in range(len(classes)))

@@ -17,7 +17,7 @@ _PATHS = ("path", "file_name", "filename", "image")
 def read(table: Path, root: Path | None = None) -> Found:
     """Paths are below `root`, or beside the table. Raises ValueError for a table of another form."""
     root = root or table.parent
-    found = {}
+    found: dict[str, tuple[list[Path], list[str]]] = {}
     for line, row in _rows(table):
         part = part_named(row["split"]) if row["split"] else "train"
         if part is None:

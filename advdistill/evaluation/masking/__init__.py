@@ -58,7 +58,7 @@ def gradient_masking(
     findings = []
     with _settled(seed):
         field = Field(Judged(model, used, device), used, threat, batch_size, seed, device)
-        other = surrogate and Judged(surrogate, used, device)
+        other = None if surrogate is None else Judged(surrogate, used, device)
         for finding in _findings(model, field, other):
             findings.append(finding)
             if report:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -100,7 +101,7 @@ def transfer(field: Field, left: Tensor, surrogate: Judged | None) -> Finding:
 
 def _blind(field: Field, square: Square, left: Tensor) -> Tensor:
     standing, among = left.clone(), left.nonzero()[:, 0]
-    options = {"seed": field.seed, "batch_size": field.batch_size, "device": field.device}
+    options: dict[str, Any] = {"seed": field.seed, "batch_size": field.batch_size, "device": field.device}
     for start, x, y in in_order(field.split.take(among), field.batch_size, field.device):
         standing[among[start : start + len(y)]] = square(field.model, x, y, **options)[1].cpu()
     return standing

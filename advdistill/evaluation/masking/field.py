@@ -1,6 +1,7 @@
 """Where attacks meet the model that is judged."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,6 @@ class Field:
         flags = torch.ones(len(self.split), dtype=torch.bool) if among is None else among.clone()
         if flags.any():
             part, climbed = self.split.take(flags.nonzero()[:, 0]), Climbed(searched or self.model)
-            options = {"batch_size": self.batch_size, "seed": self.seed + again, "device": self.device}
+            options: dict[str, Any] = {"batch_size": self.batch_size, "seed": self.seed + again, "device": self.device}
             flags[flags.clone()] = correct(self.model, part, attack, loss, searched=climbed, **options)
         return flags

@@ -1,7 +1,7 @@
 """What a check of a model found, and the verdict that several checks make."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from ...result import wilson
 
@@ -52,7 +52,7 @@ class Verdict:
     def __getitem__(self, name: str) -> Finding:
         return {finding.name: finding for finding in self.findings}[name]
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dumps`; the status stands beside the findings."""
         return {"status": self.status} | asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
 

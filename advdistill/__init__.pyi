@@ -1,0 +1,47 @@
+"""The public names, as type checkers read them; at run time `__init__.py` imports each on first use."""
+
+from . import data, losses, methods, models, recipes
+from .attacks import PGD
+from .distiller import Distiller
+from .evaluation import evaluate
+from .methods import (
+    ABSLD,
+    AKD2,
+    ARD,
+    BMTARD,
+    CIARD,
+    DGAD,
+    IAD,
+    IADII,
+    IGDM,
+    MART,
+    MTARD,
+    PGDAT,
+    RSLAD,
+    SAAD,
+    TRADES,
+    AdaAD,
+    AdaIAD,
+    Batch,
+    FairARD,
+    FairIAD,
+    FairMTARD,
+    FairRSLAD,
+    Method,
+    PeerAiD,
+    Standard,
+    Term,
+)
+from .recipe import SGD, Data, Recipe, Schedule
+from .result import Result
+from .run import Run
+from .threat import L2, Linf
+from .train import distill
+
+__all__ = [
+    "ABSLD", "AKD2", "ARD", "AdaAD", "AdaIAD", "BMTARD", "Batch", "CIARD", "DGAD", "Data", "Distiller", "FairARD",
+    "FairIAD", "FairMTARD", "FairRSLAD", "IAD", "IADII", "IGDM", "L2", "Linf", "MART", "MTARD", "Method", "PGD",
+    "PGDAT", "PeerAiD", "RSLAD", "Recipe", "Result", "Run", "SAAD", "SGD", "Schedule", "Standard", "TRADES", "Term",
+    "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
+]
+__version__: str

@@ -1,0 +1,76 @@
+"""What type checkers read of the package, from outside it."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import advdistill
+
+PACKAGE = Path(advdistill.__file__).parent
+README_LOOP = re.search(r"```python\n(.*?)```", (PACKAGE.parent / "README.md").read_text(), re.S)[1]
+MORE = """
+from typing import assert_type
+result = ad.evaluate(student, ad.data.load("digits", "test"), ad.Linf(0.2), suite="paper")
+assert_type(result["clean"].accuracy, float)
+assert_type(attack.step_size + attack.threat.eps, float)  # given as text
+assert_type(ad.distill(ad.Recipe(), "out").recipe, ad.Recipe)
+"""
+# others' packages are left out, which saves half a minute
+SETTINGS = """
+[mypy]
+strict = True
+[mypy-torch.*,numpy.*,lightning_fabric.*,safetensors.*,typeguard.*,yaml.*,filelock.*,rich.*,onnx.*,PIL.*]
+follow_imports = skip
+ignore_missing_imports = True
+"""
+
+
+def checked(folder: Path, script: str) -> list[str]:
+    """The errors of a user's script, which finds the package among the installed ones."""
+    (folder / "script.py").write_text(script)
+    (folder / "mypy.ini").write_text(SETTINGS)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "--cache-dir", "cache", "script.py"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(PACKAGE.parent)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    return [line for line in done.stdout.splitlines() if ": error: " in line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("user")  # of the same cache
+
+
+def test_the_loop_of_the_readme_is_typed(folder):
+    assert checked(folder, README_LOOP + MORE) == []
+
+
+@pytest.mark.parametrize(("wrong", "said"), [
+    ('ad.distill(ad.Recipe(), "out", epohcs=3)', r'"epohcs" for "distill"  \[call-arg\]'),
+    ("ad.Linf([8])", r'"list\[int\]"; expected "float \| str"  \[arg-type\]'),
+    ("ad.RSLADD()", r'no attribute "RSLADD".*\[attr-defined\]'),
+    ("ad.IGDM() + ad.RSLAD()", r'left operand type for \+ \("IGDM"\)  \[operator\]'),
+])  # fmt: skip
+def test_a_wrong_call_is_reported(folder, wrong, said):
+    (error,) = checked(folder, f"import advdistill as ad\n{wrong}\n")
+    assert error.startswith("script.py:2: ") and re.search(said, error)
+
+
+def test_type_checkers_are_told_the_public_names():
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    (named,) = (node.value for node in stub.body if isinstance(node, ast.Assign))
+    assert {alias.name: node.module for node in imports for alias in node.names if node.module} == advdistill._MODULE_OF
+    assert {alias.name for node in imports for alias in node.names} == set(advdistill.__all__)
+    assert sorted(ast.literal_eval(named)) == sorted(advdistill.__all__)
+
+
+def test_no_error_is_ignored_without_its_code_and_a_reason():
+    lines = [line for path in PACKAGE.rglob("*.py") for line in path.read_text().splitlines() if "type: ignore" in line]
+    assert [line for line in lines if not re.search(r"# type: ignore\[[a-z-]+\]  # \w", line)] == []
