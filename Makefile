@@ -25,7 +25,7 @@ endurance: .venv/test
 	$(BIN)/python tests/endurance/long.py --kills 100 --out benchmarks/results/endurance.md
 
 .venv/%: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "advdistill needs Python 3.11 or newer"'
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("advdistill needs Python 3.11 or newer: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	[ $* != test ] || $(BIN)/pip install --quiet --no-deps robustbench==1.1.1  # its networks to compare ours with
