@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import wrap_file
+
 from .. import files
-from ..optional import require
 
 _TIMEOUT = 5  # seconds to connect, and to wait for the next bytes
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -77,7 +79,4 @@ def _open(remote: Remote, have: int) -> http.client.HTTPResponse:
 
 
 def _bar(response: http.client.HTTPResponse, name: str, total: int):
-    console = require("rich.console", "A download", "data").Console(stderr=True)
-    return require("rich.progress", "A download", "data").wrap_file(
-        response, total, description=name, console=console
-    )
+    return wrap_file(response, total, description=name, console=Console(stderr=True))

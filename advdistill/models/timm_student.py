@@ -4,6 +4,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
+from ..errors import check_hugging_face, first_line
 from ..names import unknown
 from .classifier import Classifier, ModelSpec
 
@@ -44,4 +45,5 @@ def built(timm: ModuleType, name: str, pretrained: bool, options: dict) -> nn.Mo
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # of timm, of the hub's client, of the network
-        raise OSError(f"timm cannot make {name!r}: {error}") from error
+        check_hugging_face(error)
+        raise OSError(f"timm cannot make {name!r}: {first_line(error)}") from error
