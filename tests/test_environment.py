@@ -60,6 +60,7 @@ def no_network(tmp_path, monkeypatch):
         monkeypatch.setenv(name, CLOSED)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of its first use
     monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path))
     monkeypatch.setenv("ADVDISTILL_MODELS", str(tmp_path))
 
@@ -127,6 +128,14 @@ def test_a_user_who_has_no_home(monkeypatch):
     monkeypatch.setattr(Path, "expanduser", nobody)
     with pytest.raises(ValueError, match="no home to keep models in; name another: export ADVDISTILL_MODELS=FOLDER"):
         cache("models")
+
+
+def test_a_run_where_nothing_can_be_written(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "run"
+    assert main(["train", "digits.pgd_at", "--epochs", "1", "--out", str(out)]) == 2
+    sentence = f"advdistill: Cannot make the folder {out}: Not a directory; choose another place.\n"
+    assert capsys.readouterr().err.endswith(sentence)
 
 
 def test_a_folder_that_can_be_written_is_left_empty(tmp_path):

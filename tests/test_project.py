@@ -41,6 +41,13 @@ def test_the_licence_is_whole():
     assert all(f"\n   {number}. " in text for number in range(1, 10))
 
 
+@pytest.mark.parametrize("name", ["CHANGELOG.md", "CODE_OF_CONDUCT.md", "SECURITY.md"])
+def test_links_of_what_stands_beside_the_readme_lead_somewhere(name):
+    text = (ROOT / name).read_text()
+    assert "@" not in text  # no address is invented
+    assert all((ROOT / target).exists() for target in re.findall(r"\]\((?!http)([^)#]+)", text))
+
+
 def test_the_citation_has_what_its_format_asks_for():
     assert CITATION["cff-version"] == "1.2.0" and CITATION["license"] == PROJECT["license"]
     assert CITATION["message"] and CITATION["title"] == PROJECT["name"] and CITATION["authors"]
