@@ -11,7 +11,7 @@ quickstart: .venv/all
 test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
@@ -29,7 +29,7 @@ endurance: .venv/test faults
 	$(BIN)/python tests/endurance/long.py --kills 100 --out benchmarks/results/endurance.md
 
 .venv/%: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "advdistill needs Python 3.11 or newer"'
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("advdistill needs Python 3.11 or newer: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
 	# robustbench: its networks to compare ours with; timm: without torchvision, which fits PyPI's own torch only

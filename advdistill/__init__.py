@@ -1,6 +1,14 @@
 """Adversarial robust distillation: an attack climbs `inner`, a student descends `outer`, and a method is the pair."""
 
 import importlib
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  where pip did not ask; older ones can read this file
+    _FOUND = ".".join(map(str, sys.version_info[:3]))
+    raise ImportError(
+        "advdistill needs Python 3.11 or newer; this is Python " + _FOUND + ".",
+        name=__name__,  # with it `python -m advdistill` says so in one line
+    )
 
 _HOME = {
     "methods": [
@@ -25,6 +33,8 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str):
     """Import on first use: `import advdistill` and `advdistill --help` do not wait for torch."""
+    if name in __all__:
+        importlib.import_module(".versions", __name__).check_torch()
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
     if name in __all__:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
-    "append", "drop_unfinished", "explained", "read_sealed", "sha256", "write_atomic", "write_json", "write_sealed",
+    "append", "drop_unfinished", "explained", "make_folder", "read_sealed", "sha256", "write_atomic", "write_json",
+    "write_sealed",
 ]  # fmt: skip
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -98,6 +99,14 @@ def append(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def make_folder(folder: Path) -> None:
+    """Make it if need be. Raises OSError, a sentence, where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"Cannot make the folder {folder}: {error.strerror}; choose another place.") from error
 
 
 def drop_unfinished(path: Path) -> None:

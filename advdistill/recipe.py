@@ -82,7 +82,7 @@ class Recipe:
     student: str = "convnet-16"
     """See `advdistill list models`."""
     teacher: str | None = None
-    """The robust teacher: a run folder, file:PATH, robustbench:NAME and others; see docs/teachers.md."""
+    """The robust teacher: a run folder, file:PATH, robustbench:NAME, hf:OWNER/NAME; see `advdistill list teachers`."""
     clean_teacher: str | None = None
     """The teacher of clean accuracy, for methods that take one."""
     data: Data = field(default_factory=Data)

@@ -7,7 +7,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .files import drop_unfinished, write_atomic
+from .files import drop_unfinished, make_folder, write_atomic
 from .models.checkpoint import provenance
 from .reading import read_text
 from .recipe import Recipe, to_config
@@ -91,7 +91,7 @@ class Run:
             ValueError: the folder belongs to another recipe, holds other files, or is held by another process.
         """
         self.check(recipe)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         lock = FileLock(self._lock)
         try:
             lock.acquire(timeout=PATIENCE)

@@ -1,7 +1,6 @@
 """Downloads from a loopback server with moods."""
 
 import hashlib
-import sys
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -126,14 +125,6 @@ def test_not_found(serve, tmp_path):
 def test_nobody_listens(tmp_path):
     with pytest.raises(ConnectionError, match="refused"):
         download(Remote("http://127.0.0.1:9/made.tar.gz", 1, ""), tmp_path)
-
-
-def test_without_rich(serve, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "rich.console", None)
-    with pytest.raises(
-        ImportError, match=r'A download needs the package rich.*pip install "advdistill\[data'
-    ):
-        download(remote(serve(CONTENT)), tmp_path)
 
 
 def test_the_official_archive_is_fetched_unpacked_and_kept(serve, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import advdistill
 
 ROOT = Path(advdistill.__file__).parent
 LAYERS = [  # from the ground up; a layer imports from those before it
-    {"errors", "files", "malloc", "modes", "names", "optional", "reading", "rng"},
+    {"cache", "errors", "files", "malloc", "modes", "names", "optional", "reading", "rng", "versions"},
     {"imports", "losses", "threat", "result", "checks", "folding", "graphs", "linear"},
     {"frozen"},
     {"attacks"},
@@ -29,7 +29,7 @@ def imported(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level == depth:
             found |= {node.module.split(".")[0]} if node.module else {alias.name for alias in node.names}
-    return found
+    return found - {"__version__"}
 
 
 def modules():

@@ -1,5 +1,6 @@
 """The command line, made from dataclasses that call their command; only then comes what is heavy to import."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +9,7 @@ import tyro
 
 from ..imports import forbid
 from ..reading import printable
+from ..versions import about, check_torch
 from .evaluation import Evaluate, Verify
 from .init import Init
 from .reports import Compare, Report
@@ -20,7 +22,10 @@ __all__ = ["main"]
 
 
 FORBID = "--no-python-refs"
-ABOUT = f"{FORBID} with any command: run no Python code that a recipe, run folder or argument names."
+ABOUT = (
+    f"{FORBID} with any command: run no Python code that a recipe, run folder or argument names. "
+    "--version: print it, and torch's and Python's."
+)
 
 Command = Init | Preflight | Train | Evaluate | Verify | Compare | Report | Export | Push | List | Quickstart | Status
 
@@ -31,7 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = [word for word in given if word != FORBID]
     if FORBID in given:
         forbid()
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it makes do; others import it here
+    if argv == ["--version"]:
+        print(about())
+        return 0
     try:
+        check_torch()
         if argv[:1] and argv[0] in WITH_RECIPE:
             return with_recipe(*argv)
         command: Any = tyro.cli(Command, args=argv, prog="advdistill", description=ABOUT)

@@ -35,7 +35,7 @@ class Evaluate:
     keep_images: bool = False
     """Keep the adversarial image of each counted break, for `advdistill verify`."""
     masking: bool = False
-    """Also look for gradient masking, on 200 images; see docs/evaluation.md."""
+    """Also look for gradient masking, on 200 images: signs that only the attack failed."""
     inspect: bool = False
     """Also make what `advdistill report` shows beyond counts: a curve, pictures, gradients; on 200 images."""
     seed: int = 0

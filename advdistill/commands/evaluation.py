@@ -8,6 +8,7 @@ import torch
 
 from ..evaluation import evaluate as measure
 from ..evaluation.suites import attacks
+from ..files import make_folder
 from ..malloc import keep_freed_memory
 from .beside import Beside
 from .console import is_first, say, show, typed
@@ -44,7 +45,7 @@ def evaluate(
     if keep_images and not files:
         raise ValueError("--keep-images needs a place for them: give --out, e.g. --out result.json.")
     if target:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     where, shared = _processes(devices)
     result = measure(
         subject.network, subject.split, subject.threat, suite,

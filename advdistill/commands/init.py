@@ -12,6 +12,7 @@ from rich.text import Text
 from .. import data as datasets
 from ..data.own.stack import refusal
 from ..data.own.survey import Survey, survey
+from ..files import make_folder
 from .console import CONSOLE, say
 from .draft import Draft
 
@@ -39,7 +40,7 @@ def init(data: str, out: Path | None, size: int | None, teacher: str | None) -> 
     draft = Draft(seen, data, size)
     texts = [draft.teacher()] if teacher_file else []
     for file, text in zip(files, [*texts, draft.student(teacher or f"runs/{name}.teacher")], strict=True):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(file.parent)
         with file.open("x") as stream:
             stream.write(text)
     _print("\nWritten: " + ", ".join(map(str, files)) + ". Look at them, then:\n")

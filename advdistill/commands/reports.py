@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..files import write_atomic
+from ..files import make_folder, write_atomic
 from ..report.compare import compare as comparison
 from ..report.compare import load
 from ..report.export import KINDS, tables
@@ -27,7 +27,7 @@ def compare(runs: Sequence[Path]) -> int:
 def report(runs: Sequence[Path], out: Path, as_is: bool) -> int:
     """A page, a table or a RobustBench entry, by the ending of `out`."""
     text = _text(runs, out, as_is)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_atomic(out, lambda temporary: temporary.write_text(text))
     say(f"written to {out}")
     return 0

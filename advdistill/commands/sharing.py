@@ -14,7 +14,7 @@ from .. import models
 from ..errors import first_line
 from ..evaluation.verdicts import digest
 from ..export.card import About, card
-from ..files import sha256, write_atomic, write_json
+from ..files import make_folder, sha256, write_atomic, write_json
 from ..models import Classifier
 from ..models.checkpoint import provenance
 from ..models.reference import parse
@@ -61,7 +61,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     source = run.best if run else Path(parse(model).name)
     measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
     shipped = _shipped(source) if source.is_file() else []
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / "config.json", LIBRARY | asdict(network.spec))
     for old in (file for pattern in OURS for file in folder.glob(pattern)):
         old.unlink()

@@ -16,7 +16,7 @@ from ..data.batches import to_float
 from ..export import KINDS, Shipped, build, open_file, write
 from ..export.facts import facts, versions
 from ..export.robustness import attacked, routes
-from ..files import sha256, write_atomic
+from ..files import make_folder, sha256, write_atomic
 from ..models.checkpoint import provenance
 from ..models.reference import parse
 from ..report.compare import VERDICTS
@@ -55,7 +55,7 @@ def export(
     artefact = build(to, network, subject.split.shape, calibration)
     climbed = routes(artefact, network) if evaluate else {}
     result = _unmeasured(subject, path, artefact.identity, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     parity = write(artefact, source | {"robust_accuracy": result.robust}, path, network, compared)
     files = Beside(path.with_name(f"{path.name}.result.json"))
     _make_way(files.result, artefact.identity if evaluate else None)

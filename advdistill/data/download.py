@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from rich.console import Console
+from rich.progress import wrap_file
+
 from .. import files
-from ..optional import require
 
 _TIMEOUT = 5  # seconds to connect, and to wait for the next bytes
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
@@ -78,7 +80,4 @@ def _open(remote: Remote, have: int) -> http.client.HTTPResponse:
 
 
 def _bar(response: http.client.HTTPResponse, name: str, total: int) -> AbstractContextManager[BinaryIO]:
-    console = require("rich.console", "A download", "data").Console(stderr=True)
-    return require("rich.progress", "A download", "data").wrap_file(
-        response, total, description=name, console=console
-    )
+    return wrap_file(response, total, description=name, console=Console(stderr=True))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..cache import cache, writable
 from .dataset import Folder
 
 _SHOWN = 6
@@ -12,7 +13,7 @@ _SHOWN = 6
 
 def places(name: str, folder: Folder) -> list[Path]:
     """Where to look for a dataset, in order; the last is where it is put when fetched."""
-    base = Path(folder or os.environ.get("ADVDISTILL_DATA") or "~/.cache/advdistill/data").expanduser()
+    base = Path(folder).expanduser() if folder else cache("data")
     return [base, base / name]
 
 
@@ -38,7 +39,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     """Let one process at a time fetch into `folder` (made if needed); the others wait their turn."""
     import fcntl  # not on Windows, where only fetching is out of reach
 
-    folder.mkdir(parents=True, exist_ok=True)
+    writable(folder, "data")
     flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
     with os.fdopen(os.open(folder / ".lock", flags, 0o666)) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

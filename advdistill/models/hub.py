@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..errors import first_line
+from ..errors import check_hugging_face, first_line
 from ..optional import require
 from ..reading import home
 
@@ -38,5 +38,6 @@ def _snapshot(name: str, revision: str | None) -> Path:
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"]))
     except Exception as error:  # of the client and of the libraries that it asks
+        check_hugging_face(error)
         raise FileNotFoundError(f"hf:{name} is not in the cache and cannot be fetched ({first_line(error)}); where "
                                 f"there is a network, run: hf download {name}, and copy the folder here.") from error

@@ -1,6 +1,5 @@
 """Published teachers by name, as RobustBench names them: which network, which figures, where the weights are."""
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from ..cache import cache as kept
+from ..cache import writable
 from ..names import unknown
 from . import drive
 from .robustbench import APACHE, EPS, NORMALISED, STATISTICS, TABLES
@@ -87,14 +88,15 @@ def fetch(teacher: Teacher) -> Path:
 
     A file that was put there by hand is taken as it is; of a download the sha256 is kept beside it, and checked.
 
-    Raises FileNotFoundError saying what to fetch and where to put it, ValueError if the file changed since.
+    Raises FileNotFoundError saying what to fetch and where to put it, OSError where it cannot be put there,
+    ValueError if the file changed since.
     """
-    folder = Path(os.environ.get("ADVDISTILL_MODELS") or "~/.cache/advdistill/models").expanduser()
-    path = folder / teacher.dataset / "Linf" / f"{teacher.name}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):  # the processes of a run all load their teacher
-        if not path.exists():
-            _download(teacher, path)
+    path = kept("models") / teacher.dataset / "Linf" / f"{teacher.name}.pt"
+    if not path.exists():  # one that is there may lie where nobody can write
+        writable(path.parent, "models")
+        with FileLock(f"{path}.lock"):  # the processes of a run all load their teacher
+            if not path.exists():
+                _download(teacher, path)
     drive.check(path)
     return path
 

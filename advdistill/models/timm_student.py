@@ -5,7 +5,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from ..errors import first_line
+from ..errors import check_hugging_face, first_line
 from ..names import unknown
 from ..optional import require
 from .classifier import Classifier, ModelSpec
@@ -46,4 +46,5 @@ def built(timm: ModuleType, name: str, pretrained: bool, options: dict[str, int]
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # of timm, of the hub's client, of the network
-        raise OSError(f"timm cannot make {name!r}: {error}") from error
+        check_hugging_face(error)
+        raise OSError(f"timm cannot make {name!r}: {first_line(error)}") from error

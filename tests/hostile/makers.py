@@ -215,7 +215,8 @@ MERGED = "a: &a {x: 1}\n" + "".join(
     f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 DEEP = b"[" * 100_000 + b"]" * 100_000
-SPARSE_TENSOR = torch.sparse_coo_tensor(torch.zeros(2, 0, dtype=torch.long), torch.zeros(0), (10**9, 64))
+INDICES = torch.zeros(2, 0, dtype=torch.long)
+SPARSE_TENSOR = torch.sparse_coo_tensor(INDICES, torch.zeros(0), (10**9, 64), check_invariants=False)
 OWN_LOOP: dict = {}
 OWN_LOOP["state_dict"] = OWN_LOOP
 

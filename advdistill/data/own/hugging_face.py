@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...errors import check_hugging_face
 from ...optional import require
 from .arrow import EXTRA, explained, tables
 from .collection import Found, part_named
@@ -58,6 +59,7 @@ def _hub(name: str) -> Found:
     try:
         splits = datasets.load_dataset(name)
     except Exception as error:  # whatever a network, a cache or somebody's repository does
+        check_hugging_face(error)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         advice = "Fetch it where there is a network (load_dataset, then save_to_disk) and give that folder."
         raise ConnectionError(f"hf:{name} cannot be had: {reason}. {advice}") from error

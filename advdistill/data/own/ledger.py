@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...cache import writable
 from ...files import sha256, write_atomic
 from ..folders import places
 from .encoded import Files
@@ -32,7 +33,7 @@ class Ledger:
         name = hashlib.sha256(os.path.abspath(reference).encode(errors="surrogateescape")).hexdigest()[:16]
         self.path = places("streamed", None)[-1] / f"{name}.json"
         self.lock = self.path.with_suffix(".lock")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        writable(self.path.parent, "data")
         self.read()
 
     def read(self) -> None:
