@@ -10,6 +10,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import Path
 
 import pytest
+from children import PATIENCE
 from conftest import ROOT
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -65,7 +66,7 @@ def said(core, tmp_path_factory):
     modules = sorted(filter(str.isidentifier, others))
     (place / "asked.json").write_text(json.dumps({"modules": modules, "commands": COMMANDS}))
     done = subprocess.run([place / "venv/bin/python", SCRIPT, "asked.json", "said.json"], cwd=place, env=environment,
-                          capture_output=True, text=True, timeout=600)  # fmt: skip
+                          capture_output=True, text=True, timeout=PATIENCE)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads((place / "said.json").read_text())
 

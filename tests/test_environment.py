@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from children import PATIENCE
 from conftest import ADVDISTILL, ENV, ROOT
 
 from advdistill import data, models
@@ -24,7 +25,7 @@ WRN = "robustbench:Wang2023Better_WRN-28-10"
 def said(*command, path):
     """What is on stderr of a command that fails, with `path` before all else that Python imports."""
     env = ENV | {"PYTHONPATH": os.pathsep.join([str(path), str(ROOT)])}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode not in (0, -9)
     return done.stderr
 
@@ -185,6 +186,6 @@ def test_hugging_face_without_a_network_and_without_a_home(tmp_path):
     ):
         places = {"HF_HOME": str(tmp_path / home), "HOME": str(tmp_path / home)}
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env | places, capture_output=True,
-                              text=True, timeout=600)  # fmt: skip
+                              text=True, timeout=PATIENCE)  # fmt: skip
         assert done.returncode == 2 and "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].startswith(f"advdistill: {sentence}"), done.stderr

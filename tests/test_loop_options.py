@@ -113,7 +113,7 @@ def test_what_a_method_balances_is_in_the_metrics(tmp_path, tiny, method, names)
     networks = [tiny(seed, classes=10, size=8) for seed in (0, 1, 2)]
     run = distill(short(method, epochs=1), tmp_path / "run", student=networks[0], teacher=networks[1],
                   clean_teacher=networks[2])  # fmt: skip
-    (row,) = map(json.loads, run.metrics.open())
+    (row,) = map(json.loads, run.metrics.read_text().splitlines())
     assert {name for name in row if name.split("/")[0] in ("weight", "temperature", "class_weight")} == names
 
 

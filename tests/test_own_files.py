@@ -206,16 +206,21 @@ def test_a_repository_of_picture_files(offline, parted, monkeypatch):
         assert split.classes == ("a", "b") and same(split, images, [file.parent.name == "b" for file in files])
 
 
+def pixels_of(file):
+    with Image.open(file) as image:
+        return np.asarray(image)
+
+
 @pytest.mark.parametrize("kind", ["picture files", "png bytes"])
 def test_a_part_of_ones_own_dataset_saved(offline, parted, kind, tmp_path):
     """Shuffled and cut in two, saved with its pictures, and read without the files that it was made of."""
     files = sorted((parted / "train").glob("*/*.png"))
-    images = {np.asarray(Image.open(file)).tobytes(): int(file.parent.name == "b") for file in files}
+    images = {pixels_of(file).tobytes(): int(file.parent.name == "b") for file in files}
     if kind == "picture files":
         content = datasets.load_dataset(str(parted))["train"]
     else:
         features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
-        columns = {"image": [Image.open(file) for file in files], "label": list(images.values())}
+        columns = {"image": [Image.fromarray(pixels_of(file)) for file in files], "label": list(images.values())}
         content = datasets.Dataset.from_dict(columns, features)
     cut = content.train_test_split(2, seed=0, stratify_by_column="label")
     cut.save_to_disk(tmp_path / "saved")

@@ -164,7 +164,7 @@ def breaking(monkeypatch, rollbacks: int, step: int = 4):
 
 
 def rows(finished) -> list[dict]:
-    return [json.loads(line) for line in finished.metrics.open()]
+    return [json.loads(line) for line in finished.metrics.read_text().splitlines()]
 
 
 def test_a_diverging_run_goes_back_and_halves_the_rate(tmp_path, monkeypatch, capfd):

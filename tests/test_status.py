@@ -36,7 +36,7 @@ def beating(run, ago=1.0, **changes):
 
 
 def test_a_finished_run_with_its_figures(finished):
-    found, rows = status(finished), [json.loads(line) for line in finished.metrics.open()]
+    found, rows = status(finished), [json.loads(line) for line in finished.metrics.read_text().splitlines()]
     assert (found.state, found.why, found.eta, found.health) == ("finished", "", None, ())
     assert (found.epoch, found.epochs, found.step, found.steps, found.done) == (2, 2, 6, 6, 1.0)
     assert found.last["loss"] == rows[1]["loss/adv"] and found.last["clean"] == rows[1]["clean"]

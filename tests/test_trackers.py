@@ -39,7 +39,8 @@ def offline(monkeypatch, tmp_path):
 
 def test_an_own_logger_has_the_rows_of_the_metrics(tmp_path):
     run = quick(tmp_path / "run", four(Tiny), "rslad", loggers=[Own(tmp_path, "own", "1")])
-    written = [row for row in csv.DictReader((tmp_path / "own" / "1" / "metrics.csv").open()) if row["epoch"]]
+    lines = (tmp_path / "own" / "1" / "metrics.csv").read_text().splitlines()
+    written = [row for row in csv.DictReader(lines) if row["epoch"]]
     rows = metrics.read(run.metrics)
     assert len(rows) == 2
     assert [{name: float(value) for name, value in row.items() if value} for row in written] == rows

@@ -24,7 +24,8 @@ def same(first: Run, second: Run) -> bool:
 
 
 def rows(run: Run) -> list[dict]:
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in run.metrics.open()]
+    lines = run.metrics.read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
 def test_a_run_leaves_its_files_and_learns(tmp_path):

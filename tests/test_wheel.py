@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import pytest
+from children import PATIENCE
 from conftest import ENV, ROOT
 
 import advdistill
@@ -16,7 +17,7 @@ POINTER = re.compile(r"\b(?:docs|examples|benchmarks|tests|shared)/[\w./-]*\w|co
 
 
 def run(*command, cwd, **env):
-    done = subprocess.run(command, cwd=cwd, env=ENV | env, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=cwd, env=ENV | env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

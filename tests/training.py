@@ -95,7 +95,7 @@ def state_of(run: Run) -> dict:
 
 def losses_of(run: Run) -> list[dict[str, float]]:
     """Mean losses of each epoch."""
-    rows = map(json.loads, run.metrics.open())
+    rows = map(json.loads, run.metrics.read_text().splitlines())
     return [{name: value for name, value in row.items() if name.startswith("loss/")} for row in rows]
 
 

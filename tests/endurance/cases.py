@@ -112,4 +112,5 @@ def _read(path: Path) -> tuple[dict, dict]:
 
 
 def _rows(run: Run) -> list[dict]:
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in run.metrics.open()]
+    lines = run.metrics.read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]

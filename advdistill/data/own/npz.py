@@ -26,7 +26,8 @@ _FAULTS = (
 def read(path: Path) -> Found:
     """Raises ValueError for other arrays, for pickled objects, and for a file that is not whole."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # opened here, as numpy leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             pairs = dict(_pairs(arrays.files))
             if "train" not in pairs:
                 raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}; expected {_EXPECTED}")
