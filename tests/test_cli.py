@@ -19,7 +19,7 @@ SHORT = ["--student", "convnet-4", "--epochs", "2", "--attack.steps", "2", "--at
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, teacher):
+def made(tmp_path_factory, teacher):
     """A working directory with a teacher's checkpoint and a trained run."""
     folder = tmp_path_factory.mktemp("place")
     shutil.copy(teacher, folder)
@@ -27,6 +27,12 @@ def place(tmp_path_factory, teacher):
     assert done.returncode == 0, done.stderr
     assert "epoch   2/2" in done.stderr and "pgd-20" in done.stdout
     return folder
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """The same, to be changed."""
+    return shutil.copytree(made, tmp_path / "place")
 
 
 def test_training_ends_with_an_evaluated_student(place):

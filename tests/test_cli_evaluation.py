@@ -13,7 +13,7 @@ from advdistill.models.checkpoint import provenance
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, teacher):
+def made(tmp_path_factory, teacher):
     """A working directory with a teacher and a run measured by two attacks, whose images are kept."""
     folder = tmp_path_factory.mktemp("place")
     shutil.copy(teacher, folder)
@@ -24,6 +24,12 @@ def place(tmp_path_factory, teacher):
     done = advdistill(*measure, "--eps", "0.1", "--keep-images", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """The same, to be changed."""
+    return shutil.copytree(made, tmp_path / "place")
 
 
 def test_a_transfer_takes_the_runs_own_teacher_and_images_are_kept(place):
@@ -82,6 +88,8 @@ def test_a_report_makes_what_is_missing(place):
 
 
 def test_other_settings_leave_everything_of_the_earlier_result_aside(place):
+    for name in ("result.masking.json", "result.inspection.safetensors"):
+        (place / "run" / name).write_text("of the earlier result")
     done = advdistill("evaluate", "run", "--suite", "clean", "--n", 40, cwd=place)
     assert done.returncode == 0, done.stderr
     aside = {file.name.split("-", 1)[1].split(".", 1)[1] for file in (place / "run").glob("result-*")}
