@@ -23,7 +23,7 @@ _HOME = {
     "run": ["Run"],
     "train": ["distill"],
     "evaluation": ["evaluate"],
-    "result": ["Result"],
+    "results.result": ["Result"],
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str):
     """Import on first use: `import advdistill` and `advdistill --help` do not wait for torch."""
     if name in __all__:
-        importlib.import_module(".versions", __name__).check_torch()
+        importlib.import_module("._internal.versions", __name__).check_torch()
     if name in _MODULE_OF:
         return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
     if name in __all__:

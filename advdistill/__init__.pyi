@@ -33,7 +33,7 @@ from .methods import (
     Term,
 )
 from .recipe import SGD, Data, Recipe, Schedule
-from .result import Result
+from .results.result import Result
 from .run import Run
 from .threat import L2, Linf
 from .train import distill

@@ -9,16 +9,16 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ._internal.checks import check_fit
+from ._internal.modes import in_mode
+from ._internal.rng import Rng
+from .acceleration.cuda_graph import Graphs, Tensors
+from .acceleration.frozen import Frozen
+from .acceleration.teacher_extrapolation import Extended
 from .attacks import PGD
-from .checks import check_fit
-from .frozen import Frozen
-from .graphs import Graphs, Tensors
-from .linear import Extended
 from .methods import Batch, Method
 from .methods.base import Network
 from .methods.cost import STEPS, passes
-from .modes import in_mode
-from .rng import Rng
 
 __all__ = ["Distiller"]
 

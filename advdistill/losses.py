@@ -1,9 +1,13 @@
 """Losses: logits in, one number per example out. The mean is taken once, by `Distiller`."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cross_entropy", "kl", "margin", "probabilities"]
+__all__ = ["Loss", "cross_entropy", "kl", "margin", "probabilities"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]  # logits [B, K] and labels [B] to [B]
 
 
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float = 0.0) -> Tensor:

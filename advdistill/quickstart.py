@@ -8,15 +8,15 @@ from pathlib import Path
 from torch import nn
 
 from . import data, models, recipes
+from ._internal.optional import require
+from .attacks.suites import attacks, pgd
 from .data import Split
 from .evaluation import evaluate, robust_curve
-from .evaluation.judged import Judged
-from .evaluation.looks import examples, first_of_each, see
-from .evaluation.suites import attacks, pgd
-from .optional import require
+from .evaluation.inspection import examples, first_of_each, see
+from .evaluation.networks import Judged
 from .recipe import Recipe
 from .report.plots import draw_curves, draw_gallery
-from .result import Result
+from .results.result import Result
 from .run import Run
 from .train import distill
 

@@ -8,10 +8,10 @@ import typeguard
 import yaml
 
 from . import methods
+from ._internal.messages import unknown
+from ._internal.reading import parse_yaml, printable
 from .attacks import PGD
 from .methods import RSLAD, Method
-from .names import unknown
-from .reading import parse_yaml, printable
 from .threat import L2, Linf, Threat, show_pixels
 
 __all__ = ["SGD", "Data", "Recipe", "Schedule"]

@@ -7,9 +7,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from .files import drop_unfinished, make_folder, write_atomic
+from ._internal.files import drop_unfinished, make_folder, write_atomic
+from ._internal.reading import read_text
 from .models.checkpoint import provenance
-from .reading import read_text
 from .recipe import Recipe, to_config
 
 __all__ = ["Run", "previous"]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from .names import unknown
-from .rng import Rng
+from ._internal.messages import unknown
+from ._internal.rng import Rng
 
 __all__ = ["L2", "Linf", "Pixels", "Threat", "parse", "pixels", "show_pixels"]
 

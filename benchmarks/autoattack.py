@@ -16,10 +16,10 @@ from receipt import receipt
 from torch import Tensor, nn
 
 from advdistill import Linf, data, models
+from advdistill.acceleration.frozen import Frozen, native_bf16
 from advdistill.attacks import autoattack
 from advdistill.attacks.autoattack import AutoAttack
 from advdistill.data.batches import to_float
-from advdistill.frozen import Frozen, native_bf16
 
 
 @dataclass(frozen=True)

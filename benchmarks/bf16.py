@@ -17,11 +17,11 @@ from receipt import receipt
 from torch import Tensor, nn
 
 from advdistill import PGD, Linf, Result, Run, data, distill, evaluate, models, recipes
+from advdistill._internal.rng import Rng
+from advdistill.acceleration.frozen import Frozen
 from advdistill.data.batches import in_order
-from advdistill.frozen import Frozen
 from advdistill.losses import cross_entropy
-from advdistill.result import wilson
-from advdistill.rng import Rng
+from advdistill.results.result import wilson
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from receipt import receipt
 from torch import Tensor, nn
 
 from advdistill import PGD, AdaAD, Distiller, Recipe, Result, Run, data, distill, evaluate, models, recipes
+from advdistill._internal.rng import Rng
+from advdistill.acceleration.frozen import native_bf16
 from advdistill.data.batches import to_float
-from advdistill.frozen import native_bf16
 from advdistill.losses import kl
 from advdistill.methods import Batch
-from advdistill.rng import Rng
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 VARIANTS: dict[str, dict] = {"exact": {"method": AdaAD()}}

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from tyro.conf import Positional
 
 from advdistill import Linf, data, models
+from advdistill._internal.files import write_json
 from advdistill.evaluation.masking import gradient_masking
-from advdistill.files import write_json
 
 
 class Before(nn.Module):

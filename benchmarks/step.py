@@ -23,9 +23,9 @@ from textbook import LOSSES
 from torch import nn
 
 from advdistill import IGDM, PGD, RSLAD, SGD, AdaAD, Data, Distiller, Linf, Recipe, models
+from advdistill.acceleration.frozen import lay_out
 from advdistill.data import Split
 from advdistill.data.batches import Batches
-from advdistill.frozen import lay_out
 from advdistill.train.step import Step, beginning
 
 METHODS = {"rslad": RSLAD(), "adaad": AdaAD(), "adaad+igdm": AdaAD() + IGDM(weight=5)}

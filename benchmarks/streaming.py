@@ -22,8 +22,8 @@ import tyro
 from receipt import receipt
 
 from advdistill import PGD, Data, Linf, Recipe, Schedule, data, distill, methods
+from advdistill._internal.files import write_atomic
 from advdistill.data.batches import Batches
-from advdistill.files import write_atomic
 
 STEPS = 2  # of the attack: as little work beside the reading as a robust training ever has
 CLASSES = 4

@@ -2,13 +2,13 @@ import pytest
 import torch
 from torch import nn
 
+from advdistill._internal.rng import Rng
+from advdistill.attacks.suites import ATTACKS
 from advdistill.data import Split
 from advdistill.data.batches import to_float
 from advdistill.evaluation import gradient_alignment
-from advdistill.evaluation.alignment import pointwise_distance
-from advdistill.evaluation.suites import ATTACKS
+from advdistill.evaluation.gradients import pointwise_distance
 from advdistill.losses import cross_entropy
-from advdistill.rng import Rng
 from advdistill.threat import L2, Linf
 
 

@@ -5,10 +5,10 @@ from conftest import linear
 from torch import nn
 
 from advdistill import data
+from advdistill.acceleration.frozen import Frozen
 from advdistill.attacks.autoattack import AutoAttack
 from advdistill.data.batches import to_float
 from advdistill.evaluation import evaluate
-from advdistill.frozen import Frozen
 from advdistill.threat import L2, Linf
 
 NAMES = ["clean", "apgd-ce", "apgd-t", "fab-t", "square"]

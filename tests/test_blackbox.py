@@ -5,10 +5,10 @@ import torch
 from conftest import linear
 
 from advdistill import data, evaluate
+from advdistill._internal.rng import Rng
+from advdistill.attacks.suites import ATTACKS
 from advdistill.data.batches import to_float
-from advdistill.evaluation.suites import ATTACKS
 from advdistill.evaluation.verdicts import digest
-from advdistill.rng import Rng
 from advdistill.threat import Linf
 
 TEST, THREAT = data.load("digits", "test").first(80), Linf(0.06)

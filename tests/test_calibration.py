@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advdistill.evaluation.calibration import calibration_error
+from advdistill.evaluation.metrics import calibration_error
 
 
 def logits_of(*confidences):

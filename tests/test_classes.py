@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advdistill.evaluation.classes import ClassAccuracy, by_class, nrr, w_robust
-from advdistill.result import wilson
+from advdistill.evaluation.metrics import ClassAccuracy, by_class, nrr, w_robust
+from advdistill.results.result import wilson
 
 NAMES = ("cat", "dog", "frog", "ship")
 LABELS = torch.tensor([0, 0, 0, 1, 1, 3, 3, 3, 3])

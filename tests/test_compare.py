@@ -12,7 +12,7 @@ from test_result import RESULT, text
 
 from advdistill.cli import main
 from advdistill.report.compare import compare, mismatches
-from advdistill.result import Measurement
+from advdistill.results.result import Measurement
 
 N = 500
 

@@ -9,9 +9,9 @@ from torch.testing import assert_close
 from training import short
 
 from advdistill import PGD, Linf, data, distill, evaluate, methods, models
+from advdistill._internal.rng import Rng
+from advdistill.acceleration.frozen import Frozen
 from advdistill.distiller import Distiller
-from advdistill.frozen import Frozen
-from advdistill.rng import Rng
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 

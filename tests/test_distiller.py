@@ -4,9 +4,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from advdistill import ARD, IGDM, PGD, RSLAD, TRADES, AdaAD, Distiller, Linf, Standard, methods, models
-from advdistill.frozen import Frozen
-from advdistill.modes import in_mode
-from advdistill.rng import Rng
+from advdistill._internal.modes import in_mode
+from advdistill._internal.rng import Rng
+from advdistill.acceleration.frozen import Frozen
 
 ATTACK = PGD(3, 0.05, Linf(0.1))
 

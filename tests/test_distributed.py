@@ -15,8 +15,8 @@ from torch.testing import assert_close
 from training import assert_same_path, differences, losses_of, quick_data
 
 from advdistill import Run
-from advdistill.train import metrics
-from advdistill.train.selection import accuracies
+from advdistill.train import logging as metrics
+from advdistill.train.checkpoints import accuracies
 
 RUNS = {name: {"method": name, "validate_every": 1} for name in ("rslad", "adaad+igdm", "bmtard")}
 

@@ -12,9 +12,9 @@ from children import PATIENCE
 from conftest import ADVDISTILL, ENV, ROOT
 
 from advdistill import data, models
-from advdistill.cache import cache, writable
+from advdistill._internal.cache import cache, writable
+from advdistill._internal.messages import check_hugging_face
 from advdistill.cli import main
-from advdistill.errors import check_hugging_face
 from advdistill.models import teachers
 
 CLOSED = "http://127.0.0.1:9"

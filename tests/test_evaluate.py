@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from advdistill import data, models
+from advdistill.acceleration.frozen import Frozen
 from advdistill.attacks import PGD
 from advdistill.attacks.autoattack import AutoAttack
+from advdistill.attacks.suites import attacks
 from advdistill.data import Split
 from advdistill.data.batches import to_float
-from advdistill.evaluation import SUITES, evaluate, robust_curve, searched
-from advdistill.evaluation.accuracy import correct
-from advdistill.evaluation.suites import attacks
-from advdistill.frozen import Frozen
+from advdistill.evaluation import SUITES, evaluate, networks, robust_curve
+from advdistill.evaluation.measure import correct
 from advdistill.losses import cross_entropy
 from advdistill.threat import L2, Linf, show_pixels
 
@@ -126,7 +126,7 @@ def test_settings_are_printed_with_the_result():
 
 @pytest.mark.parametrize("native, precision", [(True, "bf16"), (False, "folded fp32")])
 def test_every_accelerated_attack_says_where_it_searched(native, precision, net, digits, monkeypatch):
-    monkeypatch.setattr(searched, "native_bf16", lambda device: native)
+    monkeypatch.setattr(networks, "native_bf16", lambda device: native)
     plain, fast = (evaluate(net, digits, Linf(0), "full", n=1, accelerated=a) for a in (False, True))
     assert [m.attack for m in fast.measurements] == list(SUITES["full"])
     assert fast["clean"].settings == plain["clean"].settings == ""
@@ -164,7 +164,7 @@ def test_the_verdict_is_the_models_whatever_is_searched(searched, right):
 @pytest.mark.parametrize("threat", [Linf(0.08), L2(0.6)], ids=str)
 def test_accelerated_accuracies_are_close(native, threat, net, digits, monkeypatch):
     # within 1 % of the images: the search's rounding turns a few signs, and only images at the boundary change sides
-    monkeypatch.setattr(searched, "native_bf16", lambda device: native)
+    monkeypatch.setattr(networks, "native_bf16", lambda device: native)
     plain, fast = (evaluate(net, digits, threat, "quick,cw-30", accelerated=a) for a in (False, True))
     assert fast["clean"].correct == plain["clean"].correct
     for m in plain.measurements[1:]:

@@ -16,12 +16,12 @@ from torch.testing import assert_close
 from training import ROLES, assert_same_path, differences, four, losses_of, quick, state_of
 
 from advdistill import Run, methods
+from advdistill._internal.rng import Rng
 from advdistill.attacks import PGD
 from advdistill.distiller import Distiller
 from advdistill.methods import METHODS, Batch, Method, build, from_config, to_config
-from advdistill.rng import Rng
 from advdistill.threat import Linf
-from advdistill.train import loop
+from advdistill.train import trainer as loop
 from advdistill.train.state import State
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]

@@ -8,8 +8,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from advdistill import models
-from advdistill.folding import fold, folds_of
-from advdistill.frozen import Frozen, native_bf16
+from advdistill.acceleration.folding import fold, folds_of
+from advdistill.acceleration.frozen import Frozen, native_bf16
 from advdistill.losses import cross_entropy
 
 ZOO = ["resnet18", "resnet20", "preact_resnet18", "wide_resnet-10-2", "mobilenet_v2", "convnet-16"]

@@ -10,11 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from training import differences, four
 
-from advdistill import PGD, Linf, graphs, methods
+from advdistill import PGD, Linf, methods
+from advdistill._internal.rng import Rng
+from advdistill.acceleration import cuda_graph as graphs
 from advdistill.distiller import Distiller
 from advdistill.losses import cross_entropy
 from advdistill.methods import PGDAT
-from advdistill.rng import Rng
 
 LOOKS = ("_local_scalar_dense", "equal", "nonzero")  # at values, which a device that records cannot tell
 

@@ -8,19 +8,18 @@ import torch
 from conftest import linear
 from torch import nn
 
+from advdistill._internal.rng import Rng
 from advdistill.attacks import PGD
 from advdistill.data import Split
 from advdistill.data.batches import to_float
 from advdistill.evaluation import gradient_alignment, robust_curve
-from advdistill.evaluation.alignment import pointwise_distance
-from advdistill.evaluation.calibration import calibration_error
-from advdistill.evaluation.inspect import inspect
-from advdistill.evaluation.linearity import linearity_remainder
+from advdistill.evaluation.gradients import linearity_remainder, pointwise_distance
+from advdistill.evaluation.inspection import inspect
+from advdistill.evaluation.metrics import calibration_error
 from advdistill.evaluation.verdicts import digest
 from advdistill.losses import cross_entropy
-from advdistill.report.inspection import Inspection
 from advdistill.report.plots import draw_gallery
-from advdistill.rng import Rng
+from advdistill.results.inspection import Inspection
 from advdistill.threat import L2, Linf
 
 WHERE = {"batch_size": 16}

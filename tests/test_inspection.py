@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from advdistill.report.inspection import Example, Inspection, Look, Network
-from advdistill.result import Measurement
+from advdistill.results.inspection import Example, Inspection, Look, Network
+from advdistill.results.result import Measurement
 
 
 def made() -> Inspection:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from conftest import linear
@@ -5,7 +6,7 @@ from safetensors.torch import load_file
 
 from advdistill import data, evaluate
 from advdistill.data.batches import to_float
-from advdistill.evaluation.kept import Images
+from advdistill.results.files import AdversarialImages
 from advdistill.threat import Linf
 
 TEST, THREAT = data.load("digits", "test").first(50), Linf(0.1)
@@ -25,10 +26,10 @@ def test_the_image_of_every_counted_break_is_kept(attack, tmp_path):
 
 
 def test_fresh_files_take_the_place_of_older_ones_of_the_same_attack(tmp_path):
-    broken = torch.tensor([True, False])
+    broken = np.array([True, False])
     for folder, attack, start in (("old", "cw-30", 2), ("old", "fgsm", 0), ("new", "cw-30", 4)):
-        Images(tmp_path / folder).put(attack, start, torch.zeros(2, 1, 1, 1), broken)
-    Images(tmp_path / "new").replace(tmp_path / "old")
+        AdversarialImages(tmp_path / folder).put(attack, start, np.zeros((2, 1, 1, 1), np.float32), broken)
+    AdversarialImages(tmp_path / "new").replace(tmp_path / "old")
     names = sorted(file.name for file in (tmp_path / "old").iterdir())
     assert names == ["cw-30.000004.safetensors", "fgsm.000000.safetensors"] and not (tmp_path / "new").exists()
     assert load_file(tmp_path / "old" / names[0])["index"].tolist() == [4]

@@ -9,12 +9,12 @@ from torch.testing import assert_close
 from training import differences, four, quick, same_weights, short, state_of
 
 from advdistill import ARD, IGDM, PGD, RSLAD, SAAD, AdaAD, Distiller, Linf, Recipe
-from advdistill.frozen import Frozen
-from advdistill.linear import Extended
+from advdistill._internal.rng import Rng
+from advdistill.acceleration.frozen import Frozen
+from advdistill.acceleration.teacher_extrapolation import Extended
 from advdistill.losses import kl
 from advdistill.methods import DGAD, AdaIAD
-from advdistill.rng import Rng
-from advdistill.train.loop import Trainer
+from advdistill.train.trainer import Trainer
 
 ATTACK = PGD(10, 0.03, Linf(0.1))
 

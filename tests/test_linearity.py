@@ -3,10 +3,10 @@ import torch
 from torch import nn
 
 from advdistill import models
+from advdistill._internal.rng import Rng
 from advdistill.data import Split
 from advdistill.data.batches import to_float
-from advdistill.evaluation.linearity import linearity_remainder
-from advdistill.rng import Rng
+from advdistill.evaluation.gradients import linearity_remainder
 from advdistill.threat import L2, Linf
 
 

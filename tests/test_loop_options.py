@@ -10,9 +10,9 @@ from torch.testing import assert_close
 from training import quick, same_weights, short
 
 from advdistill import PGD, Distiller, Linf, Recipe, Schedule, distill
+from advdistill._internal.rng import Rng
 from advdistill.data import Split
 from advdistill.methods import RSLAD
-from advdistill.rng import Rng
 from advdistill.train.average import averaged, estimate_statistics
 from advdistill.train.awp import perturbed
 

@@ -6,12 +6,12 @@ import pytest
 from children import PATIENCE
 from conftest import ENV
 
-from advdistill import malloc
+from advdistill._internal import malloc
 from advdistill.commands import evaluation, start, training
 
 FAULTS = """
 import resource, torch
-from advdistill.malloc import keep_freed_memory
+from advdistill._internal.malloc import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

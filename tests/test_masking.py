@@ -10,15 +10,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from advdistill import PGD, data, models
+from advdistill._internal.rng import Rng
 from advdistill.data.batches import to_float
-from advdistill.evaluation.judged import Judged
 from advdistill.evaluation.masking import Finding, Verdict, gradient_masking
-from advdistill.evaluation.masking.attacked import losses
-from advdistill.evaluation.masking.field import Field
-from advdistill.evaluation.masking.finding import above
+from advdistill.evaluation.masking.attacks import Field, losses
 from advdistill.evaluation.masking.passes import passes
+from advdistill.evaluation.networks import Judged
 from advdistill.losses import cross_entropy
-from advdistill.rng import Rng
+from advdistill.results.masking import above
 from advdistill.threat import L2, Linf
 
 THREAT = Linf(0.1)

@@ -11,7 +11,8 @@ import torch
 from conftest import ROOT
 from huggingface_hub import constants
 
-from advdistill import cli, imports, methods, models
+from advdistill import cli, methods, models
+from advdistill._internal import imports
 from advdistill.commands.start import describe
 from advdistill.models import drive, teachers
 from advdistill.models.checkpoint import provenance

@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 from test_result import RESULT
 
 from advdistill.report.gathered import gather
-from advdistill.report.inspection import Example, Inspection, Look, Network
 from advdistill.report.page import page as page_of
-from advdistill.result import Measurement, Result
+from advdistill.results.inspection import Example, Inspection, Look, Network
+from advdistill.results.result import Measurement, Result
 
 HOSTILE = "<script>alert(1)</script>"
 NAMES = (HOSTILE, "\"&'</script><!--", "cat", "dog")

@@ -3,8 +3,8 @@ import torch
 from torch.testing import assert_close
 
 from advdistill import L2, PGD, Linf
+from advdistill._internal.rng import Rng
 from advdistill.losses import cross_entropy, margin
-from advdistill.rng import Rng
 
 STARTS = ["uniform", "uniform_unclamped", "gaussian", "none"]
 

@@ -10,7 +10,8 @@ from conftest import ROOT
 from test_docs import PAGES, section
 
 import advdistill
-from advdistill import methods, versions
+from advdistill import methods
+from advdistill._internal import versions
 from advdistill.cli import main
 from advdistill.data.own.arrow import EXTRA
 
@@ -121,6 +122,6 @@ def test_every_extra_that_a_message_names_exists():
 
 
 def test_a_logger_and_its_extra_have_one_name():
-    for name, package in (("mlflow", "mlflow"), ("wandb", "wandb")):
+    for name, package in (("mlflow", "mlflow-skinny"), ("wandb", "wandb")):
         brought = {re.split(r"[\[>=<]", wanted)[0] for wanted in PROJECT["optional-dependencies"][name]}
         assert brought == {package, "pytorch-lightning"}

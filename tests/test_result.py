@@ -9,7 +9,7 @@ from rich.console import Console
 
 from advdistill.report.compare import compare, mismatches
 from advdistill.report.table import table
-from advdistill.result import Measurement, Result, wilson
+from advdistill.results.result import Measurement, Result, wilson
 
 RESULT = Result(
     model="student",

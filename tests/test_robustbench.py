@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from advdistill.report.robustbench import robustbench_entry
-from advdistill.result import Measurement, Result
+from advdistill.results.result import Measurement, Result
 
 RESULT = Result(
     model="runs/rslad",

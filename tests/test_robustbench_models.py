@@ -14,7 +14,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from advdistill import models
-from advdistill.frozen import Frozen
+from advdistill.acceleration.frozen import Frozen
 from advdistill.models import teachers
 from advdistill.models.identify import nearest
 

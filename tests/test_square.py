@@ -6,9 +6,9 @@ from pyautoattack.square import SquareAttack
 from torch import nn
 
 from advdistill import data
+from advdistill.acceleration.frozen import Frozen
 from advdistill.attacks.square import Square
 from advdistill.data.batches import to_float
-from advdistill.frozen import Frozen
 from advdistill.threat import L2, Linf
 
 

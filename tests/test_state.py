@@ -10,12 +10,12 @@ from conftest import Tiny
 from safetensors.torch import load_file
 from training import differences, four, losses_of, quick, state_of
 
-from advdistill import files
-from advdistill.train import loop
+from advdistill._internal import files
+from advdistill.train import trainer as loop
 from advdistill.train.divergence import Diverged, catastrophic
-from advdistill.train.loop import Trainer
 from advdistill.train.state import previous
 from advdistill.train.step import Step
+from advdistill.train.trainer import Trainer
 
 
 class Died(Exception):
@@ -114,7 +114,7 @@ def test_killed_between_state_and_best_checkpoint_the_latter_is_made_from_the_fo
 
     with monkeypatch.context() as patch, pytest.raises(Died):
         patch.setattr(Trainer, "_keep_best", dying)
-        patch.setattr("advdistill.train.selection.better", lambda *rest: True)
+        patch.setattr("advdistill.train.checkpoints.better", lambda *rest: True)
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "best.safetensors").exists()
     again = run(tmp_path / "run")

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, fisher_exact
 
-from advdistill.report.statistics import Difference, fisher, holm, judge, mcnemar, over_seeds, paired, unpaired
+from advdistill.report.statistics import (
+    Difference,
+    fisher,
+    holm,
+    judge,
+    mcnemar,
+    over_seeds,
+    paired,
+    unpaired,
+)
 
 
 def verdicts(both, only_first, only_second, neither):

@@ -81,7 +81,7 @@ def test_a_run_that_dies_marks_its_end(tmp_path, monkeypatch):
     def dying(*arguments):
         raise OSError("The disk is gone.")
 
-    monkeypatch.setattr("advdistill.train.loop.Trainer._validate", dying)
+    monkeypatch.setattr("advdistill.train.trainer.Trainer._validate", dying)
     with pytest.raises(OSError, match="gone"):
         quick(tmp_path / "run", four(Tiny), "adaad")
     found = status(Run(tmp_path / "run"))

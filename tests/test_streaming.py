@@ -18,7 +18,7 @@ from advdistill.data import Split, streamed
 from advdistill.data.batches import Batches, in_order
 from advdistill.data.own import encoded, ledger, stack
 from advdistill.data.streamed import Streamed
-from advdistill.train import loop
+from advdistill.train import trainer as loop
 
 
 @pytest.fixture

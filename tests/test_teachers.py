@@ -10,8 +10,8 @@ from advdistill.attacks import PGD
 from advdistill.data import Split
 from advdistill.methods import IGDM, MTARD, RSLAD, SAAD, AdaAD, Standard
 from advdistill.threat import L2, Linf
-from advdistill.train import teachers as module
-from advdistill.train.teachers import inspect
+from advdistill.train import teacher_check as module
+from advdistill.train.teacher_check import inspect
 
 CLASSES = 4
 

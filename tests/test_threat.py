@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advdistill.rng import Rng
+from advdistill._internal.rng import Rng
 from advdistill.threat import L2, Linf, parse, pixels, show_pixels
 
 THREATS = [Linf("8/255"), Linf(0.2), L2("128/255"), L2(2.0)]

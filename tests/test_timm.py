@@ -17,7 +17,7 @@ from torch import nn
 from training import short
 
 from advdistill import distill, models
-from advdistill.train import metrics
+from advdistill.train import logging as metrics
 
 NAME = "test_efficientnet_gn"  # 100,224 parameters; its mean and std are not ImageNet's, which others have
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import differences, four, quick, state_of
 
-from advdistill.train import metrics
+from advdistill.train import logging as metrics
 
 
 class Own(CSVLogger):
@@ -106,7 +106,7 @@ def continued(tmp_path, name: str):
     for epochs in (1, 2):
         with pytest.MonkeyPatch.context() as patch:
             if epochs == 1:
-                patch.setattr("advdistill.train.loop.Reporter.epoch", lambda self, row, epochs: stop(row))
+                patch.setattr("advdistill.train.trainer.Reporter.epoch", lambda self, row, epochs: stop(row))
             try:
                 run = quick(folder, four(Tiny), "rslad", loggers=[name])
             except KeyboardInterrupt:

@@ -12,11 +12,11 @@ from torch import nn
 from training import differences, quick, quick_data, same_weights, short
 
 from advdistill import Data, Run, data, distill, models
-from advdistill.train import loop
-from advdistill.train.assembly import assemble
-from advdistill.train.loop import Trainer
-from advdistill.train.selection import Selection
+from advdistill.train import trainer as loop
+from advdistill.train.checkpoints import Selection
+from advdistill.train.setup import assemble
 from advdistill.train.signals import Interrupted
+from advdistill.train.trainer import Trainer
 
 
 def same(first: Run, second: Run) -> bool:

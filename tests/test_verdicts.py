@@ -17,7 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from advdistill import Linf, Result, data, evaluate, models
-from advdistill.evaluation.verdicts import Verdicts, digest, discard
+from advdistill.evaluation.verdicts import Verdicts, digest
+from advdistill.results.files import remove_unfinished
 
 ATTACKS = ("clean", "fgsm", "pgd-20")
 
@@ -130,7 +131,7 @@ def test_two_files_make_one_when_each_knows_a_part(tmp_path):
         part.put("pgd", start, torch.tensor([True, False]), {"distance": torch.tensor([0.0, 0.5])}, 2.0)
     both = Verdicts(4, {"a": "b"}, tmp_path / "v")
     assert both.tensors["pgd"].tolist() == [1, 0, 1, 0] and both.knows("pgd", 0, 4) and both.seconds("pgd") == 4.0
-    discard(tmp_path / "v")
+    remove_unfinished(tmp_path / "v")
     assert not list(tmp_path.iterdir())
 
 

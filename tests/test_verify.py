@@ -12,12 +12,12 @@ from advdistill import Linf, Result, evaluate
 from advdistill.attacks import PGD
 from advdistill.data import Split
 from advdistill.data.batches import to_float
-from advdistill.evaluation.masking.field import Field
+from advdistill.evaluation.masking.attacks import Field
 from advdistill.evaluation.verdicts import digest
-from advdistill.evaluation.verification import Survivors
-from advdistill.evaluation.verify import verify
+from advdistill.evaluation.verification import verify
+from advdistill.evaluation.verification.findings import Survivors
 from advdistill.losses import cross_entropy, margin
-from advdistill.result import Measurement, wilson
+from advdistill.results.result import Measurement, wilson
 from advdistill.threat import L2
 
 BATCH = 25

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..optional import require
+from .._internal.optional import require
 from ..threat import Threat
 
 __all__ = ["AutoAttack", "FromLibrary"]

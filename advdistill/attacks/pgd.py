@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..rng import Rng
+from .._internal.rng import Rng
 from ..threat import Linf, Pixels, Threat, pixels, show_pixels
 
 __all__ = ["PGD", "Mode", "Objective", "Start"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import tyro
 
-from ..imports import forbid
-from ..reading import printable
-from ..versions import about, check_torch
+from .._internal.imports import forbid
+from .._internal.reading import printable
+from .._internal.versions import about, check_torch
 from .evaluation import Evaluate, Verify
 from .init import Init
 from .reports import Compare, Report

@@ -10,9 +10,9 @@ import torch
 from rich.console import Console
 from rich.segment import Segment
 
-from ..reading import shown
+from .._internal.reading import shown
 from ..report.table import table
-from ..result import Result
+from ..results.result import Result
 
 __all__ = ["CONSOLE", "is_first", "say", "show", "typed"]
 

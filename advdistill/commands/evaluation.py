@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
+from .._internal.files import make_folder
+from .._internal.malloc import keep_freed_memory
+from ..attacks.suites import attacks
 from ..evaluation import evaluate as measure
-from ..evaluation.suites import attacks
-from ..files import make_folder
-from ..malloc import keep_freed_memory
-from .beside import Beside
+from ..results.files import ResultFiles
 from .console import is_first, say, show, typed
 from .subject import Subject, device, look_closer
 
@@ -41,7 +41,7 @@ def evaluate(
     transferred = any(attack.transferred for attack in attacks(suite, subject.threat))
     other = subject.other(surrogate) if surrogate or transferred or inspect else None
     target = out or (subject.run.result if subject.run else None)
-    files = Beside(target) if target else None
+    files = ResultFiles(target) if target else None
     if keep_images and not files:
         raise ValueError("--keep-images needs a place for them: give --out, e.g. --out result.json.")
     if target:

@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import data as datasets
+from .._internal.files import make_folder
 from ..data.own.stack import refusal
 from ..data.own.survey import Survey, survey
-from ..files import make_folder
 from .console import CONSOLE, say
 from .draft import Draft
 

@@ -4,15 +4,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..files import make_folder, write_atomic
+from .._internal.files import make_folder, write_atomic
 from ..report.compare import compare as comparison
 from ..report.compare import load
 from ..report.export import KINDS, tables
 from ..report.robustbench import robustbench_entry
-from ..result import Result
+from ..results.files import ResultFiles
+from ..results.result import Result
 from ..run import Run
 from ..threat import parse
-from .beside import Beside
 from .console import CONSOLE, say
 from .subject import Subject, device, look_closer
 
@@ -58,7 +58,7 @@ def _entry(runs: Sequence[Path]) -> str:
 
 def _complete(folder: Path) -> None:
     """Make what the page shows and is not there yet."""
-    files = Beside(Run(folder).result)
+    files = ResultFiles(Run(folder).result)
     missing = {"masking": not files.masking.exists(), "inspection": not files.inspection.exists()}
     if not files.result.exists() or not any(missing.values()):
         return

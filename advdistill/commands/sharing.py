@@ -11,19 +11,19 @@ from types import ModuleType
 from torch import nn
 
 from .. import models
-from ..errors import first_line
+from .._internal.files import make_folder, sha256, write_atomic, write_json
+from .._internal.messages import first_line
+from .._internal.optional import require
+from .._internal.reading import read_text
 from ..evaluation.verdicts import digest
 from ..export.card import About, card
-from ..files import make_folder, sha256, write_atomic, write_json
 from ..models import Classifier
 from ..models.checkpoint import provenance
 from ..models.reference import parse
-from ..optional import require
-from ..reading import read_text
 from ..report.robustbench import robustbench_entry
-from ..result import Result
+from ..results.files import ResultFiles
+from ..results.result import Result
 from ..run import Run
-from .beside import Beside
 from .console import say
 
 __all__ = ["push"]
@@ -70,7 +70,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
         result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
-        chosen=said.get("chosen"), masking=_masking(Beside(measured).masking) if measured else None,
+        chosen=said.get("chosen"), masking=_masking(ResultFiles(measured).masking) if measured else None,
         files={file.name: Result.load(_result_of(file)) for file in shipped},
     )  # fmt: skip
     text = card(about)

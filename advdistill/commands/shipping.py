@@ -11,18 +11,17 @@ from rich import box
 from rich.table import Table
 from torch import Tensor
 
+from .._internal.files import make_folder, sha256, write_atomic
+from .._internal.rng import generator
 from ..attacks.square import Square
 from ..data.batches import to_float
 from ..export import KINDS, Shipped, build, open_file, write
 from ..export.facts import facts, versions
 from ..export.robustness import attacked, routes
-from ..files import make_folder, sha256, write_atomic
 from ..models.checkpoint import provenance
 from ..models.reference import parse
-from ..report.compare import VERDICTS
-from ..result import Result
-from ..rng import generator
-from .beside import Beside
+from ..results.files import ResultFiles
+from ..results.result import Result
 from .console import CONSOLE, say, typed
 from .subject import Subject, device
 
@@ -57,8 +56,8 @@ def export(
     result = _unmeasured(subject, path, artefact.identity, seed)
     make_folder(path.parent)
     parity = write(artefact, source | {"robust_accuracy": result.robust}, path, network, compared)
-    files = Beside(path.with_name(f"{path.name}.result.json"))
-    _make_way(files.result, artefact.identity if evaluate else None)
+    files = ResultFiles(path.with_name(f"{path.name}.result.json"))
+    _make_way(files, artefact.identity if evaluate else None)
     file = open_file(to, path)
     known = facts(artefact, path, network, file, climbed, compared) | {"parity": vars(parity), "source": source}
     _tell(f"parity: {parity}")
@@ -127,17 +126,15 @@ def _unmeasured(subject: Subject, path: Path, identity: str, seed: int) -> Shipp
     )  # fmt: skip
 
 
-def _make_way(file: Path, identity: str | None) -> None:
+def _make_way(files: ResultFiles, identity: str | None) -> None:
     """A result of another content is no longer this file's: it is put aside, or removed if it measured nothing."""
-    if not file.exists():
+    if not files.result.exists():
         return
-    earlier = Result.load(file)
+    earlier = Result.load(files.result)
     if not earlier.measurements:
-        file.unlink()
+        files.result.unlink()
     elif earlier.weights != identity:
-        for old in (file, file.with_suffix(VERDICTS)):
-            if old.exists():
-                old.rename(old.with_name(f"{earlier.date.replace(':', '')}-{old.name}"))
+        files.set_aside(earlier.date)
 
 
 def _tell_latency(times: Mapping[str, Mapping[str, float]]) -> None:

@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from .. import data, methods, models, recipes
-from ..malloc import keep_freed_memory
+from .._internal.malloc import keep_freed_memory
 from ..models import teachers
 from ..models.price import priced, shape
 from ..quickstart import quickstart as run_quickstart

@@ -9,13 +9,13 @@ from torch import nn
 
 from .. import data as datasets
 from .. import models
+from .._internal.files import write_json
 from ..data import Split
-from ..files import write_json
 from ..models.checkpoint import provenance
 from ..recipe import THREATS
+from ..results.files import ResultFiles
 from ..run import Run
 from ..threat import Linf, Threat
-from .beside import Beside
 from .console import CONSOLE, say
 
 __all__ = ["Subject", "device", "look_closer"]
@@ -73,7 +73,7 @@ class Subject:
 def look_closer(
     subject: Subject,
     other: nn.Module | None,
-    files: Beside | None,
+    files: ResultFiles | None,
     device: torch.device | str,
     *,
     n: int | None,
@@ -92,7 +92,7 @@ def look_closer(
         if files:
             write_json(files.masking, verdict.to_json())
     if inspection:
-        from ..evaluation.inspect import inspect
+        from ..evaluation.inspection import inspect
 
         seen = inspect(subject.network, subject.split, subject.threat, teacher=other, **where | {"report": say})
         if files:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import methods, recipes
-from ..evaluation.suites import attacks
-from ..malloc import keep_freed_memory
+from .._internal.malloc import keep_freed_memory
+from ..attacks.suites import attacks
 from ..recipe import THREATS, Recipe
-from ..result import Result
+from ..results.result import Result
 from ..train import distill
 from ..train.signals import Interrupted
 from .console import show

@@ -5,10 +5,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..evaluation.verify import verify as look_again
-from ..result import Result
+from ..evaluation.verification import verify as look_again
+from ..results.files import ResultFiles
+from ..results.result import Result
 from ..run import Run
-from .beside import Beside
 from .console import CONSOLE, say
 from .subject import Subject, device
 
@@ -17,7 +17,7 @@ __all__ = ["verify"]
 
 def verify(result: Path, model: str | None, data: str | None, folder: str | None, sample: int) -> int:
     run = Run(result) if result.is_dir() else None
-    files = Beside(run.result if run else result)
+    files = ResultFiles(run.result if run else result)
     claimed = Result.load(files.result)
     if model is None and run is None:
         raise ValueError(f"Which model is {result} about? Give it: advdistill verify {result} MODEL.")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..rng import generator
+from .._internal.rng import generator
 
 __all__ = ["Augmentation"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..rng import generator
+from .._internal.rng import generator
 from .augment import Augmentation
 from .split import Split
 from .streamed import Streamed

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import wrap_file
 
-from .. import files
+from .._internal import files
 
 _TIMEOUT = 5  # seconds to connect, and to wait for the next bytes
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..cache import cache, writable
+from .._internal.cache import cache, writable
 from .dataset import Folder
 
 _SHOWN = 6

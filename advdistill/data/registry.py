@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..names import unknown
+from .._internal.messages import unknown
 from . import own
 from .cifar10 import CIFAR10
 from .cifar100 import CIFAR100

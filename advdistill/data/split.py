@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..reading import printable
+from .._internal.reading import printable
 from .streamed import Streamed
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..optional import require
+from .._internal.optional import require
 from .dataset import Dataset, Folder
 from .download import Remote, download
 from .folders import exclusive, holds, missing, places

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from ..optional import require
+from .._internal.optional import require
 from .archive import unpack
 from .download import check
 

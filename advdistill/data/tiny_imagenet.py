@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..optional import require
+from .._internal.optional import require
 from .dataset import Dataset, Folder
 from .folders import missing, places
 

@@ -9,16 +9,15 @@ import torch
 from torch import nn
 
 from ..attacks.autoattack import Report
+from ..attacks.suites import ATTACKS, SUITES, attacks
 from ..data import Split
-from ..result import Result
+from ..results.files import AdversarialImages
+from ..results.result import Result
 from ..threat import Linf, Threat
-from .alignment import Alignment, gradient_alignment
 from .curve import robust_curve
-from .judged import Judged
-from .kept import Images
+from .gradients import Alignment, gradient_alignment
 from .measure import measure
-from .searched import ITSELF, precision, searches
-from .suites import ATTACKS, SUITES, attacks
+from .networks import ITSELF, Judged, precision, searches
 from .verdicts import Verdicts, digest
 
 __all__ = ["ATTACKS", "SUITES", "Alignment", "evaluate", "gradient_alignment", "robust_curve"]
@@ -78,7 +77,7 @@ def evaluate(
     described = {name: str(value) for name, value in setting.items()}
     verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0])
     options: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "device": device, "report": report}
-    options |= {"processes": processes, "images": Images(Path(keep_images)) if keep_images else None}
+    options |= {"processes": processes, "images": AdversarialImages(Path(keep_images)) if keep_images else None}
     return Result(
         model=name or type(model).__name__,
         data=split.name,

@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from ..attacks.autoattack import Report
+from ..attacks.suites import ATTACKS
 from ..data import Split
-from ..result import Measurement
+from ..results.result import Measurement
 from ..threat import Linf, Threat, show_pixels
-from .judged import Judged
 from .measure import measure
-from .suites import ATTACKS
+from .networks import Judged
 
 __all__ = ["robust_curve"]
 

@@ -1,4 +1,4 @@
-"""One attack on one model: which images it still classifies correctly, batch by batch."""
+"""Which images of a split a model still classifies correctly, clean or attacked."""
 
 import time
 from datetime import timedelta
@@ -6,19 +6,59 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 
+from .._internal.rng import Rng
+from ..attacks import PGD
 from ..attacks.autoattack import AutoAttack, FromLibrary, Report
+from ..attacks.suites import Attack
 from ..data import Split
 from ..data.batches import in_order, starts
-from ..result import Measurement
-from ..rng import Rng
-from .accuracy import judge
-from .judged import Judged
-from .kept import Images
-from .searched import ITSELF, Searched
-from .suites import Attack
+from ..losses import Loss, cross_entropy
+from ..results.files import AdversarialImages
+from ..results.result import Measurement
+from .networks import ITSELF, Judged, Searched
 from .verdicts import STANDS, Verdicts
 
-__all__ = ["measure"]
+__all__ = ["correct", "judge", "measure"]
+
+
+
+def correct(
+    model: nn.Module,
+    split: Split,
+    attack: PGD | None = None,
+    loss: Loss = cross_entropy,
+    *,
+    searched: nn.Module | None = None,
+    batch_size: int = 256,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    processes: tuple[int, int] = (0, 1),
+) -> Tensor:
+    """`[N]` booleans on the CPU; fp32, eval mode, one attempt per image, judged on the attack's last iterate.
+
+    Args:
+        attack: `None` for clean images.
+        loss: what the attack climbs, logits `[B, K]` and labels `[B]` to `[B]`.
+        searched: whose loss the attack climbs, `None` for the model's own; the verdict is the model's either way.
+        processes: this one's number and how many there are; each has the flags of its share of the batches alone.
+    """
+    flags = [torch.zeros(0, dtype=torch.bool)]
+    for start, x, y in in_order(split, batch_size, device, starts(split, batch_size, processes)):
+        rng = Rng(seed, "attack", start, device=device)
+        flags.append(judge(model, x, y, attack, loss, searched, rng)[1].cpu())
+    return torch.cat(flags)
+
+
+def judge(
+    model: nn.Module, x: Tensor, y: Tensor, attack: PGD | None, loss: Loss, searched: nn.Module | None, rng: Rng
+) -> tuple[Tensor, Tensor]:
+    """As `correct`, of one batch of images `[B, C, H, W]` in [0, 1] and labels `[B]`: x' and `[B]` booleans."""
+    climbed = model if searched is None else searched
+    if attack is not None:
+        x = attack(lambda x_adv: loss(climbed(x_adv), y), x, rng)
+    with torch.no_grad():
+        return x, model(x).argmax(1) == y
+
 
 QUIET = 10  # seconds between two reports of how far it is
 # by which attack of AutoAttack an image was broken, and how far x' is from x
@@ -37,7 +77,7 @@ def measure(
     seed: int,
     device: torch.device | str,
     processes: tuple[int, int] = (0, 1),
-    images: Images | None = None,
+    images: AdversarialImages | None = None,
     report: Report | None = None,
 ) -> Measurement:
     """Accuracy on the whole split; TF32 and nondeterministic convolutions are switched off meanwhile.
@@ -59,7 +99,8 @@ def measure(
             before = time.monotonic()
             x_adv, standing, notes = _attacked(model, attack, searched.network, x, y, (seed, start), report)
             if images is not None and attack.settings is not None:
-                images.put(attack.name, start, x_adv, ~standing & _right(model, x, y))
+                broken = ~standing & _right(model, x, y)
+                images.put(attack.name, start, x_adv.cpu().numpy(), broken.cpu().numpy())
             verdicts.put(attack.name, start, standing, notes, time.monotonic() - before)
             if done < len(left) and (now := time.monotonic()) - said > QUIET:
                 report(_progress(attack.name, done, len(left), now - began))
@@ -107,4 +148,3 @@ def _right(model: Judged, x: Tensor, y: Tensor) -> Tensor:
 def _progress(name: str, done: int, batches: int, seconds: float) -> str:
     left = timedelta(seconds=round(seconds / done * (batches - done)))
     return f"{name}: batch {done} of {batches}, about {left} left"
-

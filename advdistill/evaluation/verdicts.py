@@ -8,10 +8,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..files import write_atomic
-from ..reading import ordinary
+from .._internal.files import write_atomic
+from .._internal.reading import ordinary
+from ..results.files import unfinished_files
 
-__all__ = ["STANDS", "Verdicts", "digest", "discard"]
+__all__ = ["STANDS", "Verdicts", "digest"]
 
 STANDS, UNKNOWN = 1, 255
 
@@ -31,9 +32,8 @@ class Verdicts:
     def __init__(self, n: int, setting: dict[str, str] | None = None, path: Path | None = None, rank: int = 0):
         self.n, self.setting, self.path, self.rank = n, setting or {}, path, rank
         self.tensors: dict[str, Tensor] = {}
-        for file in _files(path):
+        for file in unfinished_files(path):
             self._merge(self._read(file))
-
 
     def begin(self, attack: str, notes: dict[str, torch.dtype]) -> None:
         """Make room for an attack's verdicts, its seconds (by the first image of a batch) and its notes."""
@@ -92,18 +92,6 @@ class Verdicts:
         if any(tensor.shape != (self.n,) for tensor in tensors.values()):
             raise ValueError(f"{file} holds no verdicts on {self.n} images. Delete it to start the evaluation afresh.")
         return tensors
-
-
-def discard(path: Path) -> None:
-    """Remove what was kept at a path, by this process and by others."""
-    for file in _files(path):
-        file.unlink(missing_ok=True)
-
-
-def _files(path: Path | None) -> list[Path]:
-    if path is None or not path.parent.is_dir():
-        return []
-    return sorted(file for file in path.parent.iterdir() if file.name.startswith(path.name))
 
 
 def _blank(n: int, dtype: torch.dtype) -> Tensor:

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
+from .._internal.messages import unknown
+from .._internal.optional import require
 from ..evaluation.verdicts import digest
 from ..models.checkpoint import FORMAT
-from ..names import unknown
-from ..optional import require
 from .graph import folded_copy, half, quiet, to_onnx
 from .int8 import quantise
 from .opened import session, torch_program

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from ..recipe import Recipe, to_config
-from ..result import Measurement, Result
+from ..results.result import Measurement, Result
 from .shipped import NOT_MEASURED, robust
 
 __all__ = ["About", "card"]

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..folding import fold, folds_of, hold
-from ..optional import require
+from .._internal.optional import require
+from ..acceleration.folding import fold, folds_of, hold
 
 __all__ = ["IMAGES", "folded_copy", "half", "quiet", "to_onnx"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..optional import require
+from .._internal.optional import require
 from .graph import IMAGES, quiet
 
 __all__ = ["quantise"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..optional import require
+from .._internal.optional import require
 
 __all__ = ["Opened", "session", "torch_program"]
 

@@ -8,16 +8,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..acceleration.frozen import Frozen
 from ..attacks.autoattack import Report
 from ..attacks.square import Square
+from ..attacks.suites import ATTACKS, Attack
 from ..data import Split
-from ..evaluation.judged import Judged
 from ..evaluation.measure import measure
-from ..evaluation.searched import ITSELF, Searched
-from ..evaluation.suites import ATTACKS, Attack
+from ..evaluation.networks import ITSELF, Judged, Searched
 from ..evaluation.verdicts import STANDS, Verdicts, digest
-from ..frozen import Frozen
-from ..result import Measurement
+from ..results.result import Measurement
 from ..threat import Threat
 from .artefact import Artefact
 from .shipped import WORST

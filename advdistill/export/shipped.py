@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..result import Measurement, Result
+from ..results.result import Measurement, Result
 
 __all__ = ["NOT_MEASURED", "WORST", "Shipped", "robust"]
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..optional import require
+from .._internal.optional import require
 from .operators import OPERATORS
 
 __all__ = ["Twin"]

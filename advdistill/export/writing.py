@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..files import write_atomic
+from .._internal.files import write_atomic
 from .artefact import KINDS, Artefact, open_file
 from .parity import Parity, compare
 

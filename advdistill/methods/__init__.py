@@ -6,8 +6,8 @@ from dataclasses import fields, is_dataclass
 from functools import reduce
 from typing import Any
 
-from ..imports import absolute, import_object
-from ..names import unknown
+from .._internal.imports import absolute, import_object
+from .._internal.messages import unknown
 from .adaad import AdaAD
 from .ard import ARD
 from .base import Batch, Method, Sum, Term

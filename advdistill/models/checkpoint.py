@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from ..files import write_atomic
-from ..reading import ordinary, printable
+from .._internal.files import write_atomic
+from .._internal.reading import ordinary, printable
 from . import torch_file
 from .classifier import Classifier
 from .hub import find

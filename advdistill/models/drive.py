@@ -11,7 +11,7 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import wrap_file
 
-from ..files import sha256
+from .._internal.files import sha256
 
 URL = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 _TIMEOUT = 10  # seconds to connect, and to wait for the next bytes

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..imports import import_object
+from .._internal.imports import import_object
 from .checkpoint import read
 from .reference import checkpoint_at
 from .timm_student import built, library

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..errors import check_hugging_face, first_line
-from ..optional import require
-from ..reading import home
+from .._internal.messages import check_hugging_face, first_line
+from .._internal.optional import require
+from .._internal.reading import home
 
 USUAL = ("best.safetensors", "model.safetensors")
 

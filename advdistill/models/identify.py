@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..reading import printable
+from .._internal.reading import printable
 from .classifier import ModelSpec
 from .zoo import ZOO, create
 

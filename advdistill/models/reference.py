@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ..reading import home, ordinary, printable
+from .._internal.reading import home, ordinary, printable
 
 LONGEST = 2000
 _FILE = ("arch", "num_classes", "mean", "std")

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..reading import printable
+from .._internal.reading import printable
 
 NESTS = ("state_dict", "net", "model", "model_state_dict")
 DEEPEST = 10  # wrappers around wrappers

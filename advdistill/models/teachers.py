@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from ..cache import cache as kept
-from ..cache import writable
-from ..names import unknown
+from .._internal.cache import cache as kept
+from .._internal.cache import writable
+from .._internal.messages import unknown
 from . import drive
 from .robustbench import APACHE, EPS, NORMALISED, STATISTICS, TABLES
 from .zoo import create, normalises

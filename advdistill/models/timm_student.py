@@ -5,9 +5,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_hugging_face, first_line
-from ..names import unknown
-from ..optional import require
+from .._internal.messages import check_hugging_face, first_line, unknown
+from .._internal.optional import require
 from .classifier import Classifier, ModelSpec
 
 __all__ = ["PREFIX", "TimmStudent", "built", "library"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..names import unknown
+from .._internal.messages import unknown
 from . import convnet, dm_wide_resnet, wide_resnet
 from .cifar_resnet import CifarResNet
 from .classifier import Classifier, ModelSpec

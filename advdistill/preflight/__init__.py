@@ -7,8 +7,8 @@ from ..data import Split
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels
-from ..train.assembly import Parts, assemble
-from ..train.teachers import in_turn, inspect
+from ..train.setup import Parts, assemble
+from ..train.teacher_check import in_turn, inspect
 from .estimate import Estimate, estimate, proposals
 from .suspicion import Claim, against, order, statistics
 

@@ -15,7 +15,7 @@ from ..data import Split
 from ..data.batches import Batches
 from ..distiller import Distiller
 from ..recipe import Recipe
-from ..train.selection import accuracies
+from ..train.checkpoints import accuracies
 from ..train.step import Step, beginning
 
 if TYPE_CHECKING:  # Lightning takes seconds to import

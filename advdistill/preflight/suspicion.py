@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .._internal.modes import in_mode
 from ..data import Split
 from ..data.batches import in_order
 from ..models.classifier import Classifier
-from ..modes import in_mode
-from ..result import wilson
+from ..results.result import wilson
 
 __all__ = ["Claim", "against", "order", "predictions", "statistics"]
 

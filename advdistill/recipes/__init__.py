@@ -3,8 +3,8 @@
 import inspect
 from collections.abc import Callable
 
-from ..names import unknown
-from ..reading import read_text
+from .._internal.messages import unknown
+from .._internal.reading import read_text
 from ..recipe import Recipe
 from . import (
     cifar10,

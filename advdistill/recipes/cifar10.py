@@ -5,7 +5,22 @@ The published figures are transcriptions of the papers' tables by third parties,
 """
 
 from ..attacks import PGD
-from ..methods import ARD, BMTARD, DGAD, IAD, IGDM, MART, MTARD, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD, Method
+from ..methods import (
+    ARD,
+    BMTARD,
+    DGAD,
+    IAD,
+    IGDM,
+    MART,
+    MTARD,
+    PGDAT,
+    RSLAD,
+    SAAD,
+    TRADES,
+    AdaAD,
+    AdaIAD,
+    Method,
+)
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 from .common import setting

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..result import Measurement
+from ..results.inspection import Network
+from ..results.result import Measurement
 from .gathered import Gathered
-from .inspection import Network
 from .table import distinct
 from .vega import Chart, altair, between, colour, figures, legend, percent, specification
 

@@ -10,14 +10,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from safetensors import SafetensorError, safe_open
 
-from ..reading import ordinary, parse_yaml, printable, read_text
-from ..result import Measurement, Result
+from .._internal.reading import ordinary, parse_yaml, printable, read_text
+from ..results.files import ResultFiles
+from ..results.result import Measurement, Result
 from .statistics import LEVEL, Difference, holm, over_seeds, paired, unpaired
 from .table import difference_table, distinct, line, table
 
 __all__ = ["Compared", "against_first", "compare", "lacking", "load", "mismatches", "summed_up"]
 
-VERDICTS = ".verdicts.safetensors"  # in the place of .json: by attack, uint8 [n]
 CALM = 6  # comparisons that still have a line each
 
 
@@ -82,7 +82,7 @@ def load(path: Path | str) -> Compared:
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {file.parent}")
     result = Result.load(file)
-    verdicts = _verdicts(file.with_suffix(VERDICTS), result)
+    verdicts = _verdicts(ResultFiles(file).verdicts, result)
     return Compared(path, file, replace(result, model=str(path)), verdicts, _recipe(path / "recipe.yaml"))
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from math import ceil, isfinite
 from typing import Any
 
-from ..result import wilson
+from ..results.result import wilson
+from ..results.selection import Epoch, held_out, overfitting
 from .gathered import Gathered
-from .selection import Epoch, held_out, overfitting
 from .table import distinct
 from .vega import Chart, altair, between, colour, percent, specification
 

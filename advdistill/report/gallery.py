@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..optional import require
-from .inspection import Example, Inspection
+from .._internal.optional import require
+from ..results.inspection import Example, Inspection
 
 __all__ = ["Picture", "Shown", "gallery"]
 

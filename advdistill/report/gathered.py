@@ -4,41 +4,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from typeguard import TypeCheckError, check_type
-
-from ..reading import printable, read_text
-from ..result import Measurement, Result, build
+from .._internal.reading import printable, read_text
+from ..results.files import ResultFiles
+from ..results.inspection import Inspection
+from ..results.masking import Verdict
+from ..results.result import Measurement, Result
+from ..results.selection import Epoch
 from .compare import Compared, load
-from .inspection import Inspection
-from .selection import Epoch
 
-__all__ = ["Finding", "Gathered", "Masking", "gather"]
+__all__ = ["Gathered", "gather"]
 
 LARGEST = 2**53  # of whole numbers, up to which a float is exact
-Status = Literal["skip", "pass", "warn", "fail"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sign of gradient masking that was looked for, as `evaluation.masking` writes it."""
-
-    name: str
-    status: Status
-    figures: dict[str, float]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Masking:
-    """The verdict on gradient masking: the worst of its findings."""
-
-    status: Status
-    data: str
-    threat: str
-    n: int
-    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +30,7 @@ class Gathered:
 
     name: str
     run: Compared
-    masking: Masking | None
+    masking: Verdict | None
     inspection: Inspection | None
     epochs: tuple[Epoch, ...]
 
@@ -88,16 +66,13 @@ def gather(paths: Sequence[Path | str]) -> list[Gathered]:
     runs = [load(path) for path in dict.fromkeys(map(Path, paths))]
     short = [_short(run) for run in runs]
     names = [str(run.path) if short.count(name) > 1 else name for run, name in zip(runs, short, strict=True)]
-    return [
-        Gathered(
-            name,
-            run,
-            _masking(run.file.with_suffix(".masking.json"), run.result),
-            _inspection(run.file.with_suffix(".inspection.safetensors"), run.result),
-            _epochs(run.path / "metrics.jsonl" if run.path.is_dir() else run.file.with_suffix(".metrics.jsonl")),
-        )
-        for name, run in zip(names, runs, strict=True)
-    ]
+    return [_gathered(name, run) for name, run in zip(names, runs, strict=True)]
+
+
+def _gathered(name: str, run: Compared) -> Gathered:
+    files = ResultFiles(run.file)
+    epochs = _epochs(run.path / "metrics.jsonl" if run.path.is_dir() else files.metrics)
+    return Gathered(name, run, _masking(files.masking, run.result), _inspection(files.inspection, run.result), epochs)
 
 
 def _short(run: Compared) -> str:
@@ -105,20 +80,12 @@ def _short(run: Compared) -> str:
     return run.file.resolve().parent.name if own == "result" else own
 
 
-def _masking(file: Path, result: Result) -> Masking | None:
+def _masking(file: Path, result: Result) -> Verdict | None:
     if not file.exists():
         return None
-    try:
-        values = check_type(json.loads(read_text(file)), dict)
-        findings = tuple(build(Finding, one) for one in check_type(values.get("findings"), list))
-        masking = build(Masking, values | {"findings": findings})
-    except (ValueError, RecursionError, TypeCheckError) as error:
-        raise ValueError(
-            f"{file} is damaged or no verdict on gradient masking ({printable(error)}). "
-            "Delete it, or evaluate again with --masking."
-        ) from None
-    _belongs(file, masking, result, ("data", "threat"))
-    return masking
+    verdict = Verdict.load(file)
+    _belongs(file, verdict, result, ("data", "threat"))
+    return verdict
 
 
 def _inspection(file: Path, result: Result) -> Inspection | None:
@@ -130,7 +97,7 @@ def _inspection(file: Path, result: Result) -> Inspection | None:
     return inspection
 
 
-def _belongs(file: Path, found: Masking | Inspection, result: Result, what: Sequence[str]) -> None:
+def _belongs(file: Path, found: Verdict | Inspection, result: Result, what: Sequence[str]) -> None:
     for name in what:
         there, here = getattr(found, name), getattr(result, name)
         if there != here:

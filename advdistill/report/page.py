@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..optional import require
+from .._internal.optional import require
 from .charts import class_charts, curve_charts
 from .epochs import state_charts, training_charts
 from .gallery import gallery

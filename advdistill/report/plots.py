@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..optional import require
-from ..result import Measurement
-from .inspection import Example
+from .._internal.optional import require
+from ..results.inspection import Example
+from ..results.result import Measurement
 
 __all__ = ["draw_curves", "draw_gallery"]
 

@@ -1,6 +1,6 @@
 """A result in the form of RobustBench's model_info files."""
 
-from ..result import Measurement, Result
+from ..results.result import Measurement, Result
 
 __all__ = ["robustbench_entry"]
 

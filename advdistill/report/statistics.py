@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..result import wilson
+from ..results.result import wilson
 
 __all__ = ["LEVEL", "Difference", "Verdict", "fisher", "holm", "judge", "mcnemar", "over_seeds", "paired", "unpaired"]
 

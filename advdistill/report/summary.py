@@ -6,11 +6,11 @@ from typing import Any
 
 import yaml
 
-from ..result import wilson
+from ..results.result import wilson
+from ..results.selection import overfitting, selection
 from .charts import networks
 from .compare import against_first, lacking, mismatches, summed_up
 from .gathered import Gathered
-from .selection import overfitting, selection
 from .statistics import Difference
 from .table import distinct
 

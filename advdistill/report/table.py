@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ..result import Measurement, Result
+from ..results.result import Measurement, Result
 from .statistics import Difference, Verdict
 
 __all__ = ["difference_table", "distinct", "line", "table"]

@@ -9,8 +9,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from ..optional import require
-from ..result import Measurement
+from .._internal.optional import require
+from ..results.result import Measurement
 
 __all__ = ["Chart", "altair", "between", "colour", "figures", "javascript", "legend", "percent", "specification"]
 

@@ -12,11 +12,11 @@ from torch import nn
 from ..data import Split
 from ..recipe import Recipe
 from ..run import Run
-from .assembly import assemble
-from .loop import Trainer
-from .teachers import inspect
-from .together import noticing_loss
-from .trackers import check
+from .distributed import noticing_loss
+from .logging import check
+from .setup import assemble
+from .teacher_check import inspect
+from .trainer import Trainer
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric

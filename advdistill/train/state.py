@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from typeguard import TypeCheckError
 
-from ..files import read_sealed, write_sealed
+from .._internal.files import read_sealed, write_sealed
 from ..methods import Method
 from ..models import torch_file
-from ..result import build
+from ..results.result import build
 from ..run import previous
 
 __all__ = ["Position", "State"]

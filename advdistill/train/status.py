@@ -1,21 +1,26 @@
 """How a run is doing, told from its folder alone."""
 
 import json
+import os
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Literal
 
-from ..files import read_sealed
-from ..reading import read_text
+from .._internal.files import read_sealed, write_json
+from .._internal.reading import read_text
 from ..recipe import Recipe
 from ..run import Run
-from .divergence import catastrophic
-from .metrics import read
-from .selection import better
+from .checkpoints import better
+from .divergence import Diverged, catastrophic
+from .logging import read
+from .state import State
 
-__all__ = ["Status", "status"]
+__all__ = ["Status", "status", "Heartbeat"]
 
 FRESH = 60  # seconds; another machine's run whose lock cannot be seen here counts as running so long after a beat
 Name = Literal["waiting", "running", "stale", "stopped", "diverged", "finished"]
@@ -151,3 +156,41 @@ def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, flo
                 read_sealed(path)
         except ValueError:
             yield f"{path.name} is damaged"
+
+
+SECONDS = 10
+
+
+class Heartbeat:
+    """While entered, `beat` writes the file every ten seconds at most; leaving marks the end, and why.
+
+    Args:
+        total: steps of the whole run.
+        first: whether this process writes; the others keep silent.
+    """
+
+    def __init__(self, path: Path, state: State, total: int, first: bool):
+        self.path, self.state, self.total, self.first = path, state, total, first
+
+    def __enter__(self) -> "Heartbeat":
+        self.began = {"since": time.time(), "since_step": self.state.at.step}
+        self._write("running")
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self._write("finished")
+        else:
+            self._write("diverged" if isinstance(error, Diverged) else "stopped", str(error) or type(error).__name__)
+
+    def beat(self) -> None:
+        if time.monotonic() - self.written > SECONDS:
+            self._write("running")
+
+    def _write(self, state: str, why: str = "") -> None:
+        self.written, at = time.monotonic(), self.state.at
+        if self.first:
+            where = {"step": at.step, "total": self.total, "epoch": at.epoch, "rollbacks": at.rollbacks}
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+            with suppress(OSError):  # a full disk stops a run where it would lose work, not here
+                write_json(self.path, {"state": state, "why": why} | where | who | self.began)

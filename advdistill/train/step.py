@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from .._internal.rng import Rng
 from ..data.batches import Share
 from ..distiller import Distiller
 from ..methods import Batch
 from ..recipe import Recipe
-from ..rng import Rng
 from .average import averaged
 from .awp import perturbed
+from .distributed import Statistics, reduced
 from .schedule import rate
 from .state import State
-from .together import Statistics, reduced
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric

@@ -6,8 +6,9 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from advdistill import files
-from advdistill.train import loop, metrics
+from advdistill._internal import files
+from advdistill.train import logging as metrics
+from advdistill.train import trainer as loop
 from advdistill.train.step import Step
 
 Happening = Callable[[], None]

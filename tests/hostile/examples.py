@@ -18,10 +18,10 @@ from advdistill import Recipe, data, methods, models
 from advdistill.evaluation.verdicts import Verdicts
 from advdistill.report.compare import compare
 from advdistill.report.export import tables
-from advdistill.report.inspection import Example, Inspection, Look, Network
 from advdistill.report.page import page
-from advdistill.result import Measurement, Result
-from advdistill.train.metrics import Metrics
+from advdistill.results.inspection import Example, Inspection, Look, Network
+from advdistill.results.result import Measurement, Result
+from advdistill.train.logging import Metrics
 from advdistill.train.state import State
 
 NAMES = ("cat", "dog")

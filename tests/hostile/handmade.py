@@ -50,7 +50,7 @@ from makers import (
 from advdistill import Run, data, models, recipes
 from advdistill.data import idx
 from advdistill.models.checkpoint import provenance
-from advdistill.train.metrics import Metrics
+from advdistill.train.logging import Metrics
 from examples import PIXELS, loaded, network, run_folder, sealed, shown, state, torch_bytes
 
 __all__ = ["ANSWERED", "REFUSED"]

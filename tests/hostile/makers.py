@@ -17,7 +17,7 @@ import torch
 
 from advdistill import Run
 from advdistill.data import archive
-from advdistill.evaluation.kept import Images
+from advdistill.results.files import AdversarialImages
 from advdistill.train.status import status
 from examples import loaded, network, own, pictures, run_folder, shown, torch_bytes
 
@@ -206,7 +206,8 @@ def nothing(folder: Path) -> None:
 
 def stored(folder: Path) -> None:
     """Images of an evaluation, put where they belong."""
-    Images(folder / "result.adv").put("pgd", 0, torch.zeros(2, 1, 4, 4), torch.tensor([True, False]))
+    images = AdversarialImages(folder / "result.adv")
+    images.put("pgd", 0, np.zeros((2, 1, 4, 4), np.float32), np.array([True, False]))
 
 
 LAUGHS = "a: &a [" + ", ".join(["lol"] * 9) + "]\n" + "".join(

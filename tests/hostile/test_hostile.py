@@ -9,9 +9,9 @@ from guarded import guarded, watch
 from handmade import ANSWERED, REFUSED
 
 from advdistill import models
+from advdistill._internal.files import append, write_json
+from advdistill._internal.reading import printable
 from advdistill.commands.reports import report
-from advdistill.files import append, write_json
-from advdistill.reading import printable
 from advdistill.report.page import page
 from advdistill.report.vega import javascript
 from examples import RECIPE, RESULT, inspection, network, run_folder, state

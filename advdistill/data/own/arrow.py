@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...errors import first_line
-from ...optional import require
+from ..._internal.messages import first_line
+from ..._internal.optional import require
 from .collection import Found, part_named
 from .encoded import Encoded, open_file
 from .memory import check_room

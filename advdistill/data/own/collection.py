@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...reading import printable
+from ..._internal.reading import printable
 from .pictures import Pictures, Unreadable
 
 __all__ = ["Collection", "Found", "Part", "natural", "part_named"]

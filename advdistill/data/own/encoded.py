@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...optional import require
+from ..._internal.optional import require
 from .pictures import Look, Unreadable, printable
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...errors import check_hugging_face
-from ...optional import require
+from ..._internal.messages import check_hugging_face
+from ..._internal.optional import require
 from .arrow import EXTRA, explained, tables
 from .collection import Found, part_named
 

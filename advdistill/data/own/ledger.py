@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...cache import writable
-from ...files import sha256, write_atomic
+from ..._internal.cache import writable
+from ..._internal.files import sha256, write_atomic
 from ..folders import places
 from .encoded import Files
 from .pictures import Look, Unreadable

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...reading import printable
+from ..._internal.reading import printable
 from .collection import Found
 from .memory import check_room
 from .pictures import Arrays

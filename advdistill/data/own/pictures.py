@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...reading import shown
+from ..._internal.reading import shown
 
 __all__ = ["Arrays", "Look", "Pictures", "Unreadable", "printable"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...optional import require
+from ..._internal.optional import require
 from .collection import Collection, Part
 from .encoded import Files
 from .memory import TooLarge, free_memory

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from ...optional import require
+from ..._internal.optional import require
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found
 from .encoded import Files

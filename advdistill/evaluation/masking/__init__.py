@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from ...data import Split
+from ...results.masking import Finding, Status, Verdict
 from ...threat import Threat
-from ..judged import Judged
-from .attacked import from_attacks
-from .field import Field
-from .finding import Finding, Status, Verdict
+from ..networks import Judged
+from .attacks import Field, from_attacks
 from .passes import passes
 from .signs import FROM_PASSES, train_mode
 

@@ -1,0 +1,1 @@
+"""What the package needs inside and promises to nobody."""

@@ -1,0 +1,31 @@
+"""What is installed, asked of its metadata: torch is not imported for it."""
+
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from .. import __version__
+
+__all__ = ["about", "check_torch"]
+
+OLDEST_TORCH = (2, 9)
+
+
+def about() -> str:
+    """The versions that a report of a mistake needs, in a line."""
+    return f"advdistill {__version__}, torch {_torch() or 'of unknown version'}, Python {platform.python_version()}"
+
+
+@cache
+def check_torch() -> None:
+    """Raise ImportError where torch is older than what this is made for."""
+    found, oldest = _torch(), ".".join(map(str, OLDEST_TORCH))
+    if found and tuple(map(int, found.split(".")[:2])) < OLDEST_TORCH:
+        raise ImportError(f'torch {found} is too old, {oldest} or newer is needed; type: pip install "torch>={oldest}"')
+
+
+def _torch() -> str | None:
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,98 @@
+"""The network that evaluation looks at: a copy in fp32 and eval mode, whose every output is checked."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..acceleration.frozen import Frozen, native_bf16
+from ..attacks.suites import Attack
+from ..data import Split
+from ..data.batches import to_float
+from .verdicts import digest
+
+__all__ = ["Judged", "ITSELF", "Searched", "precision", "searches"]
+
+class Judged(nn.Module):
+    """A frozen fp32 copy of a model; the model itself stays as it is.
+
+    Raises:
+        ValueError: the model does not take the split's images, or gives something else than finite logits `[B, K]`,
+            one for each of the split's classes; checked at once on two images, then at every call.
+    """
+
+    def __init__(self, model: nn.Module, split: Split, device: torch.device | str = "cpu"):
+        super().__init__()
+        self.network = copy.deepcopy(model).eval().requires_grad_(False).to(device, torch.float32)
+        self.classes = split.num_classes
+        try:
+            self(to_float(split.images[:2].to(device)))
+        except RuntimeError as error:
+            raise ValueError(f"The model cannot take images of shape {split.shape} ({split.name}): {error}") from error
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(x)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
+            raise ValueError(f"The model must return logits [B, K], it returns {_form(logits)}. Wrap it in a module.")
+        if logits.shape[1] != self.classes:
+            raise ValueError(f"The model gives {logits.shape[1]} logits, the split has {self.classes} classes.")
+        if not logits.isfinite().all():
+            raise ValueError("The model gives logits that are NaN or infinite; its accuracy would mean nothing.")
+        return logits
+
+
+def _form(output: object) -> str:
+    return f"shape {list(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """A network to look for x' on, `None` for the judged one, and what results say of it."""
+
+    network: nn.Module | None = None
+    note: str = ""
+
+
+ITSELF = Searched()
+
+
+def searches(
+    chosen: list[Attack],
+    model: Judged,
+    surrogate: nn.Module | None,
+    split: Split,
+    device: torch.device | str,
+    accelerated: bool,
+) -> dict[str, Searched]:
+    """By attack, what it searches on: the model or the surrogate, or with `accelerated` a fast copy of either.
+
+    Raises:
+        ValueError: an attack that transfers has no surrogate, or the surrogate does not fit the split.
+    """
+    found = dict.fromkeys((attack.name for attack in chosen if attack.settings), ITSELF)
+    if accelerated and not all(attack.transferred for attack in chosen):
+        found = dict.fromkeys(found, _fast(model, split, device))
+    transferred = [attack.name for attack in chosen if attack.transferred]
+    if not transferred:
+        return found
+    if surrogate is None:
+        raise ValueError(
+            f"{transferred[0]} takes its adversarial images from another model, and none was given. "
+            "Give --surrogate, usually the teacher."
+        )
+    judged = Judged(surrogate, split, device)
+    other = _fast(judged, split, device) if accelerated else Searched(judged)
+    note = f", transferred from a model of weights {digest(judged.network)}{other.note}"
+    return found | dict.fromkeys(transferred, Searched(other.network, note))
+
+
+def precision(device: torch.device | str) -> torch.dtype:
+    """Of a fast copy: bf16 where that is native."""
+    return torch.bfloat16 if native_bf16(device) else torch.float32
+
+
+def _fast(network: nn.Module, split: Split, device: torch.device | str) -> Searched:
+    copy = Frozen(network, precision(device))
+    copy(to_float(split.images[:2].to(device)))  # it may not take that precision
+    return Searched(copy, f", searched in {copy.precision}, judged in fp32")

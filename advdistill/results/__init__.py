@@ -1,0 +1,1 @@
+"""What an evaluation leaves: the result and the files beside it. Nothing here needs torch."""

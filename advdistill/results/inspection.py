@@ -1,0 +1,168 @@
+"""What a report shows beyond counts: figures and pictures that took the networks to make, kept in one file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from typeguard import TypeCheckError
+
+from .._internal.files import write_atomic
+from .._internal.reading import ordinary, printable
+from .result import MOST, Measurement, build
+
+__all__ = ["Example", "Inspection", "Look", "Network"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Figures of one network.
+
+    Attributes:
+        curve: PGD-20 accuracy by eps, ascending.
+        classes: by `clean` and the attack's name, how many images of each class there are and stand, `(n, correct)`.
+        calibration: by `clean` and the attack's name, the expected calibration error in [0, 1].
+        remainder: what a linearisation misses of the logits near an image, relative; `None` where torch cannot tell.
+    """
+
+    curve: dict[float, Measurement]
+    classes: dict[str, list[tuple[int, int]]]
+    calibration: dict[str, float]
+    remainder: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one network makes of one image; arrays `[C, H, W]`.
+
+    Attributes:
+        before, after: the class it names, of the clean and of its own adversarial image.
+        x_adv: that image, in [0, 1].
+        gradient: of its cross-entropy at the clean image.
+    """
+
+    before: str
+    after: str
+    x_adv: np.ndarray
+    gradient: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One test image `[C, H, W]` in [0, 1], its class, and each network's look at it."""
+
+    clean: np.ndarray
+    label: str
+    looks: Mapping[str, Look]
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """A student, and its teacher where there is one, looked at on the first images of a split.
+
+    Attributes:
+        weights: twelve hex digits that name the student's weights.
+        data, fingerprint, threat, eps, n, seed: of the images and the attack, as in `Result`.
+        attack: whose adversarial images are shown, with its settings.
+        class_names: in the order of the labels.
+        networks: by `student` and `teacher`.
+        alignment: by scalar (`cross_entropy`, `true_logit`), cosine and L2 distance of both networks' input gradients.
+        distances: by where the images lie (`uniform`, `adversarial`), the L2 distance of both networks' logits.
+        examples: the first image of each class, at most ten.
+    """
+
+    weights: str
+    data: str
+    fingerprint: str
+    threat: str
+    eps: float
+    n: int
+    seed: int
+    attack: str
+    class_names: tuple[str, ...]
+    networks: dict[str, Network]
+    alignment: dict[str, tuple[float, float]]
+    distances: dict[str, float]
+    examples: tuple[Example, ...]
+
+    def save(self, path: Path) -> None:
+        """Write figures and pictures as one safetensors file."""
+        figures = {name: value for name, value in vars(self).items() if name != "examples"}
+        figures["networks"] = {name: _plain(network) for name, network in self.networks.items()}
+        arrays: dict[str, np.ndarray] = {}
+        said: list[dict[str, Any]] = []
+        for i, example in enumerate(self.examples):
+            arrays[f"{i}.clean"] = example.clean
+            said.append({"label": example.label, "looks": {}})
+            for name, look in example.looks.items():
+                arrays |= {f"{i}.{name}.x_adv": look.x_adv, f"{i}.{name}.gradient": look.gradient}
+                said[i]["looks"][name] = {"before": look.before, "after": look.after}
+        header = {"inspection": json.dumps(figures), "examples": json.dumps(said)}
+        whole = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+        write_atomic(path, lambda temporary: save_file(whole, temporary, header))
+
+    @staticmethod
+    def load(path: Path) -> "Inspection":
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: truncated, or something else.
+        """
+        try:
+            with safe_open(ordinary(path), "np") as opened:
+                header = opened.metadata() or {}
+                arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            figures, said = json.loads(header["inspection"]), json.loads(header["examples"])
+            networks = {name: _network(values) for name, values in figures["networks"].items()}
+            examples = tuple(_example(i, one, arrays) for i, one in enumerate(said))
+            more = {"class_names": tuple(figures["class_names"]), "networks": networks, "examples": examples}
+            more["alignment"] = {name: tuple(pair) for name, pair in figures["alignment"].items()}
+            made = build(Inspection, figures | more)
+            _check(made)
+            return made
+        except FAULTS as error:
+            said = printable(error)
+            raise ValueError(f"{path} is damaged or no inspection ({said}). Delete it, it is made again.") from None
+
+
+FAULTS = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, TypeCheckError, RecursionError)
+
+
+def _check(made: Inspection) -> None:
+    """Raise ValueError where charts and pictures could not be drawn of it."""
+    for example in made.examples:
+        looks = [array for look in example.looks.values() for array in (look.x_adv, look.gradient)]
+        shape = example.clean.shape
+        if len(shape) != 3 or 0 in shape or any(array.shape != shape for array in looks):
+            raise ValueError(f"pictures of {list(shape)}, expected [C, H, W] and all of an example alike")
+    for network in made.networks.values():
+        if "student" not in made.networks or not network.curve or not all(map(isfinite, network.curve)):
+            raise ValueError("it lacks a student's curve")
+        for pairs in network.classes.values():
+            fit = all(0 <= correct <= n <= MOST for n, correct in pairs) and any(n for n, _ in pairs)
+            if len(pairs) != len(made.class_names) or not fit:
+                raise ValueError("the counts by class do not fit the classes")
+
+
+def _plain(network: Network) -> dict[str, Any]:
+    return asdict(network) | {"curve": [[eps, asdict(m)] for eps, m in network.curve.items()]}
+
+
+def _network(values: dict[str, Any]) -> Network:
+    curve = {eps: build(Measurement, m) for eps, m in values["curve"]}
+    classes = {attack: [tuple(pair) for pair in pairs] for attack, pairs in values["classes"].items()}
+    return build(Network, values | {"curve": curve, "classes": classes})
+
+
+def _example(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Example:
+    looks = {
+        name: build(Look, words | dict(x_adv=arrays[f"{i}.{name}.x_adv"], gradient=arrays[f"{i}.{name}.gradient"]))
+        for name, words in said["looks"].items()
+    }
+    return build(Example, {"clean": arrays[f"{i}.clean"], "label": said["label"], "looks": looks})

@@ -1,0 +1,88 @@
+"""What a check of a model found, and the verdict that several checks make."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from typeguard import TypeCheckError, check_type
+
+from .._internal.reading import printable, read_text
+from .result import build, wilson
+
+__all__ = ["Finding", "Status", "Verdict", "above"]
+
+Status = Literal["skip", "pass", "warn", "fail"]  # from good to bad; skip: it could not be run, and says why
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check measured.
+
+    Args:
+        figures: shares and accuracies as fractions, counts and logits as they are.
+        reason: one sentence that names them.
+    """
+
+    name: str
+    status: Status
+    figures: dict[str, float]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.status}  {self.name}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The findings on one model, and on what they were made.
+
+    Args:
+        data: the split, such as `"cifar10/test"`.
+        threat: such as `"Linf 8/255"`.
+        n: how many of the split's first images.
+    """
+
+    data: str
+    threat: str
+    n: int
+    seed: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst of the findings."""
+        return max((finding.status for finding in self.findings), key=get_args(Status).index, default="skip")
+
+    def __getitem__(self, name: str) -> Finding:
+        return {finding.name: finding for finding in self.findings}[name]
+
+    @staticmethod
+    def load(path: Path) -> "Verdict":
+        """Read the JSON of `to_json`.
+
+        Raises:
+            ValueError: truncated, not JSON, or the JSON of something else.
+        """
+        try:
+            values = check_type(json.loads(read_text(path)), dict)
+            findings = tuple(build(Finding, one) for one in check_type(values.get("findings"), list))
+            verdict: Verdict = build(Verdict, values | {"findings": findings})
+            if values.get("status") != verdict.status:
+                raise ValueError(f"its status is {values.get('status')!r}, that of its findings {verdict.status!r}")
+            return verdict
+        except (ValueError, RecursionError, TypeCheckError) as error:
+            raise ValueError(
+                f"{path} is damaged or no verdict on gradient masking ({printable(error)}). "
+                "Delete it, or evaluate again with --masking."
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dumps`; the status stands beside the findings."""
+        return {"status": self.status} | asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
+
+
+def above(count: int, n: int, warn: float, fail: float = 1.0) -> Status:
+    """`fail` or `warn` where `count` of `n` is significantly more than that share: by the 95 % interval's lower end."""
+    lower = wilson(count, n)[0] if count else 0.0  # of none, rounding leaves an end slightly above 0
+    return "fail" if lower > fail else "warn" if lower > warn else "pass"

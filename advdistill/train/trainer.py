@@ -1,0 +1,214 @@
+"""The training loop: attack, descend, validate, save; deterministic, and resumable after any step."""
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from .. import models
+from ..data import Split
+from ..data.batches import Batches, Share
+from ..distiller import Distiller
+from ..recipe import Recipe
+from ..run import Run
+from .average import estimate_statistics
+from .checkpoints import Selection
+from .distributed import reduced
+from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
+from .logging import Metrics, Reporter, Trackers
+from .schedule import epochs_of, rate
+from .signals import Interrupted, StopSignals
+from .status import Heartbeat
+from .step import Step, beginning
+
+if TYPE_CHECKING:  # Lightning takes seconds to import
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers import Logger
+
+__all__ = ["Trainer"]
+
+STRIDE = 50  # steps between two looks at the losses, which make the processor wait for the device
+SAVE_SECONDS = 600
+REMEDY = "The student withstands the attack of its training alone; give that more --attack.steps, or a smaller one."
+
+
+class Trainer:
+    """One training run.
+
+    Args:
+        student: the network to train, on the CPU; after `fit` it holds the last weights.
+        distiller: the method with its teachers, some of which may train along.
+        train, validation: disjoint parts of the training split.
+        run: where the files go; `fit` continues from its state, if there is one.
+        loggers: receive each epoch's figures too.
+    """
+
+    def __init__(
+        self, fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller,
+        train: Split, validation: Split, run: Run, loggers: Sequence["str | Logger"] = (),
+    ):  # fmt: skip
+        self.fabric, self.recipe, self.distiller, self.run = fabric, recipe, distiller, run
+        self.train, self.selection = train, Selection(recipe, validation, run, fabric)
+        self.batches = Batches(
+            train, recipe.batch_size, recipe.data.augment, recipe.seed,
+            fabric.device, fabric.global_rank, fabric.world_size,
+        )  # fmt: skip
+        self.state = beginning(fabric, recipe, student, distiller)
+        self.student = self.state.student
+        self.damage = self.state.load(run.state) if run.begun else ""
+        self.descend = Step(fabric, recipe, distiller, self.state)
+        self.recent, self.loggers = Recent(fabric), loggers
+
+    def fit(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; the state is saved.
+            Diverged: a loss or a weight is no longer finite.
+            OSError: the disk is full; what was saved before still stands.
+        """
+        at, run = self.state.at, self.run
+        total = self.recipe.epochs * len(self.batches)
+        noted = at.step - bool(at.batch)  # an epoch under way has not noted its last step, whatever a killed run wrote
+        self.metrics = Metrics(run.metrics, noted) if self._first else None
+        self.signals, self.reporter = StopSignals(), Reporter(str(run), total, at.step, self._first)
+        self.heartbeat = Heartbeat(run.heartbeat, self.state, total, self._first)
+        self.trackers = Trackers(self.loggers if self._first else (), run, self.reporter.say)
+        with self.heartbeat, self.signals, self.reporter, self.trackers:
+            self._begin(total)
+            while self.state.at.epoch < self.recipe.epochs:
+                try:
+                    self._epoch(self.state.at.epoch)
+                except Diverged as error:
+                    self._roll_back(error)
+            if self._first and not run.last.exists():
+                models.save(self.state.evaluated, run.last)
+        self.fabric.barrier()
+
+    def _begin(self, total: int) -> None:
+        """Continue, or save the beginning: to come back to, and since a disk without room is better noticed now."""
+        at = self.state.at
+        if self.damage:
+            self.reporter.say(f"{self.damage}; continuing from the state before it, step {at.step} of {total}.")
+        elif 0 < at.step < total:
+            self.reporter.say(f"{self.run}: continuing at step {at.step} of {total}.")
+        if at.step == 0:
+            self._save()
+        if not at.batch and not self.selection.kept(at.epoch):
+            self._keep_best()
+
+    def _roll_back(self, error: Diverged) -> None:
+        """To the end of the last epoch, with half the learning rate, if the recipe says so."""
+        done = self.state.at.rollbacks
+        if self.recipe.on_divergence == "stop":
+            raise Diverged(
+                f"{error} The last good state is {self.run.state}. Try a smaller --optimizer.lr, "
+                "or continue with --on-divergence rollback."
+            )
+        if done == ROLLBACKS:
+            raise Diverged(f"{error} It was rolled back {done} times before. Try a smaller --optimizer.lr.")
+        self.recent.clear()
+        self.state.load_epoch(self.run.state)
+        self.fabric.barrier()  # every process has read what the first one now writes over
+        at = self.state.at
+        at.rollbacks = done + 1
+        again = f"rolled back to the end of epoch {at.epoch}, with the learning rate divided by {2**at.rollbacks}"
+        self.reporter.say(f"{error} Rollback {at.rollbacks} of {ROLLBACKS}: {again}.")
+        self._save()
+
+    @property
+    def _first(self) -> bool:
+        return self.fabric.is_global_zero
+
+    def _epoch(self, epoch: int) -> None:
+        at, began = self.state.at, time.monotonic()
+        saved = began
+        for share in self.batches.epoch(epoch, skip=at.batch):
+            self._step(share, epoch)
+            at.batch, at.step = at.batch + 1, at.step + 1
+            self.heartbeat.beat()
+            if at.step % STRIDE == 0:
+                self._look()
+            stop, due = self._agreed(self.signals.received, time.monotonic() - saved > SAVE_SECONDS)
+            if stop or due:
+                self._save()
+                saved = time.monotonic()
+            if stop:
+                raise Interrupted(stop, f"saved at step {at.step}; the same command continues")
+        self._save()
+        self._average(epoch)
+        row = {"step": at.step, "epoch": epoch + 1, "lr": self.descend.rate}
+        row |= {"rollbacks": at.rollbacks} if at.rollbacks else {}
+        row |= {f"loss/{name}": value / at.batch for name, value in at.sums.items()}
+        row |= self._validate(epoch)
+        row["seconds"] = round(time.monotonic() - began, 2)
+        self.distiller.method.end_epoch(rate(self.recipe.schedule, epoch + 1, self.recipe.epochs))
+        self._note(row | self.distiller.method.figures())
+        at.epoch, at.batch, at.sums = epoch + 1, 0, {}
+        self._save()
+        self._keep_best()  # the state first: from it a run that is killed in between writes the checkpoint
+
+    def _agreed(self, *values: int) -> tuple[int, ...]:
+        """The largest of each value over the processes, which ask each other now and then only."""
+        if self.fabric.world_size == 1:
+            return values
+        if self.state.at.step % 10:
+            return (0,) * len(values)
+        largest = reduced(self.fabric, torch.tensor(values, device=self.fabric.device), "max")
+        return tuple(largest.tolist())
+
+    def _step(self, share: Share, epoch: int) -> None:
+        self.recent.add(self.descend(share, epoch, epoch + self.state.at.batch / len(self.batches)))
+
+    def _average(self, epoch: int) -> None:
+        """Take the end of an epoch into the equal average, once that has begun."""
+        average, swa = self.state.average, self.recipe.swa
+        if average and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
+            average.update_parameters(self.student)
+            estimate_statistics(average.module, self.train, self.fabric.device)
+
+    def _look(self) -> None:
+        """Read the losses of the last steps, and stop if one is not finite."""
+        at = self.state.at
+        rows = self.recent.read(at.step, at.epoch)
+        for row in rows:
+            for name, value in row.items():
+                at.sums[name] = at.sums.get(name, 0.0) + value
+        if rows:
+            self.reporter.step(at.step, rows[-1])
+
+    def _save(self) -> None:
+        self._look()
+        if not all(p.isfinite().all() for p in self.student.parameters()):
+            raise Diverged(f"A weight is not finite after step {self.state.at.step}.")
+        if self._first:
+            self.state.save(self.run.state)
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """Clean and PGD-10 accuracy on the held-out part; the best are remembered."""
+        at = self.state.at
+        if not self.selection.due(epoch + 1):
+            return {}
+        self.signals.at_once = self.fabric.world_size == 1
+        figures = self.selection.figures(self.state.evaluated)
+        self.signals.at_once = False
+        if self.selection.better(figures, at.best):
+            at.best = figures | {"epoch": epoch + 1}
+        return figures
+
+    def _keep_best(self) -> None:
+        """Write the best checkpoint, where that is the one of the epoch that just ended."""
+        at = self.state.at
+        if self._first and at.best.get("epoch") == at.epoch:
+            self.selection.keep(self.state.evaluated, at.epoch)
+
+    def _note(self, row: dict[str, float]) -> None:
+        if not self.metrics:
+            return
+        self.metrics.write(row)
+        self.trackers.log(row)
+        self.reporter.epoch(row, self.recipe.epochs)
+        if catastrophic(self.metrics.rows) == row["epoch"]:
+            self.reporter.say(f"{self.run}: catastrophic overfitting since epoch {row['epoch']}. {REMEDY}")
