@@ -198,7 +198,7 @@ class Contrary(nn.Module):
 
 
 def test_every_accelerated_attack_searches_the_one_copy_that_is_made(net, digits, monkeypatch):
-    monkeypatch.setattr(searched, "Frozen", Contrary)
+    monkeypatch.setattr(networks, "Frozen", Contrary)
     plain = evaluate(net, digits, Linf(0.08), "paper", n=100)
     assert Contrary.made == 0
     fast = evaluate(net, digits, Linf(0.08), "paper", n=100, accelerated=True)
