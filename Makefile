@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEACHER ?= ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
 
-.PHONY: quickstart test docs bench faults endurance clean
+.PHONY: quickstart test coverage docs bench faults endurance clean
 
 quickstart: .venv/all
 	$(BIN)/advdistill quickstart
@@ -12,6 +12,12 @@ test: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+coverage: .venv/test
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python tests/covered.py
 
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
