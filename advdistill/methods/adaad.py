@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..losses import kl
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["AdaAD"]
 

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import kl
-from .base import Batch, Losses, Term
+from .method import Batch, Losses, Term
 
 __all__ = ["IGDM"]
 
