@@ -110,7 +110,7 @@ def _sentence(kind: type[Term]) -> str:
 
 def _reference(kind: type[Term]) -> str:
     _, found, reference = (inspect.getdoc(kind) or "").partition("Reference: ")
-    return " ".join(reference.split()) if found else "-"
+    return " ".join(reference.split("\n\n")[0].split()) if found else "-"
 
 
 def _part(name: str, values: Mapping[str, Any]) -> Term:
