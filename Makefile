@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEACHER ?= ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
 
-.PHONY: quickstart test coverage docs bench faults endurance clean
+.PHONY: quickstart test coverage docs bench faults endurance clean derive
 
 quickstart: .venv/all
 	$(BIN)/advdistill quickstart
@@ -21,6 +21,9 @@ coverage: .venv/test
 
 docs: .venv/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+derive: .venv/test
+	$(BIN)/python docs/derive.py
 
 bench: .venv/all
 	$(BIN)/python benchmarks/step.py

@@ -1,6 +1,5 @@
 """Adversarial robust distillation: an attack climbs `inner`, a student descends `outer`, and a method is the pair."""
 
-import importlib
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036  where pip did not ask; older ones can read this file
@@ -10,37 +9,16 @@ if sys.version_info < (3, 11):  # noqa: UP036  where pip did not ask; older ones
         name=__name__,  # with it `python -m advdistill` says so in one line
     )
 
-_HOME = {
-    "methods": [
-        *("Batch", "Method", "Term", "Standard", "PGDAT", "TRADES", "MART"),
-        *("ARD", "AKD2", "IAD", "IADII", "RSLAD", "MTARD", "BMTARD", "AdaAD", "AdaIAD", "DGAD", "SAAD", "IGDM"),
-        *("FairARD", "FairIAD", "FairRSLAD", "FairMTARD", "ABSLD", "CIARD", "PeerAiD"),
-    ],
-    "attacks": ["PGD"],
-    "threat": ["L2", "Linf"],
-    "distiller": ["Distiller"],
-    "recipe": ["Data", "Recipe", "SGD", "Schedule"],
-    "run": ["Run"],
-    "train": ["distill"],
-    "evaluation": ["evaluate"],
-    "results.result": ["Result"],
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+from ._internal.lazy import lazy  # noqa: E402  after the check of Python
+from .methods import CLASSES  # noqa: E402  as above
 
-__all__ = [*_MODULE_OF, "data", "losses", "methods", "models", "recipes"]
+_PLACES = {place.rpartition(".")[2]: place for place in (
+    "methods.Batch", "methods.Method", "methods.Term", *(f"methods.{kind}" for kind in CLASSES),
+    "attacks.PGD", "threat.L2", "threat.Linf", "distiller.Distiller", "recipe.Data", "recipe.Recipe", "recipe.SGD",
+    "recipe.Schedule", "run.Run", "train.distill", "evaluation.evaluate", "results.result.Result",
+    "data", "losses", "methods", "models", "recipes",
+)}  # fmt: skip
+
+__all__ = [*_PLACES]  # noqa: PLE0604  all of them are strings
 __version__ = "0.1.0"
-
-
-def __getattr__(name: str):
-    """Import on first use: `import advdistill` and `advdistill --help` do not wait for torch."""
-    if name in __all__:
-        importlib.import_module("._internal.versions", __name__).check_torch()
-    if name in _MODULE_OF:
-        return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
-    if name in __all__:
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _PLACES)

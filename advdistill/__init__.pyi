@@ -1,4 +1,4 @@
-"""The public names, as type checkers read them; at run time `__init__.py` imports each on first use."""
+"""The public names, as type checkers read them; derived: `make derive`. `__init__.py` imports on first use."""
 
 from . import data, losses, methods, models, recipes
 from .attacks import PGD

@@ -17,7 +17,7 @@ from .acceleration.frozen import Frozen
 from .acceleration.teacher_extrapolation import Extended
 from .attacks import PGD
 from .methods import Batch, Method
-from .methods.base import Network
+from .methods.batch import Network
 from .methods.cost import STEPS, passes
 
 __all__ = ["Distiller"]
@@ -171,13 +171,13 @@ class Distiller:
                 part.state = {name: given[at, name] for name in own.state}
             objective = self._objective(method, alike)
             x_adv = x if objective is None else self.attack.climb(objective, x, begin)
-            return {"x_adv": x_adv, **alike.found}
+            return {"x_adv": x_adv, **alike.computed}
 
         found = self._graphs(climb, given, *copies.values())
         if found is None:
             return self._attacked(batch, start)
         x_adv = found.pop("x_adv")
-        batch.find(found)
+        batch.reuse(found)
         return x_adv
 
     def _up_to_date(self) -> dict[str, nn.Module]:

@@ -28,7 +28,7 @@ def main(repo: Path, out: Path | None) -> int:
         "rooms": len({_room(repo, path) for path in files}),
         "arrows between rooms": len(_arrows(repo, files)),
         f"functions with {MANY} or more parameters": len(list(_crowded(files))),
-        "files that name PeerAiD": sum("peeraid" in path.read_text().lower() for path in files),
+        "files that name one method, peeraid": sum("peeraid" in path.read_text().lower() for path in files),
         "names defined at the top of several files": sum(count > 1 for count in named.values()),
         "the most frequent of these": ", ".join(f"{name} {count}" for name, count in named.most_common(5)),
     }

@@ -12,6 +12,7 @@ from fractions import Fraction
 
 import pytest
 import torch
+import yaml
 from children import PATIENCE
 from conftest import ENV, ROOT
 
@@ -40,6 +41,13 @@ def prose(path):
 
 def page(name):
     return PAGES / f"{name}.md"
+
+
+def body(name):
+    """A method's page below its front matter."""
+    _, front, text = page(name).read_text().split("---\n", 2)
+    assert set(yaml.safe_load(front)) == {"climbs", "descends"}  # what the README's table shows
+    return text.removeprefix("\n")
 
 
 def section(name, title):
@@ -155,7 +163,7 @@ def test_the_choice_links_to_a_page_of_every_method_and_there_are_no_others():
 
 @each_method
 def test_a_page_has_its_sections_in_order(name):
-    text = page(name).read_text()
+    text = body(name)
     assert re.match(rf"# .+: `{re.escape(DESCRIBED[name]['name'])}`\n", text)
     assert re.findall(r"^\*\*(.+?)\.\*\*", text, re.M) == SECTIONS
     assert 20 <= len(text.splitlines()) <= 45 and "](../methods.md)" in text

@@ -62,13 +62,14 @@ def test_a_wrong_call_is_reported(folder, wrong, said):
     assert error.startswith("script.py:2: ") and re.search(said, error)
 
 
-def test_type_checkers_are_told_the_public_names():
-    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+@pytest.mark.parametrize("package", [advdistill, advdistill.methods])
+def test_type_checkers_are_told_the_public_names(package):
+    stub = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text())
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     (named,) = (node.value for node in stub.body if isinstance(node, ast.Assign))
-    assert {alias.name: node.module for node in imports for alias in node.names if node.module} == advdistill._MODULE_OF
-    assert {alias.name for node in imports for alias in node.names} == set(advdistill.__all__)
-    assert sorted(ast.literal_eval(named)) == sorted(advdistill.__all__)
+    places = {alias.name: f"{node.module or ''}.{alias.name}" for node in imports for alias in node.names}
+    assert {name: place.removeprefix(".") for name, place in places.items()} == package._PLACES
+    assert sorted(ast.literal_eval(named)) == sorted(package._PLACES) == sorted(package.__all__)
 
 
 def test_no_error_is_ignored_without_its_code_and_a_reason():

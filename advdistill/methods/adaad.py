@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..losses import kl
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["AdaAD"]
 
@@ -21,6 +21,14 @@ class AdaAD(Method):
 
     Reference: Huang et al., Boosting Accuracy and Robustness of Student Models via Adaptive Adversarial Distillation.
     CVPR 2023.
+
+    >>> import torch
+    >>> from advdistill import AdaAD, Distiller, models
+    >>> teacher, student = (models.create(name, in_channels=1) for name in ("convnet-8", "convnet-4"))
+    >>> distill = Distiller(AdaAD(adv_weight=0.5), teacher)
+    >>> batch = distill.craft(student, torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3]))
+    >>> {name: loss.shape for name, loss in distill.losses(batch, student).items()}
+    {'adv': torch.Size([4]), 'clean': torch.Size([4])}
     """
 
     adv_weight: float = 1.0

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import cross_entropy, kl
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["ARD"]
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import torch
 
-from .base import Batch, Method, Objective
+from .method import Batch, Method, Objective
 
 __all__ = ["passes"]
 

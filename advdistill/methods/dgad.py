@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..losses import kl
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["DGAD"]
 

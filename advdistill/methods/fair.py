@@ -1,4 +1,4 @@
-"""Methods that look at each class by itself, and hold one number a class that moves once an epoch."""
+"""Methods with one number for each class that changes once an epoch: weights of the images, or temperatures."""
 
 from dataclasses import dataclass, replace
 from typing import cast
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..losses import cross_entropy, kl
 from .ard import ARD
-from .base import Batch, Losses, Method, Objective
 from .iad import IAD
+from .method import Batch, Losses, Method, Objective
 from .mtard import MTARD
 from .rslad import RSLAD
 
@@ -18,16 +18,20 @@ __all__ = ["ABSLD", "FairARD", "FairIAD", "FairMTARD", "FairRSLAD"]
 
 
 class ByClass(Method):
-    """Means of some values over the images of each class, taken over an epoch."""
+    """A method that averages values over the images of each class and over an epoch."""
 
-    def note(self, batch: Batch, values: Tensor, classes: int) -> None:
-        """Add `[B, M]` of this step."""
+    def add(self, batch: Batch, values: Tensor, classes: int) -> None:
+        """Add this step's values, `[B, M]`, to the sums of the epoch."""
         values = torch.cat([values, torch.ones_like(values[:, :1])], 1).detach()
         rows = F.one_hot(batch.y, classes)[:, :, None] * values[:, None]
         self.state["sums"] = self.state.get("sums", 0) + batch.total(rows)
 
     def means(self) -> Tensor:
-        """`[K, M]` of the epoch that ends."""
+        """Means of the epoch that ends, `[K, M]`.
+
+        Raises:
+            ValueError: a class had no image in this epoch.
+        """
         *sums, images = self.state.pop("sums").unbind(1)
         if (empty := (images == 0).nonzero()).numel():
             raise ValueError(
@@ -36,29 +40,30 @@ class ByClass(Method):
         return torch.stack(sums, 1) / images[:, None]
 
 
-class Fair(ByClass):
-    """Mixed into a method, weighs each image by its class: classes that fall early in the attack count for more.
+@dataclass
+class ClassWeighted(ByClass):
+    """A method whose images are weighted by class: `class FairARD(ClassWeighted, ARD)` weights the losses of ARD.
 
-        k_c   = attack iterates, 0 to their number, that S still classifies correctly; mean over class c and the epoch
+        k_c   = attack iterates that S still classifies correctly; mean over class c and the epoch before
         w_c   = (1 / (k_c + 1e-5))^class_exponent, scaled to sum K, then clipped to [5/6, 5/2]; 1 in the first epoch
     """
 
-    class_exponent: float
+    class_exponent: float = 2.0
 
     def inner(self, batch: Batch) -> Objective:
-        survived = batch.notes["survived"] = torch.zeros(len(batch.y), device=batch.x.device, dtype=batch.x.dtype)
+        correct = batch.notes["correct"] = torch.zeros(len(batch.y), device=batch.x.device, dtype=batch.x.dtype)
 
         def student(x: Tensor) -> Tensor:
             logits = batch.student(x)
             if x.requires_grad:  # an iterate of the attack
-                survived.add_(logits.argmax(1) == batch.y)
+                correct.add_(logits.argmax(1) == batch.y)
             return logits
 
         return cast(Objective, super().inner(replace(batch, student=student)))
 
     def outer(self, batch: Batch) -> Losses:
         classes = batch.student(batch.x_adv).shape[1]
-        self.note(batch, batch.notes["survived"][:, None], classes)
+        self.add(batch, batch.notes["correct"][:, None], classes)
         weights = self.state.get("class_weights", batch.x.new_ones(classes))
         return {name: weights[batch.y] * loss for name, loss in super().outer(batch).items()}
 
@@ -75,8 +80,8 @@ def extremes(name: str, values: Tensor) -> dict[str, float]:
 
 
 @dataclass
-class FairARD(Fair, ARD):
-    """ARD with class weights: classes that fall early in the attack count for more.
+class FairARD(ClassWeighted, ARD):
+    """ARD with class weights: classes whose images the attack breaks early count for more.
 
         k_c     = mean over class c of the attack iterates that S still classifies correctly, over the epoch before
         w_c     = (1 / (k_c + 1e-5))^b, scaled to sum K, then clipped to [5/6, 5/2]; 1 in the first epoch
@@ -87,21 +92,17 @@ class FairARD(Fair, ARD):
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
 
-    class_exponent: float = 2.0
-
 
 @dataclass
-class FairIAD(Fair, IAD):
+class FairIAD(ClassWeighted, IAD):
     """IAD-I with the class weights of FairARD, `class_exponent` b (beta) among them; the rest as in IAD.
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
 
-    class_exponent: float = 2.0
-
 
 @dataclass
-class FairRSLAD(Fair, RSLAD):
+class FairRSLAD(ClassWeighted, RSLAD):
     """RSLAD with the class weights of FairARD, `class_exponent` b (beta) among them; the rest as in RSLAD.
 
     The release leaves out the 1e-5 here.
@@ -109,11 +110,9 @@ class FairRSLAD(Fair, RSLAD):
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
 
-    class_exponent: float = 2.0
-
 
 @dataclass
-class FairMTARD(Fair, MTARD):
+class FairMTARD(ClassWeighted, MTARD):
     """MTARD with the class weights of FairARD, `class_exponent` b (beta) among them; the rest as in MTARD.
 
     MTARD's balance reads the losses before the class weights. In the release the clean branch learns from the robust
@@ -121,8 +120,6 @@ class FairMTARD(Fair, MTARD):
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
-
-    class_exponent: float = 2.0
 
 
 @dataclass
@@ -155,7 +152,7 @@ class ABSLD(ByClass):
         soft_adv, soft_nat = self.targets(batch)
         adv, nat = batch.student(batch.x_adv), batch.student(batch.x)
         errors = torch.stack([cross_entropy(adv, batch.y), cross_entropy(nat, batch.y)], 1)
-        self.note(batch, errors, classes=adv.shape[1])
+        self.add(batch, errors, classes=adv.shape[1])
         return {
             "adv": self.scale * self.adv_weight * kl(soft_adv, adv, offset=1e-5),
             "clean": self.scale * self.clean_weight * kl(soft_nat, nat, offset=1e-5),

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..losses import cross_entropy, kl, probabilities
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["AKD2", "IAD", "IADII", "AdaIAD"]
 

@@ -1,15 +1,15 @@
 from dataclasses import dataclass
 
 from ..losses import kl
-from .base import Batch, Losses, Term
+from .method import Batch, Losses, Term
 
 __all__ = ["IGDM"]
 
 
 @dataclass
 class IGDM(Term):
-    """Indirect gradient distillation: matches the change of logits across x, which for a locally linear teacher stands
-    for its input gradient. Added to any method; the attack stays the method's.
+    """Indirect gradient distillation: matches the change of logits across x, which for a locally linear teacher is
+    its input gradient along d. Added to any method; the attack stays the method's.
 
         weight progress KL(T(x + b d) - T(x - g d) || S(x + b d) - S(x - g d)),   d = x' - x
 
@@ -18,6 +18,11 @@ class IGDM(Term):
 
     Reference: Lee, Cho and Kim, Indirect Gradient Matching for Adversarial Robust Distillation. ICLR 2025,
     arXiv:2312.03286.
+
+    >>> from advdistill import IGDM, AdaAD
+    >>> method = AdaAD() + IGDM(weight=5)
+    >>> [type(part).__name__ for part in method.parts]
+    ['AdaAD', 'IGDM']
     """
 
     weight: float = 1.0

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import torch
 
 from ..losses import cross_entropy, probabilities
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["MART"]
 

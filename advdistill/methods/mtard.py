@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ..losses import cross_entropy, kl
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["BMTARD", "CIARD", "MTARD"]
 

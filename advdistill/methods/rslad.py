@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import kl
-from .base import Batch, Losses, Method, Objective
+from .method import Batch, Losses, Method, Objective
 
 __all__ = ["RSLAD"]
 
@@ -18,6 +18,13 @@ class RSLAD(Method):
 
     Reference: Zi et al., Revisiting Adversarial Robustness Distillation: Robust Soft Labels Make Student Better.
     ICCV 2021, arXiv:2108.07969, eq. 5-6.
+
+    >>> import torch
+    >>> from advdistill import PGD, RSLAD, Distiller, Linf, models
+    >>> teacher, student = (models.create(name, in_channels=1) for name in ("convnet-8", "convnet-4"))
+    >>> distill = Distiller(RSLAD(scale=0.1), teacher, attack=PGD(steps=2, threat=Linf("8/255")))
+    >>> loss = distill(student, torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3]))  # a scalar
+    >>> loss.backward()
     """
 
     adv_weight: float = 5 / 6

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from ..losses import cross_entropy
-from .base import Batch, Losses, Method
+from .method import Batch, Losses, Method
 
 __all__ = ["Standard"]
 
