@@ -216,4 +216,4 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, teacher):
     wait_until(lambda: process.poll() is not None or (tmp_path / "run" / "state.pt").exists())
     process.terminate()
     _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGTERM and "the same command continues" in errors
+    assert process.returncode == 128 + signal.SIGTERM and "run the same command to resume" in errors

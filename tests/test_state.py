@@ -113,7 +113,7 @@ def test_killed_between_state_and_best_checkpoint_the_latter_is_made_from_the_fo
             raise Died
 
     with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(Trainer, "_keep_best", dying)
+        patch.setattr(Trainer, "_save_best", dying)
         patch.setattr("advdistill.train.checkpoints.better", lambda *rest: True)
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "best.safetensors").exists()
