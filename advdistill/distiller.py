@@ -1,4 +1,4 @@
-"""One step's loss: attack the student, compare it with its teachers."""
+"""The loss of one training step: attack the student, compare it with its teachers."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -12,42 +12,54 @@ from torch import Tensor, nn
 from ._internal.checks import check_fit
 from ._internal.modes import in_mode
 from ._internal.rng import Rng
-from .acceleration.cuda_graph import Graphs, Tensors
-from .acceleration.frozen import Frozen
-from .acceleration.teacher_extrapolation import Extended
+from .acceleration.cuda_graph import CudaGraphs, Tensors
+from .acceleration.frozen import FrozenCopies
+from .acceleration.teacher_extrapolation import Extrapolated
 from .attacks import PGD
 from .methods import Batch, Method
 from .methods.batch import Network
 from .methods.cost import STEPS, passes
 
-__all__ = ["Distiller"]
+__all__ = ["FLAGS", "Distiller"]
 
-GIVE = {"robust": "--teacher", "clean": "--clean-teacher", "peer": "peer, a module like the student"}
+FLAGS = {"robust": "--teacher", "clean": "--clean-teacher"}  # of the command line, for the roles that have one
 
 
 class Distiller:
-    """A method with its teachers and its attack, usable in anybody's training loop.
+    """A method with its teachers and its attack, usable in any training loop.
 
     Teachers are frozen and in eval mode. Those that train along (`method.trained`) are not: give their parameters to
     your optimiser as well, and call `method.end_epoch` after each epoch.
 
     Args:
         method: e.g. `AdaAD() + IGDM(weight=5)`.
-        teacher: the robust teacher T.
-        clean_teacher: the teacher of clean accuracy N.
-        attack: what the method leaves open (start, student mode) is filled in from the method.
-        peer: a network like the student that begins with it.
-        label_mixing: share m of the label in a frozen teacher's answer: log((1 - m) softmax(T) + m onehot(y)).
-        fast: attack folded copies of this dtype, fp32 or bf16, and ask frozen teachers through theirs; `None` for the
+        teacher: the robust teacher T, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        clean_teacher: the teacher of clean accuracy N, likewise.
+        attack: the training attack; start and student mode are the method's unless it has its own.
+        peer: a network like the student, not yet trained, for methods that train one along.
+        teachers: networks by role, in place of the three arguments above, and for roles of your own methods.
+        label_mixing: share m of the label in a frozen teacher's output: log((1 - m) softmax(T) + m onehot(y)).
+        fast: attack folded copies of this dtype, fp32 or bf16, and query frozen teachers through theirs; `None` for the
             networks themselves. A student that is attacked in train mode cannot be folded.
-        compiled: with `fast`, compile those copies too, and on CUDA record the whole attack on them as one graph, see
-            `Frozen` and `Graphs`.
-        teacher_every: in the attack, run frozen teachers at every k-th step only, see `linear.Extended`; `None` for
-            every step. For methods whose attack asks a frozen teacher at x', such as AdaAD. The losses are unchanged.
+        compiled: with `fast`, compile those copies too, and on CUDA capture the whole attack on them as one graph, see
+            `Frozen` and `CudaGraphs`.
+        teacher_every: in the attack, run frozen teachers at every k-th step only, see `Extrapolated`; `None` for every
+            step. For methods whose attack queries a frozen teacher at x', such as AdaAD. The losses are unchanged.
 
     Raises:
-        ValueError: a teacher that the method needs is missing, or `teacher_every` spares nothing; at the first batch,
+        ValueError: a teacher that the method needs is missing, or `teacher_every` has no effect; at the first batch,
             images outside [0, 1], labels outside the classes, or networks that disagree about the classes.
+
+    Example:
+        >>> import torch
+        >>> from advdistill import Distiller, Linf, PGD, RSLAD, models
+        >>> student, teacher = (models.create("convnet-2", 10, 1) for _ in range(2))
+        >>> distiller = Distiller(RSLAD(), teacher, attack=PGD(steps=2, step_size=0.1, threat=Linf(0.2)))
+        >>> x, y = torch.rand(4, 1, 8, 8), torch.arange(4)
+        >>> distiller(student, x, y).backward()  # attacks the student, then compares it with the teacher
+        >>> batch = distiller.craft(student, x, y)  # the same in two steps: first x', then the losses by name
+        >>> batch.x_adv.shape, {name: loss.shape for name, loss in distiller.losses(batch, student).items()}
+        (torch.Size([4, 1, 8, 8]), {'adv': torch.Size([4]), 'clean': torch.Size([4])})
     """
 
     def __init__(
@@ -58,31 +70,29 @@ class Distiller:
         attack: PGD | None = None,
         *,
         peer: nn.Module | None = None,
+        teachers: Mapping[str, nn.Module] | None = None,
         label_mixing: float = 0.0,
         fast: torch.dtype | None = None,
         compiled: bool = False,
         teacher_every: int | None = None,
     ):
-        given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
+        given = {"robust": teacher, "clean": clean_teacher, "peer": peer, **(teachers or {})}
         self.teachers: dict[str, nn.Module] = {}
         for role in method.teachers:
-            if (network := given[role]) is None:
-                raise ValueError(
-                    f"{type(method).__name__} needs a {role} teacher (of {' and '.join(method.teachers)}); "
-                    f"it is missing. Give {GIVE[role]}."
-                )
+            if (network := given.get(role)) is None:
+                hint = f"{role}, a module like the student" if role in method.trained else f"teachers={{{role!r}: ...}}"
+                what = f"needs a {role} teacher (of {' and '.join(method.teachers)}); it is missing"
+                raise ValueError(f"{type(method).__name__} {what}. Give {FLAGS.get(role, hint)}.")
             self.teachers[role] = network
         if not 0 <= label_mixing < 1:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
         if teacher_every is not None:
-            check_spared(method, teacher_every)
-        self.method, self.label_mixing, self.teacher_every = method, label_mixing, teacher_every
-        self.fast, self.compiled = fast, compiled
+            check_teacher_every(method, teacher_every)
+        self.method, self.attack, self.label_mixing = method, filled(attack or PGD(), method), label_mixing
+        self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
-        self.attack = filled(attack or PGD(), method)
-        self._checked, self._graphs = False, Graphs()
-        self._copies: dict[str, tuple[nn.Module, Frozen]] = {}
+        self._checked, self._graphs, self._copies = False, CudaGraphs(), FrozenCopies(fast, compiled)
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -107,7 +117,7 @@ class Distiller:
         total: Callable[[Tensor], Tensor] | None = None,
         rng: Rng | None = None,
     ) -> Batch:
-        """Attack the student: the batch with its x'.
+        """Attack the student.
 
         Args:
             student: images to logits `[B, K]`; its modes are as before when this returns.
@@ -116,12 +126,18 @@ class Distiller:
             progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
             rate: factor of the learning rate's schedule, for methods with a state of their own.
             total: sum over the images of all processes, where there are several; see `Batch`.
-            rng: draws of the attack's start; `None` takes torch's global generator.
+            rng: draws the attack's start; `None` uses torch's global generator.
+
+        Returns:
+            The batch with its x', `batch.x_adv`.
+
+        Raises:
+            ValueError: as `check`, at the first batch.
         """
         if not self._checked:
             self.check(student, x, y)
         evaluated = self.attack.student_mode == "eval"
-        attacked = self._copy("student", student, changes=True) if evaluated else student
+        attacked = self._copies("student", student, changes=True) if evaluated else student
         batch = Batch(x, y, attacked, self._views(self._up_to_date(), y), progress, rate=rate)
         batch.total = total or batch.total
         with ExitStack() as modes:
@@ -129,8 +145,8 @@ class Distiller:
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
             start = cache(partial(self.attack.begin, x, rng))
-            x_adv = self._replayed(batch, start) if self._records(x) else self._attacked(batch, start)
-        torch.clear_autocast_cache()  # weights it cast under no_grad would cut the student's gradient
+            x_adv = self._replayed(batch, start) if self._captures(x) else self._attacked(batch, start)
+        torch.clear_autocast_cache()  # weights cast under no_grad have no gradient
         return batch.attacked(x_adv, student)
 
     def losses(
@@ -145,7 +161,7 @@ class Distiller:
         """
         return self.method.outer(batch.attacked(batch.x_adv, student, {**self.trained, **(trained or {})}))
 
-    def _records(self, x: Tensor) -> bool:
+    def _captures(self, x: Tensor) -> bool:
         return self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
     def _attacked(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
@@ -154,24 +170,24 @@ class Distiller:
 
     def _objective(self, method: Method, batch: Batch) -> Callable[[Tensor], Tensor] | None:
         with torch.no_grad():
-            return method.inner(self._spared(batch))
+            return method.inner(self._extrapolated(batch))
 
     def _replayed(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
-        """As `_attacked`, by a graph of all its steps; what changes from batch to batch is given to that as tensors."""
-        copies = {role: copy for role, (_, copy) in self._copies.items()}
+        """As `_attacked`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
+        copies = self._copies.by_role
         given: Tensors = {"x": batch.x, "y": batch.y, "start": start()}
         given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
         given |= {(at, name): part.state[name] for at, part in enumerate(self.method.parts) for name in part.state}
 
         def climb(given: Tensors) -> Tensors:
             x, y, begin, progress, rate = (given[name] for name in ("x", "y", "start", "progress", "rate"))
-            alike = Batch(x, y, copies["student"], self._views(copies, y), progress, rate=rate, total=_unknown)
+            inputs = Batch(x, y, copies["student"], self._views(copies, y), progress, rate=rate, total=_refuse_total)
             method = self.method.fresh()
-            for at, (part, own) in enumerate(zip(method.parts, self.method.parts, strict=True)):
-                part.state = {name: given[at, name] for name in own.state}
-            objective = self._objective(method, alike)
+            for at, (part, original) in enumerate(zip(method.parts, self.method.parts, strict=True)):
+                part.state = {name: given[at, name] for name in original.state}
+            objective = self._objective(method, inputs)
             x_adv = x if objective is None else self.attack.climb(objective, x, begin)
-            return {"x_adv": x_adv, **alike.computed}
+            return {"x_adv": x_adv, **inputs.computed}
 
         found = self._graphs(climb, given, *copies.values())
         if found is None:
@@ -181,36 +197,24 @@ class Distiller:
         return x_adv
 
     def _up_to_date(self) -> dict[str, nn.Module]:
-        """The teachers by role, as the attack sees them now."""
-        return {role: self._copy(role, network, role in self.method.trained) for role, network in self.teachers.items()}
+        """The teachers by role: with `fast`, their copies, with the current weights."""
+        return {role: self._copies(role, net, role in self.method.trained) for role, net in self.teachers.items()}
 
     def _views(self, teachers: Mapping[str, nn.Module], y: Tensor) -> dict[str, Network]:
-        """What a batch with these labels hears of them."""
+        """The teachers as the method sees them, labels mixed into the frozen ones."""
         frozen = teachers.keys() - self.method.trained if self.label_mixing else set()
         return {**teachers, **{role: partial(mixed, teachers[role], y, self.label_mixing) for role in frozen}}
 
-    def _spared(self, batch: Batch) -> Batch:
-        """The batch as the attack sees it, where frozen teachers need not be run at every step."""
+    def _extrapolated(self, batch: Batch) -> Batch:
+        """The batch for the attack; with `teacher_every`, its frozen teachers are extrapolated between their runs."""
         if self.teacher_every is None:
             return batch
         frozen = batch.teachers.keys() - self.trained.keys()
-        extended = {role: Extended(batch.teachers[role], self.teacher_every) for role in frozen}
-        return replace(batch, teachers=batch.teachers | extended)
-
-    def _copy(self, role: str, network: nn.Module, changes: bool) -> nn.Module:
-        """The fast copy of a network, brought up to date if that changes from step to step."""
-        if self.fast is None:
-            return network
-        copied, copy = self._copies.get(role, (None, None))
-        if copy is None or copied is not network:
-            copy = Frozen(network, self.fast, self.compiled)
-            self._copies[role] = network, copy
-        elif changes:
-            copy.refresh(network)
-        return copy
+        extrapolated = {role: Extrapolated(batch.teachers[role], self.teacher_every) for role in frozen}
+        return replace(batch, teachers=batch.teachers | extrapolated)
 
     def check(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
-        """Raise ValueError where images, labels, student and teachers do not fit together; done at the first batch."""
+        """Raise ValueError where images, labels, student and teachers do not fit; `craft` does at its first batch."""
         check_fit(student, self.teachers, x, y)
         self._checked = True
 
@@ -222,25 +226,24 @@ def mixed(network: nn.Module, y: Tensor, share: float, x: Tensor) -> Tensor:
     return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()
 
 
-def _unknown(values: Tensor) -> Tensor:
+def _refuse_total(values: Tensor) -> Tensor:
     raise RuntimeError("it asks for a sum over the images of all processes.")
 
 
 def filled(attack: PGD, method: Method) -> PGD:
-    """The attack with the method's own start and student mode where it leaves them open."""
-    return replace(
-        attack, start=attack.start or method.start, student_mode=attack.student_mode or method.student_mode
-    )
+    """The attack, with the method's start and student mode where it has none of its own."""
+    mode = attack.student_mode or method.student_mode
+    return replace(attack, start=attack.start or method.start, student_mode=mode)
 
 
-def check_spared(method: Method, every: int) -> None:
-    """Raise ValueError unless `every` is a number of steps, and the method's attack runs a frozen teacher at each."""
+def check_teacher_every(method: Method, every: int) -> None:
+    """Raise ValueError unless `every` is a number of steps, and the method's attack queries a frozen teacher at x'."""
     if every < 1:
         raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")
     counts = passes(method)
     if not any(counts.get(role, 0) >= STEPS for role in method.teachers if role not in method.trained):
         name = type(method.parts[0]).__name__
         raise ValueError(
-            f"teacher_every ({every}) spares nothing: {name}'s attack asks no frozen teacher at its iterates, as "
-            "AdaAD's does. Leave it out."
+            f"teacher_every={every} has no effect: {name}'s attack never queries a frozen teacher at x', as AdaAD's "
+            "does. Leave it out."
         )

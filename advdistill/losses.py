@@ -13,7 +13,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # logits [B, K] and labels [B] to [B]
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float = 0.0) -> Tensor:
     """KL(softmax(target / t) || softmax(logits / t)), summed over the classes, in nats.
 
-    Gradients flow into both arguments: TRADES and AdaAD need the one into `target`. No factor t^2 is hidden here.
+    Gradients flow into both arguments: TRADES and AdaAD need the one into `target`. There is no factor t^2.
 
     Args:
         target: logits of the teacher (the distribution to match), `[B, K]`.
@@ -24,6 +24,13 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float =
 
     Returns:
         `[B]`
+
+    Example:
+        >>> import torch
+        >>> from advdistill.losses import kl
+        >>> teacher, student = torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 0.0], [0.0, 0.0]])
+        >>> kl(teacher, student)
+        tensor([0.3278, 0.0000])
     """
     log_p = F.log_softmax(target / temperature, dim=1)
     log_q = F.log_softmax(logits / temperature, dim=1)
@@ -34,14 +41,21 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float =
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of logits `[B, K]` with labels `[B]`, in nats: `[B]`."""
+    """Cross-entropy of logits `[B, K]` with labels `[B]`, in nats: `[B]`.
+
+    Example:
+        >>> import torch
+        >>> from advdistill.losses import cross_entropy
+        >>> cross_entropy(torch.tensor([[2.0, 0.0], [0.0, 0.0]]), torch.tensor([0, 1]))
+        tensor([0.1269, 0.6931])
+    """
     return F.cross_entropy(logits, y, reduction="none")
 
 
 def margin(logits: Tensor, y: Tensor, confidence: float = float("inf")) -> Tensor:
     """max_{k != y} z_k - z_y, positive where the example is misclassified; `[B]`.
 
-    Above `confidence` it is flat: a success by that much needs no further ascent.
+    Values above `confidence` are cut to it, so that they have no gradient.
     Reference: Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks. S&P 2017, f_6.
     """
     true = F.one_hot(y, logits.shape[1]).bool()

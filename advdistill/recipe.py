@@ -21,14 +21,18 @@ THREATS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
 
 @dataclass(frozen=True)
 class Data:
-    """What is learned from. The test split is read by evaluation only."""
+    """The images that are trained on; the test split is read by evaluation only.
+
+    >>> Data("cifar10", augment="crop_flip").validation
+    0.1
+    """
 
     name: str = "digits"
     """One of `advdistill list datasets`; or your own: a folder of images, .npz, .csv, .parquet, or hf:OWNER/NAME."""
     folder: str | None = None
-    """Where the files are, if not in the cache."""
+    """Folder of the files, if they are not in the cache."""
     size: int | None = None
-    """Side in pixels to which your own images are resized, the centre cut out; needed where they differ in size."""
+    """Side in pixels to which your own images are resized and centre-cropped; needed where they differ in size."""
     stream: bool = False
     """Decode your own image files batch by batch, in worker processes: for data that does not fit the memory."""
     validation: float = 0.1
@@ -40,13 +44,19 @@ class Data:
 
     def __post_init__(self) -> None:
         _between("data.validation", self.validation, 0.001, 0.5)
-        if self.size is not None:
-            _between("data.size", self.size, 8, 512)
+        _between("data.size", self.size, 8, 512)
 
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent."""
+    """Stochastic gradient descent; refuses values that cannot be meant.
+
+    >>> SGD(lr=0.05, nesterov=True)
+    SGD(lr=0.05, momentum=0.9, weight_decay=0.0005, nesterov=True)
+    >>> SGD(lr=-1)
+    Traceback (most recent call last):
+    ValueError: optimizer.lr must lie between 0 and 100, got -1.
+    """
 
     lr: float = 0.1
     momentum: float = 0.9
@@ -61,7 +71,11 @@ class SGD:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate moves; lengths below 1 are fractions of the run, others are epochs."""
+    """How the learning rate changes; lengths below 1 are fractions of the run, others are epochs.
+
+    >>> Schedule("multistep", milestones=(100, 150))  # a tenth of the rate from epoch 100 on, a hundredth from 150
+    Schedule(kind='multistep', milestones=(100, 150), gamma=0.1, warmup=0.0, hold=0.0)
+    """
 
     kind: Literal["constant", "multistep", "cosine", "onecycle"] = "multistep"
     milestones: tuple[float, ...] = (0.5, 0.75)
@@ -75,7 +89,12 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice of a run. A run folder keeps it as `recipe.yaml`."""
+    """Every choice of a run, which its folder keeps as `recipe.yaml`.
+
+    >>> recipe = Recipe(RSLAD(), student="convnet-2", data=Data("digits"), epochs=2)
+    >>> Recipe.from_yaml(recipe.to_yaml()) == recipe
+    True
+    """
 
     method: Method = field(default_factory=RSLAD)
     """Coefficients of the method; choose another with --method NAME."""
@@ -94,19 +113,19 @@ class Recipe:
     batch_size: int = 128
     """Images per step over all processes."""
     ema: float | None = None
-    """Decay per step of an exponential average of the weights, which is then what is evaluated and kept."""
+    """Decay per step of an exponential average of the weights, which is then evaluated and saved instead of them."""
     swa: float | None = None
-    """Average the weights at the ends of epochs from this epoch or fraction on; that is then evaluated and kept."""
+    """Average the weights at the ends of epochs from this epoch or fraction on; the average is evaluated and saved."""
     awp: float | None = None
     """Adversarial weight perturbation of this size, relative to each layer's norm; 0.005 and 0.01 are usual."""
     label_mixing: float = 0.0
-    """Share of the label in the answers of frozen teachers."""
+    """Share of the label in the outputs of frozen teachers."""
     teacher_every: int | None = None
     """For AdaAD, AdaIAD, DGAD: in the attack, run the teacher at every k-th step only, linear in between."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """Of training; auto takes bf16 where it is native. Evaluation is always fp32."""
+    """Of training; auto is bf16 where it is native. Evaluation is always fp32."""
     compile: bool = False
-    """Compile the networks as the attack sees them; on a GPU the whole attack is one CUDA graph."""
+    """Compile the networks that the attack runs; on a GPU the whole attack is one CUDA graph."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
     """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
     validate_every: int = 1
@@ -115,28 +134,30 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every"):
+        for name in ("epochs", "batch_size", "validate_every", "teacher_every"):
             _between(name, getattr(self, name), 1, 10**9)
-        if self.ema is not None:
-            _between("ema", self.ema, 0, 1)
-        if self.awp is not None:
-            _between("awp", self.awp, 0, 1)
-        if self.swa is not None:
-            _between("swa", self.swa, 0, max(1, self.epochs - 1))
+        _between("ema", self.ema, 0, 1)
+        _between("awp", self.awp, 0, 1)
+        _between("swa", self.swa, 0, max(1, self.epochs - 1))
         if self.ema is not None and self.swa is not None:
-            raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; take one.")
+            raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; choose one.")
         _between("label_mixing", self.label_mixing, 0, 0.999)
-        if self.teacher_every is not None:
-            _between("teacher_every", self.teacher_every, 1, 10**9)
+
+    @property
+    def teachers(self) -> dict[str, str | None]:
+        """The references of the teachers by role."""
+        return {"robust": self.teacher, "clean": self.clean_teacher}
 
     def replace(self, **changes: Any) -> "Recipe":
         """The same recipe with other fields."""
         return replace(self, **changes)
 
     def save(self, path: Path | str) -> None:
+        """Write `to_yaml` to a file."""
         Path(path).write_text(self.to_yaml())
 
     def to_yaml(self) -> str:
+        """Every field as YAML, methods and threats by name."""
         return yaml.safe_dump(to_config(self), sort_keys=False)
 
     @staticmethod
@@ -224,6 +245,6 @@ def _number(text: str) -> float | str:
         return text
 
 
-def _between(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
+def _between(name: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
         raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {printable(value)}.")

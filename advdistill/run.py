@@ -14,22 +14,29 @@ from .recipe import Recipe, to_config
 
 __all__ = ["Run", "previous"]
 
-MAY_CHANGE = {"on_divergence"}  # from one continuation to the next: it says what happens where the run would stop
-PATIENCE = 1  # seconds; whoever asks whether a run is busy holds its lock for an instant
+MAY_CHANGE = {"on_divergence"}  # when a run is resumed: it only says what happens where the run would stop
+PATIENCE = 1  # seconds; `Run.busy` has the lock for an instant
 
 
 def previous(state: Path) -> Path:
-    """Where the state of the last whole epoch goes when a newer one takes its place."""
+    """The file to which the state at the end of an epoch is moved when a newer one replaces it."""
     return state.with_name(f"{state.stem}.previous{state.suffix}")
 
 
 class Run:
-    """The files of a run, whether it is finished or not.
+    """The files of a run, finished or not.
 
     Attributes:
         best, last: weights as safetensors, with their architecture in the header.
-        state: everything a continuation needs; `previous_state` is the last one before that ended an epoch.
-        heartbeat: who trains it, where they are, and how it ended.
+        state: everything that resuming needs; `previous_state` is the last one before it from the end of an epoch.
+        metrics: a row for each epoch, see `results.metrics`.
+        heartbeat: the process that trains it, its progress, and how it ended.
+
+    Example:
+        >>> from advdistill import Run
+        >>> run = Run("runs/digits.rslad")  # nothing is read or written yet
+        >>> run.best.name, run.begun
+        ('best.safetensors', False)
     """
 
     def __init__(self, folder: Path | str):
@@ -60,12 +67,12 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a state to continue from; killed between two renames, a run has the previous one only."""
+        """Whether there is a state to resume from; a run killed between two renames has the previous one only."""
         return self.state.exists() or self.previous_state.exists()
 
     @property
     def busy(self) -> bool | None:
-        """Whether a process of this machine is writing to the folder; `None` where its lock may not be asked."""
+        """Whether a process of this machine is writing to the folder; `None` where its lock cannot be opened."""
         if not self._lock.exists():
             return False
         lock = FileLock(self._lock)
@@ -85,10 +92,10 @@ class Run:
 
     @contextmanager
     def writing(self, recipe: Recipe) -> Iterator[None]:
-        """Hold the folder for this process; it is made if need be.
+        """Lock the folder for this process; it is made if need be.
 
         Raises:
-            ValueError: the folder belongs to another recipe, holds other files, or is held by another process.
+            ValueError: the folder is of another recipe, has other files in it, or another process has locked it.
         """
         self.check(recipe)
         make_folder(self.folder)
@@ -107,13 +114,13 @@ class Run:
             lock.release()
 
     def check(self, recipe: Recipe) -> None:
-        """Raise ValueError if the folder belongs to another recipe, holds other files, or is a file itself."""
+        """Raise ValueError if the folder is of another recipe, has other files in it, or is a file itself."""
         if self.folder.is_file():
             raise ValueError(f"{self.folder} is a file, not a run's folder. Choose another --out.")
         if self.recipe_file.exists():
-            here = to_config(recipe)
-            there = to_config(self.recipe) | {name: here[name] for name in MAY_CHANGE}
-            if changes := list(_differences(there, here)):
+            new = to_config(recipe)
+            old = to_config(self.recipe) | {name: new[name] for name in MAY_CHANGE}
+            if changes := list(_differences(old, new)):
                 raise ValueError(
                     f"{self.folder} was made by another recipe ({'; '.join(changes)}). "
                     "Choose another --out, or delete the folder."
@@ -122,14 +129,14 @@ class Run:
             raise ValueError(f"{self.folder} is not empty and not a run. Choose another --out.")
 
     def _foreign(self, file: Path) -> bool:
-        """Whether a file was there before a run that was killed while it wrote its recipe."""
+        """Whether a file is not of a run; one killed while it wrote its recipe has nothing but its temporary file."""
         return file != self._lock and not file.name.startswith(f".{self.recipe_file.name}.")
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for name in there | here:
-        old, new = there.get(name), here.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            yield f"{prefix}{name}: {old} there, {new} here"
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in old | new:
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            yield f"{prefix}{name}: {before} there, {after} here"

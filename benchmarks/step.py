@@ -23,7 +23,7 @@ from textbook import LOSSES
 from torch import nn
 
 from advdistill import IGDM, PGD, RSLAD, SGD, AdaAD, Data, Distiller, Linf, Recipe, models
-from advdistill.acceleration.frozen import lay_out
+from advdistill.acceleration.frozen import to_channels_last
 from advdistill.data import Split
 from advdistill.data.batches import Batches
 from advdistill.train.step import Step, beginning
@@ -86,7 +86,7 @@ def ours(case: Case, steps: int = 10, devices: int = 1, compiled: bool = DEVICE.
     split = Split(pixels, torch.arange(case.batch) % 10, tuple("abcdefghij"), "random/train")
     options = {"fast": torch.bfloat16 if bf16 else torch.float32, "compiled": compiled}
     distiller = Distiller(recipe.method, teacher, attack=attack, teacher_every=case.teacher_every, **options)
-    lay_out(student, torch.rand(2, 3, 32, 32))
+    to_channels_last(student, torch.rand(2, 3, 32, 32))
     descend = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
     place = fabric.device, fabric.global_rank, fabric.world_size
     batches = Batches(split, case.batch, recipe.data.augment, 0, *place)

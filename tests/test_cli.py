@@ -184,7 +184,7 @@ def test_no_disk_space_is_a_sentence_and_loses_nothing(place):
     big = [*SHORT, "--student", "convnet-16"]
     done = advdistill("train", "digits.pgd_at", *big, "--out", "full", cwd=place, before=small_disk)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "state.pt: File too large. What stood there before still stands." in done.stderr
+    assert "state.pt: File too large. An earlier file there is unchanged." in done.stderr
     assert not [f for f in (place / "full").iterdir() if f.name.startswith(".best") or f.name.startswith(".state")]
 
 
@@ -216,4 +216,4 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, teacher):
     wait_until(lambda: process.poll() is not None or (tmp_path / "run" / "state.pt").exists())
     process.terminate()
     _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGTERM and "the same command continues" in errors
+    assert process.returncode == 128 + signal.SIGTERM and "run the same command to resume" in errors

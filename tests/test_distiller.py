@@ -7,6 +7,7 @@ from advdistill import ARD, IGDM, PGD, RSLAD, TRADES, AdaAD, Distiller, Linf, St
 from advdistill._internal.modes import in_mode
 from advdistill._internal.rng import Rng
 from advdistill.acceleration.frozen import Frozen
+from advdistill.losses import kl
 
 ATTACK = PGD(3, 0.05, Linf(0.1))
 
@@ -160,3 +161,31 @@ def test_the_fast_path_attacks_a_copy_and_teaches_the_student(monkeypatch):
 def test_mistakes_are_explained(action, message, tiny, batch):
     with pytest.raises(ValueError, match=message):
         action(tiny(), *batch)
+
+
+class Expert(RSLAD):
+    """RSLAD from a teacher in a role that no argument is named after."""
+
+    teachers = ("expert",)
+
+    def inner(self, batch):
+        return lambda x_adv: kl(batch.teachers["expert"](batch.x), batch.student(x_adv))
+
+    def outer(self, batch):
+        return {"adv": kl(batch.teachers["expert"](batch.x), batch.student(batch.x_adv))}
+
+
+def test_a_teacher_may_have_any_role(tiny, batch):
+    with pytest.raises(ValueError, match=r"needs a expert teacher .* is missing. Give teachers=\{'expert': \.\.\.\}"):
+        Distiller(Expert(), tiny(1))
+    x, y = batch
+    other = Distiller(Expert(), teachers={"expert": tiny(1)}, attack=ATTACK)
+    assert other.teachers.keys() == {"expert"} and other(tiny(), x, y).isfinite()
+
+
+def test_teachers_by_role_are_the_named_arguments(tiny, batch):
+    x, y = batch
+    by_name = Distiller(methods.build("mtard"), tiny(1), tiny(2), ATTACK)
+    by_role = Distiller(methods.build("mtard"), attack=ATTACK, teachers={"clean": tiny(2), "robust": tiny(1)})
+    losses = [distiller(tiny(), x, y, rng=Rng(0)) for distiller in (by_name, by_role)]
+    assert torch.equal(*losses)

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from training import assert_same_path, differences, losses_of, quick_data
 
 from advdistill import Run
-from advdistill.train import logging as metrics
+from advdistill.results.metrics import read_metrics
 from advdistill.train.checkpoints import accuracies
 
 RUNS = {name: {"method": name, "validate_every": 1} for name in ("rslad", "adaad+igdm", "bmtard")}
@@ -51,7 +51,7 @@ def test_four_processes_follow_the_path_of_one(tmp_path, one):
 def test_one_that_dies_is_noticed_and_one_or_four_continue_what_two_began(tmp_path, one):
     done = run(tmp_path / "two", 2, 5)  # in the second epoch of the first run
     assert done.returncode != 0
-    assert "ConnectionError: Another process of " in done.stderr and "the same command continues" in done.stderr
+    assert "ConnectionError: Another process of " in done.stderr and "run the same command to resume" in done.stderr
     shutil.copytree(tmp_path / "two", tmp_path / "by_four")
     assert Run(tmp_path / "two" / "rslad").state.exists()
     main(tmp_path / "two", 1, RUNS)
@@ -72,5 +72,5 @@ def test_processes_that_cannot_synchronise_batch_norm_hold_and_validate_one_netw
     held_out = quick_data().holdout(made.recipe.data.validation, made.recipe.seed)[1]
     one, recipe = Fabric(accelerator="cpu", devices=1), made.recipe
     found = accuracies(student, held_out, recipe.attack.threat, recipe.seed, one)
-    (row,) = (row for row in metrics.read(made.metrics) if "clean" in row)
+    (row,) = (row for row in read_metrics(made.metrics) if "clean" in row)
     assert found == {name: row[name] for name in found}

@@ -40,3 +40,8 @@ def test_the_most_used_public_names_have_an_example():
     without = [name for name, value in public().items() if ">>> " not in (value.__doc__ or "")]
     count = len(public()) - len(without)
     assert count >= REQUIRED, f"{count} public names have an example, without one are: {', '.join(without)}"
+
+
+@pytest.mark.parametrize("name", ["Distiller", "distill", "Recipe", "Data", "SGD", "Schedule", "Run"])
+def test_the_first_names_that_a_user_meets_have_an_example(name):
+    assert ">>> " in getattr(advdistill, name).__doc__

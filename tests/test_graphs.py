@@ -66,7 +66,7 @@ def recording(tape, pool, stream, capture_error_mode):
 def taped(monkeypatch):
     """From now on attacks are recorded and replayed."""
     monkeypatch.setattr(Tape, "times", 0)
-    monkeypatch.setattr(Distiller, "_records", lambda self, x: True)
+    monkeypatch.setattr(Distiller, "_captures", lambda self, x: True)
     cuda = {"CUDAGraph": Tape, "graph": recording, "Stream": Stream, "current_stream": Stream}
     for name, stand_in in (cuda | dict.fromkeys(("device", "stream"), nullcontext)).items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
@@ -134,15 +134,15 @@ def test_each_shape_is_recorded_once(request):
 
 
 def test_the_oldest_recording_makes_room(taped):
-    run = graphs.Graphs()
+    run = graphs.CudaGraphs()
     for size in (1, 2, 3, 4, 5, 5, 1):
         given = {"x": torch.full((size,), 2.0)}
         assert torch.equal(run(lambda given: {"y": 3 * given["x"]}, given)["y"], 3 * given["x"])
-    assert Tape.times == 6 and len(run.recorded) == graphs.KEPT
+    assert Tape.times == 6 and len(run.captured) == graphs.MOST
 
 
 def test_what_comes_out_is_not_written_over(taped):
-    run, x = graphs.Graphs(), torch.tensor([1.0])
+    run, x = graphs.CudaGraphs(), torch.tensor([1.0])
     first = run(lambda given: {"y": 3 * given["x"]}, {"x": x})["y"]
     assert run(lambda given: {"y": 3 * given["x"]}, {"x": x + 1})["y"] == 6 and first == 3
 

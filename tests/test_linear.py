@@ -11,7 +11,7 @@ from training import differences, four, quick, same_weights, short, state_of
 from advdistill import ARD, IGDM, PGD, RSLAD, SAAD, AdaAD, Distiller, Linf, Recipe
 from advdistill._internal.rng import Rng
 from advdistill.acceleration.frozen import Frozen
-from advdistill.acceleration.teacher_extrapolation import Extended
+from advdistill.acceleration.teacher_extrapolation import Extrapolated
 from advdistill.losses import kl
 from advdistill.methods import DGAD, AdaIAD
 from advdistill.train.trainer import Trainer
@@ -38,7 +38,7 @@ def gradient(objective, x):
 def test_between_two_runs_the_answer_is_linear_along_what_the_objective_asked_for(tiny, batch):
     network, (x, _) = tiny(), batch
     asked = torch.rand(len(x), 4, generator=torch.Generator().manual_seed(1))
-    extended = Extended(network, 3)
+    extended = Extrapolated(network, 3)
     gradient(lambda at: (asked * extended(at)).sum(1), x)
     jacobian = torch.autograd.functional.jacobian(lambda at: network(at).sum(0), x).flatten(2)  # [K, B, D]
 
@@ -54,7 +54,7 @@ def test_between_two_runs_the_answer_is_linear_along_what_the_objective_asked_fo
 
 def test_where_the_network_is_run_value_and_gradient_are_its_own(tiny, batch):
     teacher, student, (x, _) = tiny(1), tiny(0), batch
-    extended = Extended(teacher, 2)
+    extended = Extrapolated(teacher, 2)
     for step in range(6):
         at = x + 0.02 * step
         exact = gradient(lambda v: kl(teacher(v), student(v)), at)
@@ -63,7 +63,7 @@ def test_where_the_network_is_run_value_and_gradient_are_its_own(tiny, batch):
 
 def test_an_objective_that_has_what_it_wants_moves_nothing(tiny, batch):
     network, (x, _) = tiny(), batch
-    extended = Extended(network, 5)
+    extended = Extrapolated(network, 5)
     gradient(lambda at: kl(extended(at), network(x)), x)
     gradient(lambda at: 0 * extended(at).sum(1), x)
     assert gradient(lambda at: extended(at).sum(1), x + 0.1).isfinite().all()
@@ -132,18 +132,18 @@ def test_what_the_teacher_says_of_x_is_exact_and_asked_once(tiny, batch):
 @pytest.mark.parametrize("fast", [torch.float32, torch.bfloat16])
 def test_it_extends_the_fast_copy_in_full_precision(fast, tiny, batch):
     teacher, student, (x, _) = Frozen(tiny(1), fast), tiny(0), batch
-    extended = Extended(teacher, 2)
+    extended = Extrapolated(teacher, 2)
     with torch.autocast("cpu", torch.bfloat16):
         gradient(lambda at: kl(extended(at), student(at)), x)
         found = extended((x + 0.1).requires_grad_())
-    at, base, direction, row = extended.around
+    at, base, direction, row = extended.expansion
     assert found.dtype == row.dtype == torch.float32
     assert_close(found, base + direction * (row.double() * (x + 0.1 - at).flatten(1)).sum(1, keepdim=True).float())
 
 
 def test_a_teacher_that_the_objective_only_looks_at_is_run_each_time(tiny, batch):
     teacher, (x, _) = tiny(1), batch
-    extended = Extended(teacher, 5)
+    extended = Extrapolated(teacher, 5)
     for step in range(3):
         at = (x + 0.1 * step).requires_grad_()
         with torch.no_grad():
@@ -177,7 +177,7 @@ def test_a_recipe_keeps_it_and_it_is_off_unless_asked_for():
 
 
 def test_a_run_for_which_it_spares_nothing_leaves_no_folder(tmp_path):
-    with pytest.raises(ValueError, match=r"RSLAD's attack asks no frozen teacher at its iterates, .* Leave it out"):
+    with pytest.raises(ValueError, match=r"RSLAD's attack never queries a frozen teacher at x', .* Leave it out"):
         quick(tmp_path / "run", four(Tiny), "rslad", teacher_every=5)
     assert not (tmp_path / "run").exists()
 
@@ -192,7 +192,8 @@ class Along(AdaAD):
 @pytest.mark.parametrize("method", [RSLAD(), ARD(), SAAD(), RSLAD() + IGDM(), Along()])
 def test_where_it_spares_nothing_it_is_refused(method, tiny):
     name = type(method.parts[0]).__name__
-    with pytest.raises(ValueError, match=rf"spares nothing: {name}'s attack asks no frozen teacher.*Leave it out"):
+    message = rf"has no effect: {name}'s attack never queries a frozen teacher.*Leave it out"
+    with pytest.raises(ValueError, match=message):
         Distiller(method, tiny(), teacher_every=5)
 
 

@@ -113,7 +113,7 @@ def test_killed_between_state_and_best_checkpoint_the_latter_is_made_from_the_fo
             raise Died
 
     with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(Trainer, "_keep_best", dying)
+        patch.setattr(Trainer, "_save_best", dying)
         patch.setattr("advdistill.train.checkpoints.better", lambda *rest: True)
         run(tmp_path / "run")
     assert not (tmp_path / "run" / "best.safetensors").exists()
@@ -132,7 +132,8 @@ def test_a_full_disk_is_a_sentence_and_with_room_the_run_goes_on(tmp_path, monke
     saved, sync = [], files._sync
     with monkeypatch.context() as patch:
         patch.setattr(files, "_sync", full)
-        message = rf"state.pt: {os.strerror(number)}. What stood there .* needs 0.01 MB; .* MB are free .*same command"
+        left = "An earlier file there is unchanged. It needs 0.01 MB; .* MB are free .*same command"
+        message = rf"state.pt: {os.strerror(number)}. {left}"
         with pytest.raises(OSError, match=message):
             run(tmp_path / "run")
     assert state_of(quick_run := loop.Run(tmp_path / "run"))["position"]["step"] == 3

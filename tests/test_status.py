@@ -13,6 +13,8 @@ from advdistill import Run
 from advdistill.cli import main
 from advdistill.train.status import status
 
+KILLED = "exited without recording a status (killed?); run the same command to resume"
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
@@ -60,9 +62,9 @@ def test_a_run_at_work_says_how_long_it_takes(half):
 
 @pytest.mark.parametrize(("beat", "held", "state", "why"), [
     ({"ago": 700}, True, "stale", ""),
-    ({}, False, "stopped", "ended without a word"),
+    ({}, False, "stopped", KILLED),
     ({"host": "elsewhere"}, False, "running", ""),  # whose lock is not seen here
-    ({"host": "elsewhere", "ago": 100}, False, "stopped", "ended without a word"),
+    ({"host": "elsewhere", "ago": 100}, False, "stopped", KILLED),
     ({"state": "stopped", "why": "Stopped by SIGTERM"}, False, "stopped", "Stopped by SIGTERM"),
     ({"state": "diverged", "why": "The loss became nan"}, False, "diverged", "The loss became nan"),
 ])  # fmt: skip

@@ -17,7 +17,7 @@ from torch import nn
 from training import short
 
 from advdistill import distill, models
-from advdistill.train import logging as metrics
+from advdistill.results.metrics import read_metrics
 
 NAME = "test_efficientnet_gn"  # 100,224 parameters; its mean and std are not ImageNet's, which others have
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -119,7 +119,7 @@ def test_a_student_is_saved_and_loaded_like_one_of_ours(timm, tmp_path):
 def test_a_student_is_trained(timm, tmp_path):
     """By a recipe that names it; its run is loaded like any other."""
     run = distill(short("pgd_at", student=f"timm:{NAME}", epochs=1), tmp_path / "run", accelerator="cpu")
-    (row,) = metrics.read(run.metrics)
+    (row,) = read_metrics(run.metrics)
     trained, kept = models.load(tmp_path / "run"), load_file(run.best)
     assert trained.spec.name == f"timm:{NAME}" and trained.spec.num_classes == 10 and 0 < row["loss/adv"] < 100
     assert {"body.conv_stem.weight", "body.classifier.weight"} <= kept.keys()

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import differences, four, quick, state_of
 
-from advdistill.train import logging as metrics
+from advdistill.results.metrics import read_metrics
 
 
 class Own(CSVLogger):
@@ -41,7 +41,7 @@ def test_an_own_logger_has_the_rows_of_the_metrics(tmp_path):
     run = quick(tmp_path / "run", four(Tiny), "rslad", loggers=[Own(tmp_path, "own", "1")])
     lines = (tmp_path / "own" / "1" / "metrics.csv").read_text().splitlines()
     written = [row for row in csv.DictReader(lines) if row["epoch"]]
-    rows = metrics.read(run.metrics)
+    rows = read_metrics(run.metrics)
     assert len(rows) == 2
     assert [{name: float(value) for name, value in row.items() if value} for row in written] == rows
 
@@ -50,7 +50,7 @@ def test_tensorboard_has_the_rows_of_the_metrics(tmp_path):
     run = quick(tmp_path / "run", four(Tiny), "rslad")
     board = EventAccumulator(str(run.folder / "tensorboard"))
     board.Reload()
-    rows = metrics.read(run.metrics)
+    rows = read_metrics(run.metrics)
     assert len(rows) == 2 and "loss/adv" in rows[0] and set(board.Tags()["scalars"]) == set().union(*rows)
     for name in board.Tags()["scalars"]:
         shown = {event.step: event.value for event in board.Scalars(name)}  # in single precision
@@ -64,7 +64,7 @@ def test_a_logger_that_fails_is_named_and_the_run_is_the_same(tmp_path, capsys):
     said = capsys.readouterr().err
     assert said.count("The logger Own has failed and is left out from now on: the server is away") == 1
     other = quick(tmp_path / "other", four(Tiny), "rslad")
-    assert differences(state_of(run), state_of(other)) == [] and len(metrics.read(run.metrics)) == 2
+    assert differences(state_of(run), state_of(other)) == [] and len(read_metrics(run.metrics)) == 2
 
 
 def test_two_loggers_of_a_kind_both_have_the_rows(tmp_path):
@@ -125,12 +125,12 @@ def test_mlflow_goes_on_in_the_same_run(tmp_path):
     assert found.info.run_id == name and found.info.status == "FINISHED" and found.info.run_name == "run"
     assert found.data.params["student"] == "convnet-4" and found.data.params["attack/steps"] == "2"
     kept = {metric.step: metric.value for metric in client.get_metric_history(name, "loss/adv")}
-    assert kept == {row["step"]: row["loss/adv"] for row in metrics.read(run.metrics)}
+    assert kept == {row["step"]: row["loss/adv"] for row in read_metrics(run.metrics)}
 
 
 def test_wandb_goes_on_in_the_same_run(tmp_path):
     run, name = continued(tmp_path, "wandb")
     files = (run.folder / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb")
     written = b"".join(file.read_bytes() for file in files)
-    values = [row["loss/adv"] for row in metrics.read(run.metrics)]
+    values = [row["loss/adv"] for row in read_metrics(run.metrics)]
     assert len(values) == 2 and all(json.dumps(value).encode() in written for value in values)

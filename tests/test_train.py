@@ -13,8 +13,8 @@ from training import differences, quick, quick_data, same_weights, short
 
 from advdistill import Data, Run, data, distill, models
 from advdistill.train import trainer as loop
-from advdistill.train.checkpoints import Selection
-from advdistill.train.setup import assemble
+from advdistill.train.checkpoints import BestCheckpoint
+from advdistill.train.setup import Networks, Placement, assemble
 from advdistill.train.signals import Interrupted
 from advdistill.train.trainer import Trainer
 
@@ -47,7 +47,7 @@ def test_the_best_checkpoint_is_the_best_of_the_validation(tmp_path, tiny, monke
         networks.append({name: value.clone() for name, value in model.state_dict().items()})
         return dict(zip(("clean", "robust"), measured[len(networks) - 1], strict=True))
 
-    monkeypatch.setattr(Selection, "figures", figures)
+    monkeypatch.setattr(BestCheckpoint, "figures", figures)
     run = quick(tmp_path / "run", {"student": tiny()}, "pgd_at", epochs=5, validate_every=1, select_by=by)
     assert f"among 5 checkpoints, epoch {best} of 5" in run.chosen
     assert differences(load_file(run.best), networks[best - 1]) == []
@@ -108,7 +108,7 @@ def test_a_signal_saves_first(tmp_path, teacher, monkeypatch, number):
             signal.raise_signal(number)
 
     monkeypatch.setattr(Trainer, "_step", interrupted)
-    with pytest.raises(Interrupted, match=f"{number.name}; saved at step 8; the same command continues"):
+    with pytest.raises(Interrupted, match=f"{number.name}; saved at step 8; run the same command to resume"):
         distill(recipe, tmp_path / "run")
     monkeypatch.undo()
     assert same(distill(recipe, tmp_path / "run"), distill(recipe, tmp_path / "whole"))
@@ -153,7 +153,7 @@ def test_own_modules_and_own_data(tmp_path, tiny):
 def test_fewer_training_images_are_still_none_of_the_held_out_ones(tiny):
     split = quick_data()
     recipe = short("pgd_at", data=Data("random", validation=0.1, train_images=60))
-    parts = assemble(recipe, student=tiny(), train=split, accelerator="cpu")
+    parts = assemble(recipe, Networks(tiny()), Placement("cpu"), split)
     used, held = ({image.numpy().tobytes() for image in part.images} for part in (parts.train, parts.validation))
     assert (len(used), len(held)) == (60, 8) and not used & held
 

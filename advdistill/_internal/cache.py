@@ -1,4 +1,4 @@
-"""Where downloads and what is remembered of images are kept: `~/.cache/advdistill`, or where the environment says."""
+"""The cache of downloads and of decoded images: `~/.cache/advdistill`, or where the environment says."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ Kind = Literal["data", "models"]
 def cache(kind: Kind) -> Path:
     """`$ADVDISTILL_DATA` or `$ADVDISTILL_MODELS`, else `~/.cache/advdistill/data` or `models`.
 
-    Raises ValueError where neither the environment nor the user has such a place.
+    Raises ValueError where neither the environment names a folder nor the user has a home.
     """
     try:
         return Path(os.environ.get(_variable(kind)) or f"~/.cache/advdistill/{kind}").expanduser()
@@ -22,7 +22,7 @@ def cache(kind: Kind) -> Path:
 
 
 def writable(folder: Path, kind: Kind) -> Path:
-    """The folder, made if need be. Raises OSError where it cannot be written, saying what moves the cache."""
+    """The folder, made if need be. Raises OSError where it cannot be written, with the variable to set."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

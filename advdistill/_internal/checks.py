@@ -1,4 +1,4 @@
-"""What a step is given: images, labels and networks that fit together."""
+"""Checks of a training step's inputs: images, labels and networks that fit."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ __all__ = ["check_fit"]
 
 
 def check_fit(student: nn.Module, teachers: dict[str, nn.Module], x: Tensor, y: Tensor) -> None:
-    """Raise ValueError where images, labels, student and teachers (by role) do not fit together."""
+    """Raise ValueError unless images `[B, C, H, W]`, labels `[B]`, student and teachers (by role) fit."""
     _check_images(x)
     classes = _classes("student", student, x)
     for role, teacher in teachers.items():

@@ -1,4 +1,4 @@
-"""Files are whole or absent: written to a temporary name beside the target, synced, renamed."""
+"""Atomic files: written to a temporary name in the same folder, synced, renamed."""
 
 import errno
 import hashlib
@@ -26,11 +26,11 @@ def write_atomic(
     """Let `write` fill a temporary file, then put it in the place of `path`.
 
     Args:
-        size: bytes it will take, where known; said when there is no room for them.
-        keep: where what stood at `path` goes. Of the two files one is whole at every instant.
+        size: bytes needed, where known; named in the error of a full disk.
+        keep: where an earlier file at `path` is moved. One of the two is intact at every instant.
 
     Raises:
-        OSError: no space or no permission; what stood at `path` before still stands.
+        OSError: no space or no permission; an earlier file at `path` is unchanged.
     """
     path = Path(path)
     with explained(path, size):
@@ -58,7 +58,7 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def write_sealed(path: Path, data: bytes | memoryview, keep: Path | None = None) -> None:
-    """`write_atomic` of these bytes and their SHA-256."""
+    """`write_atomic` of these bytes, followed by their SHA-256."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -69,15 +69,15 @@ def write_sealed(path: Path, data: bytes | memoryview, keep: Path | None = None)
 
 
 def read_sealed(path: Path) -> io.BytesIO:
-    """The bytes of `write_sealed`, held once.
+    """The bytes that `write_sealed` wrote, without a second copy in memory.
 
     Raises:
-        ValueError: the file is missing, or not as it was written.
+        ValueError: the file is missing or damaged.
     """
     if not path.exists():
         raise ValueError(f"{path} is missing")
     if not path.is_file():  # a pipe would be waited for without end
-        raise ValueError(f"{path} is no ordinary file")
+        raise ValueError(f"{path} is not a regular file")
     stream = io.BytesIO(path.read_bytes())
     with stream.getbuffer() as data:
         size = len(data)
@@ -88,13 +88,13 @@ def read_sealed(path: Path) -> io.BytesIO:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def append(path: Path, text: str) -> None:
-    """Add to the end of a file, and see to it that it is on the disk; a link is not followed."""
+    """Append to a file and sync it to the disk; a symbolic link is refused."""
     with explained(path, len(text)), os.fdopen(_unfollowed(path), "a") as file:
         file.write(text)
         file.flush()
@@ -102,7 +102,7 @@ def append(path: Path, text: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make it if need be. Raises OSError, a sentence, where that is not possible."""
+    """Make a folder if need be. Raises OSError where that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -110,26 +110,26 @@ def make_folder(folder: Path) -> None:
 
 
 def drop_unfinished(path: Path) -> None:
-    """Remove what processes that were killed left beside `path`; only while nobody else writes it."""
+    """Remove temporary files of killed processes next to `path`; call it only while no other process writes there."""
     for left in path.parent.glob(f"{_prefix(path)}*"):
         left.unlink()
 
 
 @contextmanager
 def explained(path: Path, size: int | None = None) -> Iterator[None]:
-    """Within, an OSError becomes a sentence that names the file and, of a full disk, the room it needs."""
+    """Within, an OSError names the file and, where the disk is full, the space needed and left."""
     try:
         yield
     except OSError as error:
         room = _room(path, size) if error.errno in FULL else ""
         what = error.strerror or error
-        raise OSError(f"Cannot write {path}: {what}. What stood there before still stands.{room}") from error
+        raise OSError(f"Cannot write {path}: {what}. An earlier file there is unchanged.{room}") from error
 
 
 def _room(path: Path, size: int | None) -> str:
     needed = f"It needs {_megabytes(size)}; " if size else ""
     free = _megabytes(shutil.disk_usage(path.parent).free)
-    return f" {needed}{free} are free on this disk. With more room, the same command goes on."
+    return f" {needed}{free} are free on this disk. Free some space, then run the same command to resume."
 
 
 def _megabytes(size: int) -> str:

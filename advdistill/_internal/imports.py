@@ -1,4 +1,4 @@
-"""The one place that runs Python code which a user names, as `module:Name`; it can be forbidden."""
+"""Imports of `module:Name` as a user wrote it: the only place that runs a user's code; it can be forbidden."""
 
 import importlib
 import importlib.util
@@ -15,7 +15,7 @@ SWITCH = "ADVDISTILL_NO_PYTHON_REFS"
 
 
 def forbid() -> None:
-    """From now on, in this process and those it starts, `import_object` refuses. The environment says the same."""
+    """Make `import_object` refuse in this process and those it starts, by an environment variable."""
     os.environ[SWITCH] = "1"
 
 

@@ -1,4 +1,4 @@
-"""Errors of others, said in a line of ours."""
+"""Error messages: one-line summaries of third-party exceptions, and unknown names with the nearest known one."""
 
 import difflib
 import errno
@@ -10,19 +10,19 @@ UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what it says, or its name if it says nothing."""
+    """The first line of an exception's message, or its class name if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def check_hugging_face(error: BaseException) -> None:
-    """Raise OSError saying what moves its cache, if `error` is that it cannot be written; any other is the caller's."""
+    """If Hugging Face's cache cannot be written, raise OSError with the variable to set; otherwise do nothing."""
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         raise OSError(f"Cannot write to Hugging Face's cache, {error.filename}: {error.strerror}; name a folder where "
                       "one can: export HF_HOME=FOLDER") from error  # fmt: skip
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    """The error for a name that is none of `known`."""
+    """The error for a name that is not among `known`, to be raised: it names the nearest one and lists all."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,4 @@
-"""The modes of a network, train and eval, of each module by itself."""
+"""Train and eval mode of a network, which each of its modules has for itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ __all__ = ["in_mode"]
 
 @contextmanager
 def in_mode(network: nn.Module, train: bool) -> Iterator[None]:
-    """Put a network in train or eval mode for a while; each module's own mode is restored, frozen ones included."""
+    """Within, put a network in train or eval mode; afterwards each module has its own mode again."""
     modes = [(module, module.training) for module in network.modules()]
     network.train(train)
     try:

@@ -1,4 +1,4 @@
-"""Packages that only some of the product needs: extras of the installation."""
+"""Packages that only some features need: extras of the installation."""
 
 import importlib
 from types import ModuleType
@@ -7,7 +7,7 @@ __all__ = ["require"]
 
 
 def require(module: str, purpose: str, extra: str) -> ModuleType:
-    """Import `module`, or say in one sentence what needs it and how to get it."""
+    """Import `module`, or raise ImportError that says what needs it and the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Files that anybody may have written: ordinary ones, of bounded size, text and plain values only."""
+"""Untrusted text and YAML: regular files of bounded size, plain values only."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -13,10 +13,10 @@ MOST_YAML = 2**16  # characters: PyYAML takes a second for them
 
 
 def ordinary(path: Path | str) -> Path:
-    """The same path, if a file is there; a pipe would be waited for, and a device read, without end.
+    """The same path, if it is a regular file; a pipe or a device could be read forever.
 
     Raises:
-        FileNotFoundError: nothing is there.
+        FileNotFoundError: there is no such file.
         ValueError: it is a folder, a pipe, a device.
     """
     path = Path(path)
@@ -28,7 +28,7 @@ def ordinary(path: Path | str) -> Path:
 
 
 def home(path: Path | str) -> Path:
-    """The path with `~` in its place. Raises ValueError where nobody of that name has a home here."""
+    """The path with `~` expanded. Raises ValueError where there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -40,7 +40,7 @@ def read_text(path: Path | str) -> str:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no ordinary file, not UTF-8, or larger than 64 MiB.
+        ValueError: it is not a regular file, not UTF-8, or larger than 64 MiB.
     """
     if (size := ordinary(path).stat().st_size) > MOST_TEXT:
         raise ValueError(f"{path} has {size / 1e6:,.0f} MB; expected a text of {MOST_TEXT / 1e6:.0f} MB at most.")
@@ -51,18 +51,18 @@ def read_text(path: Path | str) -> str:
 
 
 def printable(text: object, most: int = 200) -> str:
-    """One line that a terminal shows and does not obey; what is longer than `most` is cut."""
+    """One line without control characters, cut after `most` characters."""
     line = " ".join(str(text)[: 4 * most].split())
     return f"{shown(line[:most])}..." if len(line) > most else shown(line)
 
 
 def shown(text: str, but: str = "\n") -> str:
-    """The same, with a sign in the place of every character that is none, such as a terminal's escape, but `but`."""
+    """The text with control characters, such as a terminal's escapes, replaced, except those in `but`."""
     return "".join(c if c.isprintable() or c in but else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Plain values; names of fields are text. Aliases are refused: a few lines of them unfold to gigabytes.
+    """Plain values; keys are text. Aliases are refused: a few lines of them expand to gigabytes.
 
     Raises:
         ValueError: not YAML, or longer than 65,536 characters.

@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, epoch, step): nothing depends on what was drawn before."""
+"""Randomness as a function of (seed, epoch, step): a draw does not depend on earlier ones."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,10 +16,10 @@ def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Gene
 
 
 class Rng:
-    """Draws for the images of one process, equal to the same rows of the draw one process alone would make.
+    """Random numbers for one process's images: the same rows that a single process would draw.
 
     Args:
-        key: what the draws depend on, e.g. `(seed, epoch, step)`.
+        key: the draws depend on it alone, e.g. `(seed, epoch, step)`.
         start: the place of this process's first image in the global batch.
         total: images in the global batch; `None` if this process holds all of them.
     """
@@ -28,10 +28,11 @@ class Rng:
         self.generator, self.start, self.total = generator(*key, device=device), start, total
 
     def normal(self, like: Tensor) -> Tensor:
+        """Standard normal, of the shape, dtype and device of `like` `[B, ...]`."""
         return self._rows(torch.randn, like)
 
     def uniform(self, like: Tensor) -> Tensor:
-        """In [0, 1)."""
+        """Uniform in [0, 1), of the shape, dtype and device of `like` `[B, ...]`."""
         return self._rows(torch.rand, like)
 
     def _rows(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:

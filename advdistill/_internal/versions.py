@@ -1,4 +1,4 @@
-"""What is installed, asked of its metadata: torch is not imported for it."""
+"""Installed versions, from package metadata: torch is not imported."""
 
 import platform
 from functools import cache
@@ -12,13 +12,13 @@ OLDEST_TORCH = (2, 9)
 
 
 def about() -> str:
-    """The versions that a report of a mistake needs, in a line."""
+    """The versions that a bug report needs, in a line."""
     return f"advdistill {__version__}, torch {_torch() or 'of unknown version'}, Python {platform.python_version()}"
 
 
 @cache
 def check_torch() -> None:
-    """Raise ImportError where torch is older than what this is made for."""
+    """Raise ImportError where torch is too old, with the command that installs a newer one."""
     found, oldest = _torch(), ".".join(map(str, OLDEST_TORCH))
     if found and tuple(map(int, found.split(".")[:2])) < OLDEST_TORCH:
         raise ImportError(f'torch {found} is too old, {oldest} or newer is needed; type: pip install "torch>={oldest}"')

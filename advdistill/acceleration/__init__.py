@@ -1,1 +1,1 @@
-"""Fast paths of the attack in training, each equal to the plain path or said to be an approximation."""
+"""Faster attacks in training: fast copies, CUDA graphs; and teacher extrapolation, which alone is approximate."""

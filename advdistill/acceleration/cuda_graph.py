@@ -1,4 +1,4 @@
-"""Functions of tensors as CUDA graphs: recorded once, their kernels are launched together from then on."""
+"""Functions of tensors as CUDA graphs: captured once, and replayed with a single launch of all their kernels."""
 
 import warnings
 from collections.abc import Callable, Hashable
@@ -9,65 +9,72 @@ from torch import Tensor
 
 from .._internal.messages import first_line
 
-__all__ = ["Graphs", "Tensors"]
+__all__ = ["CudaGraphs", "Tensors"]
 
 Tensors = dict[Any, Tensor]  # by name
-KEPT = 4  # an epoch's last batch has a shape of its own, and a method's state may begin empty
+MOST = 4  # graphs: an epoch's last batch has another shape, and a method's state may begin empty
 
 
-class Graphs:
-    """Runs functions as CUDA graphs; after one that cannot be recorded, and a warning that says so, it runs none."""
+class CudaGraphs:
+    """Runs functions as CUDA graphs; once one cannot be captured it warns, and runs no other either."""
 
     def __init__(self) -> None:
-        self.recorded: dict[Hashable, Recorded] = {}
+        self.captured: dict[Hashable, Captured] = {}
         self.refused = False
 
     def __call__(self, function: Callable[[Tensors], Tensors], given: Tensors, *constants: Hashable) -> Tensors | None:
-        """`function(given)`, in tensors of its own; `None` where it cannot be recorded.
+        """`function(given)` by a graph.
 
         Args:
-            function: tensors to tensors, by name; it draws nothing, looks at no value and changes none of them.
-            given: all that changes from call to call; the first one says on which device it runs.
-            constants: what else the function depends on; it is recorded anew where they or a shape have changed.
+            function: tensors to tensors, by name; it draws no random numbers, reads no value on the CPU and changes
+                none of its arguments.
+            given: all that changes from call to call; the function runs on the device of the first.
+            constants: what else the function depends on; another graph is captured when they or a shape change.
+
+        Returns:
+            New tensors by name; `None` where the function cannot be captured.
+
+        Warns:
+            UserWarning: it cannot be captured, and why.
         """
         if self.refused:
             return None
         key = constants, *((name, value.shape, value.dtype) for name, value in given.items())
         try:
-            if key not in self.recorded:
-                if len(self.recorded) == KEPT:
-                    del self.recorded[next(iter(self.recorded))]
-                self.recorded[key] = Recorded(function, given, next(iter(self.recorded.values()), None))
-        except Exception as error:  # a look at a value, an operation that waits, no memory left
-            reason = first_line(error.__context__ or error)  # how a recording ends hides why
+            if key not in self.captured:
+                if len(self.captured) == MOST:
+                    del self.captured[next(iter(self.captured))]
+                self.captured[key] = Captured(function, given, next(iter(self.captured.values()), None))
+        except Exception as error:  # a value read on the CPU, an operation that synchronises, no memory left
+            reason = first_line(error.__context__ or error)  # the error that ends a capture hides its cause
             warnings.warn(f"The attack runs without a CUDA graph: {reason}", stacklevel=2)
             self.refused = True
             return None
-        return self.recorded[key](given)
+        return self.captured[key](given)
 
 
-class Recorded:
-    """One function as a graph, over copies of what it is given.
+class Captured:
+    """One function as a graph, on copies of its arguments.
 
     Args:
-        beside: another graph, whose memory serves this one too: only one of them runs at a time.
+        other: another graph, whose memory this one uses too: only one of them runs at a time.
     """
 
-    def __init__(self, function: Callable[[Tensors], Tensors], given: Tensors, beside: "Recorded | None"):
+    def __init__(self, function: Callable[[Tensors], Tensors], given: Tensors, other: "Captured | None"):
         device = next(value.device for value in given.values())
         self.given = {name: value.to(device, copy=True) for name, value in given.items()}
         with torch.cuda.device(device):
             self.graph = torch.cuda.CUDAGraph()
-            self.stream: torch.cuda.Stream = beside.stream if beside else torch.cuda.Stream()
-            now, pool = torch.cuda.current_stream(), beside.graph.pool() if beside else None
+            self.stream: torch.cuda.Stream = other.stream if other else torch.cuda.Stream()
+            now, pool = torch.cuda.current_stream(), other.graph.pool() if other else None
             self.stream.wait_stream(now)
             with torch.cuda.stream(self.stream):
-                function(self.given)  # what compilers and libraries prepare at a first call cannot be recorded
+                function(self.given)  # what compilers and libraries do at a first call cannot be captured
                 with torch.cuda.graph(self.graph, pool, self.stream, capture_error_mode="thread_local"):
-                    self.made = function(self.given)
+                    self.results = function(self.given)
             now.wait_stream(self.stream)
 
     def __call__(self, given: Tensors) -> Tensors:
         torch._foreach_copy_(list(self.given.values()), list(given.values()))
         self.graph.replay()
-        return {name: value.clone() for name, value in self.made.items()}  # the next replay writes over them
+        return {name: value.clone() for name, value in self.results.items()}  # the next replay overwrites them

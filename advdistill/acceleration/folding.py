@@ -10,37 +10,37 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .._internal.modes import in_mode
 
-__all__ = ["Folds", "fold", "folds_of", "hold", "take"]
+__all__ = ["Folds", "copy_folded_weights_", "fold", "fold_preserves_function", "folds_of"]
 
-Folds = dict[str, str]  # the batch-norm by the convolution that it follows, both run once and nowhere else
-ROUNDING = 1e-3  # of the logits' length, in fp32 over many layers
+Folds = dict[str, str]  # convolution to the batch-norm after it, by module names; both are called once
+ROUNDING = 1e-3  # of the norm of the logits: what fp32 rounding over many layers may change
 
 
 def folds_of(network: nn.Module) -> Folds:
-    """What can be folded, as far as torch.fx can tell; where it cannot trace a module, in its parts by themselves."""
+    """The batch-norms that can be folded, as torch.fx traces them; what it cannot trace is searched by child."""
     with in_mode(network, train=False):
         return _traced(network)
 
 
 def fold(network: nn.Module, folds: Folds) -> nn.Module:
-    """A copy in eval mode without those batch-norms and without gradients of parameters."""
+    """A folded copy of the network in eval mode, without gradients of parameters."""
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     _fold(copied, folds)
     return copied
 
 
 @torch.no_grad()
-def take(copied: nn.Module, network: nn.Module, folds: Folds) -> None:
-    """Give a folded copy the weights and statistics that the network has now."""
+def copy_folded_weights_(copied: nn.Module, network: nn.Module, folds: Folds) -> None:
+    """Update a folded copy in place to the network's current weights and statistics."""
     _copy(_values(network, folds), copied)
 
 
 @torch.no_grad()
-def hold(network: nn.Module, folds: Folds, x: Tensor) -> bool:
-    """Whether the folded network is the same function of images `[B, C, H, W]`, tried with other statistics.
+def fold_preserves_function(network: nn.Module, folds: Folds, x: Tensor) -> bool:
+    """Whether the folded network has the same logits for images `[B, C, H, W]`, tried with random statistics.
 
-    Those of a new network are 0 and 1, and would hide a fold that is none: of a weight that is normalised as it is
-    used, or shared, or of an output that something else reads as well.
+    Those of a new network are 0 and 1, and would hide a wrong fold: of a weight that is normalised at use, or shared,
+    or of an output that is used elsewhere too.
     """
     if not folds:
         return True
@@ -51,9 +51,9 @@ def hold(network: nn.Module, folds: Folds, x: Tensor) -> bool:
         for values, low, high in ((norm.running_mean, -0.3, 0.3), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 1.5)):
             if values is not None:
                 values.copy_(torch.empty(values.shape).uniform_(low, high, generator=draws))
-    wanted = other(x)
+    expected = other(x)
     _fold(other, folds)
-    return bool((other(x) - wanted).norm() <= ROUNDING * wanted.norm())
+    return bool((other(x) - expected).norm() <= ROUNDING * expected.norm())
 
 
 def _traced(network: nn.Module) -> Folds:
@@ -69,13 +69,13 @@ def _traced(network: nn.Module) -> Folds:
         if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
             continue
         convolution, norm = modules[before.target], modules[node.target]
-        alone = calls[before.target] == calls[node.target] == 1
-        if alone and type(convolution) is nn.Conv2d and _folds_away(norm):
+        once = calls[before.target] == calls[node.target] == 1
+        if once and type(convolution) is nn.Conv2d and _can_be_folded(norm):
             folds[str(before.target)] = str(node.target)
     return folds
 
 
-def _folds_away(module: nn.Module) -> bool:
+def _can_be_folded(module: nn.Module) -> bool:
     return isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm) and module.running_mean is not None
 
 
@@ -99,8 +99,8 @@ def _values(network: nn.Module, folds: Folds) -> dict[str, Tensor]:
 
 
 def _copy(values: dict[str, Tensor], network: nn.Module) -> None:
-    own = dict(network.named_parameters()) | dict(network.named_buffers())
-    torch._foreach_copy_(list(own.values()), [values[name] for name in own])
+    targets = dict(network.named_parameters()) | dict(network.named_buffers())
+    torch._foreach_copy_(list(targets.values()), [values[name] for name in targets])
 
 
 def _folded(name: str, convolution: Any, norm: Any) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""A network as an attack sees it: its weights are fixed, so batch-norm folds away and precision can be lower."""
+"""Fast copies of networks for an attack, which does not change weights: folded batch-norm, lower precision."""
 
 import warnings
 from collections.abc import Callable
@@ -10,76 +10,84 @@ from torch import Tensor, nn
 
 from .._internal.messages import first_line
 from .._internal.modes import in_mode
-from .folding import fold, folds_of, hold, take
+from .folding import copy_folded_weights_, fold, fold_preserves_function, folds_of
 
-__all__ = ["Frozen", "lay_out", "native_bf16"]
+__all__ = ["Frozen", "FrozenCopies", "native_bf16", "to_channels_last"]
 
 
 def native_bf16(device: torch.device | str | None = None) -> bool:
-    """Whether a device multiplies bf16 natively; `None` is this machine's accelerator, or else its processor."""
+    """Whether a device computes in bf16 natively; `None` is this machine's accelerator, or else its processor."""
     if torch.cuda.is_available() if device is None else torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported()
 
 
-def lay_out(network: nn.Module, x: Tensor) -> None:
-    """Lay a network's weights out channels-last, for which convolutions are faster, if it takes images `x` so."""
+def to_channels_last(network: nn.Module, x: Tensor) -> None:
+    """Make a network's weights channels-last in place, which is faster, if it then still runs on images `x`.
+
+    Args:
+        x: `[B, C, H, W]` in [0, 1].
+
+    Warns:
+        UserWarning: it does not, and stays as it was.
+    """
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # it is in no overload of torch's
     if refusal := _refusal(network, x):
         network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
-        _say(network, "is not laid out channels-last", refusal)
+        _warn(network, "is not laid out channels-last", refusal)
 
 
 class Frozen(nn.Module):
     """A fast copy of a network in eval mode: folded batch-norm, channels-last, no parameter gradients.
 
-    Gradients flow to the images only; autocast is off inside. At the first images it is seen to: whatever the network
-    does not take is left out, and a warning says so.
+    Gradients flow to the images only; autocast is off inside. The first forward pass tries each of these, and skips
+    with a warning what the network does not support.
 
     Args:
-        network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
-        dtype: of the copy's weights and activations, fp32 or bf16; logits come back in fp32.
-        compiled: run it through `torch.compile`.
+        network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it is not changed.
+        dtype: of the copy's weights and activations, fp32 or bf16; logits are fp32.
+        compiled: run the copy through `torch.compile`.
     """
 
     def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32, compiled: bool = False):
         super().__init__()
-        self.dtype, self.compiles = dtype, compiled
+        self.dtype, self.compiled = dtype, compiled
         self.folds = folds_of(network)
         self.network = fold(network, self.folds).float()
         self.run: Callable[[Tensor], Tensor] | None = None
-        self._settle: Any = partial(self._settled, network)
+        self._prepare: Any = partial(self._prepared, network)
 
     @property
     def precision(self) -> str:
-        """The copy's arithmetic, as it is printed with results."""
+        """The copy's arithmetic as results print it: "folded fp32" or "bf16"."""
         return {torch.float32: "folded fp32", torch.bfloat16: "bf16"}[self.dtype]
 
     def refresh(self, network: nn.Module) -> None:
-        """Take over the weights and statistics that the network has now."""
-        take(self.network, network, self.folds)
+        """Update the copy to the network's current weights and statistics."""
+        copy_folded_weights_(self.network, network, self.folds)
         if self.run is None:
-            self._settle = partial(self._settled, network)
+            self._prepare = partial(self._prepared, network)
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             run = self.run
             if run is None:
-                run = self.run = self._settle(x[:2].detach())
-                self._settle = None  # the network may go
+                run = self.run = self._prepare(x[:2].detach())
+                self._prepare = None  # it has a reference to the network
             return run(x.to(self.dtype)).float()
 
-    def _settled(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-        if not hold(network, self.folds, x):
+    def _prepared(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """The forward pass, in what of folding, layout, precision and compilation the network supports."""
+        if not fold_preserves_function(network, self.folds, x):
             self.folds, self.network = {}, fold(network, {}).float()
-            _say(network, "keeps its batch-norm", "folded into the convolutions before it, it is another function")
-        lay_out(self.network, x)
+            _warn(network, "keeps its batch-norm", "folded, the network is another function")
+        to_channels_last(self.network, x)
         self.network.to(self.dtype)
         if refusal := _refusal(self.network, x.to(self.dtype)):
-            _say(network, f"runs in fp32, not {self.precision}", refusal)
+            _warn(network, f"runs in fp32, not {self.precision}", refusal)
             self.dtype = torch.float32
-            take(self.network.float(), network, self.folds)
-        if not self.compiles:
+            copy_folded_weights_(self.network.float(), network, self.folds)
+        if not self.compiled:
             return self.network.__call__
         return partial(self._run_compiled, torch.compile(self.network.forward, dynamic=False))
 
@@ -87,13 +95,40 @@ class Frozen(nn.Module):
         try:
             return compiled(x)
         except Exception as error:  # no compiler, or what it cannot follow
-            _say(self.network, "runs uncompiled", first_line(error))
+            _warn(self.network, "runs uncompiled", first_line(error))
             self.run = self.network.__call__
             return self.run(x)
 
 
+class FrozenCopies:
+    """Fast copies of several networks, each made at its first use.
+
+    Args:
+        dtype: as in `Frozen`; `None` for the networks themselves, without a copy.
+        compiled: as in `Frozen`.
+
+    Attributes:
+        by_role: the copies made so far.
+    """
+
+    def __init__(self, dtype: torch.dtype | None, compiled: bool):
+        self.dtype, self.compiled = dtype, compiled
+        self.by_role: dict[str, Frozen] = {}
+        self._networks: dict[str, nn.Module] = {}
+
+    def __call__(self, role: str, network: nn.Module, changes: bool) -> nn.Module:
+        """The copy of the network in this role; it is updated first if the network `changes` from call to call."""
+        if self.dtype is None:
+            return network
+        if self._networks.get(role) is not network:
+            self._networks[role], self.by_role[role] = network, Frozen(network, self.dtype, self.compiled)
+        elif changes:
+            self.by_role[role].refresh(network)
+        return self.by_role[role]
+
+
 def _refusal(network: nn.Module, x: Tensor) -> str:
-    """What a network says of images that it cannot take, or whose gradient it cannot give; nothing if it can."""
+    """The error of a forward and backward pass on images, or nothing."""
     try:
         with torch.enable_grad(), in_mode(network, train=False):
             x = x.detach().requires_grad_()
@@ -105,5 +140,5 @@ def _refusal(network: nn.Module, x: Tensor) -> str:
     return ""
 
 
-def _say(network: nn.Module, what: str, why: str) -> None:
+def _warn(network: nn.Module, what: str, why: str) -> None:
     warnings.warn(f"{type(network).__name__} {what}: {why}", stacklevel=2)

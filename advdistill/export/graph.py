@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from .._internal.optional import require
-from ..acceleration.folding import fold, folds_of, hold
+from ..acceleration.folding import fold, fold_preserves_function, folds_of
 
 __all__ = ["IMAGES", "folded_copy", "half", "quiet", "to_onnx"]
 
@@ -39,7 +39,7 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> Any:
 def folded_copy(network: nn.Module, example: torch.Tensor) -> nn.Module:
     """In eval mode, batch-norm folded into the convolutions before it, where that leaves the function as it is."""
     folds = folds_of(network)
-    sound = folds if hold(network, folds, example) else {}
+    sound = folds if fold_preserves_function(network, folds, example) else {}
     return fold(network, sound).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
 
 

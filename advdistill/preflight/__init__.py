@@ -7,8 +7,9 @@ from ..data import Split
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels
-from ..train.setup import Parts, assemble
-from ..train.teacher_check import in_turn, inspect
+from ..train.setup import Placement, assemble
+from ..train.teacher_check import CHECKED, in_turn, inspect
+from ..train.trainer import Parts
 from .estimate import Estimate, estimate, proposals
 from .suspicion import Claim, against, order, statistics
 
@@ -51,7 +52,8 @@ def preflight(
         ValueError: something in the recipe does not fit.
     """
     found = Preflight()
-    parts = assemble(recipe, accelerator=accelerator)
+    placement = Placement(accelerator)
+    parts = assemble(recipe, placement=placement)
     report(_line(parts.train, parts.validation))
     found.refused += _suspicions(parts)
     if not found.refused:
@@ -62,7 +64,7 @@ def preflight(
     if budget is not None and found.estimate.total > budget:
         for typed, cheaper in proposals(recipe):
             try:
-                found.cheaper[typed] = _timed(cheaper, assemble(cheaper, train=parts.data, accelerator=accelerator))
+                found.cheaper[typed] = _timed(cheaper, assemble(cheaper, placement=placement, train=parts.data))
             except ValueError:  # teacher_every, where the method's attack asks no teacher
                 continue
     return found
@@ -79,7 +81,7 @@ def _suspicions(parts: Parts) -> Iterator[str]:
     device, held_out = parts.fabric.device, parts.validation
     some, more = (in_turn(held_out, n) for n in (LOOKED_AT, max(LOOKED_AT, 20 * held_out.num_classes)))
     for role, network in parts.distiller.teachers.items():
-        if role == "peer":
+        if role not in CHECKED:
             continue
         network.to(device)
         if said := statistics(network, some, device) or order(network, more, device):

@@ -6,22 +6,13 @@ from collections.abc import Callable
 from .._internal.messages import unknown
 from .._internal.reading import read_text
 from ..recipe import Recipe
-from . import (
-    cifar10,
-    cifar10_companions,
-    cifar10_fair,
-    cifar10_mobilenet,
-    cifar100,
-    cifar100_mobilenet,
-    digits,
-    tiny_imagenet,
-)
+from . import cifar10, cifar10_mobilenet, cifar100, cifar100_mobilenet, digits, tiny_imagenet
 
 __all__ = ["describe", "load", "names"]
 
 MODULES = {
     "digits": [digits],
-    "cifar10": [cifar10, cifar10_mobilenet, cifar10_fair, cifar10_companions],
+    "cifar10": [cifar10, cifar10_mobilenet],
     "cifar100": [cifar100, cifar100_mobilenet],
     "tiny_imagenet": [tiny_imagenet],
 }
@@ -38,6 +29,9 @@ def load(reference: str) -> Recipe:
     Raises:
         ValueError: an unknown name, or a file that is not a recipe.
         FileNotFoundError: there is no such file.
+
+    >>> load("cifar10.rslad_resnet18").epochs
+    300
     """
     if reference.endswith((".yaml", ".yml")):
         return Recipe.from_yaml(_read(reference), reference)
@@ -52,13 +46,16 @@ def describe() -> list[dict[str, str]]:
 
 
 def _functions() -> dict[str, Callable[[], Recipe]]:
-    return {
+    """By name: the modules' public functions that return a recipe, and those that `digits` makes for every method."""
+    written = {
         f"{dataset}.{name}": function
         for dataset, modules in MODULES.items()
         for module in modules
         for name, function in vars(module).items()
         if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+        if function.__annotations__.get("return") is Recipe
     }
+    return written | {f"digits.{name}": function for name, function in digits.by_method().items()}
 
 
 def _read(path: str) -> str:

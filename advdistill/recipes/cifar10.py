@@ -6,6 +6,7 @@ The published figures are transcriptions of the papers' tables by third parties,
 
 from ..attacks import PGD
 from ..methods import (
+    ABSLD,
     ARD,
     BMTARD,
     DGAD,
@@ -19,11 +20,16 @@ from ..methods import (
     TRADES,
     AdaAD,
     AdaIAD,
+    FairARD,
+    FairIAD,
+    FairMTARD,
+    FairRSLAD,
     Method,
+    PeerAiD,
 )
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
-from .common import setting
+from .common import ATTACK, setting
 
 
 def pgd_at_resnet18() -> Recipe:
@@ -138,6 +144,48 @@ def saad_resnet18() -> Recipe:
     return _resnet18(SAAD(gradient_weight=1), epochs=200, milestones=(100, 150), weight_decay=5e-4).replace(swa=95)
 
 
+def fair_ard_resnet18() -> Recipe:
+    """Fair-ARD, ResNet-18: as ARD (temperature 30, scale 0.1, 200 epochs, /10 at 100), with Nesterov momentum.
+
+    The releases of the Fair-ARD family keep every epoch; here a held-out tenth of the training images chooses.
+    """
+    return _nesterov(ard_resnet18().replace(method=FairARD(scale=0.1)))
+
+
+def fair_iad_resnet18() -> Recipe:
+    """Fair-IAD, ResNet-18: as IAD-I (200 epochs, /10 at 100, begins at 60), with Nesterov momentum."""
+    return _nesterov(iad_resnet18().replace(method=FairIAD()))
+
+
+def fair_rslad_resnet18() -> Recipe:
+    """Fair-RSLAD, ResNet-18: as RSLAD (scale 0.1, 300 epochs, /10 at 215, 260, 285), with Nesterov momentum."""
+    return _nesterov(rslad_resnet18().replace(method=FairRSLAD(scale=0.1)))
+
+
+def fair_mtard_resnet18() -> Recipe:
+    """Fair-MTARD, ResNet-18: as MTARD, with Nesterov momentum. Give --clean-teacher, too.
+
+    Its clean branch learns from the clean teacher; in the release, from the robust one by mistake.
+    """
+    return _nesterov(mtard_resnet18().replace(method=FairMTARD(scale=0.1)))
+
+
+def absld_resnet18() -> Recipe:
+    """ABSLD, ResNet-18: as RSLAD (scale 0.1, 300 epochs, /10 at 215, 260, 285), class temperatures moved by 0.1.
+
+    The release chooses by PGD-20 or by robust and worst-class accuracy on the test set.
+    """
+    return rslad_resnet18().replace(method=ABSLD(scale=0.1))
+
+
+def peeraid_resnet18() -> Recipe:
+    """PeerAiD, ResNet-18 and a peer like it: temperature 5, scale 0.1, 300 epochs, /10 at 214, 259, 284, no teacher.
+
+    Weight decay 2e-4; the weights are averaged from the first decay on, which is what is kept.
+    """
+    return _resnet18(PeerAiD(scale=0.1), 300, (214, 259, 284), 2e-4).replace(swa=214)
+
+
 def pgd_at_small() -> Recipe:
     """PGD-AT, ResNet-8 on 10,000 images, 10 epochs: the baseline of `rslad_small`."""
     return _small(PGDAT())
@@ -160,12 +208,16 @@ def _resnet18(method: Method, epochs: int, milestones: tuple[int, ...], weight_d
     return setting("cifar10", "resnet18", method, epochs, milestones, weight_decay)
 
 
+def _nesterov(recipe: Recipe) -> Recipe:
+    return recipe.replace(optimizer=SGD(lr=0.1, weight_decay=recipe.optimizer.weight_decay, nesterov=True))
+
+
 def _small(method: Method) -> Recipe:
     return Recipe(
         method=method,
         student="resnet8",
         data=Data("cifar10", validation=0.02, train_images=10_000, augment="crop_flip"),
-        attack=PGD(10, "2/255", Linf("8/255")),
+        attack=ATTACK,
         optimizer=SGD(lr=0.1, weight_decay=5e-4, nesterov=True),
         schedule=Schedule("onecycle", warmup=0.2),
         epochs=10,

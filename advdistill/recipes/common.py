@@ -5,18 +5,20 @@ from ..methods import Method
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
-__all__ = ["setting"]
+__all__ = ["ATTACK", "setting"]
+
+ATTACK = PGD(10, "2/255", Linf("8/255"))
 
 
 def setting(
     dataset: str, student: str, method: Method, epochs: int, milestones: tuple[int, ...], weight_decay: float
 ) -> Recipe:
-    """Rate 0.1 with momentum 0.9, a tenth of it after each milestone; batches of 128; crops of images padded by 4."""
+    """SGD from 0.1 with momentum 0.9, a tenth after each milestone; batches of 128; crops of images padded by 4."""
     return Recipe(
         method=method,
         student=student,
         data=Data(dataset, augment="crop_flip"),
-        attack=PGD(10, "2/255", Linf("8/255")),
+        attack=ATTACK,
         optimizer=SGD(lr=0.1, weight_decay=weight_decay),
         schedule=Schedule("multistep", milestones),
         epochs=epochs,

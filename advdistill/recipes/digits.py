@@ -1,34 +1,18 @@
-"""8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`."""
+"""8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`.
+
+Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
 
 from ..attacks import PGD
-from ..methods import (
-    ABSLD,
-    AKD2,
-    ARD,
-    BMTARD,
-    CIARD,
-    DGAD,
-    IAD,
-    IADII,
-    IGDM,
-    MART,
-    MTARD,
-    PGDAT,
-    RSLAD,
-    SAAD,
-    TRADES,
-    AdaAD,
-    AdaIAD,
-    FairARD,
-    FairIAD,
-    FairMTARD,
-    FairRSLAD,
-    Method,
-    PeerAiD,
-    Standard,
-)  # fmt: skip
+from ..distiller import FLAGS
+from ..methods import IGDM, METHODS, PGDAT, AdaAD, Method, Standard, from_config
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
+
+OTHERS = {"ard": {"distill_weight": 0.8}, "fair_ard": {"distill_weight": 0.8}}  # coefficients that are not the default
 
 
 def teacher() -> Recipe:
@@ -41,114 +25,28 @@ def standard() -> Recipe:
     return _student(Standard()).replace(select_by="clean")
 
 
-def pgd_at() -> Recipe:
-    """A small student without a teacher."""
-    return _student(PGDAT())
-
-
-def trades() -> Recipe:
-    """A small student by TRADES, without a teacher."""
-    return _student(TRADES())
-
-
-def ard() -> Recipe:
-    """A small student by ARD, alpha 0.8 and temperature 1; give --teacher."""
-    return _student(ARD(distill_weight=0.8, temperature=1))
-
-
-def mart() -> Recipe:
-    """A small student by MART, without a teacher."""
-    return _student(MART())
-
-
-def akd2() -> Recipe:
-    """A small student by AKD2; give --teacher and --clean-teacher."""
-    return _student(AKD2())
-
-
-def iad() -> Recipe:
-    """A small student by IAD-I; give --teacher."""
-    return _student(IAD())
-
-
-def iad2() -> Recipe:
-    """A small student by IAD-II; give --teacher and --clean-teacher."""
-    return _student(IADII())
-
-
-def adaiad() -> Recipe:
-    """A small student by AdaIAD, temperature 1; give --teacher."""
-    return _student(AdaIAD(temperature=1))
-
-
-def mtard() -> Recipe:
-    """A small student by MTARD; give --teacher and --clean-teacher."""
-    return _student(MTARD())
-
-
-def bmtard() -> Recipe:
-    """A small student by B-MTARD; give --teacher and --clean-teacher."""
-    return _student(BMTARD())
-
-
-def dgad() -> Recipe:
-    """A small student by DGAD; give --teacher."""
-    return _student(DGAD())
-
-
-def saad() -> Recipe:
-    """A small student by SAAD; give --teacher."""
-    return _student(SAAD())
-
-
-def fair_ard() -> Recipe:
-    """A small student by Fair-ARD, alpha 0.8 and temperature 1; give --teacher."""
-    return _student(FairARD(distill_weight=0.8, temperature=1))
-
-
-def fair_iad() -> Recipe:
-    """A small student by Fair-IAD; give --teacher."""
-    return _student(FairIAD())
-
-
-def fair_rslad() -> Recipe:
-    """A small student by Fair-RSLAD; give --teacher."""
-    return _student(FairRSLAD())
-
-
-def fair_mtard() -> Recipe:
-    """A small student by Fair-MTARD; give --teacher and --clean-teacher."""
-    return _student(FairMTARD())
-
-
-def absld() -> Recipe:
-    """A small student by ABSLD; give --teacher."""
-    return _student(ABSLD())
-
-
-def ciard() -> Recipe:
-    """A small student by CIARD; give --teacher, which trains along, and --clean-teacher."""
-    return _student(CIARD())
-
-
-def peeraid() -> Recipe:
-    """A small student by PeerAiD, temperature 1, with a peer of its own size and no teacher."""
-    return _student(PeerAiD(temperature=1))
-
-
-def rslad() -> Recipe:
-    """A small student by RSLAD; give --teacher."""
-    return _student(RSLAD())
-
-
-def adaad() -> Recipe:
-    """A small student by AdaAD; give --teacher."""
-    return _student(AdaAD())
-
-
 def adaad_igdm() -> Recipe:
     """A small student by AdaAD + IGDM; give --teacher."""
     return _student(AdaAD() + IGDM(weight=1))
+
+
+def by_method() -> dict[str, Callable[[], Recipe]]:
+    """A recipe for each registered method, by the method's name; `standard` has its own above."""
+    return {
+        name: _recipe_of(name, kind)
+        for name, kind in METHODS.items()
+        if issubclass(kind, Method) and kind is not Standard
+    }
+
+
+def _recipe_of(name: str, kind: type[Method]) -> Callable[[], Recipe]:
+    def recipe() -> Recipe:
+        temperature = {field.name: 1.0 for field in fields(kind) if field.name == "temperature"}
+        return _student(from_config({name: temperature | OTHERS.get(name, {})}))
+
+    flags = [FLAGS[role] for role in kind.teachers if role in FLAGS]
+    recipe.__doc__ = f"A small student by {kind.__name__}; {'give ' + ' and '.join(flags) if flags else 'no teacher'}."
+    return recipe
 
 
 def _student(method: Method) -> Recipe:

@@ -6,11 +6,11 @@ batches of 128. They keep the last epoch; here a held-out tenth of the training 
 4 before the crop. MTARD and B-MTARD have no released setting for this dataset.
 """
 
-from ..attacks import PGD
+from dataclasses import replace
+
 from ..methods import ARD, DGAD, IAD, IGDM, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD, Method
 from ..recipe import Recipe
-from ..threat import Linf
-from .common import setting
+from .common import ATTACK, setting
 
 
 def pgd_at_preact_resnet18() -> Recipe:
@@ -105,4 +105,4 @@ def _preact_resnet18(method: Method, epochs: int = 100, milestones: tuple[int, .
 
 
 def _in_eval_mode(recipe: Recipe) -> Recipe:
-    return recipe.replace(attack=PGD(10, "2/255", Linf("8/255"), start="uniform", student_mode="eval"))
+    return recipe.replace(attack=replace(ATTACK, start="uniform", student_mode="eval"))

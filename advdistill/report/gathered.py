@@ -1,22 +1,19 @@
 """What belongs to one run: its result, and the files beside it that say more. Any but the result may be missing."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from .._internal.reading import printable, read_text
+from .._internal.reading import printable
 from ..results.files import ResultFiles
 from ..results.inspection import Inspection
 from ..results.masking import Verdict
+from ..results.metrics import read_metrics
 from ..results.result import Measurement, Result
 from ..results.selection import Epoch
 from .compare import Compared, load
 
 __all__ = ["Gathered", "gather"]
-
-LARGEST = 2**53  # of whole numbers, up to which a float is exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +68,8 @@ def gather(paths: Sequence[Path | str]) -> list[Gathered]:
 
 def _gathered(name: str, run: Compared) -> Gathered:
     files = ResultFiles(run.file)
-    epochs = _epochs(run.path / "metrics.jsonl" if run.path.is_dir() else files.metrics)
+    metrics = run.path / "metrics.jsonl" if run.path.is_dir() else files.metrics
+    epochs = tuple(read_metrics(metrics, for_report=True))
     return Gathered(name, run, _masking(files.masking, run.result), _inspection(files.inspection, run.result), epochs)
 
 
@@ -103,34 +101,3 @@ def _belongs(file: Path, found: Verdict | Inspection, result: Result, what: Sequ
         if there != here:
             shown = f"{name} {printable(there)}, its result of {printable(here)}"
             raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
-
-
-def _epochs(file: Path) -> tuple[Epoch, ...]:
-    if not file.exists():
-        return ()
-    try:
-        lines = read_text(file).splitlines()
-    except ValueError as error:
-        raise ValueError(f"{error} Delete it, or give the result's file alone.") from None
-    rows = [_row(file, number, line, last=number == len(lines)) for number, line in enumerate(lines, 1)]
-    return tuple(row for row in rows if row)
-
-
-def _row(file: Path, number: int, line: str, last: bool) -> Epoch | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        if last:  # the process died while it wrote this line
-            return None
-        row = None
-    if not (isinstance(row, dict) and _counts(row.get("epoch")) and all(map(_is_number, row.values()))):
-        raise ValueError(f"{file}, line {number}, must be named numbers such as {{\"epoch\": 1}}, got {line[:60]!r}.")
-    return row
-
-
-def _counts(epoch: Any) -> bool:
-    return _is_number(epoch) and 0 <= epoch < LARGEST
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST)

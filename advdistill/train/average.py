@@ -1,4 +1,4 @@
-"""Averages of the student's weights, which are then what is evaluated and kept."""
+"""Averages of the student's weights, which are then evaluated and saved instead of them."""
 
 import torch
 from torch import nn
@@ -19,5 +19,5 @@ def averaged(recipe: Recipe, student: nn.Module) -> AveragedModel | None:
 
 
 def estimate_statistics(model: nn.Module, split: Split, device: torch.device, batch_size: int = 256) -> None:
-    """Batch-norm statistics of averaged weights, from one pass over clean images without augmentation."""
+    """Set the batch-norm statistics of averaged weights, from one pass over clean images without augmentation."""
     update_bn((x for _, x, _ in in_order(split, batch_size, device)), model)

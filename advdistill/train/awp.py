@@ -1,4 +1,4 @@
-"""Adversarial weight perturbation: the student descends from where its weights are worst nearby."""
+"""Adversarial weight perturbation: the gradient is taken at weights perturbed to increase the loss."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ def perturbed(
 ) -> Iterator[None]:
     """Within, each weight tensor W of two or more dimensions is W + size |W| G / |G|, G the gradient of the loss.
 
-    Take the loss and its gradient inside; afterwards the weights are as before, bit for bit. Running statistics change
-    by what happens inside alone.
+    Compute the loss and its gradient inside; afterwards the weights are as before, bit for bit. Running statistics
+    change only by what is computed inside.
 
     Args:
-        loss: of this batch, computed afresh.
+        loss: computes the loss of this batch, a scalar.
         size: gamma; 0.005 for TRADES and 0.01 for PGD-AT in the release.
         average: of a gradient over the processes.
         others: networks whose running statistics the loss changes as well.
@@ -31,9 +31,9 @@ def perturbed(
     Reference: Wu, Xia and Wang, Adversarial Weight Perturbation Helps Robust Generalization. NeurIPS 2020.
     """
     weights = [p for p in student.parameters() if p.requires_grad and p.dim() > 1]
-    with _statistics_kept(student, *others):
+    with _restored_statistics(student, *others):
         gradients = torch.autograd.grad(loss(), weights, allow_unused=True)
-    kept = [weight.detach().clone() for weight in weights]
+    saved = [weight.detach().clone() for weight in weights]
     with torch.no_grad():
         for weight, gradient in zip(weights, gradients, strict=True):
             if gradient is not None:
@@ -44,14 +44,14 @@ def perturbed(
         yield
     finally:
         with torch.no_grad():
-            for weight, before in zip(weights, kept, strict=True):
+            for weight, before in zip(weights, saved, strict=True):
                 weight.copy_(before)
 
 
 @contextmanager
-def _statistics_kept(*networks: nn.Module) -> Iterator[None]:
-    kept = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
+def _restored_statistics(*networks: nn.Module) -> Iterator[None]:
+    saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
     yield
     with torch.no_grad():
-        for buffer, before in kept:
+        for buffer, before in saved:
             buffer.copy_(before)

@@ -1,4 +1,4 @@
-"""Which checkpoint is kept: accuracies on the held-out part, and what makes one better."""
+"""The best checkpoint of a run: chosen by accuracy on the images held out from training."""
 
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -19,23 +19,23 @@ from .distributed import reduced
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["Selection", "accuracies", "better", "reason"]
+__all__ = ["BestCheckpoint", "accuracies", "better"]
 
 BY = {"robust": "PGD-10 accuracy", "clean": "clean accuracy", "mean": "mean of clean and PGD-10 accuracy"}
 
 
-class Selection:
-    """The recipe's choice among a run's checkpoints.
+class BestCheckpoint:
+    """A run's `best.safetensors`: when to validate, which of two checkpoints is better, what its header says.
 
     Args:
-        split: held out from training.
+        split: the images held out from training.
     """
 
     def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: "Fabric"):
         self.recipe, self.split, self.run, self.fabric = recipe, split, run, fabric
 
     def due(self, epoch: int) -> bool:
-        """Whether the checkpoint after this epoch, counted from 1, is one to choose from."""
+        """Whether to validate after this epoch, counted from 1."""
         return epoch == self.recipe.epochs or epoch % self.recipe.validate_every == 0
 
     def figures(self, model: nn.Module) -> dict[str, float]:
@@ -44,21 +44,23 @@ class Selection:
     def better(self, figures: dict[str, float], best: dict[str, float]) -> bool:
         return better(figures, best, self.recipe.select_by)
 
-    def kept(self, epoch: int) -> bool:
-        """Whether the best checkpoint on disk is that of this epoch."""
-        return self.run.best.exists() and self.run.chosen == self._reason(epoch)
+    def is_saved(self, epoch: int) -> bool:
+        """Whether the file is of this epoch."""
+        return self.run.best.exists() and self.run.chosen == self._header(epoch)["chosen"]
 
-    def keep(self, model: nn.Module, epoch: int) -> None:
-        header = {"chosen": self._reason(epoch), "chosen_on": self.split.fingerprint()}
-        models.save(model, self.run.best, header)
+    def save(self, model: nn.Module, epoch: int) -> None:
+        models.save(model, self.run.best, self._header(epoch))
 
-    def _reason(self, epoch: int) -> str:
+    def _header(self, epoch: int) -> dict[str, str]:
+        """How the checkpoint of this epoch was chosen: the only place that says so."""
         recipe = self.recipe
-        return reason(recipe.select_by, len(self.split), epoch, recipe.epochs, recipe.validate_every)
+        among = f"among {ceil(recipe.epochs / recipe.validate_every)} checkpoints, epoch {epoch} of {recipe.epochs}"
+        chosen = f"best {BY[recipe.select_by]} on {len(self.split)} held-out training images {among}"
+        return {"chosen": chosen, "chosen_on": self.split.fingerprint()}
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:
-    """Clean and PGD-10 accuracy; the processes share the images, and all return the same."""
+    """Clean and PGD-10 accuracy, fractions. Each process measures some of the images, and all return the same."""
     options: dict[str, Any] = {"seed": seed, "device": fabric.device}
     options["processes"] = fabric.global_rank, fabric.world_size
     with in_mode(model, train=False):
@@ -68,16 +70,10 @@ def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric
 
 
 def better(figures: dict[str, float], best: dict[str, float], by: str) -> bool:
-    """Whether accuracies beat the best so far, of which there may be none."""
+    """Whether accuracies are better than the best so far, which is empty at first; `by` as in `Recipe.select_by`."""
     return not best or _rank(figures, by) > _rank(best, by)
 
 
 def _rank(figures: dict[str, float], by: str) -> tuple[float, float]:
     clean, robust = figures["clean"], figures["robust"]
     return {"robust": (robust, clean), "clean": (clean, robust), "mean": (clean + robust, robust)}[by]
-
-
-def reason(by: str, images: int, epoch: int, epochs: int, every: int) -> str:
-    """How a checkpoint was chosen, a sentence for its header."""
-    among = f"among {ceil(epochs / every)} checkpoints"
-    return f"best {BY[by]} on {images} held-out training images {among}, epoch {epoch} of {epochs}"

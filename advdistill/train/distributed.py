@@ -1,4 +1,4 @@
-"""Several processes of one run: they hold one network, and when one ends, the others say so."""
+"""Several processes of one run: sums over them, equal batch-norm statistics, and an error where one has ended."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,14 +13,14 @@ from ..run import Run
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["Statistics", "noticing_loss", "reduced"]
+__all__ = ["Statistics", "naming_lost_processes", "reduced"]
 
 SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # of what PyTorch raises as a plain RuntimeError
 
 
 @contextmanager
-def noticing_loss(fabric: "Fabric", run: Run) -> Iterator[None]:
-    """Raise ConnectionError, a sentence, where a process of the run can no longer be reached."""
+def naming_lost_processes(fabric: "Fabric", run: Run) -> Iterator[None]:
+    """Within, raise ConnectionError where another process of the run can no longer be reached."""
     try:
         yield
     except RuntimeError as error:
@@ -29,28 +29,28 @@ def noticing_loss(fabric: "Fabric", run: Run) -> Iterator[None]:
             raise
         raise ConnectionError(
             f"Another process of {run} has ended or cannot be reached; its own message, if it left one, says why. "
-            "What was saved last stands; the same command continues, with fewer processes too."
+            "The last saved state is intact; run the same command to resume, with fewer processes if need be."
         ) from error
 
 
 def reduced(fabric: "Fabric", values: Tensor, by: str) -> Tensor:
-    """The `mean`, `sum` or `max` over the processes."""
+    """The tensor's `mean`, `sum` or `max` over the processes, on each of them."""
     return cast(Tensor, fabric.all_reduce(values, reduce_op=by))
 
 
 class Statistics:
     """Running statistics of the batch-norm layers that PyTorch does not synchronise: those on CPUs.
 
-    Each process normalises its part of the batch for itself; without this each would also attack, validate and save a
-    network of its own.
+    Each process normalises its part of the batch by itself; without `average`, each would also attack, validate and
+    save a network that differs from the others'.
     """
 
     def __init__(self, fabric: "Fabric", *networks: nn.Module):
         self.fabric = fabric
-        layers = [layer for network in networks for layer in network.modules() if _is_alone(layer)]
+        layers = [layer for network in networks for layer in network.modules() if _is_unsynchronised(layer)]
         self.tensors: list[Any] = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
 
-    def share(self) -> None:
+    def average(self) -> None:
         """Give every process the mean over the processes."""
         if self.fabric.world_size == 1 or not self.tensors:
             return
@@ -58,5 +58,5 @@ class Statistics:
         torch._foreach_copy_(self.tensors, list(means.split([len(running) for running in self.tensors])))
 
 
-def _is_alone(layer: nn.Module) -> bool:
+def _is_unsynchronised(layer: nn.Module) -> bool:
     return isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and layer.track_running_stats

@@ -1,4 +1,4 @@
-"""A run that no longer learns: losses that are not finite, and robustness that collapsed."""
+"""A run that no longer learns: losses that are not finite, and robustness that collapses."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..results.metrics import losses_of
 from .distributed import reduced
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -14,11 +15,11 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 __all__ = ["ROLLBACKS", "Diverged", "Recent", "catastrophic"]
 
-ROLLBACKS = 3  # a rate that is still too large at an eighth is not the trouble
-COLLAPSED = 0.5  # share of the robust accuracy before that is left at most
-LOST = 0.1  # of all images, at least: few held-out images halve a small accuracy by chance
-UNHURT = 0.8  # share of the clean accuracy before that is left at least
-WITHIN = 3  # validations; what sinks more slowly is robust overfitting
+ROLLBACKS = 3  # at most: where an eighth of the learning rate still diverges, something else is wrong
+COLLAPSED = 0.5  # robust accuracy falls to this share of the earlier one or less
+LOST = 0.1  # and by this much at least: with few held-out images a small accuracy is halved by chance
+UNHURT = 0.8  # clean accuracy keeps this share of the earlier one
+WITHIN = 3  # validations; a slower fall is robust overfitting
 
 
 class Diverged(ValueError):
@@ -26,7 +27,7 @@ class Diverged(ValueError):
 
 
 class Recent:
-    """Losses of the last steps, left on the device until somebody looks, which makes the processor wait for it."""
+    """Losses of the last steps. They stay on the device until `read`, which makes the processor wait for it."""
 
     def __init__(self, fabric: "Fabric"):
         self.fabric = fabric
@@ -39,13 +40,13 @@ class Recent:
         self.rows.clear()
 
     def read(self, step: int, epoch: int) -> list[dict[str, float]]:
-        """A row for each step since the last look, summed over the processes.
+        """The losses of each step since the last call, by name; means over the images of all processes.
 
         Args:
-            step, epoch: steps done, and epochs done, for the sentence.
+            step, epoch: steps done and epochs done, for the message.
 
         Raises:
-            Diverged: one is not finite.
+            Diverged: a loss is not finite.
         """
         if not self.rows:
             return []
@@ -68,27 +69,24 @@ def catastrophic(rows: Sequence[dict[str, float]]) -> int | None:
     learned to withstand the attack of its training alone. It ends where robust accuracy is back above that half.
 
     Args:
-        rows: one per epoch, as in `metrics.jsonl`; those without a validation are passed over.
+        rows: one per epoch, as in `metrics.jsonl`; rows without a validation are skipped.
 
     Reference: Wong, Rice and Kolter, Fast is better than free. ICLR 2020.
     """
     since: int | None = None
     before: dict[str, float] = {}
-    seen: list[dict[str, float]] = []
+    validated: list[dict[str, float]] = []
     for row in (row for row in rows if "robust" in row):
-        if since is None and seen:
-            before = max(seen[-WITHIN:], key=lambda r: r["robust"])
+        if since is None and validated:
+            before = max(validated[-WITHIN:], key=lambda r: r["robust"])
             since = int(row["epoch"]) if _collapsed(row, before) else None
         elif since is not None and row["robust"] > COLLAPSED * before["robust"]:
             since = None
-        seen.append(row)
+        validated.append(row)
     return since
 
 
 def _collapsed(row: dict[str, float], before: dict[str, float]) -> bool:
+    loss, loss_before = (sum(losses_of(one).values()) for one in (row, before))
     fell = row["robust"] <= min(COLLAPSED * before["robust"], before["robust"] - LOST)
-    return fell and row["clean"] >= UNHURT * before["clean"] and _loss(row) <= _loss(before)
-
-
-def _loss(row: dict[str, float]) -> float:
-    return sum(value for name, value in row.items() if name.startswith("loss/"))
+    return fell and row["clean"] >= UNHURT * before["clean"] and loss <= loss_before

@@ -1,4 +1,4 @@
-"""Learning rates as a function of the epochs done: no state, so a resumed run cannot disagree."""
+"""The learning rate as a function of the epochs done: it has no state, so a resumed run has the same."""
 
 import math
 from collections.abc import Callable

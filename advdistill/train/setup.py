@@ -1,39 +1,71 @@
-"""From a recipe to what is trained: networks on their way to a device, data in two parts."""
+"""From a recipe to a training: `distill` puts networks, data and devices together, and trains."""
 
+import sys
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
 
 from .. import data, models
-from ..acceleration.frozen import lay_out, native_bf16
+from ..acceleration.frozen import native_bf16, to_channels_last
 from ..data import Split
 from ..data.batches import to_float
 from ..distiller import Distiller
 from ..recipe import Recipe
+from ..run import Run
+from .distributed import naming_lost_processes
+from .logging import check_loggers
+from .teacher_check import inspect
+from .trainer import Parts, Trainer
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
+    from lightning_fabric.loggers import Logger
 
-__all__ = ["Parts", "assemble"]
+__all__ = ["Networks", "Placement", "assemble", "distill"]
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """What a training is made of; `fabric` is launched, `train` and `validation` are disjoint parts of `data`."""
+class Networks:
+    """Modules in place of those that a recipe names: the student, and teachers by role."""
 
-    fabric: "Fabric"
-    student: nn.Module
-    distiller: Distiller
-    data: Split
-    train: Split
-    validation: Split
+    student: nn.Module | None = None
+    teachers: Mapping[str, nn.Module] = field(default_factory=dict)
 
 
-def assemble(
+@dataclass(frozen=True)
+class Placement:
+    """Where a training runs, as Lightning Fabric understands it."""
+
+    accelerator: str = "auto"
+    devices: int | str = 1
+    num_nodes: int = 1
+
+    def launch(self, precision: Literal["bf16-mixed", "32-true"]) -> "Fabric":
+        from lightning_fabric import Fabric  # takes seconds to import
+        from lightning_fabric.strategies import DDPStrategy
+
+        one = self.devices == 1 and self.num_nodes == 1
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            precision=precision,
+            strategy="auto" if one else DDPStrategy(broadcast_buffers=False),
+        )
+        fabric.launch()
+        return fabric
+
+
+def distill(
     recipe: Recipe,
+    out: Path | str,
     *,
     student: nn.Module | None = None,
     teacher: nn.Module | None = None,
@@ -43,28 +75,81 @@ def assemble(
     accelerator: str = "auto",
     devices: int | str = 1,
     num_nodes: int = 1,
+    loggers: Sequence["str | Logger"] = (),
+) -> Run:
+    """Train a student as the recipe says; called again with the same recipe and folder, resume.
+
+    Args:
+        recipe: every choice of the run.
+        out: the run's folder.
+        student, teacher, clean_teacher: your own modules in place of the recipe's names; images `[B, C, H, W]` in
+            [0, 1] to logits `[B, K]`.
+        peer: for methods that train a peer along with a student of your own: a second network like that student.
+        train: your own training split in place of the recipe's dataset.
+        accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
+            the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
+        loggers: receive the figures of each epoch as `metrics.jsonl` does: "wandb", "mlflow", or loggers of Lightning.
+
+    Returns:
+        The run, with `best` and `last` checkpoints.
+
+    Raises:
+        ImportError: a logger's package is missing.
+        ValueError: something in the recipe does not fit, or a teacher is no better than guessing, and no file was
+            written; or a loss is no longer finite (`train.divergence.Diverged`), or both states of the run are damaged.
+        OSError: the disk is full, or another process of the run has ended; the last saved state is intact.
+
+    Warns:
+        UserWarning: the robust teacher is not robust.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from advdistill import Data, Linf, PGD, PGDAT, Recipe, distill
+        >>> from advdistill.data import Split
+        >>> images = torch.randint(256, (40, 1, 8, 8), dtype=torch.uint8)
+        >>> train = Split(images, torch.arange(40) % 2, ("even", "odd"), "random/train")
+        >>> attack = PGD(steps=1, step_size=0.1, threat=Linf(0.1))
+        >>> recipe = Recipe(PGDAT(), "convnet-2", data=Data("random"), attack=attack, epochs=1, batch_size=20)
+        >>> run = distill(recipe, tempfile.mkdtemp(), train=train, accelerator="cpu")
+        >>> run.last.exists(), run.recipe == recipe
+        (True, True)
+    """
+    given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
+    networks = Networks(student, {role: network for role, network in given.items() if network is not None})
+    run = Run(out)
+    run.check(recipe)
+    check_loggers(loggers)
+    parts = assemble(recipe, networks, Placement(accelerator, devices, num_nodes), train)
+    fabric, distiller = parts.fabric, parts.distiller
+    fabric.barrier()  # every process has checked the folder before the first one writes there
+    if not run.begun:
+        threat, report = recipe.attack.threat, _reporter(fabric)
+        inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
+    with run.writing(recipe) if fabric.is_global_zero else nullcontext(), naming_lost_processes(fabric, run):
+        Trainer(recipe, parts, run, loggers).fit()
+    return run
+
+
+def assemble(
+    recipe: Recipe, networks: Networks | None = None, placement: Placement | None = None, train: Split | None = None
 ) -> Parts:
-    """Arguments and errors as in `distill`; no file is written."""
-    source = recipe.data
+    """What the recipe names, made or loaded; errors as in `distill`. No file is written."""
+    source, networks = recipe.data, networks or Networks()
     split = train or data.load(source.name, "train", source.folder, source.size, source.stream)
     used, validation = _parts(split, recipe)
     torch.manual_seed(recipe.seed)
-    if student is None:
-        student = models.create(recipe.student, split.num_classes, split.shape[0])
-        if "peer" in recipe.method.teachers:
-            peer = peer or models.create(recipe.student, split.num_classes, split.shape[0])
-    teacher, clean_teacher = teacher or _load(recipe.teacher), clean_teacher or _load(recipe.clean_teacher)
+    student, teachers = _networks(recipe, networks, split)
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native_bf16())
     distiller = Distiller(
-        recipe.method.fresh(), teacher, clean_teacher, recipe.attack,
-        peer=peer, label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
+        recipe.method.fresh(), attack=recipe.attack, teachers=teachers,
+        label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
         compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
     images = to_float(used.images[:2])
     distiller.check(student, images, used.labels)
     for network in (student, *distiller.trained.values()):  # of the others only copies are run
-        lay_out(network, images)
-    fabric = _fabric("bf16-mixed" if bf16 else "32-true", accelerator, devices, num_nodes)
+        to_channels_last(network, images)
+    fabric = (placement or Placement()).launch("bf16-mixed" if bf16 else "32-true")
     if fabric.world_size > 1:
         student = _synchronised(student, fabric.device)
         for role, network in distiller.trained.items():
@@ -72,7 +157,25 @@ def assemble(
     return Parts(fabric, student, distiller, split, used, validation)
 
 
+def _networks(recipe: Recipe, given: Networks, split: Split) -> tuple[nn.Module, dict[str, nn.Module]]:
+    """The student and the teachers by role: those given, else what the recipe names.
+
+    Teachers that train along and have no reference in the recipe are made like the recipe's student.
+    """
+    student, teachers, references = given.student, dict(given.teachers), recipe.teachers
+    if student is None:
+        student = models.create(recipe.student, split.num_classes, split.shape[0])
+        for role in recipe.method.trained:
+            if role not in teachers and role not in references:
+                teachers[role] = models.create(recipe.student, split.num_classes, split.shape[0])
+    for role, reference in references.items():
+        if role not in teachers and reference is not None:
+            teachers[role] = models.load(reference)
+    return student, teachers
+
+
 def _parts(split: Split, recipe: Recipe) -> tuple[Split, Split]:
+    """The images trained on and those held out."""
     used, validation = split.holdout(recipe.data.validation, recipe.seed)
     wanted = recipe.data.train_images
     if wanted is None or wanted == len(used):
@@ -82,30 +185,13 @@ def _parts(split: Split, recipe: Recipe) -> tuple[Split, Split]:
     return used.holdout(wanted / len(used), recipe.seed)[1], validation
 
 
-def _load(reference: str | None) -> nn.Module | None:
-    return None if reference is None else models.load(reference)
+def _reporter(fabric: "Fabric") -> Callable[[str], None]:
+    return partial(print, file=sys.stderr, flush=True) if fabric.is_global_zero else lambda line: None
 
 
-def _fabric(
-    precision: Literal["bf16-mixed", "32-true"], accelerator: str, devices: int | str, num_nodes: int
-) -> "Fabric":
-    from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
-
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=num_nodes,
-        precision=precision,
-        strategy="auto" if devices == 1 and num_nodes == 1 else DDPStrategy(broadcast_buffers=False),
-    )
-    fabric.launch()
-    return fabric
-
-
-def _synchronised(student: nn.Module, device: torch.device) -> nn.Module:
+def _synchronised(network: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(student)
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in student.modules()):
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
         warnings.warn("Batch-norm is synchronised on CUDA only; each process normalises for itself.", stacklevel=3)
-    return student
+    return network

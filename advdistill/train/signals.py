@@ -1,4 +1,4 @@
-"""A wish to stop is heard between two training steps, never in the middle of one."""
+"""SIGINT and SIGTERM stop a training between two steps, never in the middle of one."""
 
 import signal
 from types import TracebackType
@@ -15,10 +15,10 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM are noted in `received` in place of ending the process.
+    """While entered, SIGINT and SIGTERM set `received` instead of ending the process.
 
     Attributes:
-        at_once: raise `Interrupted` the moment a signal comes; for long work that changes no state.
+        at_once: raise `Interrupted` the moment a signal comes; set during long work that changes no state.
     """
 
     def __init__(self) -> None:
@@ -35,4 +35,4 @@ class StopSignals:
     def _note(self, signum: int, frame: object) -> None:
         self.received = signum
         if self.at_once:
-            raise Interrupted(signum, "the training steps are saved; the same command continues")
+            raise Interrupted(signum, "the training steps are saved; run the same command to resume")

@@ -1,4 +1,4 @@
-"""The state of a run: one object, saved whole, so that a continuation is exact."""
+"""The state of a run: one object, saved whole, from which training resumes exactly."""
 
 import io
 from collections.abc import Iterator
@@ -26,9 +26,9 @@ class Position:
 
     Attributes:
         epoch: epochs done.
-        batch: batches done of the epoch under way.
+        batch: batches done of the current epoch.
         step: optimiser steps done.
-        sums: losses of the epoch under way, summed over its steps.
+        sums: losses of the current epoch by name, summed over its steps.
         best: validation figures of the best checkpoint.
         rollbacks: how often the run went back after diverging; each halves the learning rate.
     """
@@ -44,7 +44,8 @@ class Position:
 class State:
     """Student, teachers that train along, optimiser, the method's own state, weight average and position.
 
-    On disk there are two, each with its checksum: the newest, and the last before it that ended an epoch.
+    On disk there are two files, each with its checksum: the newest state, and the last one before it that was saved at
+    the end of an epoch.
 
     Args:
         trained: the teachers that train along, by role.
@@ -56,11 +57,11 @@ class State:
     ):  # fmt: skip
         self.student, self.trained, self.optimizer, self.method = student, nn.ModuleDict(trained), optimizer, method
         self.average, self.at = average, Position()
-        self._keep = False  # whether the file at `path` is whole and ends an epoch
+        self._keep = False  # whether the file at `path` is intact and was saved at the end of an epoch
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is validated and kept: the average, once there is one."""
+        """The network that is validated and saved: the average, once there is one."""
         return self.average.module if self.average and self.average.n_averaged else self.student
 
     def save(self, path: Path) -> None:
@@ -70,26 +71,29 @@ class State:
         self._keep = not self.at.batch
 
     def load(self, path: Path) -> str:
-        """Take over the newest state that is whole; what is wrong with a newer one, or nothing.
+        """Load the newest intact state.
+
+        Returns:
+            What is wrong with a newer one, or nothing.
 
         Raises:
-            ValueError: neither is whole, or they are not of this student.
+            ValueError: neither file is intact, or they are of other networks.
         """
         values, wrong = _newest(path)
-        self._take(values)
+        self._load_values(values)
         self._keep = not (wrong or self.at.batch)
         return wrong
 
     def load_epoch(self, path: Path) -> None:
-        """Take over the state at the end of the last epoch, or at the beginning of the first.
+        """Load the state at the end of the last epoch, or at the beginning of the first.
 
         Raises:
             ValueError: its file is damaged.
         """
         values, _ = _newest(path)
-        self._take(_read(previous(path)) if values["position"].get("batch") else values)
+        self._load_values(_read(previous(path)) if values["position"].get("batch") else values)
 
-    def _take(self, values: dict[str, Any]) -> None:
+    def _load_values(self, values: dict[str, Any]) -> None:
         try:
             self.student.load_state_dict(values["student"])
             self.trained.load_state_dict(values["trained"])
@@ -125,18 +129,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _tensors(values: object) -> Iterator[Tensor]:
-    """Those in containers of containers; each container once, as it may lie in itself."""
-    waiting, seen = [values], set()
+    """All tensors in nested containers; each container once, as it may contain itself."""
+    waiting, visited = [values], set()
     while waiting:
         if isinstance(value := waiting.pop(), Tensor):
             yield value
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
+        elif isinstance(value, dict | list | tuple) and id(value) not in visited:
+            visited.add(id(value))
             waiting += value.values() if isinstance(value, dict) else value
 
 
 def _newest(path: Path) -> tuple[dict[str, Any], str]:
-    """The newest state that is whole, and what is wrong with a newer one."""
+    """The newest intact state, and what is wrong with a newer one."""
     try:
         return _read(path), ""
     except ValueError as newest:

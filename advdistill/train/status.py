@@ -1,4 +1,4 @@
-"""How a run is doing, told from its folder alone."""
+"""How a run is doing: its process writes `heartbeat.json`, and `status` reads that and the rest of the folder."""
 
 import json
 import os
@@ -14,34 +14,70 @@ from typing import Any, Literal
 from .._internal.files import read_sealed, write_json
 from .._internal.reading import read_text
 from ..recipe import Recipe
+from ..results.metrics import losses_of, read_metrics
 from ..run import Run
 from .checkpoints import better
 from .divergence import Diverged, catastrophic
-from .logging import read
 from .state import State
 
-__all__ = ["Status", "status", "Heartbeat"]
+__all__ = ["Heartbeat", "Status", "status"]
 
-FRESH = 60  # seconds; another machine's run whose lock cannot be seen here counts as running so long after a beat
 Name = Literal["waiting", "running", "stale", "stopped", "diverged", "finished"]
-TEXTS = ("state", "host", "why")
+BEAT = 10  # seconds between two writes of the heartbeat
+FRESH = 60  # seconds; a run on another machine, whose lock is not visible here, counts as running so long after a beat
+STALE = 600  # seconds; beats come between two steps, and not during a validation
+TEXTS = ("state", "host", "why")  # the other values of a heartbeat are numbers
 LARGEST = 2**53  # of whole numbers, up to which a float is exact
-STALE = 600  # seconds without a beat, which comes between two steps but not in a validation
+
+
+class Heartbeat:
+    """Writes `heartbeat.json` while entered: every ten seconds at most as `beat` is called, and at the end, with why.
+
+    Args:
+        total: steps of the whole run.
+        first: whether this process writes; one of several does.
+    """
+
+    def __init__(self, path: Path, state: State, total: int, first: bool):
+        self.path, self.state, self.total, self.first = path, state, total, first
+
+    def __enter__(self) -> "Heartbeat":
+        self.began = {"since": time.time(), "since_step": self.state.at.step}
+        self._write("running")
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self._write("finished")
+        else:
+            self._write("diverged" if isinstance(error, Diverged) else "stopped", str(error) or type(error).__name__)
+
+    def beat(self) -> None:
+        if time.monotonic() - self.written > BEAT:
+            self._write("running")
+
+    def _write(self, state: str, why: str = "") -> None:
+        self.written, at = time.monotonic(), self.state.at
+        if self.first:
+            where = {"step": at.step, "total": self.total, "epoch": at.epoch, "rollbacks": at.rollbacks}
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+            with suppress(OSError):  # a full disk stops a run where it would lose work, not here
+                write_json(self.path, {"state": state, "why": why} | where | who | self.began)
 
 
 @dataclass(frozen=True)
 class Status:
-    """A run at a glance.
+    """How a run is doing.
 
     Attributes:
-        state: `waiting`: nothing is trained yet; `stale`: its process lives, and has shown no sign for ten minutes;
-            `stopped`: the same command continues.
-        why: of a run that stopped or diverged.
-        epoch: epochs done; `step` of `steps` optimiser steps.
-        eta: seconds, of a running one.
-        last: epoch, loss, clean and robust held-out accuracy where last known.
-        best: epoch, clean and robust held-out accuracy of the checkpoint kept.
-        health: sentences about what is wrong.
+        state: `waiting`: nothing is trained yet; `stale`: its process is alive but has written nothing for ten minutes;
+            `stopped`: the same command resumes it.
+        why: why a run stopped or diverged, else empty.
+        epoch, step: epochs and optimiser steps done, of `epochs` and `steps`.
+        eta: seconds left, of a running one.
+        last: `epoch` and `loss` of the last epoch; `clean` and `robust` held-out accuracy of the last validation.
+        best: `epoch`, `clean` and `robust` held-out accuracy of the best checkpoint.
+        health: what is wrong, a sentence each.
     """
 
     run: str
@@ -63,11 +99,12 @@ class Status:
 
 
 def status(run: Run) -> Status:
-    """
+    """How a run is doing, from the files of its folder.
+
     Raises:
         FileNotFoundError: the folder is not a run.
     """
-    recipe, beat, rows = run.recipe, _beat(run), read(run.metrics)
+    recipe, beat, rows = run.recipe, _beat(run), read_metrics(run.metrics)
     state = _state(run, beat)
     newest: dict[str, Any] = rows[-1] if rows else {"epoch": 0, "step": 0}
     steps = beat.get("total") or (newest["step"] // newest["epoch"] * recipe.epochs if rows else None)
@@ -93,10 +130,10 @@ def _beat(run: Run) -> dict[str, Any]:
     except (FileNotFoundError, ValueError, RecursionError):
         return {}
     known = beat.items() if isinstance(beat, dict) else ()
-    return {name: value for name, value in known if _sound(name, value)}
+    return {name: value for name, value in known if _is_valid(name, value)}
 
 
-def _sound(name: str, value: object) -> bool:
+def _is_valid(name: str, value: object) -> bool:
     return isinstance(value, str) if name in TEXTS else isinstance(value, int | float) and abs(value) < LARGEST
 
 
@@ -117,7 +154,8 @@ def _state(run: Run, beat: dict[str, Any]) -> Name:
 
 def _why(state: str, beat: dict[str, Any]) -> str:
     if state == "stopped" and beat.get("state") == "running":
-        return f"Process {beat.get('pid')} on {beat.get('host')} ended without a word; the same command continues."
+        who = f"Process {beat.get('pid')} on {beat.get('host')}"
+        return f"{who} exited without recording a status (killed?); run the same command to resume."
     return beat.get("why", "") if state in ("stopped", "diverged") else ""
 
 
@@ -129,10 +167,9 @@ def _eta(beat: dict[str, Any]) -> float | None:
 def _last(rows: list[dict[str, float]]) -> dict[str, float]:
     if not rows:
         return {}
-    losses = [value for name, value in rows[-1].items() if name.startswith("loss/")]
     validated = [row for row in rows if "robust" in row]
     figures = {name: validated[-1][name] for name in ("clean", "robust")} if validated else {}
-    return {"epoch": rows[-1]["epoch"], "loss": sum(losses)} | figures
+    return {"epoch": rows[-1]["epoch"], "loss": sum(losses_of(rows[-1]).values())} | figures
 
 
 def _best(rows: list[dict[str, float]], recipe: Recipe) -> dict[str, float]:
@@ -148,7 +185,7 @@ def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, flo
         yield f"catastrophic overfitting since epoch {since}"
     if rollbacks := max(beat.get("rollbacks", 0), int(rows[-1].get("rollbacks", 0)) if rows else 0):
         yield f"{rollbacks} rollback{'s' if rollbacks > 1 else ''}"
-    if state in ("running", "stale", "waiting"):  # a run at work moves its states about
+    if state in ("running", "stale", "waiting"):  # a running one renames its states meanwhile
         return
     for path in (run.state, run.previous_state):
         try:
@@ -156,41 +193,3 @@ def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, flo
                 read_sealed(path)
         except ValueError:
             yield f"{path.name} is damaged"
-
-
-SECONDS = 10
-
-
-class Heartbeat:
-    """While entered, `beat` writes the file every ten seconds at most; leaving marks the end, and why.
-
-    Args:
-        total: steps of the whole run.
-        first: whether this process writes; the others keep silent.
-    """
-
-    def __init__(self, path: Path, state: State, total: int, first: bool):
-        self.path, self.state, self.total, self.first = path, state, total, first
-
-    def __enter__(self) -> "Heartbeat":
-        self.began = {"since": time.time(), "since_step": self.state.at.step}
-        self._write("running")
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is None:
-            self._write("finished")
-        else:
-            self._write("diverged" if isinstance(error, Diverged) else "stopped", str(error) or type(error).__name__)
-
-    def beat(self) -> None:
-        if time.monotonic() - self.written > SECONDS:
-            self._write("running")
-
-    def _write(self, state: str, why: str = "") -> None:
-        self.written, at = time.monotonic(), self.state.at
-        if self.first:
-            where = {"step": at.step, "total": self.total, "epoch": at.epoch, "rollbacks": at.rollbacks}
-            who = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
-            with suppress(OSError):  # a full disk stops a run where it would lose work, not here
-                write_json(self.path, {"state": state, "why": why} | where | who | self.began)

@@ -1,4 +1,4 @@
-"""One step of the training: attack, compare, descend."""
+"""One training step: attack the student, compute the losses, descend."""
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -30,7 +30,7 @@ def sgd(*networks: nn.Module) -> torch.optim.SGD:
 
 
 def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller) -> State:
-    """The state of a run that has not begun; student and teachers are moved to the device."""
+    """The state of a run before its first step; student and teachers are moved to the device."""
     fabric.to_device(student)
     for teacher in distiller.teachers.values():
         fabric.to_device(teacher)
@@ -39,7 +39,7 @@ def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: D
 
 
 class Step:
-    """Changes the state by one batch.
+    """One optimiser step, which changes the state; call it with the process's share of a batch.
 
     Args:
         state: its networks are on the device of `fabric`, and its values loaded, if there are any.
@@ -59,11 +59,14 @@ class Step:
         return self.optimizer.param_groups[0]["lr"]
 
     def __call__(self, share: Share, epoch: int, done: float) -> dict[str, Tensor]:
-        """The losses by name; summed over the processes they are means over the images.
+        """Train on a batch.
 
         Args:
-            epoch: that under way, counted from 0.
-            done: epochs, a fraction included.
+            epoch: the current epoch, counted from 0.
+            done: epochs done, a fraction included.
+
+        Returns:
+            The losses by name, scalars on the device; summed over the processes they are means over the images.
         """
         recipe, at = self.recipe, self.state.at
         progress, factor = (epoch + 1) / recipe.epochs, rate(recipe.schedule, done, recipe.epochs)
@@ -83,7 +86,7 @@ class Step:
             self.optimizer.zero_grad()
             self.fabric.backward(cast(Tensor, sum(means.values())))
         self.optimizer.step()
-        self.statistics.share()
+        self.statistics.average()
         if self.state.average and recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         return means
@@ -109,7 +112,7 @@ class Step:
         def loss() -> Tensor:
             with self.fabric.autocast():
                 total = sum(loss.sum() * weight for loss in self.distiller.losses(batch, self.student).values())
-            for part, state in zip(parts, states, strict=True):  # the step to come is the one that counts
+            for part, state in zip(parts, states, strict=True):  # only the step that follows changes it
                 part.state = state
             return cast(Tensor, total)
 

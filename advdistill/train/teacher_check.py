@@ -1,4 +1,4 @@
-"""Teachers are looked at before compute is spent: what they know of held-out images, and whether T is robust."""
+"""A check of the teachers before the training: their accuracy on held-out images, and whether T is robust."""
 
 import warnings
 from collections.abc import Callable
@@ -10,18 +10,19 @@ from .._internal.modes import in_mode
 from ..attacks import PGD
 from ..attacks.suites import pgd
 from ..data import Split
+from ..distiller import FLAGS
 from ..evaluation.measure import correct
 from ..methods import Method
 from ..results.result import wilson
 from ..threat import Threat
 
-__all__ = ["in_turn", "inspect"]
+__all__ = ["CHECKED", "in_turn", "inspect"]
 
 CLEAN, ATTACKED = 256, 100  # images; enough to tell a wrong teacher from a right one
-FEWEST = 100  # images; of fewer, a teacher of two classes may miss half by bad luck
-FRAGILE = 0.1  # share of its clean accuracy that even a weak robust teacher keeps under PGD-10
+FEWEST = 100  # images; with fewer, a teacher of two classes may be wrong on half of them by chance
+FRAGILE = 0.1  # even a weak robust teacher has more than this share of its clean accuracy under PGD-10
 
-FILES = {"robust": ("--teacher", "t.pt"), "clean": ("--clean-teacher", "n.pt")}
+CHECKED = {"robust": "t.pt", "clean": "n.pt"}  # the roles of trained networks, and what messages call their files
 
 
 def inspect(
@@ -32,10 +33,10 @@ def inspect(
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = print,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Measure every teacher on a few held-out images, and refuse those that something is wrong with.
+    """Measure the robust and the clean teacher on a few held-out images, and refuse one that cannot be right.
 
     Clean accuracy is of 256 images, PGD-10 accuracy (step eps / 4, uniform start) of the first 100 of them; both sets
-    take the classes in turn. A `peer` is passed over, since it begins untrained.
+    take the classes in turn. Roles other than `robust` and `clean` are skipped: their networks are untrained so far.
 
     Args:
         teachers: networks by role, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they are moved to `device`,
@@ -46,7 +47,8 @@ def inspect(
         report: receives a line for each teacher.
 
     Returns:
-        By role, which clean images `[n]` are right, and which stand under PGD-10 where that was tried.
+        By role, bool `[n]`: which clean images are classified correctly, and for the robust teacher, which still are
+        under PGD-10.
 
     Raises:
         ValueError: on 100 images or more a teacher is not significantly better than guessing, or the clean one is worse
@@ -56,7 +58,7 @@ def inspect(
         UserWarning: the robust teacher's PGD-10 accuracy is significantly below a tenth of its clean accuracy.
     """
     some, attack = in_turn(split, CLEAN), pgd(10, threat)
-    networks = {role: network.to(device) for role, network in teachers.items() if role != "peer"}
+    networks = {role: network.to(device) for role, network in teachers.items() if role in CHECKED}
     clean = {role: _correct(network, some, None, device) for role, network in networks.items()}
     attacked = {
         role: _correct(network, some.first(min(ATTACKED, len(some))), attack, device)
@@ -84,7 +86,7 @@ def in_turn(split: Split, n: int) -> Split:
 
 
 def _correct(network: nn.Module, split: Split, attack: PGD | None, device: torch.device | str) -> Tensor:
-    # small batches: a teacher whose answers fit on the device may not fit with the attack's graph
+    # small batches: a teacher whose forward pass fits on the device may not fit with the attack's graph
     with in_mode(network, train=False):
         return correct(network, split, attack, batch_size=64, device=device)
 
@@ -99,11 +101,10 @@ def _line(role: str, clean: Tensor, attacked: Tensor | None) -> str:
 def _check_guessing(role: str, flags: Tensor, classes: int) -> None:
     if len(flags) < FEWEST or _interval(flags)[0] > 1 / classes:
         return
-    flag, file = FILES[role]
     raise ValueError(
         f"The {role} teacher is right on {_percent(flags)} of {len(flags)} held-out images, no better than guessing "
         f"one of {classes} classes. Its classes may be in another order than the data's, or its normalisation missing "
-        f"or wrong: {flag} 'file:{file}?mean=...&std=...', one value per channel."
+        f"or wrong: {FLAGS[role]} 'file:{CHECKED[role]}?mean=...&std=...', one value per channel."
     )
 
 
@@ -126,7 +127,7 @@ def _fragile(clean: Tensor, attacked: Tensor) -> bool:
 def _warning(clean: Tensor, attacked: Tensor, threat: Threat, method: Method) -> str:
     sentences = [
         f"The robust teacher is not robust: {_percent(attacked)} under PGD-10 ({threat}), {_percent(clean)} clean.",
-        "A standard-trained teacher has no robustness to pass on, and misleads where it is asked at x'.",
+        "A standard-trained teacher has no robustness to pass on, and misleads where it is queried at x'.",
         "Give one trained against attacks.",
         *(part.caution for part in method.parts),
     ]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,10 +15,11 @@ from ..distiller import Distiller
 from ..recipe import Recipe
 from ..run import Run
 from .average import estimate_statistics
-from .checkpoints import Selection
+from .checkpoints import BestCheckpoint
 from .distributed import reduced
 from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
-from .logging import Metrics, Reporter, Trackers
+from .logging import Loggers, Metrics
+from .progress import Reporter
 from .schedule import epochs_of, rate
 from .signals import Interrupted, StopSignals
 from .status import Heartbeat
@@ -27,39 +29,58 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
     from lightning_fabric.loggers import Logger
 
-__all__ = ["Trainer"]
+__all__ = ["Parts", "Trainer"]
 
-STRIDE = 50  # steps between two looks at the losses, which make the processor wait for the device
+READ_EVERY = 50  # steps; reading the losses makes the processor wait for the device
+AGREE_EVERY = 10  # steps; several processes ask each other whether to stop or save
 SAVE_SECONDS = 600
-REMEDY = "The student withstands the attack of its training alone; give that more --attack.steps, or a smaller one."
+REMEDY = (
+    "The student is robust only to the attack it is trained with; use more --attack.steps, or a smaller "
+    "--attack.step-size."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What a training is made of.
+
+    Attributes:
+        fabric: launched.
+        student: the network to train, on the CPU; after `Trainer.fit` it has the last weights.
+        distiller: the method with its teachers, some of which may train along.
+        data: the whole training split; `train` and `validation` are disjoint parts of it.
+    """
+
+    fabric: "Fabric"
+    student: nn.Module
+    distiller: Distiller
+    data: Split
+    train: Split
+    validation: Split
 
 
 class Trainer:
     """One training run.
 
     Args:
-        student: the network to train, on the CPU; after `fit` it holds the last weights.
-        distiller: the method with its teachers, some of which may train along.
-        train, validation: disjoint parts of the training split.
         run: where the files go; `fit` continues from its state, if there is one.
         loggers: receive each epoch's figures too.
     """
 
-    def __init__(
-        self, fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller,
-        train: Split, validation: Split, run: Run, loggers: Sequence["str | Logger"] = (),
-    ):  # fmt: skip
-        self.fabric, self.recipe, self.distiller, self.run = fabric, recipe, distiller, run
-        self.train, self.selection = train, Selection(recipe, validation, run, fabric)
+    def __init__(self, recipe: Recipe, parts: Parts, run: Run, loggers: Sequence["str | Logger"] = ()):
+        self.recipe, self.run, self.loggers = recipe, run, loggers
+        self.fabric, self.distiller, self.train = parts.fabric, parts.distiller, parts.train
+        fabric = self.fabric
+        self.best = BestCheckpoint(recipe, parts.validation, run, fabric)
         self.batches = Batches(
-            train, recipe.batch_size, recipe.data.augment, recipe.seed,
+            parts.train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
-        self.state = beginning(fabric, recipe, student, distiller)
+        self.state = beginning(fabric, recipe, parts.student, parts.distiller)
         self.student = self.state.student
         self.damage = self.state.load(run.state) if run.begun else ""
-        self.descend = Step(fabric, recipe, distiller, self.state)
-        self.recent, self.loggers = Recent(fabric), loggers
+        self.descend = Step(fabric, recipe, parts.distiller, self.state)
+        self.recent = Recent(fabric)
 
     def fit(self) -> None:
         """Train to the last epoch.
@@ -67,16 +88,16 @@ class Trainer:
         Raises:
             Interrupted: SIGINT or SIGTERM came; the state is saved.
             Diverged: a loss or a weight is no longer finite.
-            OSError: the disk is full; what was saved before still stands.
+            OSError: the disk is full; the state saved before is intact.
         """
         at, run = self.state.at, self.run
         total = self.recipe.epochs * len(self.batches)
-        noted = at.step - bool(at.batch)  # an epoch under way has not noted its last step, whatever a killed run wrote
-        self.metrics = Metrics(run.metrics, noted) if self._first else None
+        logged = at.step - bool(at.batch)  # the row of an epoch under way comes later, whatever a killed run wrote
+        self.metrics = Metrics(run.metrics, logged) if self._first else None
         self.signals, self.reporter = StopSignals(), Reporter(str(run), total, at.step, self._first)
         self.heartbeat = Heartbeat(run.heartbeat, self.state, total, self._first)
-        self.trackers = Trackers(self.loggers if self._first else (), run, self.reporter.say)
-        with self.heartbeat, self.signals, self.reporter, self.trackers:
+        self.outside = Loggers(self.loggers if self._first else (), run, self.reporter.say)
+        with self.heartbeat, self.signals, self.reporter, self.outside:
             self._begin(total)
             while self.state.at.epoch < self.recipe.epochs:
                 try:
@@ -88,7 +109,7 @@ class Trainer:
         self.fabric.barrier()
 
     def _begin(self, total: int) -> None:
-        """Continue, or save the beginning: to come back to, and since a disk without room is better noticed now."""
+        """Continue, or save the initial state: for a rollback, and because a full disk is better noticed now."""
         at = self.state.at
         if self.damage:
             self.reporter.say(f"{self.damage}; continuing from the state before it, step {at.step} of {total}.")
@@ -96,11 +117,11 @@ class Trainer:
             self.reporter.say(f"{self.run}: continuing at step {at.step} of {total}.")
         if at.step == 0:
             self._save()
-        if not at.batch and not self.selection.kept(at.epoch):
-            self._keep_best()
+        if not at.batch and not self.best.is_saved(at.epoch):
+            self._save_best()
 
     def _roll_back(self, error: Diverged) -> None:
-        """To the end of the last epoch, with half the learning rate, if the recipe says so."""
+        """Return to the end of the last epoch with half the learning rate, or raise if the recipe says stop."""
         done = self.state.at.rollbacks
         if self.recipe.on_divergence == "stop":
             raise Diverged(
@@ -129,14 +150,14 @@ class Trainer:
             self._step(share, epoch)
             at.batch, at.step = at.batch + 1, at.step + 1
             self.heartbeat.beat()
-            if at.step % STRIDE == 0:
-                self._look()
+            if at.step % READ_EVERY == 0:
+                self._read_losses()
             stop, due = self._agreed(self.signals.received, time.monotonic() - saved > SAVE_SECONDS)
             if stop or due:
                 self._save()
                 saved = time.monotonic()
             if stop:
-                raise Interrupted(stop, f"saved at step {at.step}; the same command continues")
+                raise Interrupted(stop, f"saved at step {at.step}; run the same command to resume")
         self._save()
         self._average(epoch)
         row = {"step": at.step, "epoch": epoch + 1, "lr": self.descend.rate}
@@ -145,16 +166,16 @@ class Trainer:
         row |= self._validate(epoch)
         row["seconds"] = round(time.monotonic() - began, 2)
         self.distiller.method.end_epoch(rate(self.recipe.schedule, epoch + 1, self.recipe.epochs))
-        self._note(row | self.distiller.method.figures())
+        self._log(row | self.distiller.method.figures())
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
-        self._keep_best()  # the state first: from it a run that is killed in between writes the checkpoint
+        self._save_best()  # the state first: from it a run that is killed in between writes the checkpoint
 
     def _agreed(self, *values: int) -> tuple[int, ...]:
-        """The largest of each value over the processes, which ask each other now and then only."""
+        """The largest of each value over the processes; 0 at steps at which they do not ask each other."""
         if self.fabric.world_size == 1:
             return values
-        if self.state.at.step % 10:
+        if self.state.at.step % AGREE_EVERY:
             return (0,) * len(values)
         largest = reduced(self.fabric, torch.tensor(values, device=self.fabric.device), "max")
         return tuple(largest.tolist())
@@ -163,14 +184,14 @@ class Trainer:
         self.recent.add(self.descend(share, epoch, epoch + self.state.at.batch / len(self.batches)))
 
     def _average(self, epoch: int) -> None:
-        """Take the end of an epoch into the equal average, once that has begun."""
+        """Add the weights at the end of an epoch to the equal average (`swa`), once that has begun."""
         average, swa = self.state.average, self.recipe.swa
         if average and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
             average.update_parameters(self.student)
             estimate_statistics(average.module, self.train, self.fabric.device)
 
-    def _look(self) -> None:
-        """Read the losses of the last steps, and stop if one is not finite."""
+    def _read_losses(self) -> None:
+        """Add the losses of the last steps to the epoch's sums. Raises Diverged where one is not finite."""
         at = self.state.at
         rows = self.recent.read(at.step, at.epoch)
         for row in rows:
@@ -180,35 +201,35 @@ class Trainer:
             self.reporter.step(at.step, rows[-1])
 
     def _save(self) -> None:
-        self._look()
+        self._read_losses()
         if not all(p.isfinite().all() for p in self.student.parameters()):
             raise Diverged(f"A weight is not finite after step {self.state.at.step}.")
         if self._first:
             self.state.save(self.run.state)
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        """Clean and PGD-10 accuracy on the held-out part; the best are remembered."""
+        """Clean and PGD-10 accuracy on the held-out images, if due; the best are put into the state."""
         at = self.state.at
-        if not self.selection.due(epoch + 1):
+        if not self.best.due(epoch + 1):
             return {}
         self.signals.at_once = self.fabric.world_size == 1
-        figures = self.selection.figures(self.state.evaluated)
+        figures = self.best.figures(self.state.evaluated)
         self.signals.at_once = False
-        if self.selection.better(figures, at.best):
+        if self.best.better(figures, at.best):
             at.best = figures | {"epoch": epoch + 1}
         return figures
 
-    def _keep_best(self) -> None:
-        """Write the best checkpoint, where that is the one of the epoch that just ended."""
+    def _save_best(self) -> None:
+        """Write the best checkpoint if it is that of the epoch that just ended."""
         at = self.state.at
         if self._first and at.best.get("epoch") == at.epoch:
-            self.selection.keep(self.state.evaluated, at.epoch)
+            self.best.save(self.state.evaluated, at.epoch)
 
-    def _note(self, row: dict[str, float]) -> None:
+    def _log(self, row: dict[str, float]) -> None:
         if not self.metrics:
             return
         self.metrics.write(row)
-        self.trackers.log(row)
+        self.outside.log(row)
         self.reporter.epoch(row, self.recipe.epochs)
         if catastrophic(self.metrics.rows) == row["epoch"]:
             self.reporter.say(f"{self.run}: catastrophic overfitting since epoch {row['epoch']}. {REMEDY}")

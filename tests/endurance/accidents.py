@@ -59,7 +59,7 @@ def full_disk(case: Case, out: Path, rng: random.Random) -> Outcome:
     if ended.returncode == 0:
         return _ended(case, out, 0)
     left = [file.name for file in out.glob(".*.*")]
-    wrong = [*_unclear(ended, "Cannot write", "What stood there before still stands"), *left]
+    wrong = [*_unclear(ended, "Cannot write", "An earlier file there is unchanged"), *left]
     return _ended(case, out, 1, 1, *wrong)
 
 

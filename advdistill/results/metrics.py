@@ -1,0 +1,74 @@
+"""`metrics.jsonl`, a row of named figures for each epoch of a training: the one reader of it.
+
+Rows have `step` and `epoch`, both counted from 1; `lr`, `seconds`, `loss/NAME` for each loss, `clean` and `robust`
+held-out accuracies where the epoch was validated, and what the method adds, such as `temperature/adv`.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .._internal.reading import read_text
+from .selection import Epoch
+
+__all__ = ["losses_of", "read_metrics"]
+
+LARGEST = 2**53  # of whole numbers, up to which a float is exact
+
+
+def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
+    """The rows of a `metrics.jsonl`; none where there is no such file.
+
+    A last line that is cut off is skipped: the process was killed while it wrote it.
+
+    Args:
+        for_report: refuse a damaged line; otherwise lines that lack a step or an epoch, or hold anything but numbers,
+            are skipped, so that a run continues whatever happened to its figures.
+
+    Raises:
+        ValueError: the file is not text or too large; for a report, a line is not an object of numbers with an epoch.
+    """
+    if not file.exists():
+        return []
+    try:
+        lines = read_text(file).splitlines()
+    except ValueError as error:
+        if for_report:
+            raise ValueError(f"{error} Delete it, or give the result's file alone.") from None
+        raise
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            if number == len(lines):
+                break
+            row = None
+        if _is_epoch(row) and (for_report or _counts(row.get("step"))):
+            rows.append(row)
+        elif for_report:
+            shown = f'named numbers such as {{"epoch": 1}}, got {line[:60]!r}'
+            raise ValueError(f"{file}, line {number}, must be {shown}.")
+    return rows
+
+
+def losses_of(row: Epoch) -> dict[str, float]:
+    """The mean losses of an epoch, by name without `loss/`.
+
+    >>> losses_of({"step": 3, "epoch": 1, "loss/adv": 1.5, "loss/clean": 0.5})
+    {'adv': 1.5, 'clean': 0.5}
+    """
+    parts = {name: name.partition("/") for name in row}
+    return {name: row[key] for key, (kind, _, name) in parts.items() if kind == "loss" and name}
+
+
+def _is_epoch(row: Any) -> bool:
+    return isinstance(row, dict) and _counts(row.get("epoch")) and all(map(_is_number, row.values()))
+
+
+def _counts(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < LARGEST
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < LARGEST)
