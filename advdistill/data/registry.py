@@ -4,13 +4,12 @@ from typing import Any
 
 from .._internal.messages import unknown
 from . import own
-from .cifar10 import CIFAR10
-from .cifar100 import CIFAR100
-from .dataset import Dataset, Folder
+from .cifar import CIFAR10, CIFAR100
 from .digits import DIGITS
 from .fashion_mnist import FASHION_MNIST
 from .own.collection import Collection, Found
 from .own.pictures import Arrays
+from .source import Dataset, Folder
 from .split import Split
 from .svhn import SVHN
 from .tiny_imagenet import TINY_IMAGENET
