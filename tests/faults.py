@@ -121,7 +121,7 @@ FAULTS = [
     Fault("the fingerprint ignores labels", "data/split.py",
           "digest.update(labels.contiguous().numpy().data)", 'digest.update(b"")',
           "test_data_split.py::test_fingerprint_depends_on_images_and_labels"),
-    Fault("every epoch augments alike", "data/augment.py",
+    Fault("every epoch augments alike", "data/batches.py",
           'generator(seed, "augment", epoch)', 'generator(seed, "augment")',
           "test_batches.py::test_every_epoch_crops_and_flips_anew"),
     Fault("every epoch has the same order", "data/batches.py",

@@ -51,6 +51,9 @@ def load(name: str, split: str, folder: Folder = None, size: int | None = None, 
         FileNotFoundError: a path that leads nowhere.
         ConnectionError: the dataset is not here and could not be fetched.
         ImportError: an optional package is missing.
+
+    >>> load("digits", "test").shape
+    (1, 8, 8)
     """
     if name not in _DATASETS and own.is_reference(name):
         return own.load(name, split, folder, size, stream)

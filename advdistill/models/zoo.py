@@ -69,6 +69,9 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
     divides by `std` (one value per channel; None is the identity), and returns logits `[B, num_classes]`.
 
     Raises ValueError for an unknown name, malformed integers, or statistics that do not fit the channels.
+
+    >>> create("convnet", num_classes=5).spec.name
+    'convnet-16'
     """
     sizes = num_classes, in_channels, None if mean is None else tuple(mean), None if std is None else tuple(std)
     if name.startswith(PREFIX):
@@ -79,7 +82,11 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
 
 
 def names() -> list[str]:
-    """Every name `create` knows, without integers."""
+    """Every name `create` knows, without integers.
+
+    >>> "resnet18" in names()
+    True
+    """
     return list(ZOO)
 
 
