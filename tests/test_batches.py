@@ -3,8 +3,7 @@
 import torch
 
 from advdistill.data import Split
-from advdistill.data.augment import Augmentation
-from advdistill.data.batches import Batches
+from advdistill.data.batches import Augmentation, Batches
 
 N = 23
 SPLIT = Split(

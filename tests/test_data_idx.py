@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from advdistill.data import idx
+from advdistill.data.fashion_mnist import read_idx
 
 
 def encode(array):
@@ -23,7 +23,7 @@ IMAGES = np.arange(2 * 3 * 4).reshape(2, 3, 4)
 def test_round_trip(tmp_path, name):
     content = encode(IMAGES)
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
-    read = idx.read(tmp_path / name, dims=3)
+    read = read_idx(tmp_path / name, dims=3)
     assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, IMAGES)
 
@@ -44,14 +44,14 @@ def test_damaged(tmp_path, content, message, packed):
     file = tmp_path / ("images.gz" if packed else "images")
     file.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(ValueError, match=f"{file} is not a whole IDX file: .*{message}"):
-        idx.read(file, dims=3)
+        read_idx(file, dims=3)
 
 
 def test_half_a_gzip_file(tmp_path):
     file = tmp_path / "images.gz"
     file.write_bytes(gzip.compress(encode(IMAGES))[:-9])
     with pytest.raises(ValueError, match="not a whole IDX file"):
-        idx.read(file, dims=3)
+        read_idx(file, dims=3)
 
 
 STARTS = st.sampled_from([b"", b"\0\0\x08\x03", b"\0\0\x08\x01\0\0\0"])
@@ -65,6 +65,6 @@ def test_random_bytes_give_an_array_or_a_value_error(tmp_path, start, rest, pack
     file.write_bytes(gzip.compress(start + rest) if packed and truly else start + rest)
     for dims in (1, 3):
         try:
-            assert idx.read(file, dims).ndim == dims
+            assert read_idx(file, dims).ndim == dims
         except ValueError:
             pass

@@ -7,9 +7,8 @@ from PIL import Image
 from advdistill import PGD, Linf, Recipe, Result, Run, data
 from advdistill.cli import main
 from advdistill.commands.draft import Draft
-from advdistill.data.own.collection import Collection, Found
+from advdistill.data.own.collection import Collection, Found, Survey, survey
 from advdistill.data.own.pictures import Arrays, Look
-from advdistill.data.own.survey import Survey, survey
 from advdistill.methods import PGDAT, RSLAD
 
 

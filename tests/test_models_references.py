@@ -13,8 +13,9 @@ from huggingface_hub import constants
 
 from advdistill import cli, methods, models
 from advdistill._internal import imports
+from advdistill._internal.download import Remote, check_recorded, download
 from advdistill.commands.start import describe
-from advdistill.models import drive, teachers
+from advdistill.models import teachers
 from advdistill.models.checkpoint import provenance
 from advdistill.models.reference import KINDS, parse
 
@@ -215,7 +216,7 @@ CONTENT = bytes(range(256)) * 40
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server():
     """Serves CONTENT and breaks off after 3,000 bytes, once; knows Range. Its `asked` are the ranges asked for."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -237,38 +238,38 @@ def server(monkeypatch):
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(drive, "URL", f"http://127.0.0.1:{server.server_port}/{{}}")
+    Handler.url = f"http://127.0.0.1:{server.server_port}/id"
     yield Handler
     server.shutdown()
     server.server_close()
 
 
 def test_a_download_that_breaks_off_goes_on_and_is_recorded(server, tmp_path):
-    drive.download("id", tmp_path / "m.pt")
+    download(Remote(server.url), tmp_path / "m.pt")
     assert server.asked == [None, "bytes=3000-"]
     assert (tmp_path / "m.pt").read_bytes() == CONTENT and not (tmp_path / "m.pt.part").exists()
-    drive.check(tmp_path / "m.pt")
+    check_recorded(tmp_path / "m.pt")
     (tmp_path / "m.pt").write_bytes(CONTENT[1:])
     with pytest.raises(ValueError, match="m.pt has sha256 .*, but when it was downloaded .*; delete both it and m"):
-        drive.check(tmp_path / "m.pt")
+        check_recorded(tmp_path / "m.pt")
 
 
 def test_what_an_earlier_call_left_is_continued(server, tmp_path):
     (tmp_path / "m.pt.part").write_bytes(CONTENT[:5000])
     server.breaks = 0
-    drive.download("id", tmp_path / "m.pt")
+    download(Remote(server.url), tmp_path / "m.pt")
     assert server.asked == ["bytes=5000-"] and (tmp_path / "m.pt").read_bytes() == CONTENT
 
 
 def test_a_web_page_is_not_taken_for_weights(server, tmp_path):
     server.kind = "text/html"
     with pytest.raises(ConnectionError, match="is a web page and not the file"):
-        drive.download("id", tmp_path / "m.pt")
+        download(Remote(server.url), tmp_path / "m.pt")
     assert not list(tmp_path.iterdir())
 
 
 def test_without_a_network_it_is_said_what_to_fetch_and_where_to_put_it(monkeypatch, tmp_path):
-    monkeypatch.setattr(drive, "URL", "http://127.0.0.1:9/{}")
+    monkeypatch.setattr(teachers, "URL", "http://127.0.0.1:9/{}")
     monkeypatch.setenv("ADVDISTILL_MODELS", str(tmp_path))
     path = tmp_path / "cifar10/Linf/Sehwag2021Proxy_R18.pt"
     with pytest.raises(FileNotFoundError) as error:

@@ -156,7 +156,7 @@ def test_svhn(tmp_path):
 
 
 def test_svhn_out_of_reach(tmp_path, monkeypatch):
-    def download(remote, folder):
+    def download(remote, path):
         raise ConnectionError("no route")
 
     monkeypatch.setattr(svhn, "download", download)

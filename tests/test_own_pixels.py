@@ -10,9 +10,8 @@ from pictures import make_parted, pixels, save
 from PIL import Image
 
 from advdistill import data
-from advdistill.data.own import memory, stack
-from advdistill.data.own.encoded import Encoded
-from advdistill.data.own.pictures import Arrays, Look, Unreadable
+from advdistill.data.own import stack
+from advdistill.data.own.pictures import Arrays, Encoded, Look, Unreadable
 
 
 @pytest.fixture
@@ -134,4 +133,4 @@ def test_more_than_the_memory_holds(parted, monkeypatch):
 
 
 def test_free_memory_is_that_of_this_machine():
-    assert memory.free_memory() is None or memory.free_memory() > 2**20
+    assert stack.free_memory() is None or stack.free_memory() > 2**20

@@ -15,13 +15,13 @@ from advdistill import Linf, Result, cli, data, models
 from advdistill.attacks.pgd import PGD
 from advdistill.data.batches import to_float
 from advdistill.export import KINDS, NOT_MEASURED, artefact, build, open_file, write
-from advdistill.export.latency import latency
 from advdistill.export.opened import Opened
 from advdistill.export.operators import OPERATORS
 from advdistill.export.parity import Parity, compare
 from advdistill.export.robustness import attacked
 from advdistill.export.twin import Twin
 from advdistill.losses import cross_entropy
+from advdistill.models.price import latency
 
 TEST = data.load("digits", "test").first(64)
 X, Y, THREAT = to_float(TEST.images), TEST.labels, Linf(0.1)
@@ -220,7 +220,7 @@ def test_a_file_that_computes_something_else_is_not_written(made, network, tmp_p
 def test_latency_is_in_milliseconds_and_leaves_the_threads_alone(monkeypatch):
     """Its clock is moved by the network: 0 to 9 ms to warm up, then 10, 11, ... 110 ms."""
     clock, takes, threads = [0.0], itertools.count(), torch.get_num_threads()
-    monkeypatch.setattr("advdistill.export.latency.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("advdistill.models.price.time.perf_counter", lambda: clock[0])
 
     def network(x):
         assert torch.get_num_threads() == 1

@@ -16,7 +16,8 @@ from training import differences, losses_of, same_weights, short, state_of
 from advdistill import Data, Run, data, distill, evaluate, models
 from advdistill.data import Split, streamed
 from advdistill.data.batches import Batches, in_order
-from advdistill.data.own import encoded, ledger, stack
+from advdistill.data.own import pictures as own_pictures
+from advdistill.data.own import stack, streaming
 from advdistill.data.streamed import Streamed
 from advdistill.train import trainer as loop
 
@@ -133,8 +134,8 @@ def test_a_second_start_decodes_nothing(folder, monkeypatch):
     before = data.load(str(folder), "test", size=8, stream=True)
     with monkeypatch.context() as patch:
         for name in ("look", "pixels", "content"):
-            patch.setattr(encoded.Encoded, name, None)
-        patch.setattr(ledger.hashlib, "file_digest", None)
+            patch.setattr(own_pictures.Encoded, name, None)
+        patch.setattr(streaming.hashlib, "file_digest", None)
         again = data.load(str(folder), "test", size=8, stream=True)
         assert again.fingerprint() == before.fingerprint()
     save(folder / "a" / "0.png", pixels(9, 9, 3))

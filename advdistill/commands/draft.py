@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from ..data.own.survey import Survey
+from ..data.own.collection import Survey
 from ..recipe import Recipe
 
 __all__ = ["Draft"]

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from .. import data as datasets
 from .._internal.files import make_folder
+from ..data.own.collection import Survey, survey
 from ..data.own.stack import refusal
-from ..data.own.survey import Survey, survey
 from .console import CONSOLE, say
 from .draft import Draft
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from .._internal.optional import require
-from .dataset import Dataset, Folder
+from .source import Dataset, Folder
 from .split import draw, fingerprint
 
 _TEST_PER_CLASS = 60

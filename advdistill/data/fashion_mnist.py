@@ -1,17 +1,22 @@
 """Fashion-MNIST: 28 x 28 grey images of clothes, from its four IDX files.
 
+IDX is the format of MNIST and its kin: a magic number, big-endian sizes, then unsigned bytes.
 Reference: Xiao et al., Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms.
 2017, arXiv:1708.07747.
 """
 
+import gzip
+import math
+import struct
+import zlib
+from io import BufferedIOBase
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from . import idx
-from .dataset import Dataset, Folder
-from .folders import holds, missing, places
+from .source import Dataset, Folder, contains, missing, places
 
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -23,10 +28,10 @@ _HOW = "apt install dataset-fashion-mnist, or the four files from github.com/zal
 
 def _read(split: str, folder: Folder) -> tuple[Tensor, Tensor]:
     images_file, labels_file = _locate(split, folder)
-    images = torch.from_numpy(idx.read(images_file, dims=3))
+    images = torch.from_numpy(read_idx(images_file, dims=3))
     if images.shape[1:] != (28, 28):
         raise ValueError(f"{images_file} holds images of {list(images.shape[1:])} pixels, expected [28, 28].")
-    return images[:, None], torch.from_numpy(idx.read(labels_file, dims=1)).long()
+    return images[:, None], torch.from_numpy(read_idx(labels_file, dims=1)).long()
 
 
 def _locate(split: str, folder: Folder) -> list[Path]:
@@ -34,7 +39,7 @@ def _locate(split: str, folder: Folder) -> list[Path]:
     for place in searched if folder else [*searched, _DEBIAN]:
         for suffix in ("", ".gz"):
             files = [file + suffix for file in _FILES[split]]
-            if holds(place, files):
+            if contains(place, files):
                 return [place / file for file in files]
     raise missing("fashion_mnist", searched[0 if folder else -1], files, f"Get them: {_HOW}.")
 
@@ -50,3 +55,55 @@ FASHION_MNIST = Dataset(
     how=_HOW,
     read=_read,
 )
+
+
+_UNSIGNED_BYTE = 8
+_PIECE = 2**20
+_DEFLATE_LIMIT = 1032  # no gzip file expands further than this
+_MOST = 2**28  # bytes unpacked; MNIST's kin take 47 million
+
+
+def read_idx(path: Path, dims: int) -> np.ndarray:
+    """Read a plain or `.gz` IDX file of unsigned bytes.
+
+    Returns:
+        A uint8 array of `dims` dimensions.
+
+    Raises:
+        ValueError: not such a file, or one whose length differs from what its header says.
+    """
+    packed = path.suffix == ".gz"
+    size = path.stat().st_size
+    room = min(_DEFLATE_LIMIT * size, _MOST) if packed else size
+    with gzip.open(path) if packed else path.open("rb") as stream:
+        try:
+            return _parse(stream, dims, room)
+        except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path} is not a whole IDX file: {error}") from error
+
+
+def _parse(stream: BufferedIOBase, dims: int, room: int) -> np.ndarray:
+    shape = _header(stream, dims)
+    count = math.prod(shape)
+    if not 0 < count <= room:
+        raise ValueError(f"its header promises {count} bytes, which this file cannot hold.")
+    data = np.empty(count, np.uint8)  # takes memory as it is filled, not as the header promises
+    found = _fill(data.data, stream)
+    if found < count or stream.read(1):
+        raise ValueError(f"its header promises {count} bytes, it has {found if found < count else 'more'}.")
+    return data.reshape(shape)
+
+
+def _fill(data: memoryview, stream: BufferedIOBase) -> int:
+    """The number of bytes that there were."""
+    found = 0
+    while read := stream.readinto(data[found : found + _PIECE]):
+        found += read
+    return found
+
+
+def _header(stream: BufferedIOBase, dims: int) -> tuple[int, ...]:
+    header = stream.read(4 + 4 * dims)
+    if header[:4] != bytes([0, 0, _UNSIGNED_BYTE, dims]) or len(header) != 4 + 4 * dims:
+        raise ValueError(f"it does not start as one of {dims} dimension(s) of bytes.")
+    return struct.unpack(f">{dims}I", header[4:])

@@ -4,13 +4,12 @@ from typing import Any
 
 from .._internal.messages import unknown
 from . import own
-from .cifar10 import CIFAR10
-from .cifar100 import CIFAR100
-from .dataset import Dataset, Folder
+from .cifar import CIFAR10, CIFAR100
 from .digits import DIGITS
 from .fashion_mnist import FASHION_MNIST
 from .own.collection import Collection, Found
 from .own.pictures import Arrays
+from .source import Dataset, Folder
 from .split import Split
 from .svhn import SVHN
 from .tiny_imagenet import TINY_IMAGENET
@@ -52,6 +51,9 @@ def load(name: str, split: str, folder: Folder = None, size: int | None = None, 
         FileNotFoundError: a path that leads nowhere.
         ConnectionError: the dataset is not here and could not be fetched.
         ImportError: an optional package is missing.
+
+    >>> load("digits", "test").shape
+    (1, 8, 8)
     """
     if name not in _DATASETS and own.is_reference(name):
         return own.load(name, split, folder, size, stream)

@@ -24,7 +24,7 @@ Decode = Callable[[np.ndarray], tuple[np.ndarray, Faults]]
 
 
 class Streamed:
-    """Stands where a split has its uint8 tensor `[N, C, H, W]`; as in an array on disk, `images[index]` reads.
+    """Lazy replacement for `Split.images`, uint8 `[N, C, H, W]`: `images[index]` reads and decodes, as of a file.
 
     Args:
         decode: places in the data to uint8 `[n, C, H, W]`, and the names of what could not be read, with the reasons.

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._internal.download import Remote, download
 from .._internal.optional import require
-from .dataset import Dataset, Folder
-from .download import Remote, download
-from .folders import exclusive, holds, missing, places
+from .source import Dataset, Folder, contains, exclusive, missing, places
 
 _URL = "http://ufldl.stanford.edu/housenumbers"
 _REMOTES = {
@@ -50,17 +49,17 @@ def _content(file: Path) -> dict[str, np.ndarray]:
 def _locate(remote: Remote, folder: Folder) -> Path:
     searched = places("svhn", folder)
     for place in searched:
-        if holds(place, [remote.name]):
+        if contains(place, [remote.name]):
             return place / remote.name
     advice = f"Download {remote.url} and give its folder: --data.folder FOLDER."
     if folder:
         raise missing("svhn", searched[0], [remote.name], advice)
     home = searched[-1]
     with exclusive(home):
-        if holds(home, [remote.name]):  # another process was faster
+        if contains(home, [remote.name]):  # another process was faster
             return home / remote.name
         try:
-            return download(remote, home)
+            return download(remote, home / remote.name)
         except ConnectionError as error:
             raise ConnectionError(f"svhn: the official site is not reachable ({error}). {advice}") from error
 

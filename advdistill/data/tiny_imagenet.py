@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from .._internal.optional import require
-from .dataset import Dataset, Folder
-from .folders import missing, places
+from .source import Dataset, Folder, missing, places
 
 _INNER = "tiny-imagenet-200"
 _ZIP = f"{_INNER}.zip"

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..models.price import latency
 from .artefact import Artefact
-from .latency import latency
 from .opened import session
 from .parity import compare
 

@@ -1,24 +1,30 @@
-"""Weights on disk: our safetensors files written, any file read."""
+"""Weights on disk: our safetensors files written, any file read, none of them trusted.
 
+No code runs, and no tensor is larger than its file. A network's state dict is found below the usual keys and prefixes.
+"""
+
+import io
 import json
 import os
-from collections.abc import Mapping
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, BinaryIO, TypedDict
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from .._internal.files import write_atomic
 from .._internal.reading import ordinary, printable
-from . import torch_file
 from .classifier import Classifier
-from .hub import find
-from .reference import checkpoint_at, parse
-from .state_dict import strip, unwrap
+from .reference import checkpoint_at, hugging_face_file, parse
+
+__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read", "save"]
 
 FORMAT = "advdistill"
 
@@ -74,7 +80,7 @@ def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
 def _file(reference: str) -> Path | None:
     parsed = parse(reference)
     if parsed.kind == "hf":
-        return find(parsed.name, parsed.options.get("file"), parsed.options.get("revision"))
+        return hugging_face_file(parsed.name, parsed.options.get("file"), parsed.options.get("revision"))
     return checkpoint_at(parsed.name) if parsed.kind == "file" else None
 
 
@@ -93,11 +99,11 @@ def read(path: Path) -> Checkpoint:
     else:
         loaded = _read_torch(path)
     try:
-        found = unwrap(loaded)
-        checkpoint = Checkpoint(*strip(found))
+        found = _unwrap(loaded)
+        checkpoint = Checkpoint(*_strip(found))
     except ValueError as error:
         raise ValueError(f"{path} {error}; give a file with a network's state dict.") from None
-    torch_file.check_tensors(found.values(), path.stat().st_size, str(path))
+    check_tensors(found.values(), path.stat().st_size, str(path))
     return checkpoint
 
 
@@ -128,4 +134,95 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _read_torch(path: Path) -> object:
     with ordinary(path).open("rb") as file:
-        return torch_file.load(file, str(path))
+        return load_torch(file, str(path))
+
+
+NESTS = ("state_dict", "net", "model", "model_state_dict")
+DEEPEST = 10  # wrappers around wrappers
+MOST_CHANNELS = 1000  
+PREFIXES = ("module.", "model.", "net.", "_orig_mod.", "1.")  # the last: nn.Sequential(normaliser, network)
+NORMALISERS = (("mean", "std"), ("mu", "sigma"), ("normalize.mean", "normalize.std"), ("0.mean", "0.std"))
+
+
+def _unwrap(loaded: object) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, also from below `state_dict`, `net`, `model` or `model_state_dict`.
+
+    Raises ValueError if there are none.
+    """
+    if not isinstance(loaded, Mapping):
+        raise ValueError(f"holds a {type(loaded).__name__}, not a state dict")
+    found: Mapping[Any, Any] = loaded
+    for _ in range(DEEPEST):  # a dictionary may lie in itself
+        nested = next((found[nest] for nest in NESTS if isinstance(found.get(nest), Mapping)), None)
+        if nested is None:
+            break
+        found = nested
+    tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f"holds no weights, only {printable(', '.join(map(str, found))) or 'an empty dictionary'}")
+    return tensors
+
+
+def _strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tuple[float, ...]]]:
+    """Take off wrappers (DDP, compile, a normalising module).
+
+    Returns the network's own tensors, and the wrapper's `mean` and `std`, empty if there is none.
+    """
+    weights, statistics = dict(tensors), {}
+    for _ in range(DEEPEST):
+        for mean, std in NORMALISERS:
+            if mean in weights and std in weights:
+                statistics = {"mean": _values(weights.pop(mean)), "std": _values(weights.pop(std))}
+        prefix = next((p for p in PREFIXES if weights and all(key.startswith(p) for key in weights)), None)
+        if prefix is None:
+            break
+        weights = {key.removeprefix(prefix): value for key, value in weights.items()}
+    return weights, statistics
+
+
+def _values(tensor: Tensor) -> tuple[float, ...]:
+    if tensor.numel() > MOST_CHANNELS:
+        raise ValueError(f"holds a mean or std of {tensor.numel():,} values")
+    return tuple(tensor.flatten().tolist())
+
+
+ZIP = b"PK\x03\x04"
+SHARED = 4  # so many times the file's bytes may be shown by tensors that share their storage
+
+
+def load_torch(file: BinaryIO, name: str) -> object:
+    """The object in a file of `torch.save`.
+
+    Raises ValueError if it is damaged, could run code, or unpacks to more than its size.
+    """
+    try:
+        _check_size(file)
+        return torch.load(file, weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{name} is damaged or holds objects that could run code, so it was not opened; "
+                         "where you trust it, save model.state_dict() alone.") from error
+    # Damaged bytes surface as RuntimeError, OSError, EOFError, KeyError, struct.error and more.
+    except Exception as error:
+        raise ValueError(f"{name} is truncated or not a PyTorch checkpoint; copy it anew.") from error
+
+
+def check_tensors(tensors: Iterable[Tensor], size: int, name: str) -> None:
+    """Raise ValueError unless they are plain and lie in a file of `size` bytes: a shape alone may announce anything."""
+    room = SHARED * size
+    for tensor in tensors:
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise ValueError(f"{name} holds a tensor that is sparse, quantised or without values; save plain ones.")
+        shown = tensor.numel() * tensor.element_size()
+        room -= shown
+        if room < 0 or shown > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} announces tensors that its {size:,} bytes cannot hold; copy it anew.")
+
+
+def _check_size(file: BinaryIO) -> None:
+    """`torch.save` never compresses: a zip that would unpack to more than it has is none of its files."""
+    if file.read(len(ZIP)) == ZIP:
+        size = file.seek(0, io.SEEK_END)
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > size:
+                raise ValueError
+    file.seek(0)

@@ -1,22 +1,24 @@
-"""A model from a reference: find it, recognise the network, fill it."""
+"""A model from a reference: find the file, recognise the network by its keys and shapes, fill it."""
 
 import os
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from . import hub, teachers
+from .._internal.reading import printable
+from . import teachers
 from .checkpoint import read
 from .classifier import Classifier, ModelSpec
-from .foreign import from_python, from_timm
-from .identify import Fit, compare, nearest
-from .reference import check, checkpoint_at, parse
-from .zoo import create, normalises
+from .external import from_python, from_timm
+from .reference import check, checkpoint_at, hugging_face_file, parse
+from .zoo import ZOO, create, normalises
 
+__all__ = ["Fit", "from_pretrained", "load", "nearest"]
 
 def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_classes: int | None = None,
          mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> nn.Module:
@@ -57,7 +59,7 @@ def _from_file(name: str, options: dict[str, Any]) -> Classifier:
 
 
 def _from_hub(name: str, options: dict[str, Any]) -> Classifier:
-    return _filled(hub.find(name, options.get("file"), options.get("revision")), options)
+    return _filled(hugging_face_file(name, options.get("file"), options.get("revision")), options)
 
 
 def _from_robustbench(name: str, options: dict[str, Any]) -> Classifier:
@@ -94,7 +96,7 @@ def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to 
     return model
 
 
-def _checked(path: Path, fit: Fit, named: bool, num_classes: int | None, hint: str) -> ModelSpec:
+def _checked(path: Path, fit: "Fit", named: bool, num_classes: int | None, hint: str) -> ModelSpec:
     if fit.misfits and named:
         raise ValueError(f"{path} does not fit {fit.spec.name!r}: {fit}. {hint}")
     if fit.misfits:
@@ -103,3 +105,70 @@ def _checked(path: Path, fit: Fit, named: bool, num_classes: int | None, hint: s
         raise ValueError(f"{path} holds a model of {fit.spec.num_classes} classes, not {num_classes}; "
                          "leave num_classes out or give another checkpoint.")
     return fit.spec
+
+
+Shapes = dict[str, tuple[int, ...]]
+STEMS = ("conv1.weight", "init_conv.weight", "conv_2d.weight")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a state dict compares with the network `spec`; its text says what does not fit."""
+
+    spec: ModelSpec
+    missing: list[str]
+    unexpected: list[str]
+    reshaped: list[str]
+
+    @property
+    def misfits(self) -> int:
+        return len(self.missing) + len(self.unexpected) + len(self.reshaped)
+
+    def __str__(self) -> str:
+        return ", ".join([
+            f"{len(self.missing)} keys missing{_few(self.missing)}",
+            f"{len(self.unexpected)} unexpected{_few(self.unexpected)}",
+            f"{len(self.reshaped)} of another shape{_few(self.reshaped)}",
+        ])
+
+
+def compare(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> Fit:
+    """Hold `shapes` against the architecture `name` of so many classes and channels, unless given those they show."""
+    classes, channels = sizes or (_num_classes(shapes), _in_channels(shapes))
+    try:
+        with torch.device("meta"):
+            model = create(name, classes, channels)
+    except (RuntimeError, TypeError, OverflowError, ZeroDivisionError):
+        raise ValueError(f"There is no {name!r} of {classes} classes and {channels} channels.") from None
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    # BatchNorm's counter came with PyTorch 0.4.1 and is filled in when an older file lacks it.
+    missing = [key for key in wanted if key not in shapes and not key.endswith("num_batches_tracked")]
+    reshaped = [f"{key} is {list(shapes[key])}, not {list(wanted[key])}"
+                for key in wanted if key in shapes and shapes[key] != wanted[key]]
+    return Fit(model.spec, missing, [key for key in shapes if key not in wanted], reshaped)
+
+
+def nearest(shapes: Shapes) -> Fit:
+    """The architecture of the zoo that fits best, sizes such as depth and width read off the shapes."""
+    return min((compare(name, shapes) for name in _candidates(shapes)), key=lambda fit: fit.misfits)
+
+
+def _candidates(shapes: Shapes) -> Iterable[str]:
+    for family, entry in ZOO.items():
+        yield "-".join([family, *map(str, entry.infer(shapes))])
+
+
+def _num_classes(shapes: Shapes) -> int:
+    """Rows of the only matrix, the head, in any network of the zoo."""
+    return next((shape[0] for shape in shapes.values() if len(shape) == 2), 10)
+
+
+def _in_channels(shapes: Shapes) -> int:
+    stem = next((shapes[key] for key in STEMS if key in shapes), ())
+    return stem[1] if len(stem) == 4 else 3
+
+
+def _few(keys: list[str], count: int = 3) -> str:
+    if not keys:
+        return ""
+    return f" ({', '.join(map(printable, keys[:count]))}{', ...' if len(keys) > count else ''})"

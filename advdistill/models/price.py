@@ -1,18 +1,21 @@
 """What a network costs to run: multiplications, and time on this machine."""
 
-import statistics
 import time
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .zoo import create, describe
 
 __all__ = ["latency", "macs", "priced", "shape"]
 
-RUNS = 20
+PERCENTILES = (50, 90, 99)
+WARM_UP, ROUNDS = 10, 200
+LISTED_ROUNDS = 20  # for a table of all networks
 
 
 def shape(text: str) -> tuple[int, int, int]:
@@ -38,8 +41,8 @@ def priced(images: tuple[int, int, int], measured: bool = False) -> list[dict[st
         more: dict[str, float] = {"MACs": counted}
         if measured:
             with torch.random.fork_rng(devices=[]):
-                model = create(row["name"], in_channels=images[0])
-            more["latency_ms"] = round(1e3 * latency(model, images), 2)
+                model = create(row["name"], in_channels=images[0]).eval()
+            more["latency_ms"] = round(latency({"it": model}, torch.zeros(1, *images), LISTED_ROUNDS)["it"]["p50"], 2)
         rows.append({"name": row["name"], "parameters": row["parameters"], **more} | row)
     return rows
 
@@ -52,20 +55,26 @@ def macs(model: nn.Module, images: tuple[int, int, int]) -> int:
     return counter.get_total_flops() // 2
 
 
-def latency(model: nn.Module, images: tuple[int, int, int]) -> float:
-    """Seconds for one image on the processor, one thread, fp32: the median of 20 runs."""
+@torch.no_grad()
+def latency(networks: Mapping[str, nn.Module], image: Tensor, rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
+    """Milliseconds by network and percentile (p50, p90, p99), for one image `[1, C, H, W]` on one thread.
+
+    The networks take turns, so that whatever else the machine does slows all of them.
+    """
     threads = torch.get_num_threads()
+    times: dict[str, list[float]] = {name: [] for name in networks}
     torch.set_num_threads(1)
     try:
-        with torch.inference_mode():
-            x = torch.zeros(1, *images)
-            model.eval()(x)
-            return statistics.median(_timed(model, x) for _ in range(RUNS))
+        for _ in range(WARM_UP + rounds):
+            for name, network in networks.items():
+                began = time.perf_counter()
+                network(image)
+                times[name].append(time.perf_counter() - began)
     finally:
         torch.set_num_threads(threads)
+    return {name: _percentiles(seconds[WARM_UP:]) for name, seconds in times.items()}
 
 
-def _timed(model: nn.Module, x: torch.Tensor) -> float:
-    began = time.perf_counter()
-    model(x)
-    return time.perf_counter() - began
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    values = 1e3 * np.percentile(seconds, PERCENTILES)
+    return {f"p{which}": round(value, 3) for which, value in zip(PERCENTILES, values.tolist(), strict=True)}

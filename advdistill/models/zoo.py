@@ -9,16 +9,13 @@ import torch
 import torch.nn.functional as F
 
 from .._internal.messages import unknown
-from . import convnet, dm_wide_resnet, wide_resnet
-from .cifar_resnet import CifarResNet
+from . import convnet, deepmind, wide_resnet
 from .classifier import Classifier, ModelSpec
 from .convnet import ConvNet
-from .dm_preact_resnet import DMPreActResNet18
-from .dm_wide_resnet import DMWideResNet
+from .deepmind import DMPreActResNet18, DMWideResNet
+from .external import PREFIX, TimmStudent
 from .mobilenet_v2 import MobileNetV2
-from .preact_resnet import PreActResNet18
-from .resnet import ResNet
-from .timm_student import PREFIX, TimmStudent
+from .resnet import CifarResNet, PreActResNet18, ResNet
 from .wide_resnet import WideResNet
 
 
@@ -51,9 +48,9 @@ ZOO = {
     "wide_resnet_trades": Entry("Wide ResNet with the unused block of TRADES checkpoints",
                                 partial(WideResNet, sub_block=True), (34, 10), wide_resnet.depth_and_width),
     "dm_wide_resnet": Entry("DeepMind's wide ResNet of any depth and width, SiLU",
-                            DMWideResNet, (28, 10), dm_wide_resnet.depth_and_width, normalises=True),
+                            DMWideResNet, (28, 10), deepmind.depth_and_width, normalises=True),
     "dm_wide_resnet_relu": Entry("The same with ReLU, which no checkpoint shows: name it",
-                                 partial(DMWideResNet, activation=F.relu), (28, 10), dm_wide_resnet.depth_and_width,
+                                 partial(DMWideResNet, activation=F.relu), (28, 10), deepmind.depth_and_width,
                                  normalises=True),
     "mobilenet_v2": Entry("MobileNetV2, CIFAR variant", MobileNetV2),
     "convnet": Entry("Three convolutions for tiny images, any width", ConvNet, (16,), convnet.width),
@@ -72,6 +69,9 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
     divides by `std` (one value per channel; None is the identity), and returns logits `[B, num_classes]`.
 
     Raises ValueError for an unknown name, malformed integers, or statistics that do not fit the channels.
+
+    >>> create("convnet", num_classes=5).spec.name
+    'convnet-16'
     """
     sizes = num_classes, in_channels, None if mean is None else tuple(mean), None if std is None else tuple(std)
     if name.startswith(PREFIX):
@@ -82,7 +82,11 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
 
 
 def names() -> list[str]:
-    """Every name `create` knows, without integers."""
+    """Every name `create` knows, without integers.
+
+    >>> "resnet18" in names()
+    True
+    """
     return list(ZOO)
 
 

@@ -13,7 +13,7 @@ from typeguard import TypeCheckError
 
 from .._internal.files import read_sealed, write_sealed
 from ..methods import Method
-from ..models import torch_file
+from ..models.checkpoint import check_tensors, load_torch
 from ..results.result import build
 from ..run import previous
 
@@ -121,10 +121,10 @@ class State:
 
 def _read(path: Path) -> dict[str, Any]:
     stream = read_sealed(path)
-    values = torch_file.load(stream, str(path))
+    values = load_torch(stream, str(path))
     if not isinstance(values, dict) or not isinstance(values.get("position"), dict):
         raise ValueError(f"{path} is not the state of a run")
-    torch_file.check_tensors(_tensors(values), stream.getbuffer().nbytes, str(path))
+    check_tensors(_tensors(values), stream.getbuffer().nbytes, str(path))
     return values
 
 

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save, save_file
 
 from advdistill import Run, data
-from advdistill.data import archive, idx
+from advdistill.data.fashion_mnist import read_idx
+from advdistill.data.source import unpack
 from advdistill.train.status import status
 from examples import (
     BATCH,
@@ -112,13 +113,13 @@ FORMATS = {
     "model reference": Format(lambda: REFERENCES, "reference", reference,
                               lambda f: save_file(network().state_dict(), f / "m.safetensors"), share=3),
     "model reference, zoo": Format(lambda: ZOO, "reference", reference, share=2),
-    "IDX": Format(lambda: idx_bytes((5, 6, 7)), "x-idx3-ubyte", lambda f: idx.read(f / "x-idx3-ubyte", 3), share=5),
-    "IDX, gzip": Format(lambda: gzip.compress(idx_bytes((5, 6, 7))), "x.gz", lambda f: idx.read(f / "x.gz", 3),
+    "IDX": Format(lambda: idx_bytes((5, 6, 7)), "x-idx3-ubyte", lambda f: read_idx(f / "x-idx3-ubyte", 3), share=5),
+    "IDX, gzip": Format(lambda: gzip.compress(idx_bytes((5, 6, 7))), "x.gz", lambda f: read_idx(f / "x.gz", 3),
                         share=4),
     "CIFAR": Format(lambda: bytes(3073 * 3), BATCH, lambda f: data.load("cifar10", "test", f), share=3),
-    "tar.gz": Format(archived, "x.tar.gz", lambda f: archive.unpack(f / "x.tar.gz", f), share=2),
+    "tar.gz": Format(archived, "x.tar.gz", lambda f: unpack(f / "x.tar.gz", f), share=2),
     "tar in it": Format(lambda: gzip.decompress(archived()), "x.tar",
-                        repacked(lambda f: archive.unpack(f / "x.tar.gz", f)), share=5),
+                        repacked(lambda f: unpack(f / "x.tar.gz", f)), share=5),
     "npz": Format(made(lambda file: np.savez(file, images=PIXELS, labels=LABELS), ".npz"), "x.npz",
                   lambda f: both(str(f / "x.npz")), share=5),
     "npz, compressed": Format(made(lambda file: np.savez_compressed(file, images=PIXELS, labels=LABELS), ".npz"),

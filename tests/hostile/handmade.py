@@ -48,7 +48,7 @@ from makers import (
 )  # fmt: skip
 
 from advdistill import Run, data, models, recipes
-from advdistill.data import idx
+from advdistill.data.fashion_mnist import read_idx
 from advdistill.models.checkpoint import provenance
 from advdistill.train.logging import Metrics
 from examples import PIXELS, loaded, network, run_folder, sealed, shown, state, torch_bytes
@@ -169,9 +169,9 @@ REFUSED: dict[str, Maker] = {
     "tar of thousands of files": unpacked(gzip.compress(
         b"".join([tarfile.TarInfo(f"d{i % 7}").tobuf() for i in range(5_000)]), 1)),
     # images and tables
-    "IDX of 2 ** 96 bytes": file("x", bytes([0, 0, 8, 3]) + b"\xff" * 12, lambda path: idx.read(path, 3)),
+    "IDX of 2 ** 96 bytes": file("x", bytes([0, 0, 8, 3]) + b"\xff" * 12, lambda path: read_idx(path, 3)),
     "IDX of 4 GB, packed": file(
-        "x.gz", gzip.compress(bytes([0, 0, 8, 1]) + b"\xff" * 4 + bytes(5_000_000)), lambda path: idx.read(path, 1)),
+        "x.gz", gzip.compress(bytes([0, 0, 8, 1]) + b"\xff" * 4 + bytes(5_000_000)), lambda path: read_idx(path, 1)),
     "npz of 10 TB": file(
         "x.npz", npz(images=npy_header("{'descr': '|u1', 'fortran_order': False, 'shape': (10000000, 1000, 1000)}\n"),
                      labels=npy(np.arange(4))), train),

@@ -29,7 +29,7 @@ from receipt import receipt  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
 from advdistill import data, models  # noqa: E402
-from advdistill.data import idx  # noqa: E402
+from advdistill.data.fashion_mnist import read_idx  # noqa: E402
 from examples import loaded, made, sealed, state, torch_bytes  # noqa: E402
 
 IMAGES = 20_000
@@ -96,8 +96,8 @@ FILES = {
     "checkpoint, foreign safetensors": Heavy(
         lambda: save(network().state_dict()), "m.safetensors", lambda f: loaded(f"{f}?arch=resnet18")),
     "checkpoint, .pt": Heavy(lambda: torch_bytes(network().state_dict()), "m.pt", lambda f: loaded(str(f))),
-    "IDX": Heavy(idx_bytes, "x-idx3-ubyte", lambda f: idx.read(f, 3)),
-    "IDX, gzip": Heavy(lambda: gzip.compress(idx_bytes(), 1), "x.gz", lambda f: idx.read(f, 3), RAW // 3),
+    "IDX": Heavy(idx_bytes, "x-idx3-ubyte", lambda f: read_idx(f, 3)),
+    "IDX, gzip": Heavy(lambda: gzip.compress(idx_bytes(), 1), "x.gz", lambda f: read_idx(f, 3), RAW // 3),
     "CIFAR": Heavy(lambda: bytes(3073 * 10_000), "cifar-10-batches-bin/test_batch.bin",
                    lambda f: data.load("cifar10", "test", f.parents[1])),
     "npz": Heavy(lambda: npz(np.savez), "x.npz", train),

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from advdistill import Run
-from advdistill.data import archive
+from advdistill.data.source import unpack
 from advdistill.results.files import AdversarialImages
 from advdistill.train.status import status
 from examples import loaded, network, own, pictures, run_folder, shown, torch_bytes
@@ -106,7 +106,7 @@ def tar(*members: tuple[str, bytes, dict]) -> bytes:
 
 
 def unpacked(content: bytes) -> Maker:
-    return file("x.tar.gz", content, lambda path: archive.unpack(path, path.parent))
+    return file("x.tar.gz", content, lambda path: unpack(path, path.parent))
 
 
 def sparse() -> bytes:

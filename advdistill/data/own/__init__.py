@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..dataset import Folder
+from ..source import Folder
 from ..split import Split
 from ..streamed import Streamed
-from . import arrow, folder, hugging_face, npz, table
+from . import arrow, files, npz
 from .collection import Collection, Found
-from .memory import TooLarge
-from .stack import stacked
+from .stack import TooLarge, stacked
 from .streaming import streamable, streamed
 
 __all__ = ["HELP", "collect", "is_reference", "load"]
@@ -91,21 +90,21 @@ def _find(reference: str, root: Folder) -> tuple[str, Found]:
     _check_kind(kind, path)
     match kind:
         case "folder":
-            found = folder.read(path)
+            found = files.read_folder(path)
         case "npz":
             found = npz.read(path)
         case "csv":
-            found = table.read(path, Path(root).expanduser() if root else None)
+            found = files.read_table(path, Path(root).expanduser() if root else None)
         case "parquet":
-            found = arrow.read(path)
+            found = arrow.read_parquet(path)
         case "hf":
-            found = hugging_face.read(where)
+            found = arrow.read_hugging_face(where)
     return name, found
 
 
 def _kind(path: Path) -> str:
     if path.is_dir():
-        if hugging_face.is_saved(path):
+        if arrow.is_saved(path):
             return "hf"
         return "parquet" if [*path.glob("*.parquet"), *path.glob("data/*.parquet")] else "folder"
     if path.suffix.lower() in _KINDS:

@@ -1,4 +1,7 @@
-"""Tables of Apache Arrow, as Hugging Face stores images: a column {bytes, path} or of bytes, and a column of labels."""
+"""Tables of Apache Arrow: .parquet files, folders that `save_to_disk` of Hugging Face wrote, datasets on the hub.
+
+Images are a column {bytes, path} or of bytes, and classes a column of labels.
+"""
 
 import io
 import json
@@ -7,34 +10,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..._internal.messages import first_line
+from ..._internal.messages import check_hugging_face, first_line
 from ..._internal.optional import require
 from .collection import Found, part_named
-from .encoded import Encoded, open_file
-from .memory import check_room
-from .pictures import Unreadable, printable
+from .pictures import Encoded, Unreadable, open_file, printable
+from .stack import check_room
 
-__all__ = ["EXTRA", "explained", "read", "tables"]
+__all__ = ["EXTRA", "is_saved", "read_hugging_face", "read_parquet"]
 
 EXTRA = "parquet"
 ROWS = 16  # read at once
 SLACK = 2**24  # bytes
 
 
-def read(path: Path) -> Found:
+def read_parquet(path: Path) -> Found:
     """A `.parquet`, or a folder of them whose names begin with train, test or validation."""
     if path.is_file():
-        return tables({"train": _parquet(path)}, str(path))
+        return _found({"train": _parquet(path)}, str(path))
     found: dict[str, list[Any]] = {}
     for file in sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]):
         part = part_named(file.name.replace(".", "-").split("-")[0])
         if part is None:
             raise ValueError(f"{printable(str(file))} belongs to no part; its name must begin with train, test or val.")
         found.setdefault(part, []).extend(_parquet(file))
-    return tables(found, str(path))
+    return _found(found, str(path))
 
 
-def tables(
+def _found(
     found: dict[str, list[Any]], name: str, classes: tuple[str, ...] | None = None, caches: Sequence[Path] = ()
 ) -> Found:
     """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
@@ -48,7 +50,7 @@ def tables(
     parts = {}
     for part, pieces in found.items():
         cells, labels = [], []
-        with explained(name):
+        with _explained(name):
             for table in pieces:
                 table.validate(full=True)
                 image, label = _columns(table.schema, name)
@@ -114,7 +116,7 @@ def _name(label: object, classes: tuple[str, ...] | None, name: str) -> str:
 def _parquet(file: Path) -> list[Any]:
     """The batches of a file: read bit by bit, since a repeated row takes no room there and all of it here."""
     parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
-    with explained(str(file)), parquet.ParquetFile(file) as opened:
+    with _explained(str(file)), parquet.ParquetFile(file) as opened:
         said = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
         check_room(str(file), said)
         batches, held = [], 0
@@ -130,7 +132,7 @@ def _parquet(file: Path) -> list[Any]:
 
 
 @contextmanager
-def explained(name: str) -> Iterator[None]:
+def _explained(name: str) -> Iterator[None]:
     """Turn what Arrow says about a broken file into a ValueError that names it."""
     arrow = require("pyarrow", "A table of images", EXTRA)
     try:
@@ -138,3 +140,62 @@ def explained(name: str) -> Iterator[None]:
     except (arrow.ArrowException, OSError) as error:
         reason = printable(first_line(error))[:100]
         raise ValueError(f"{printable(name)} is not a whole table: {reason}.") from None
+
+
+def read_hugging_face(reference: str) -> Found:
+    """A folder, which needs no network; or `OWNER/NAME`, fetched by the package datasets or found in its cache.
+
+    Raises:
+        ConnectionError: the hub is not reachable, or has nothing under this name.
+    """
+    path = Path(reference).expanduser()
+    return _folder(path) if is_saved(path) else _hub(reference)
+
+
+def is_saved(path: Path) -> bool:
+    return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def _folder(path: Path) -> Found:
+    if not (path / "dataset_dict.json").is_file():
+        return _found({"train": _saved_tables(path)}, str(path))
+    splits = map(str, _list(path / "dataset_dict.json", "splits"))
+    named = {part: _saved_tables(path / Path(name).name) for name in splits if (part := part_named(name))}
+    return _found(named, str(path))
+
+
+def _saved_tables(path: Path) -> list[Any]:
+    ipc = require("pyarrow.ipc", "A saved Hugging Face dataset", EXTRA)
+    files = [file.get("filename") for file in _list(path / "state.json", "_data_files") if isinstance(file, dict)]
+    read = []
+    for name in files:
+        with _explained(f"{path}/{name}"):
+            read.append(ipc.open_stream((path / Path(str(name)).name).read_bytes()).read_all())
+    return read
+
+
+def _list(path: Path, key: str) -> list[Any]:
+    try:
+        value = json.loads(path.read_text())[key]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        value = None
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{path} is missing or damaged; save_to_disk writes a list {key!r} there.")
+    return value
+
+
+def _hub(name: str) -> Found:
+    datasets = require("datasets", f"hf:{name}", "hf")
+    try:
+        splits = datasets.load_dataset(name)
+    except Exception as error:  # whatever a network, a cache or somebody's repository does
+        check_hugging_face(error)
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        advice = "Fetch it where there is a network (load_dataset, then save_to_disk) and give that folder."
+        raise ConnectionError(f"hf:{name} cannot be had: {reason}. {advice}") from error
+    known = {part: content for split, content in splits.items() if (part := part_named(split))}
+    names = next((getattr(content.features.get("label"), "names", None) for content in known.values()), None)
+    classes = tuple(names) if names else None
+    found = {part: [content.data.table] for part, content in known.items()}
+    caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
+    return _found(found, f"hf:{name}", classes, [Path(cache) for cache in caches])

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..._internal.reading import printable
 from .collection import Found
-from .memory import check_room
 from .pictures import Arrays
+from .stack import check_room
 
 __all__ = ["read"]
 

@@ -1,16 +1,25 @@
-"""What every reader of one's own images hands over: pictures that are looked at, and read, one by one."""
+"""Pictures, read one by one: arrays in memory, or PNG, JPEG and their kin. Nothing in a file is trusted."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from io import BufferedIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from ..._internal.optional import require
 from ..._internal.reading import shown
 
-__all__ = ["Arrays", "Look", "Pictures", "Unreadable", "printable"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
+__all__ = ["SUFFIXES", "Arrays", "Encoded", "Files", "Look", "Pictures", "Unreadable", "open_file", "printable"]
 
 class Unreadable(Exception):
     """A picture that cannot be read; the message is the reason, in a few words."""
@@ -75,3 +84,127 @@ def _on_white(image: np.ndarray) -> np.ndarray:
 def printable(text: str) -> str:
     """Names of files and columns may hold anything; what a terminal would obey or cannot show is replaced."""
     return shown(text, but="")
+
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+_MOST_PIXELS = 2**26
+_GREY = {"1", "L", "LA", "La", "I", "F"}
+_ORIENTATION = 0x0112
+_LONGEST_REASON = 60
+
+
+class Encoded:
+    """Pictures that Pillow decodes.
+
+    Args:
+        names: of the pictures, for messages.
+        open: the place of a picture to a stream of its bytes.
+    """
+
+    def __init__(self, names: Sequence[str], open: Callable[[int], BufferedIOBase]):
+        self.names = [printable(name) for name in names]
+        self._open = open
+
+    def look(self, i: int) -> Look:
+        with self._opened(i) as image:
+            turned = _orientation(image) >= 5  # 5 to 8 lie on their side
+            height, width = image.size if turned else image.size[::-1]
+            return Look(height, width, not _is_grey(image), _is_transparent(image))
+
+    def pixels(self, i: int) -> np.ndarray:
+        with self._opened(i) as image:
+            return _decode(image)
+
+    def content(self, i: int) -> str:
+        with self._stream(i) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    @contextmanager
+    def _stream(self, i: int) -> Iterator[BufferedIOBase]:
+        try:
+            with self._open(i) as stream:
+                yield stream
+        except OSError as error:
+            raise Unreadable(_reason(error)) from error
+
+    @contextmanager
+    def _opened(self, i: int) -> Iterator["Image"]:
+        pillow = require("PIL.Image", "Reading images", "data")
+        with self._stream(i) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                image = pillow.open(stream, formats=_FORMATS)
+                if image.width * image.height > _MOST_PIXELS:
+                    raise Unreadable(f"{image.width} x {image.height} pixels are too many")
+                yield image
+            except Unreadable:
+                raise
+            except Exception as error:  # broken bytes raise a dozen kinds of exceptions, SyntaxError among them
+                raise Unreadable(_reason(error)) from error
+
+
+class Files(Encoded):
+    """Pictures in files, named as below `root`."""
+
+    def __init__(self, paths: Sequence[Path], root: Path):
+        super().__init__([os.path.relpath(path, root) for path in paths], partial(_open_one, paths))
+        self.paths = paths
+
+
+def _open_one(paths: Sequence[Path], i: int) -> BufferedIOBase:
+    return open_file(paths[i])
+
+
+def open_file(path: Path) -> BufferedIOBase:
+    """Open an ordinary file; a pipe of that name would be waited for without end."""
+    if not path.is_file():
+        raise Unreadable("not an ordinary file" if path.exists() else "no such file")
+    if path.stat().st_size == 0:
+        raise Unreadable("empty")
+    return path.open("rb")
+
+
+def _decode(image: "Image") -> np.ndarray:
+    pillow = require("PIL.Image", "Reading images", "data")
+    if _orientation(image) > 1:
+        image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
+    if image.mode[0] in "IF":
+        return _from_16_bits(np.asarray(image))
+    kind = "L" if _is_grey(image) else "RGB"
+    if _is_transparent(image):
+        white = pillow.new("RGBA", image.size, "white")
+        image = pillow.alpha_composite(white, image.convert("RGBA"))
+    return np.asarray(image.convert(kind))
+
+
+def _from_16_bits(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
+        raise Unreadable("pixels of 32 bits, expected 8 or 16")
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _is_grey(image: "Image") -> bool:
+    return image.mode in _GREY or image.mode.startswith("I;16")
+
+
+def _is_transparent(image: "Image") -> bool:
+    return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or (
+        "transparency" in image.info and image.mode[0] not in "IF"
+    )
+
+
+def _orientation(image: "Image") -> int:
+    """How the camera was held. Only what the header says: asking further would decode the picture."""
+    return image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    if "cannot identify" in text:
+        return "not a picture"
+    if "DecompressionBomb" in type(error).__name__:
+        return "too many pixels"
+    if "truncated" in text or isinstance(error, EOFError):
+        return "truncated"
+    return printable(text)[:_LONGEST_REASON] or type(error).__name__

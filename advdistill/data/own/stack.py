@@ -1,16 +1,35 @@
-"""Pictures as one array: of one size, grey or coloured as the whole collection is."""
+"""Pictures as one array, of one size, grey or coloured as the whole collection is; and whether the memory holds it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from ..._internal.optional import require
 from .collection import Collection, Part
-from .encoded import Files
-from .memory import TooLarge, free_memory
-from .pictures import Look, Unreadable
+from .pictures import Files, Look, Unreadable
 
-__all__ = ["fitted", "form", "looks", "refusal", "stacked", "unreadable"]
+__all__ = ["TooLarge", "check_room", "fitted", "form", "free_memory", "looks", "refusal", "stacked", "unreadable"]
+
+class TooLarge(ValueError):
+    """Images that do not fit into the memory."""
+
+
+def free_memory() -> int | None:
+    """Bytes that can be taken without swapping; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)
+
+
+def check_room(what: str, need: int) -> None:
+    """Raise ValueError unless `need` bytes are free: a small file may unpack to anything."""
+    free = free_memory()
+    if free is not None and need > free:
+        raise ValueError(f"{what} needs {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free.")
+
 
 _SHOWN = 8
 _LONGEST = 200  # characters of a name

@@ -1,26 +1,35 @@
-"""One's own image files as a stream: looked at once, and from then on decoded batch by batch."""
+"""One's own image files as a stream: decoded once at the start, and from then on batch by batch.
 
+The index, a file in the cache, remembers the sha256 of each file and the outcome of that first pass.
+"""
+
+import hashlib
+import json
+import os
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from filelock import FileLock
 
+from ..._internal.cache import writable
+from ..._internal.files import sha256, write_atomic
 from ..._internal.optional import require
+from ..source import places
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found
-from .encoded import Files
-from .ledger import Ledger, Recorded
-from .pictures import Pictures, Unreadable
+from .pictures import Files, Look, Pictures, Unreadable
 from .stack import fitted, form, looks, refusal, unreadable
 
 __all__ = ["streamable", "streamed"]
 
-QUIET = 10  # seconds between two reports of the first look
+QUIET = 10  # seconds between two reports of the first pass
 
 
 def streamable(found: Found) -> bool:
@@ -36,18 +45,18 @@ def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dic
     Raises:
         ValueError: images that cannot be read, all of them counted; of several sizes without `size`.
     """
-    ledger = Ledger(name)
-    with FileLock(ledger.lock):  # of several processes the first one looks
-        ledger.read()
+    index = Index(name)
+    with FileLock(index.lock):  # of several processes the first one decodes
+        index.read()
         files = {part: cast(Files, pictures) for part, (pictures, _) in found.parts.items()}
-        parts = {part: (Recorded(files[part], ledger), labels) for part, (_, labels) in found.parts.items()}
+        parts = {part: (UnchangedFiles(files[part], index), labels) for part, (_, labels) in found.parts.items()}
         collection = Collection.of(name, Found(parts, found.classes, found.notes))
-        ledger.keep()
+        index.forget_others()
         key = _key(collection, size)
-        outcome = ledger.passes.get(key) or _first_look(collection, size)
-        if key not in ledger.passes:
-            ledger.passes[key] = outcome
-            ledger.write()
+        outcome = index.passes.get(key) or _first_pass(collection, size)
+        if key not in index.passes:
+            index.passes[key] = outcome
+            index.write()
     images = _images(collection, tuple(outcome["shape"]), size)
     for part, known in outcome["fingerprints"].items():
         images[part].fingerprints |= known
@@ -57,7 +66,8 @@ def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dic
 def _key(collection: Collection, size: int | None) -> str:
     """Names everything that the outcome depends on, Pillow too: its JPEG may change by a bit."""
     version = require("PIL", "Reading images", "data").__version__
-    digests = [cast(Recorded, part.pictures).digest(part.index, part.labels) for part in collection.parts.values()]
+    parts = collection.parts.values()
+    digests = [cast(UnchangedFiles, part.pictures).digest(part.index, part.labels) for part in parts]
     return " ".join([version, str(size), *digests])
 
 
@@ -80,7 +90,7 @@ def _decode(
     return images, faults
 
 
-def _first_look(collection: Collection, size: int | None) -> dict[str, Any]:
+def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
     """The shape of the images, and the fingerprint of each part."""
     try:
         shape = form(collection, [look for _, look in looks(collection)], size)
@@ -101,7 +111,7 @@ def _first_look(collection: Collection, size: int | None) -> dict[str, Any]:
 
 
 class _Progress:
-    """Lines on the standard error, of a look that takes long."""
+    """Lines on the standard error, of a pass that takes long."""
 
     def __init__(self, collection: Collection):
         self.name, self.total, self.done = collection.name, len(collection), 0
@@ -113,7 +123,101 @@ class _Progress:
         if now - self.said > QUIET:
             left = timedelta(seconds=round((now - self.began) / self.done * (self.total - self.done)))
             print(
-                f"{self.name}: {self.done} of {self.total} images looked at, about {left} left",
+                f"{self.name}: {self.done} of {self.total} images decoded, about {left} left",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
             self.said = now
+
+
+_READERS = 8  # threads: they wait for the disk
+_FORMAT = 1
+_UNREAD = [0, 0, ""]  # its reason is found where it is read
+
+
+class Index:
+    """A file in the cache, one for each folder or table; a damaged one is begun anew.
+
+    Attributes:
+        passes: by what was looked at, what came out.
+    """
+
+    def __init__(self, reference: str):
+        name = hashlib.sha256(os.path.abspath(reference).encode(errors="surrogateescape")).hexdigest()[:16]
+        self.path = places("streamed", None)[-1] / f"{name}.json"
+        self.lock = self.path.with_suffix(".lock")
+        writable(self.path.parent, "data")
+        self.read()
+
+    def read(self) -> None:
+        content = _read_index(self.path)
+        self.files, self.passes = content["files"], content["passes"]
+        self._met: dict[str, list[Any]] = {}
+
+    def row(self, path: Path) -> list[Any]:
+        """Size, time of the last change in nanoseconds, sha256: as remembered where size and time are the same."""
+        found = path.stat()
+        stamp, known = [found.st_size, found.st_mtime_ns], self.files.get(str(path), [])
+        if known[:2] != stamp:
+            known = [*stamp, sha256(path)]
+        self._met[str(path)] = known
+        return known
+
+    def forget_others(self) -> None:
+        """Remember the files met since `read`, and no others."""
+        if self._met != self.files:
+            self.files = self._met
+            self.write()
+
+    def write(self) -> None:
+        text = json.dumps({"format": _FORMAT, "files": self.files, "passes": self.passes})
+        write_atomic(self.path, lambda temporary: temporary.write_text(text), size=len(text))
+
+
+class UnchangedFiles:
+    """Picture files as they are at the start; one that changes afterwards is unreadable."""
+
+    def __init__(self, files: Files, index: Index):
+        self.files, self.names = files, files.names
+        with ThreadPoolExecutor(_READERS) as threads:
+            rows = list(threads.map(lambda path: _row(path, index), files.paths))
+        self.stamps = np.array([row[:2] for row in rows], np.int64)  # arrays, which a fork need not copy
+        self.sums = np.array([row[2] for row in rows], "S64")
+
+    def look(self, i: int) -> Look:
+        return self._unchanged(i).look(i)
+
+    def pixels(self, i: int) -> np.ndarray:
+        return self._unchanged(i).pixels(i)
+
+    def content(self, i: int) -> str:
+        return self.sums[i].decode() or self.files.content(i)
+
+    def digest(self, index: np.ndarray, labels: np.ndarray) -> str:
+        """Names these files in this order under these labels."""
+        return hashlib.sha256(self.sums[index].tobytes() + labels.tobytes()).hexdigest()
+
+    def _unchanged(self, i: int) -> Files:
+        if self.sums[i]:
+            try:
+                found = self.files.paths[i].stat()
+            except OSError:
+                raise Unreadable("no such file") from None
+            if (found.st_size, found.st_mtime_ns) != tuple(self.stamps[i]):
+                raise Unreadable("changed")
+        return self.files
+
+
+def _row(path: Path, index: Index) -> list[Any]:
+    try:
+        return index.row(path) if path.is_file() and path.stat().st_size else _UNREAD
+    except OSError:
+        return _UNREAD
+
+
+def _read_index(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = json.loads(path.read_text())
+        whole = content["format"] == _FORMAT and all(isinstance(content[key], dict) for key in ("files", "passes"))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    return content if whole else {"files": {}, "passes": {}}

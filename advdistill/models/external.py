@@ -1,17 +1,21 @@
-"""Networks that others build: a user's own function, and timm."""
+"""Networks that others build: a user's own function or class, and timm."""
 
 import inspect
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .._internal.imports import import_object
+from .._internal.messages import check_hugging_face, first_line, unknown
+from .._internal.optional import require
 from .checkpoint import read
+from .classifier import Classifier, ModelSpec
 from .reference import checkpoint_at
-from .timm_student import built, library
 
+__all__ = ["PREFIX", "Normalised", "TimmStudent", "from_python", "from_timm"]
 
 class Normalised(nn.Module):
     """Any network behind (x - mean) / std, so that it takes images `[B, C, H, W]` in [0, 1]."""
@@ -50,7 +54,7 @@ def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
     Raises ImportError without timm, ValueError for an unknown name or a checkpoint that does not fit, OSError if
     timm cannot get its weights.
     """
-    timm = library()
+    timm = _timm()
     if not timm.is_model(name):
         raise ValueError(f"Unknown timm model {name!r}; timm.list_models('*resnet*') shows those named like that.")
     checkpoint, pretrained = options.get("checkpoint"), options.get("pretrained", False)
@@ -58,7 +62,7 @@ def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
         raise ValueError(f"Which weights for timm:{name}? Write timm:{name}?pretrained=true for timm's own or "
                          f"timm:{name}?checkpoint=FILE for yours.")
     classes = {key: options[key] for key in ("num_classes",) if key in options}
-    network: Any = built(timm, name, pretrained, classes)
+    network: Any = _built(timm, name, pretrained, classes)
     known = {key: network.pretrained_cfg.get(key) for key in ("mean", "std")}
     if checkpoint:
         known |= _fill(network, checkpoint)
@@ -81,3 +85,41 @@ def _fill(network: nn.Module, checkpoint: str) -> dict[str, Any]:
 def _wants_arguments(make: Callable[..., object]) -> bool:
     parameters = inspect.signature(make).parameters.values()
     return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+
+
+PREFIX = "timm:"
+
+
+class TimmStudent(Classifier):
+    """`timm:NAME` with the spec's classes and channels.
+
+    Raises ImportError without timm, ValueError for a name that it does not know, OSError if it cannot make it so.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__(spec)
+        name = spec.name.removeprefix(PREFIX)
+        timm = _timm()
+        if not timm.is_model(name):
+            raise unknown("timm model", name, timm.list_models())
+        sizes = {"num_classes": spec.num_classes, "in_chans": spec.in_channels}
+        self.body = _built(timm, name, False, sizes)
+
+    def network(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def _timm() -> ModuleType:
+    try:
+        return require("timm", "A timm: model", "timm")
+    except RuntimeError as error:  # of a torchvision made for another torch
+        raise ImportError(f"A timm: model needs a torchvision that fits your torch {torch.__version__} "
+                          f"({first_line(error)}); install the two together: pip install torch torchvision") from error
+
+
+def _built(timm: ModuleType, name: str, pretrained: bool, options: dict[str, int]) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, **options)
+    except Exception as error:  # of timm, of the hub's client, of the network
+        check_hugging_face(error)
+        raise OSError(f"timm cannot make {name!r}: {first_line(error)}") from error
