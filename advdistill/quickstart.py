@@ -9,14 +9,17 @@ from torch import nn
 
 from . import data, models, recipes
 from ._internal.optional import require
-from .attacks.suites import attacks, pgd
+from .attacks.suites import attacks
 from .data import Split
 from .evaluation import evaluate, robust_curve
-from .evaluation.inspection import examples, first_of_each, see
-from .evaluation.networks import Judged
+from .evaluation.context import Context
+from .evaluation.inspection import examples, first_of_each, predict
+from .evaluation.networks import EvaluatedModel
+from .models.checkpoint import provenance
 from .recipe import Recipe
 from .report.plots import draw_curves, draw_gallery
 from .results.result import Result
+from .results.selection import Selection
 from .run import Run
 from .train import distill
 
@@ -58,7 +61,7 @@ def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[
         network, test, run.recipe.attack.threat, SUITE,
         batch_size=len(test), name=name, report=lambda line: say(f"{name}: {line}"),
     )  # fmt: skip
-    result = replace(result, chosen=run.chosen, command="advdistill quickstart")
+    result = replace(result, chosen=Selection.from_header(provenance(run.best)), command="advdistill quickstart")
     result.save(run.result)
     return result
 
@@ -66,6 +69,7 @@ def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[
 def _draw(out: Path, networks: dict[str, nn.Module], test: Split, recipe: Recipe) -> None:
     threat = recipe.attack.threat
     draw_curves({name: robust_curve(net, test, RADII) for name, net in networks.items()}, threat.eps, out / "curve.png")
-    part, judged = test.take(first_of_each(test)), {name: Judged(net, test) for name, net in networks.items()}
-    seen = {name: see(net, part, pgd(20, threat)) for name, net in judged.items()}
-    draw_gallery(examples(judged, part, seen), threat.eps, out / "gallery.png")
+    part = test.take(first_of_each(test))
+    contexts = {name: Context(EvaluatedModel(net, test), part, threat) for name, net in networks.items()}
+    predictions = {name: predict(context) for name, context in contexts.items()}
+    draw_gallery(examples(contexts, predictions), threat.eps, out / "gallery.png")

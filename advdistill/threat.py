@@ -64,7 +64,12 @@ class _Ball:
 
 @dataclass(frozen=True)
 class Linf(_Ball):
-    """|x' - x|_inf <= eps."""
+    """|x' - x|_inf <= eps, in units of pixels in [0, 1]; text such as "8/255" is understood.
+
+    Example:
+        >>> Linf("8/255") == Linf(8 / 255), str(Linf(0.1))
+        (True, 'Linf 0.1')
+    """
 
     eps: Pixels = 8 / 255  # type: ignore[assignment]  # a default is what is read
     name: ClassVar[str] = "Linf"
@@ -88,7 +93,14 @@ class Linf(_Ball):
 
 @dataclass(frozen=True)
 class L2(_Ball):
-    """|x' - x|_2 <= eps."""
+    """|x' - x|_2 <= eps, in units of pixels in [0, 1]; text such as "128/255" is understood.
+
+    Example:
+        >>> import torch
+        >>> x = torch.zeros(1, 1, 2, 2)
+        >>> L2(1.0).distance(L2(1.0).project(x + 1, x), x)
+        tensor([1.])
+    """
 
     eps: Pixels = 128 / 255  # type: ignore[assignment]  # a default is what is read
     name: ClassVar[str] = "L2"

@@ -99,7 +99,7 @@ def shipped(kind: type, model: nn.Module, x: Tensor, y: Tensor) -> Callable[[], 
 def by_us(model: nn.Module, x: Tensor, y: Tensor, searched: nn.Module | None) -> Callable[[], None]:
     def run() -> None:
         attack = AutoAttack(Linf("8/255"))
-        _, standing = attack(model, x, y, searched=searched, batch_size=len(x), device=DEVICE)
+        _, standing = attack.run(model, x, y, attacked=searched)
         run.standing = list(standing.values())[-1]
 
     return run

@@ -15,7 +15,7 @@ from receipt import receipt
 from tyro.conf import Positional
 
 from advdistill import Result
-from advdistill.commands.shipping import export
+from advdistill.cli.export import Export
 from advdistill.export import KINDS
 
 HEAD = "| file | MB | largest \\|Δlogit\\| | same class | p50 ms | p90 ms | p99 ms | {} |"
@@ -36,7 +36,7 @@ def main(
         file = out / f"model{KINDS[kind].ending}"
         results[kind] = out / f"{file.name}.result.json"
         if not results[kind].exists():
-            export(model, kind, out=file, data=data, eps=eps, n=n, queries=queries)
+            Export(model, kind, out=file, data=data, eps=eps, n=n, queries=queries)()
     print(f"{receipt()}\n- {n} images of {data}/test, Linf {eps}, {Path(model).name}; accuracies in % (95 % interval)")
     measured = [m for file in reversed(results.values()) for m in Result.load(file).measurements]
     attacks = list(dict.fromkeys(m.attack for m in measured))

@@ -83,7 +83,7 @@ def test_an_adversarial_image_is_the_students():
 @pytest.mark.parametrize("threat", [Linf(0.1), L2(0.2)])
 def test_both_distances_computed_by_themselves(threat):
     student, teacher = Linear([[1.0, -2.0], [0.5, 2.0]]), Linear([[2.0, 0.0], [-0.5, 1.0]])
-    x, pgd = to_float(SPLIT.images), ATTACKS["pgd-20"](threat).settings
+    x, pgd = to_float(SPLIT.images), ATTACKS["pgd-20"](threat).pgd
     uniform, adversarial = [], []
     for rows in (slice(0, 3), slice(3, 4)):
         uniform.append(x[rows] + threat.sample(x[rows], Rng(5, "uniform", rows.start)))

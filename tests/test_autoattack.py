@@ -53,8 +53,8 @@ def test_verdicts_are_the_librarys_image_by_image(ball, classes, targets, eps):
     library = pyautoattack.AutoAttack(model, norm=threat.name, eps=threat.eps, seed=3)
     library.apgd_targeted.n_target_classes = library.fab.n_target_classes = targets
     with torch.random.fork_rng():
-        theirs = library.run_standard_evaluation(x, y, batch_size=16)[0]
-    ours, standing = AutoAttack(threat)(model, x, y, seed=3, batch_size=16)
+        theirs = library.run_standard_evaluation(x, y, batch_size=24)[0]
+    ours, standing = AutoAttack(threat).run(model, x, y, seed=3)
     assert 0 < standing["square"].sum() < standing["clean"].sum()
     assert torch.equal(standing["square"], model(theirs).argmax(1) == y)
     assert torch.equal(ours, theirs)
@@ -63,7 +63,7 @@ def test_verdicts_are_the_librarys_image_by_image(ball, classes, targets, eps):
 def test_every_counted_break_is_inside_and_every_attack_only_breaks_more():
     x, y, model = of_classes(10)
     threat = Linf(0.04)
-    x_adv, standing = AutoAttack(threat)(model, x, y)
+    x_adv, standing = AutoAttack(threat).run(model, x, y)
     assert list(standing) == NAMES
     assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6 and 0 <= x_adv.min() and x_adv.max() <= 1
     assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
@@ -74,17 +74,17 @@ def test_every_counted_break_is_inside_and_every_attack_only_breaks_more():
 def test_what_the_library_breaks_outside_the_threat_does_not_count(monkeypatch):
     x, y, model = of_classes(10)
     monkeypatch.setattr(pyautoattack.AutoAttack, "run_standard_evaluation", lambda self, x, y, batch_size: (1 - x, y))
-    x_adv, standing = AutoAttack(Linf(0.04))(model, x, y)
+    x_adv, standing = AutoAttack(Linf(0.04)).run(model, x, y)
     assert torch.equal(standing["square"], standing["clean"]) and torch.equal(x_adv, x)
 
 
 def test_draws_depend_on_the_seed_alone_and_the_global_generator_is_left_alone():
     x, y, model = of_classes(10)
-    first, _ = AutoAttack(Linf(0.04))(model, x, y, seed=1)
+    first, _ = AutoAttack(Linf(0.04)).run(model, x, y, seed=1)
     torch.rand(7)
     before = torch.get_rng_state()
-    second, _ = AutoAttack(Linf(0.04))(model, x, y, seed=1)
-    other, _ = AutoAttack(Linf(0.04))(model, x, y, seed=2)
+    second, _ = AutoAttack(Linf(0.04)).run(model, x, y, seed=1)
+    other, _ = AutoAttack(Linf(0.04)).run(model, x, y, seed=2)
     assert torch.equal(first, second) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -92,27 +92,29 @@ def test_draws_depend_on_the_seed_alone_and_the_global_generator_is_left_alone()
 def test_eps_0_leaves_clean_accuracy():
     x, _, model = of_classes(10)
     y = (model(x).argmax(1) + (torch.arange(24) < 5)) % 10  # the first five are wrong
-    x_adv, standing = AutoAttack(Linf(0))(model, x, y)
+    x_adv, standing = AutoAttack(Linf(0)).run(model, x, y)
     assert list(standing) == ["clean"] and torch.equal(x_adv, x)
     assert standing["clean"].tolist() == [False] * 5 + [True] * 19
 
 
 def test_an_image_alone_and_a_model_without_a_right_answer():
     x, y, model = of_classes(10)
-    _, standing = AutoAttack(Linf(0.04))(model, x[:1], y[:1])
+    _, standing = AutoAttack(Linf(0.04)).run(model, x[:1], y[:1])
     assert standing["square"].shape == (1,)
-    _, standing = AutoAttack(Linf(0.04))(model, x, (model(x).argmax(1) + 1) % 10)
+    _, standing = AutoAttack(Linf(0.04)).run(model, x, (model(x).argmax(1) + 1) % 10)
     assert not any(flags.any() for flags in standing.values())
 
 
 def test_progress_and_the_librarys_warnings_go_to_report_and_nowhere_else(capfd):
     x, y, model = of_classes(10)
     lines = []
-    AutoAttack(Linf(0.04))(nn.Sequential(model, nn.Softmax(1)), x, y, report=lines.append)
-    AutoAttack(Linf(0.04))(nn.Sequential(model, nn.Softmax(1)), x, y)
+    AutoAttack(Linf(0.04)).run(nn.Sequential(model, nn.Softmax(1)), x, y, report=lines.append)
+    AutoAttack(Linf(0.04)).run(nn.Sequential(model, nn.Softmax(1)), x, y)
     warned = [line for line in lines if "warns" in line]
     assert len(warned) == 1 and "probability distribution" in warned[0]
-    assert [line.split()[1] for line in lines if "stand" in line] == [f"{name}:" for name in NAMES[1:]]
+    assert [line.split()[1] for line in lines if "still classified correctly" in line] == [
+        f"{name}:" for name in NAMES[1:]
+    ]
     assert capfd.readouterr() == ("", "")
 
 
@@ -121,7 +123,7 @@ def test_with_fewer_than_4_classes_the_attacks_that_are_defined_are_run(classes,
     x, y, model = of_classes(classes)
     attack = AutoAttack(Linf(0.2 if classes == 2 else 0.12))
     assert attack.describe(classes) == f"AutoAttack for {classes} classes ({', '.join(names.split())}), {attack.threat}"
-    x_adv, standing = attack(model, x, y, batch_size=16)
+    x_adv, standing = attack.run(model, x, y)
     assert list(standing) == ["clean", *names.split()]
     assert 0 < standing["square"].sum() < standing["clean"].sum()
     assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
@@ -142,14 +144,14 @@ def test_verdicts_are_the_models_own_whatever_is_searched():
     def unmoved(images):  # right on everything, without a gradient
         return constant[: len(images)] + 0 * model(images)
 
-    x_adv, standing = AutoAttack(Linf(0.04))(model, x, y, searched=unmoved, batch_size=len(x))
+    x_adv, standing = AutoAttack(Linf(0.04)).run(model, x, y, attacked=unmoved)
     assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
 
 
 def test_where_the_copy_errs_on_the_clean_image_the_model_is_attacked():
     x, y, model = of_classes(10)
-    x_adv, standing = AutoAttack(Linf(0.04))(model, x, y, searched=lambda x: -model(x))  # calls every image wrong
-    plain_x_adv, plain = AutoAttack(Linf(0.04))(model, x, y)
+    x_adv, standing = AutoAttack(Linf(0.04)).run(model, x, y, attacked=lambda x: -model(x))  # calls every image wrong
+    plain_x_adv, plain = AutoAttack(Linf(0.04)).run(model, x, y)
     assert 0 < plain["square"].sum() < plain["clean"].sum()
     assert standing.keys() == plain.keys() and all(torch.equal(standing[name], plain[name]) for name in plain)
     assert torch.equal(x_adv, plain_x_adv)
@@ -159,8 +161,8 @@ def test_where_the_copy_errs_on_the_clean_image_the_model_is_attacked():
 def test_a_search_on_the_fast_copy_breaks_what_a_search_on_the_model_does(dtype):
     x, y, model = of_classes(10)
     threat = Linf(0.04)
-    x_adv, standing = AutoAttack(threat)(model, x, y, searched=Frozen(model, dtype))
-    _, reference = AutoAttack(threat)(model, x, y)
+    x_adv, standing = AutoAttack(threat).run(model, x, y, attacked=Frozen(model, dtype))
+    _, reference = AutoAttack(threat).run(model, x, y)
     assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6 and 0 <= x_adv.min() and x_adv.max() <= 1
     assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
     assert 0 < standing["square"].sum() < standing["clean"].sum()

@@ -29,7 +29,7 @@ def surrogate():
 def test_the_surrogates_adversarial_images_are_judged_by_the_model(name, model, surrogate):
     result = evaluate(model, TEST, THREAT, f"{name},transfer-{name}", surrogate=surrogate)
     attack = ATTACKS[name](THREAT)
-    x_adv = attack.settings(lambda x_adv: attack.loss(surrogate(x_adv), Y), X, Rng(0, "attack", 0))
+    x_adv = attack.pgd(lambda x_adv: attack.loss(surrogate(x_adv), Y), X, Rng(0, "attack", 0))
     right = int((model(x_adv).argmax(1) == Y).sum())
     moved = result[f"transfer-{name}"]
     assert result[name].correct < moved.correct == right < len(TEST)

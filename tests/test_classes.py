@@ -49,7 +49,7 @@ def test_the_harmonic_mean_lies_below_the_plain_one(clean, robust):
 
 
 def test_what_is_not_a_verdict_for_each_label_is_refused():
-    with pytest.raises(ValueError, match="booleans, got torch.uint8. Compare a kept verdict with STANDS"):
+    with pytest.raises(ValueError, match="booleans, got torch.uint8. Compare a saved verdict with CORRECT"):
         by_class(STANDING.byte(), LABELS, NAMES)
     for standing, labels in (STANDING[:4], LABELS), (STANDING[:0], LABELS[:0]), (STANDING[None], LABELS[None]):
         with pytest.raises(ValueError, match=r"verdicts \[N\] and labels \[N\], N > 0; these have"):

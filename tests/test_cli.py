@@ -39,7 +39,8 @@ def test_training_ends_with_an_evaluated_student(place):
     result = Result.load(place / "run" / "result.json")
     assert [m.attack for m in result.measurements] == ["clean", "fgsm", "pgd-20"]
     assert result.data == "digits/test" and result.eps == 0.2 and all(m.n == 600 for m in result.measurements)
-    assert "held-out training images" in result.chosen and result.command.startswith("advdistill train digits.rslad")
+    assert "held-out training images" in str(result.chosen)
+    assert result.command.startswith("advdistill train digits.rslad")
 
 
 def test_the_same_command_again_changes_nothing(place):

@@ -57,7 +57,7 @@ def test_a_checkpoint_chosen_on_the_test_split_is_flagged(place):
     measure = ["evaluate", "cheat.safetensors", "--data", "digits", "--suite", "clean", "--out", "c.json"]
     done = advdistill(*measure, cwd=place)
     assert done.returncode == 0, done.stderr
-    assert Result.load(place / "c.json").chosen.startswith("chosen on the test split itself, which flatters every")
+    assert str(Result.load(place / "c.json").chosen).startswith("chosen on the test split itself, which flatters every")
 
 
 def test_a_sound_record_is_verified_and_a_false_one_is_not(place):

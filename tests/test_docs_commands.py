@@ -1,7 +1,5 @@
 """What the documents type into a shell is understood, without being run."""
 
-import importlib
-import pkgutil
 import re
 import shlex
 
@@ -9,12 +7,7 @@ import pytest
 from conftest import ROOT
 from test_docs import DOCUMENTS, README, blocks, prose
 
-from advdistill import cli, commands, recipes
-
-CALLED = {  # by the command line, when the words are understood; `choose` reads recipe and method, and is done
-    *("compare", "describe", "evaluate", "export", "init", "preflight", "push", "quickstart", "report", "status"),
-    *("train", "verify"),
-}
+from advdistill import cli, recipes
 
 
 def typed(path):
@@ -36,10 +29,10 @@ def words_of(command, recipe):
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if typed(path)], ids=lambda p: p.name)
 def test_commands_are_understood(path, tmp_path, monkeypatch, capsys):
-    for module in pkgutil.iter_modules(commands.__path__, f"{commands.__name__}."):
-        called = importlib.import_module(module.name)
-        for name in CALLED & set(called.__all__):
-            monkeypatch.setattr(called, name, lambda *given, **named: 0)
+    for command in set(cli.Command.__args__) - {cli.Train, cli.Preflight}:
+        monkeypatch.setattr(command, "__call__", lambda self: 0)
+    for module, name in ((cli.train, "train"), (cli.preflight, "preflight")):  # recipe and fields are read before
+        monkeypatch.setattr(module, name, lambda recipe, options: 0)
     monkeypatch.setattr(cli, "forbid", lambda: None)  # for good, in this process
     imports = "from dataclasses import dataclass\nimport advdistill as ad\nfrom advdistill.losses import kl\n"
     (tmp_path / "my_module.py").write_text(imports + blocks(README)[1])

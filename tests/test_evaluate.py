@@ -3,17 +3,20 @@ from dataclasses import replace
 import foolbox
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from advdistill import data, models
 from advdistill.acceleration.frozen import Frozen
 from advdistill.attacks import PGD
 from advdistill.attacks.autoattack import AutoAttack
-from advdistill.attacks.suites import attacks
+from advdistill.attacks.base import Attack
+from advdistill.attacks.suites import Clean, PGDAttack, attacks
 from advdistill.data import Split
 from advdistill.data.batches import to_float
 from advdistill.evaluation import SUITES, evaluate, networks, robust_curve
-from advdistill.evaluation.measure import correct
+from advdistill.evaluation.context import Context
+from advdistill.evaluation.networks import AttackedNetwork
 from advdistill.losses import cross_entropy
 from advdistill.threat import L2, Linf, show_pixels
 
@@ -84,7 +87,7 @@ def test_a_linear_model_by_hand_under_l2():
 def test_attacks_stay_inside_and_in_range(name, threat, net, digits):
     (attack,) = attacks(name, threat)
     x, y, model = to_float(digits.images[:32]), digits.labels[:32], net.eval()
-    x_adv = attack.settings(lambda x_adv: attack.loss(model(x_adv), y), x)
+    x_adv = attack.pgd(lambda x_adv: attack.loss(model(x_adv), y), x)
     assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6
     assert 0 <= x_adv.min() and x_adv.max() <= 1
 
@@ -101,13 +104,13 @@ def test_pgd_20_agrees_with_foolbox(net, digits, eps):
 
 
 def test_the_literatures_settings():
-    settings = {a.name: a.settings for a in attacks("full", Linf("8/255"))}
-    assert settings["clean"] is None
+    found = {a.name: a for a in attacks("full", Linf("8/255"))}
+    assert found["clean"] == Clean() and found["autoattack"] == AutoAttack(Linf())
+    settings = {name: a.pgd for name, a in found.items() if isinstance(a, PGDAttack)}
     assert settings["fgsm"] == PGD(1, 8 / 255, Linf(), "none")
     assert settings["pgd-20"] == PGD(20, "2/255", Linf(), "uniform")
     assert settings["pgd-20-trades"] == PGD(20, 0.003, Linf(), "uniform")
     assert settings["cw-30"] == PGD(30, "2/255", Linf(), "none")
-    assert settings["autoattack"] == AutoAttack(Linf())
 
 
 @pytest.mark.parametrize("suite", SUITES)
@@ -155,9 +158,10 @@ class Other(Line):
     ],
 )
 def test_the_verdict_is_the_models_whatever_is_searched(searched, right):
+    context = Context(Line(), FIVE, attacked=AttackedNetwork(searched))
     for attack in attacks("fgsm,pgd-20,cw-30", Linf(0.06)):
-        assert correct(Line(), FIVE, attack.settings, attack.loss, searched=searched).sum() == right
-    assert correct(Line(), FIVE, searched=searched).sum() == 4
+        assert context.correct(attack).sum() == right
+    assert context.correct(Clean()).sum() == 4
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -177,7 +181,7 @@ def test_accelerated_accuracies_are_close(native, threat, net, digits, monkeypat
 def test_a_search_in_bf16_stays_inside_and_in_range(name, threat, net, digits):
     (attack,) = attacks(name, threat)
     x, y, searched = to_float(digits.images[:32]), digits.labels[:32], Frozen(net, torch.bfloat16)
-    x_adv = attack.settings(lambda x_adv: attack.loss(searched(x_adv), y), x)
+    x_adv = attack.pgd(lambda x_adv: attack.loss(searched(x_adv), y), x)
     assert x_adv.dtype == torch.float32 and not torch.equal(x_adv, x)
     assert threat.distance(x_adv, x).max() <= threat.eps + 1e-6
     assert 0 <= x_adv.min() and x_adv.max() <= 1
@@ -292,3 +296,56 @@ def test_two_classes_need_no_special_care():
 
 def test_one_image():
     assert evaluate(Line(), replace(FIVE, images=FIVE.images[4:], labels=FIVE.labels[4:])).measurements[0].correct == 1
+
+
+class FGSM(Attack):
+    """By a user's own hand."""
+
+    name = "my-fgsm"
+
+    def __init__(self, eps):
+        self.eps = eps
+
+    def describe(self, classes):
+        return f"one step of {self.eps}"
+
+    def __call__(self, model, x, y, *, rng):
+        leaf = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(cross_entropy(model(leaf), y).sum(), leaf)
+        return (x + self.eps * gradient.sign()).clamp(0, 1)
+
+
+def test_an_attack_of_ones_own_is_measured_saved_and_resumed_like_ours(net, digits, tmp_path):
+    lines, options = [], {"batch_size": 100, "keep": tmp_path / "v.safetensors", "keep_images": tmp_path / "images"}
+    result = evaluate(net, digits, Linf(0.08), attacks=["clean", FGSM(0.08)], **options)
+    x, y = to_float(digits.images), digits.labels
+    right = net.eval()(FGSM(0.08)(net, x, y, rng=None)).argmax(1) == y
+    verdicts = load_file(tmp_path / "v.safetensors")
+    assert torch.equal(verdicts["my-fgsm"].bool(), right) and 0 < right.sum() < verdicts["clean"].sum()
+    measured, ours = result["my-fgsm"], evaluate(net, digits, Linf(0.08), "fgsm")["fgsm"]
+    assert (measured.correct, measured.settings) == (int(right.sum()), "one step of 0.08") and measured.n == ours.n
+    assert measured.correct == ours.correct
+    assert len(list((tmp_path / "images").glob("my-fgsm.*"))) == 6
+    FGSM.__call__, called = lambda *rest, **more: lines.append("attacked"), FGSM.__call__
+    try:
+        assert evaluate(net, digits, Linf(0.08), attacks=["clean", FGSM(0.08)], **options)["my-fgsm"] == measured
+    finally:
+        FGSM.__call__ = called
+    assert not lines
+    with pytest.raises(ValueError, match=r"another kind \(attack my-fgsm differ\)"):
+        evaluate(net, digits, Linf(0.08), attacks=["clean", FGSM(0.07)], **options)
+
+
+def test_what_an_attack_of_ones_own_breaks_outside_the_threat_does_not_count(net, digits):
+    result = evaluate(net, digits, Linf(0.01), attacks=["clean", FGSM(0.3)])
+    assert result["my-fgsm"].correct == result["clean"].correct
+
+
+def test_attacks_that_cannot_be_told_apart_are_refused(digits, net):
+    for attacks_ in ([FGSM(0.1), FGSM(0.2)], [type("Named", (FGSM,), {"name": "pgd-20"})(0.1)]):
+        with pytest.raises(ValueError, match="An attack needs a name of its own"):
+            evaluate(net, digits, Linf(0.1), attacks=attacks_)
+    with pytest.raises(ValueError, match="got 'a/b'"):
+        evaluate(net, digits, Linf(0.1), attacks=[type("Named", (FGSM,), {"name": "a/b"})(0.1)])
+    with pytest.raises(TypeError, match="An attack is a name or an advdistill.attacks.base.Attack"):
+        evaluate(net, digits, Linf(0.1), attacks=[lambda model, x, y: x])

@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import constants
 
 from advdistill import models
-from advdistill.commands.sharing import push
+from advdistill.cli.push import Push
 
 COMMIT = "1" * 40
 
@@ -96,7 +96,7 @@ def hub(tmp_path, monkeypatch):
 def test_what_is_pushed_is_what_is_loaded(hub, tmp_path, capsys):
     network = models.create("convnet-4", 5, 1, mean=(0.5,))
     models.save(network, tmp_path / "m.safetensors", {"chosen": "by hand"})
-    assert push(str(tmp_path / "m.safetensors"), "hf:me/mine") == 0
+    assert Push(str(tmp_path / "m.safetensors"), "hf:me/mine")() == 0
     assert "uploaded to https://huggingface.co/me/mine" in capsys.readouterr().err
     assert hub.files.keys() == {"README.md", "config.json", "model.safetensors"}
     assert json.loads(hub.files["config.json"])["name"] == "convnet-4"
@@ -111,6 +111,6 @@ def test_a_hub_that_refuses(hub, tmp_path):
     hub.refuses = True
     models.save(models.create("convnet-4", 5, 1), tmp_path / "m.safetensors")
     with pytest.raises(OSError, match=r"^hf:me/mine could not be written \(.*401.*\). Are you logged in\? hf auth"):
-        push(str(tmp_path / "m.safetensors"), "hf:me/mine")
+        Push(str(tmp_path / "m.safetensors"), "hf:me/mine")()
     with pytest.raises(FileNotFoundError, match=r"^hf:me/mine is not in the cache and cannot be fetched \("):
         models.load("hf:me/mine")

@@ -6,7 +6,7 @@ from PIL import Image
 
 from advdistill import PGD, Linf, Recipe, Result, Run, data
 from advdistill.cli import main
-from advdistill.commands.draft import Draft
+from advdistill.cli.init import Draft
 from advdistill.data.own.collection import Collection, Found, Survey, survey
 from advdistill.data.own.pictures import Arrays, Look
 from advdistill.methods import PGDAT, RSLAD

@@ -7,7 +7,7 @@ from children import PATIENCE
 from conftest import ENV
 
 from advdistill._internal import malloc
-from advdistill.commands import evaluation, start, training
+from advdistill.cli import evaluate, quickstart, train
 
 FAULTS = """
 import resource, torch
@@ -52,9 +52,9 @@ class Asked(Exception):
 @pytest.mark.parametrize(
     ("module", "run"),
     [
-        (training, lambda: training.train(None, None, None)),
-        (evaluation, lambda: evaluation.evaluate("model", "quick")),
-        (start, lambda: start.quickstart(None)),
+        (train, lambda: train.train(None, None)),
+        (evaluate, evaluate.Evaluate("model", "quick")),
+        (quickstart, quickstart.Quickstart()),
     ],
     ids=["train", "evaluate", "quickstart"],
 )

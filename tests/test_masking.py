@@ -11,11 +11,13 @@ from torch.testing import assert_close
 
 from advdistill import PGD, data, models
 from advdistill._internal.rng import Rng
+from advdistill.attacks.base import Attack
 from advdistill.data.batches import to_float
+from advdistill.evaluation.context import Context
 from advdistill.evaluation.masking import Finding, Verdict, gradient_masking
-from advdistill.evaluation.masking.attacks import Field, losses
+from advdistill.evaluation.masking.attacks import losses
 from advdistill.evaluation.masking.passes import passes
-from advdistill.evaluation.networks import Judged
+from advdistill.evaluation.networks import EvaluatedModel
 from advdistill.losses import cross_entropy
 from advdistill.results.masking import above
 from advdistill.threat import L2, Linf
@@ -273,25 +275,26 @@ def test_square_is_skipped_without_its_library(robust, without):
 def test_a_restart_draws_anew_for_what_still_stands(robust):
     drawn = []
 
-    def attack(objective, x, rng):
-        drawn.append(rng.uniform(x))
-        return x
+    class Drawing(Attack):
+        def __call__(self, model, x, y, *, rng):
+            drawn.append(rng.uniform(x))
+            return x
 
-    field = Field(Judged(robust, TEST), TEST.first(6), THREAT, 6, 0, "cpu")
+    context = Context(EvaluatedModel(robust, TEST), TEST.first(6), THREAT, batch_size=6)
     among = torch.tensor([True, False, True, False, False, True])
     for again in (0, 0, 1):
-        assert not (field.standing(attack, among=among, again=again) & ~among).any()
+        assert not (context.correct(Drawing(), among=among, again=again) & ~among).any()
     assert len(drawn[0]) == 3 and torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
 def test_a_linear_models_passes():
     layer = nn.Linear(64, 10)
-    seen = passes(nn.Sequential(nn.Flatten(), layer), TEST.first(5), 2, "cpu")
+    seen = passes(Context(nn.Sequential(nn.Flatten(), layer), TEST.first(5), batch_size=2))
     x = to_float(TEST.images[:5]).flatten(1)
     assert_close(seen.logits, (x @ layer.weight.T + layer.bias).detach())
-    assert_close(seen.alone, seen.together)
+    assert_close(seen.alone, seen.batched)
     assert torch.equal(seen.logits, seen.again) and torch.equal(seen.labels, TEST.labels[:5])
-    assert not seen.zero.any() and not seen.broken.any()
+    assert not seen.zero.any() and not seen.not_finite.any()
 
 
 def test_significance_is_the_intervals():

@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from advdistill import cli, methods, models
 from advdistill._internal import imports
 from advdistill._internal.download import Remote, check_recorded, download
-from advdistill.commands.start import describe
+from advdistill.cli.list import List
 from advdistill.models import teachers
 from advdistill.models.checkpoint import provenance
 from advdistill.models.reference import KINDS, parse
@@ -192,7 +192,7 @@ def test_a_normaliser_in_front_is_put_inside(tmp_path):
 
 
 def test_the_list_of_teachers(capsys):
-    assert describe("teachers", json=True) == 0
+    assert List("teachers", json=True)() == 0
     rows = {(row["dataset"], row["name"]): row for row in json.loads(capsys.readouterr().out)}
     assert len(rows) == len(teachers.TEACHERS)
     assert rows["cifar10", "Zhang2019Theoretically"] == {
@@ -200,7 +200,7 @@ def test_the_list_of_teachers(capsys):
         "architecture": "wide_resnet_trades-34-10", "parameters": 48_262_586, "licence": "MIT",
     }  # fmt: skip
     assert rows["cifar100", "Rebuffi2021Fixing_R18_ddpm"]["licence"] == "Apache-2.0"
-    assert describe("teachers", json=False) == 0
+    assert List("teachers", json=False)() == 0
     assert "Rebuffi2021Fixing_106_16_cutmix_ddpm" in capsys.readouterr().out
 
 

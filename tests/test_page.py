@@ -14,6 +14,7 @@ from advdistill.report.gathered import gather
 from advdistill.report.page import page as page_of
 from advdistill.results.inspection import Example, Inspection, Look, Network
 from advdistill.results.result import Measurement, Result
+from advdistill.results.selection import Selection
 
 HOSTILE = "<script>alert(1)</script>"
 NAMES = (HOSTILE, "\"&'</script><!--", "cat", "dog")
@@ -113,7 +114,7 @@ def test_the_summary_says_figures_verdicts_and_the_choice(tmp_path):
         "W-Robust 66.0 % mean of both",  # (0.8 + 0.52) / 2
         "Against the first ▲ ahead under pgd-20, +12.0 points",
         "Gradient masking ! warn longer",
-        "best PGD-10 accuracy on 118 held-out training images, epoch 34 of 40, among 3 checkpoints.",
+        "best PGD-10 accuracy on 118 held-out training images among 3 checkpoints, epoch 34 of 40.",
         "5.0 points lost on held-out images: 30.0 % at epoch 2, 25.0 % at the last, 3",
         "clean 75.0 59.8–85.8 dog 60.0 6 of 10 12.3 –",  # accuracy, worst class, ECE, no remainder
         "pgd-20 35.0 22.1–50.5 dog 20.0 2 of 10 25.0",  # 4 + 4 + 4 + 2 of 40
@@ -128,12 +129,15 @@ def test_the_summary_says_figures_verdicts_and_the_choice(tmp_path):
     ("chosen", "flag"),
     [
         (None, "How this checkpoint was chosen is not recorded; published checkpoints are often picked on the test"),
-        ("chosen on the test split: best of 5", "A checkpoint chosen on the split it is measured on flatters itself"),
+        (
+            Selection(text="best of 5", on_test=True),
+            "A checkpoint chosen on the split it is measured on flatters itself",
+        ),
     ],
 )
 def test_a_doubtful_choice_is_flagged(tmp_path, chosen, flag):
     said = words(write(tmp_path, "a", whole=False, chosen=chosen))
-    assert f"! Selection {flag}" in said and (chosen or "") in said
+    assert f"! Selection {flag}" in said and str(chosen or "") in said
 
 
 def test_what_is_missing_is_left_out_and_it_is_said_how_to_get_it(tmp_path):

@@ -10,6 +10,7 @@ from rich.console import Console
 from advdistill.report.compare import compare, mismatches
 from advdistill.report.table import table
 from advdistill.results.result import Measurement, Result, wilson
+from advdistill.results.selection import Selection
 
 RESULT = Result(
     model="student",
@@ -21,7 +22,7 @@ RESULT = Result(
     measurements=(Measurement("clean", "", 600, 480, 0.1), Measurement("pgd-20", "PGD-20", 600, 240, 1.5)),
     date="2026-01-02T03:04:05+00:00",
     versions={"torch": "2.13"},
-    chosen="best PGD-10 accuracy on 118 held-out training images, epoch 34 of 40",
+    chosen=Selection(by="robust", images=118, among=3, epoch=34, epochs=40),
 )
 
 
@@ -146,7 +147,33 @@ def test_results_measured_alike_are_joined():
     assert [(m.attack, m.correct) for m in more.joined(RESULT).measurements] == [
         ("clean", 481), ("pgd-20", 240), ("fgsm", 300),
     ]  # fmt: skip
-    for change in ({"seed": 7}, {"threat": "Linf 4/255"}, {"chosen": "another epoch"}, {"fingerprint": "0" * 12}):
+    other = Selection(text="another epoch")
+    for change in ({"seed": 7}, {"threat": "Linf 4/255"}, {"chosen": other}, {"fingerprint": "0" * 12}):
         assert replace(more, **change).joined(RESULT) is None
     fewer = replace(RESULT, measurements=(Measurement("fgsm", "", 100, 50, 1.0),))
     assert fewer.joined(RESULT) is None
+
+
+def test_how_a_checkpoint_was_chosen_comes_back_from_its_header_and_says_where_it_flatters():
+    chosen = Selection(by="mean", images=5000, fingerprint="b94169546686", among=20, epoch=19, epochs=20)
+    header = chosen.to_header()
+    assert Selection.from_header(header, "0" * 12) == Selection.from_header(header) == chosen
+    assert header["chosen"] == str(chosen) and header["chosen_on"] == "b94169546686"  # for earlier versions
+    flattered = Selection.from_header(header, "b94169546686")
+    assert flattered == replace(chosen, on_test=True)
+    assert str(flattered) == f"chosen on the test split itself, which flatters every figure: {chosen}"
+    assert str(chosen) == (
+        "best mean of clean and PGD-10 accuracy on 5000 held-out training images among 20 checkpoints, epoch 19 of 20"
+    )
+
+
+def test_a_sentence_of_an_earlier_version_is_carried_as_text(tmp_path):
+    assert Selection.from_header({"chosen": "by hand"}) == Selection(text="by hand")
+    assert Selection.from_header({"method": "ard"}) is None
+    for damaged in ("{", "[]", '{"epoch": "two"}', "5"):
+        with pytest.raises(ValueError, match="A checkpoint's 'selection' is damaged"):
+            Selection.from_header({"selection": damaged})
+    RESULT.save(tmp_path / "result.json")
+    values = json.loads((tmp_path / "result.json").read_text()) | {"chosen": "by hand"}
+    (tmp_path / "result.json").write_text(json.dumps(values))
+    assert Result.load(tmp_path / "result.json") == replace(RESULT, chosen=Selection(text="by hand"))

@@ -11,7 +11,7 @@ import yaml
 from training import short
 
 from advdistill import Linf, Result, cli, data, distill, evaluate, models
-from advdistill.commands.sharing import push
+from advdistill.cli.push import Push
 from advdistill.models.checkpoint import provenance
 
 TEST = data.load("digits", "test")
@@ -40,7 +40,7 @@ def read(folder):
 
 
 def test_a_pushed_folder_is_the_network_bit_for_bit(place, tmp_path):
-    assert push(str(place / "run"), str(tmp_path / "m")) == 0
+    assert Push(str(place / "run"), str(tmp_path / "m"))() == 0
     there, here = models.load(tmp_path / "m" / "model.safetensors"), models.load(place / "run")
     assert there.spec == here.spec
     assert all(torch.equal(a, b) for a, b in zip(there.state_dict().values(), here.state_dict().values(), strict=True))
@@ -52,7 +52,7 @@ def test_a_pushed_folder_is_the_network_bit_for_bit(place, tmp_path):
 
 def test_without_a_result_the_card_states_no_figure(place, tmp_path):
     (place / "run" / "result.json").unlink(missing_ok=True)
-    push(str(place / "run"), str(tmp_path / "m"))
+    Push(str(place / "run"), str(tmp_path / "m"))()
     front, text = read(tmp_path / "m")
     assert "Robust accuracy: not measured. This card states none." in text
     assert "model-index" not in front and not list((tmp_path / "m").glob("*result.json")) and " % " not in text
@@ -60,7 +60,7 @@ def test_without_a_result_the_card_states_no_figure(place, tmp_path):
 
 def test_the_card_has_the_figures_and_says_that_autoattack_was_not_run(place, tmp_path):
     result = measured(place, "clean,fgsm,pgd-20")
-    push(str(place / "run"), str(tmp_path / "m"))
+    Push(str(place / "run"), str(tmp_path / "m"))()
     front, text = read(tmp_path / "m")
     lowest = min(result.measurements[1:], key=lambda m: m.accuracy)
     low, high = (100 * bound for bound in lowest.interval)
@@ -77,7 +77,7 @@ def test_the_card_has_the_figures_and_says_that_autoattack_was_not_run(place, tm
 
 def test_autoattack_is_the_claim_where_it_was_run(place, tmp_path):
     result = measured(place, "clean,autoattack", n=12)
-    push(str(place / "run"), str(tmp_path / "m"))
+    Push(str(place / "run"), str(tmp_path / "m"))()
     text = read(tmp_path / "m")[1]
     assert "under AutoAttack standard, Linf 0.1" in text and "was not run" not in text
     assert f"**Robust accuracy: {round(100 * result['autoattack'].accuracy, 2)} %" in text
@@ -85,9 +85,9 @@ def test_autoattack_is_the_claim_where_it_was_run(place, tmp_path):
 
 def test_a_second_push_leaves_no_older_figure(place, tmp_path):
     measured(place, "clean")
-    push(str(place / "run"), str(tmp_path / "m"))
+    Push(str(place / "run"), str(tmp_path / "m"))()
     (place / "run" / "result.json").unlink()
-    push(str(place / "run"), str(tmp_path / "m"))
+    Push(str(place / "run"), str(tmp_path / "m"))()
     assert {f.name for f in (tmp_path / "m").iterdir()} == {"README.md", "config.json", "model.safetensors"}
 
 
@@ -105,7 +105,7 @@ def test_files_made_from_it_go_along_with_their_own_figures(place, tmp_path):
     assert cli.main(["export", run, "--out", str(place / "run" / "plain.onnx"), "--no-evaluate"]) == 0
     (place / "run" / "changed.onnx").write_bytes(b"other")
     (place / "run" / "changed.onnx.result.json").write_text((place / "run" / "model.onnx.result.json").read_text())
-    push(run, str(tmp_path / "m"))
+    Push(run, str(tmp_path / "m"))()
     text = read(tmp_path / "m")[1]
     figure = Result.load(tmp_path / "m" / "model.onnx.result.json")["worst-case"]
     assert f"`model.onnx`: robust accuracy {100 * figure.accuracy:.1f} %" in text
@@ -116,7 +116,7 @@ def test_files_made_from_it_go_along_with_their_own_figures(place, tmp_path):
 def test_somebodys_folder_is_left_alone(place, tmp_path):
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(ValueError, match="is not empty, and no model folder of ours"):
-        push(str(place / "run"), str(tmp_path))
+        Push(str(place / "run"), str(tmp_path))()
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
@@ -133,7 +133,7 @@ def test_hf_uploads_what_a_folder_would_hold(place, monkeypatch):
             seen["text"] = (folder_path / "README.md").read_text()
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=HfApi))
-    assert push(str(place / "run"), "hf:me/mine") == 0
+    assert Push(str(place / "run"), "hf:me/mine")() == 0
     assert seen["repository"] == ("me/mine", True)
     assert seen["files"] == {"README.md", "config.json", "model.safetensors"}
     assert 'load("hf:me/mine")' in seen["text"] and "# mine" in seen["text"]
@@ -146,9 +146,9 @@ def test_a_failed_upload_and_a_missing_extra_are_sentences(place, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(HfApi=HfApi))
     with pytest.raises(OSError, match=r"hf:me/mine could not be written \(401 Unauthorized\)"):
-        push(str(place / "run"), "hf:me/mine")
+        Push(str(place / "run"), "hf:me/mine")()
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r'pip install "advdistill\[hub\]"'):
-        push(str(place / "run"), "hf:me/mine")
+        Push(str(place / "run"), "hf:me/mine")()
     with pytest.raises(ValueError, match="hf:mine names no repository; write hf:OWNER/NAME"):
-        push(str(place / "run"), "hf:mine")
+        Push(str(place / "run"), "hf:mine")()

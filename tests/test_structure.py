@@ -16,7 +16,6 @@ LAYERS = [  # from the ground up; a layer imports from those before it
     {"evaluation", "run"},
     {"train", "recipes"},
     {"export", "preflight", "quickstart"},
-    {"commands"},
     {"cli"},
 ]
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from advdistill.commands.console import typed
+from advdistill.cli.console import typed
 
 
 @pytest.mark.parametrize(("argv", "said"), [

@@ -12,7 +12,7 @@ from advdistill import Linf, Result, evaluate
 from advdistill.attacks import PGD
 from advdistill.data import Split
 from advdistill.data.batches import to_float
-from advdistill.evaluation.masking.attacks import Field
+from advdistill.evaluation.context import Context
 from advdistill.evaluation.verdicts import digest
 from advdistill.evaluation.verification import verify
 from advdistill.evaluation.verification.findings import Survivors
@@ -119,7 +119,7 @@ def test_an_image_that_breaks_nothing_is_found(record, tamper, name, said):
     found = record.verify()
     breaks = found.breaks["pgd"]
     assert getattr(breaks, name) == 1 and breaks.confirmed == breaks.counted - 1 == len(record.broken) - 1
-    assert not found.ok and said in found.lines() and found.lines()[-1].startswith("The result does not hold")
+    assert not found.ok and said in found.lines() and found.lines()[-1].startswith("The result is wrong")
 
 
 @pytest.mark.parametrize(("by", "outside"), [(5e-7, False), (5e-6, True)])
@@ -138,7 +138,8 @@ def test_up_to_a_millionth_outside_is_rounding(record, by, outside):
 def test_verdicts_that_count_otherwise_than_the_result_are_refused(record):
     record.verdicts["pgd"][record.broken[0]] = 1
     stand = record.result["pgd"].correct
-    with pytest.raises(ValueError, match=f"{stand} of 50 images stand under pgd, by its verdicts {stand + 1}"):
+    said = f"{stand} of 50 images are classified correctly under pgd, by its verdicts {stand + 1}"
+    with pytest.raises(ValueError, match=said):
         record.verify()
 
 
@@ -273,7 +274,7 @@ def test_survivors_that_another_attack_breaks_are_reported(tmp_path):
     pairs = weight[y][:, None] - weight[None]  # of a linear model the worst x' in the ball is known, but for the box
     lead = (record.model(x).gather(1, y[:, None]) - record.model(x)) - 0.06 * pairs.abs().sum(2)
     lead[range(50), y] = float("inf")
-    assert survivors.standing == survivors.sampled == int(left.sum()) and survivors.n == 50
+    assert survivors.left == survivors.sampled == int(left.sum()) and survivors.n == 50
     assert 3 < survivors.fell <= int((left & (lead.amin(1) < 0)).sum())
     assert survivors.lower == (survivors.fell / 50,) * 3  # all were attacked: nothing is left to chance
     assert found.ok
@@ -288,7 +289,7 @@ def test_the_sample_is_drawn_from_the_survivors_of_the_strongest_attack(tmp_path
     found = record.verify(result=record.counted(), sample=8, report=lines.append)
     assert found.clean is None and found.breaks["weak"].counted == 0
     standing = int(record.verdicts["pgd"].sum())
-    assert (found.survivors.attack, found.survivors.standing, found.survivors.sampled) == ("pgd", standing, 8)
+    assert (found.survivors.attack, found.survivors.left, found.survivors.sampled) == ("pgd", standing, 8)
     assert found.survivors == record.verify(result=record.counted(), sample=8).survivors
     assert lines[-1] == f"pgd: attacking 8 of {standing} survivors with PGD-100"
 
@@ -296,13 +297,13 @@ def test_the_sample_is_drawn_from_the_survivors_of_the_strongest_attack(tmp_path
 def test_whatever_either_loss_breaks_fell(record, monkeypatch):
     calls = []
 
-    def breaks_one(field, attack, loss, *, among, again):
-        calls.append((attack.steps, loss, again))
+    def breaks_one(context, attack, *, among, again):
+        calls.append((attack.pgd.steps, attack.loss, again))
         left = among.clone()
         left[among.nonzero()[0]] = False
         return left
 
-    monkeypatch.setattr(Field, "standing", breaks_one)
+    monkeypatch.setattr(Context, "correct", breaks_one)
     assert record.verify(sample=8).survivors.fell == 2
     assert calls == [(100, cross_entropy, 1), (100, margin, 1)]
 
@@ -363,7 +364,7 @@ def test_survivors_of_a_transferred_attack_fall_and_no_verdict_is_wrong(tmp_path
     strong = evaluate(model, split, Linf(0.06), "cw-30", n=50)["cw-30"].correct
     found = verify(*record, sample=50)
     assert found.ok and found.survivors.attack == "transfer-cw-30"
-    assert found.survivors.fell >= found.survivors.standing - strong > 0
+    assert found.survivors.fell >= found.survivors.left - strong > 0
 
 
 @pytest.mark.parametrize("suite", ["clean,cw-30", "cw-30"])
@@ -391,7 +392,7 @@ def test_brighter_than_white_is_outside(record):
 
 def test_a_place_below_0_is_refused(record):
     record.rewrite(0, lambda tensors: tensors["index"].sub_(51))
-    with pytest.raises(ValueError, match="does not hold adversarial images of the 50 images"):
+    with pytest.raises(ValueError, match="has no adversarial images of the 50 images"):
         record.verify()
 
 
@@ -402,7 +403,7 @@ def test_an_image_said_to_be_right_when_clean_needs_its_own_x_adv(record):
 
 def test_the_sample_is_drawn_at_random(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(Field, "standing", lambda self, *rest, among, **more: drawn.append(among) or among)
+    monkeypatch.setattr(Context, "correct", lambda self, *rest, among, **more: drawn.append(among) or among)
     record = Record(tmp_path, steps=1)
     record.verify(sample=8)
     left = record.verdicts["pgd"].nonzero()[:, 0]

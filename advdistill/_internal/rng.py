@@ -25,7 +25,8 @@ class Rng:
     """
 
     def __init__(self, *key: int | str, device: torch.device | str = "cpu", start: int = 0, total: int | None = None):
-        self.generator, self.start, self.total = generator(*key, device=device), start, total
+        self.key, self.generator = key, generator(*key, device=device)
+        self.start, self.total = start, total
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal, of the shape, dtype and device of `like` `[B, ...]`."""

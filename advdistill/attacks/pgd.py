@@ -31,6 +31,16 @@ class PGD:
             IAD scripts have it; `gaussian`, 0.001 N(0, 1); `none`. `None` means the method's own, else `uniform`.
         student_mode: batch-norm mode of the attacked network; `None` means the method's own.
 
+    Example:
+        >>> import torch, advdistill as ad
+        >>> attack = PGD(steps=10, step_size="2/255", threat=ad.Linf("8/255"))
+        >>> str(attack)
+        'PGD-10, Linf 8/255, step 2/255'
+        >>> x = torch.full((2, 3, 4, 4), 0.5)
+        >>> x_adv = attack(lambda z: z.sum((1, 2, 3)), x)  # the brighter, the better
+        >>> bool(torch.isclose(x_adv - x, torch.tensor(8 / 255)).all())
+        True
+
     Reference: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR 2018, arXiv:1706.06083.
     """
 

@@ -1,18 +1,18 @@
-"""The Square attack by itself with few queries, through pyautoattack, judged by ourselves."""
+"""The Square attack by itself with few queries, through pyautoattack."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .autoattack import FromLibrary, Report
+from .autoattack import LibraryAttack
 
 __all__ = ["Square"]
 
 
 @dataclass(frozen=True)
-class Square(FromLibrary):
+class Square(LibraryAttack):
     """Random search with squares of colour: a black-box attack that asks for logits only.
 
     The squares shrink on a schedule made for 10000 queries and run through in `queries`, as torchattacks does, with
@@ -23,44 +23,32 @@ class Square(FromLibrary):
         threat: `Linf` or `L2`.
         queries: for each image, after the one of the start.
 
+    Raises:
+        ValueError: fewer than one query.
+
     Source: the Square attack of pyautoattack.
+
+    Example:
+        >>> from advdistill import Linf
+        >>> Square(Linf("8/255")).describe(10)
+        'Square, 100 queries, Linf 8/255'
     """
 
     queries: int = 100
+    name: str = field(init=False)
 
     def __post_init__(self) -> None:
         if self.queries < 1:
             raise ValueError(f"Square needs at least 1 query, got queries={self.queries}. The usual number is 100.")
+        object.__setattr__(self, "name", f"square-{self.queries}")
 
     def describe(self, classes: int) -> str:
-        """The settings, as they are printed with results."""
         return f"Square, {self.queries} queries, {self.threat}"
 
-    def __call__(
-        self,
-        model: nn.Module,
-        x: Tensor,
-        y: Tensor,
-        *,
-        searched: nn.Module | None = None,
-        seed: int = 0,
-        batch_size: int = 256,
-        device: torch.device | str = "cpu",
-        report: Report | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Attack every image; arguments, and what counts as broken, as in `AutoAttack`.
+    def names(self, classes: int) -> tuple[str, ...]:
+        return ("square",)
 
-        Returns:
-            x' where the attack succeeded, else x; and which images stand, `[N]` booleans.
-
-        Raises:
-            ImportError: see `check`.
-        """
-        x_adv, quiet = x.clone(), report or (lambda line: None)
-        *_, (_, standing) = self.search(("square",), model, x, y, x_adv, searched, seed, batch_size, device, quiet)
-        return x_adv, standing
-
-    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device | str) -> Any:
+    def _build(self, model: nn.Module, classes: int, seed: int, device: torch.device) -> Any:
         library = super()._build(model, classes, seed, device)
         library.square.n_queries, library.square.rescale_schedule = self.queries, True
         return library

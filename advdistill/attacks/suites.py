@@ -1,18 +1,24 @@
 """The named attacks and suites of the literature, as data."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._internal.messages import unknown
+from .._internal.rng import Rng
 from ..losses import Loss, cross_entropy, margin
 from ..threat import Threat
-from . import PGD
-from .autoattack import AutoAttack, FromLibrary
+from .autoattack import AutoAttack
+from .base import Attack
+from .pgd import PGD
 from .square import Square
 
-__all__ = ["ATTACKS", "SUITES", "Attack", "attacks", "pgd"]
+__all__ = ["ATTACKS", "SUITES", "Clean", "PGDAttack", "attacks", "cw_30", "pgd", "pgd_20"]
+
+
+TRADES_STEP = 0.003 / (8 / 255)  # of eps
 
 
 def cw_margin(logits: Tensor, y: Tensor) -> Tensor:
@@ -26,41 +32,68 @@ def pgd(steps: int, threat: Threat) -> PGD:
 
 
 @dataclass(frozen=True)
-class Attack:
-    """A named attack.
+class Clean(Attack):
+    """No attack: x' is x."""
+
+    name = "clean"
+    perturbs = False
+
+    def describe(self, classes: int) -> str:
+        return ""
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True)
+class PGDAttack(Attack):
+    """PGD on a loss of the labels.
 
     Args:
-        settings: `None` for clean images.
-        loss: what `PGD` climbs; AutoAttack and Square bring their own.
-        transferred: whether x' is looked for on a surrogate.
+        loss: what is climbed, logits `[B, K]` and labels `[B]` to `[B]`.
+        transferred: whether x' is searched for on a surrogate.
     """
 
     name: str
-    settings: PGD | AutoAttack | Square | None
+    pgd: PGD
     loss: Loss = cross_entropy
     transferred: bool = False
 
     def describe(self, classes: int) -> str:
-        """The settings, as they are printed with results."""
-        if self.settings is None:
-            return ""
-        if isinstance(self.settings, PGD):
-            return f"{self.settings}, {self.loss.__name__}"
-        return self.settings.describe(classes)
+        return f"{self.pgd}, {self.loss.__name__}"
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
+        return self.pgd(lambda x_adv: self.loss(model(x_adv), y), x, rng)
 
 
-TRADES_STEP = 0.003 / (8 / 255)  # of eps
+def pgd_20(threat: Threat) -> PGDAttack:
+    """`pgd` with 20 steps, on the cross-entropy."""
+    return PGDAttack("pgd-20", pgd(20, threat))
+
+
+def cw_30(threat: Threat) -> PGDAttack:
+    """PGD-30 from x on the margin with confidence 50."""
+    return PGDAttack("cw-30", PGD(30, threat.eps / 4, threat, "none"), cw_margin)
+
+
+def _pgd_20_trades(threat: Threat) -> PGDAttack:
+    return PGDAttack("pgd-20-trades", PGD(20, TRADES_STEP * threat.eps, threat, "uniform"))
+
+
+def _transferred(attack: PGDAttack) -> PGDAttack:
+    return replace(attack, name=f"transfer-{attack.name}", transferred=True)
+
 
 ATTACKS: dict[str, Callable[[Threat], Attack]] = {
-    "clean": lambda threat: Attack("clean", None),
-    "fgsm": lambda threat: Attack("fgsm", PGD(1, threat.eps, threat, "none")),
-    "pgd-20": lambda threat: Attack("pgd-20", pgd(20, threat)),
-    "pgd-20-trades": lambda threat: Attack("pgd-20-trades", PGD(20, TRADES_STEP * threat.eps, threat, "uniform")),
-    "cw-30": lambda threat: Attack("cw-30", PGD(30, threat.eps / 4, threat, "none"), cw_margin),
-    "autoattack": lambda threat: Attack("autoattack", AutoAttack(threat)),
-    "square-100": lambda threat: Attack("square-100", Square(threat)),
-    "transfer-pgd-20-trades": lambda threat: _transferred(ATTACKS["pgd-20-trades"](threat)),
-    "transfer-cw-30": lambda threat: _transferred(ATTACKS["cw-30"](threat)),
+    "clean": lambda threat: Clean(),
+    "fgsm": lambda threat: PGDAttack("fgsm", PGD(1, threat.eps, threat, "none")),
+    "pgd-20": pgd_20,
+    "pgd-20-trades": _pgd_20_trades,
+    "cw-30": cw_30,
+    "autoattack": AutoAttack,
+    "square-100": Square,
+    "transfer-pgd-20-trades": lambda threat: _transferred(_pgd_20_trades(threat)),
+    "transfer-cw-30": lambda threat: _transferred(cw_30(threat)),
 }
 
 SUITES = {
@@ -72,23 +105,49 @@ SUITES = {
 }
 
 
-def _transferred(attack: Attack) -> Attack:
-    return replace(attack, name=f"transfer-{attack.name}", transferred=True)
+def attacks(wanted: str | Iterable[str | Attack], threat: Threat) -> list[Attack]:
+    """The attacks that are meant.
 
-
-def attacks(suite: str, threat: Threat) -> list[Attack]:
-    """The attacks of a suite, or of several names of suites and attacks with commas between.
+    Args:
+        wanted: names of suites and attacks with commas between, or a sequence of such names and of attacks.
 
     Raises:
-        ValueError: a name that is neither.
-        ImportError: an attack of them needs pyautoattack, which is missing.
+        ValueError: a name that is neither, or two different attacks of one name.
+        TypeError: neither a name nor an attack.
+        ImportError: an attack of them needs a package that is missing.
+
+    Example:
+        >>> from advdistill import Linf
+        >>> [attack.name for attack in attacks("quick, cw-30", Linf("8/255"))]
+        ['clean', 'fgsm', 'pgd-20', 'cw-30']
     """
-    names = [name for part in suite.split(",") for name in SUITES.get(part.strip(), (part.strip(),))]
-    for name in names:
+    found: list[Attack] = []
+    for one in [wanted] if isinstance(wanted, str) else wanted:
+        found += _named(one, threat) if isinstance(one, str) else [one]
+    for one in found:
+        if not isinstance(one, Attack):
+            raise TypeError(f"An attack is a name or an advdistill.attacks.base.Attack; got {one!r}.")
+    chosen = [attack for i, attack in enumerate(found) if attack not in found[:i]]
+    for attack in chosen:
+        _check_name(attack, chosen, threat)
+        attack.check()
+    return chosen
+
+
+def _check_name(attack: Attack, chosen: list[Attack], threat: Threat) -> None:
+    """Results and files are by name."""
+    name, namesakes = attack.name, [other for other in chosen if other.name == attack.name]
+    ours = [ATTACKS[name](threat)] if name in ATTACKS else [attack]
+    if not re.fullmatch(r"[\w-]+", name) or namesakes != [attack] or ours != [attack]:
+        raise ValueError(
+            f"An attack needs a name of its own, of letters, digits, '-' and '_'; got {name!r}. "
+            f"These are taken: {', '.join(ATTACKS)}."
+        )
+
+
+def _named(names: str, threat: Threat) -> list[Attack]:
+    found = [name for part in names.split(",") for name in SUITES.get(part.strip(), (part.strip(),))]
+    for name in found:
         if name not in ATTACKS:
             raise unknown("suite or attack", name, SUITES.keys() | ATTACKS.keys())
-    chosen = [ATTACKS[name](threat) for name in dict.fromkeys(names)]
-    for attack in chosen:
-        if isinstance(attack.settings, FromLibrary):
-            attack.settings.check()
-    return chosen
+    return [ATTACKS[name](threat) for name in found]

@@ -1,4 +1,8 @@
-"""The command line, made from dataclasses that call their command; only then comes what is heavy to import."""
+"""The command line: one file a command, with its arguments as a dataclass and what it does.
+
+`--help`, `--version` and a mistyped argument should answer at once, so at the top of these files stands only what is
+quick to import; torch and what needs it are imported by the function that runs the command.
+"""
 
 import logging
 import sys
@@ -10,13 +14,18 @@ import tyro
 from .._internal.imports import forbid
 from .._internal.reading import printable
 from .._internal.versions import about, check_torch
-from .evaluation import Evaluate, Verify
+from .compare import Compare
+from .evaluate import Evaluate
+from .export import Export
 from .init import Init
-from .reports import Compare, Report
-from .shipping import Export, Push
-from .start import List, Quickstart
+from .list import List
+from .preflight import Preflight, run_preflight
+from .push import Push
+from .quickstart import Quickstart
+from .report import Report
 from .status import Status
-from .training import WITH_RECIPE, Preflight, Train, with_recipe
+from .train import Train, run_train
+from .verify import Verify
 
 __all__ = ["main"]
 
@@ -28,22 +37,34 @@ ABOUT = (
 )
 
 Command = Init | Preflight | Train | Evaluate | Verify | Compare | Report | Export | Push | List | Quickstart | Status
+WITH_RECIPE = {"train": run_train, "preflight": run_preflight}  # their arguments depend on the recipe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for a mistake that is explained, 128 + signal when interrupted."""
+    """Run a command.
+
+    Args:
+        argv: the words after `advdistill`; those of this process unless given.
+
+    Returns:
+        The exit code: 0; 1 where `verify` or `preflight` found something wrong; 2 for a mistake, explained on stderr;
+        128 + signal when interrupted.
+
+    Raises:
+        SystemExit: after `--help`, or where the arguments are not understood.
+    """
     given = sys.argv[1:] if argv is None else argv
     argv = [word for word in given if word != FORBID]
     if FORBID in given:
         forbid()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it makes do; others import it here
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it, and it warns without a home
     if argv == ["--version"]:
         print(about())
         return 0
     try:
         check_torch()
         if argv[:1] and argv[0] in WITH_RECIPE:
-            return with_recipe(*argv)
+            return WITH_RECIPE[argv[0]](argv[1:])
         command: Any = tyro.cli(Command, args=argv, prog="advdistill", description=ABOUT)
         return command()
     except (ValueError, OSError, ImportError) as error:

@@ -1,9 +1,54 @@
-"""From one's own images to recipes."""
+"""`advdistill init`: recipes for one's own images, each value with its reason."""
 
+import json
+import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from rich.table import Table
+from rich.text import Text
 from tyro.conf import Positional
+
+from .._internal.files import make_folder
+from .console import CONSOLE, columns, say, tell
+
+if TYPE_CHECKING:
+    from ..data.own.collection import Survey
+
+__all__ = ["Draft", "Init"]
+
+_SHOWN = 12  # classes in the table
+_SIDES = (64, 32, 16, 8)
+_FEW = 10_000
+_TEMPLATE = """\
+# {title}
+# What is left out has its default: `advdistill train THIS_FILE --help` shows every field.
+
+method: {method}  # others: advdistill list methods
+student: {student}  # others: advdistill list models
+{teacher}data:
+  name: {name}
+{size}  validation: 0.1  # share of the training images held out to choose the checkpoint
+  augment: {augment}  # crop_flip mirrors images: where that changes the class (digits, letters, signs), take shift
+attack:
+  steps: 10
+  step_size: {step}  # a quarter of eps
+  threat:
+    linf: {eps}  # {why}
+optimizer:
+  lr: {rate}  # the highest of the schedule; lower it if the losses jump
+  weight_decay: 0.0005
+  nesterov: true
+schedule:
+  kind: onecycle
+  warmup: 0.2
+epochs: {epochs}  # for {images} training images; papers train 100 to 300, where there is time
+batch_size: {batch}
+precision: {precision}  # auto takes bf16 where it is native
+"""
 
 
 @dataclass(frozen=True)
@@ -20,6 +65,170 @@ class Init:
     """A robust teacher you have: a run folder, or file:PATH. No recipe for one is written then."""
 
     def __call__(self) -> int:
-        from ..commands.init import init
+        from .. import data as datasets
+        from ..data.own.collection import survey
+        from ..data.own.stack import refusal
 
-        return init(**vars(self))
+        student_file = self.out or Path(f"{_slug(self.data)}.yaml")
+        if student_file.suffix not in (".yaml", ".yml"):
+            raise ValueError(f"{student_file} would not be read as a recipe; let --out end in .yaml.")
+        name = student_file.stem
+        teacher_file = None if self.teacher else student_file.with_name(f"{name}.teacher{student_file.suffix}")
+        files = [file for file in (teacher_file, student_file) if file]
+        for file in files:
+            if file.exists():
+                raise FileExistsError(f"{file} is there already; give another --out, or delete it.")
+        collection = datasets.collect(self.data)
+        say(f"looking at {len(collection)} images")
+        found = survey(collection)
+        CONSOLE.print(_classes(found))
+        for line in _lines(found):
+            tell(line)
+        if found.faults:
+            raise refusal(collection, list(found.faults))
+        draft = Draft(found, self.data, self.size)
+        texts = [draft.teacher()] if teacher_file else []
+        for file, text in zip(files, [*texts, draft.student(self.teacher or f"runs/{name}.teacher")], strict=True):
+            make_folder(file.parent)
+            with file.open("x") as stream:
+                stream.write(text)
+        tell("\nWritten: " + ", ".join(map(str, files)) + ". Look at them, then:\n")
+        for command in _plan(name, student_file, teacher_file):
+            tell(f"  advdistill {shlex.join(command)}", wrap=False)
+        return 0
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The recipes for somebody's data.
+
+    Args:
+        found: what the images are like.
+        name: the reference that the recipes take.
+        size: the side to resize to, if the user gave one.
+    """
+
+    found: "Survey"
+    name: str
+    size: int | None = None
+
+    def teacher(self) -> str:
+        """YAML of a recipe for a robust teacher."""
+        return self._written("A robust teacher, by adversarial training alone.", "pgd_at", self.networks()[0])
+
+    def student(self, teacher: str) -> str:
+        """YAML of a recipe for a student distilled from `teacher`."""
+        line = f"teacher: {json.dumps(teacher)}  # a run folder, or file:PATH of a checkpoint\n"
+        return self._written("A small student, distilled from a robust teacher.", "rslad", self.networks()[1], line)
+
+    @property
+    def side(self) -> int:
+        """The shorter side of the images that are trained on."""
+        return self.resized or min(next(iter(self.found.sizes)))
+
+    @property
+    def resized(self) -> int | None:
+        """The given size; else, where sizes differ, one that half of the images reach, 64 at most."""
+        if self.size or len(self.found.sizes) == 1:
+            return self.size
+        sides = sorted(min(look.height, look.width) for look in self.found.looks)
+        return next((side for side in _SIDES if side <= sides[len(sides) // 2]), _SIDES[-1])
+
+    @property
+    def grey(self) -> bool:
+        return not any(look.colour for look in self.found.looks)
+
+    def networks(self) -> tuple[str, str]:
+        """A teacher and a student."""
+        if self.side <= 16:
+            return "convnet-24", "convnet-4"
+        return ("resnet20", "resnet8") if self.grey or self._images < _FEW else ("resnet18", "mobilenet_v2")
+
+    def radius(self) -> tuple[str, str, str]:
+        """eps, a quarter of it, and why."""
+        if self.grey and self.side <= 16:
+            return "0.2", "0.05", "tiny grey images are still read under 0.2; up to 0.3 is usual"
+        if self.grey and self.side <= 32:
+            return "0.1", "0.025", "usual for grey images such as Fashion-MNIST; MNIST's bold strokes take 0.3"
+        if self.side < 64:
+            return "8/255", "2/255", "usual for images of about 32 x 32"
+        return "4/255", "1/255", "usual from 64 x 64 on, where a change is easier to see"
+
+    @property
+    def _images(self) -> int:
+        return sum(self.found.counts["train"])
+
+    @property
+    def _augment(self) -> str:
+        characters = all(len(name) == 1 for name in self.found.collection.classes)
+        return "shift" if characters or self.side <= 16 else "crop_flip"
+
+    def _written(self, title: str, method: str, network: str, teacher: str = "") -> str:
+        eps, step, why = self.radius()
+        resize = f"  size: {self.resized}  # the shorter side is resized to it, the centre cut out\n"
+        text = _TEMPLATE.format(
+            title=title, method=method, student=network, teacher=teacher,
+            name=json.dumps(self.name), size=resize if self.resized else "", augment=self._augment,
+            eps=eps, step=step, why=why, images=self._images,
+            rate=0.1 if self._images >= 500 else 0.05,
+            epochs=60 if self._images < _FEW else 30,
+            batch=16 if self._images < 500 else 64 if self._images < _FEW else 128,
+            precision="fp32" if self.side <= 16 else "auto",
+        )  # fmt: skip
+        from ..recipe import Recipe
+
+        Recipe.from_yaml(text, "the recipe")  # a wrong size is refused before anything is written
+        return text
+
+
+def _plan(name: str, student: Path, teacher: Path | None) -> Iterator[list[str]]:
+    run = f"runs/{name}"
+    if teacher:
+        yield ["train", str(teacher), "--out", f"{run}.teacher"]
+    yield ["train", str(student), "--out", run]
+    yield ["evaluate", run]
+    yield ["export", run, "--to", "onnx-int8"]
+
+
+def _slug(reference: str) -> str:
+    """A file's name for a reference such as `hf:OWNER/NAME` or `../flowers.csv`."""
+    name = re.split(r"[/\\:]", reference.rstrip("/\\"))[-1]
+    stem = re.sub(r"\.(npz|csv|tsv|parquet)$", "", name, flags=re.I)
+    return re.sub(r"[^\w-]+", "-", stem).strip("-") or "data"
+
+
+def _classes(found: "Survey") -> Table:
+    shown = columns("class", *found.counts)
+    rows = list(zip(found.collection.classes, *found.counts.values(), strict=True))
+    for name, *counts in rows[:_SHOWN]:
+        shown.add_row(Text(name), *map(str, counts))
+    if len(rows) > _SHOWN:
+        shown.add_row(f"and {len(rows) - _SHOWN} more", *[""] * len(found.counts))
+    shown.add_row("all", *(str(sum(counts)) for counts in found.counts.values()), style="bold")
+    return shown
+
+
+def _lines(found: "Survey") -> Iterator[str]:
+    counts = found.counts["train"]
+    ratio = max(counts) / min(counts)
+    yield f"balance: the largest class has {ratio:.1f} times the images of the smallest{_unequal(ratio)}"
+    sizes = [f"{width} x {height} ({n})" for (height, width), n in found.sizes.most_common(3)]
+    yield f"sizes: {', '.join(sizes)}{f' and {len(found.sizes) - 3} more' if len(found.sizes) > 3 else ''}"
+    colour, alpha = sum(look.colour for look in found.looks), sum(look.alpha for look in found.looks)
+    yield f"channels: {colour} of {len(found.looks)} images in colour" + (", so all are read as RGB" if colour else "")
+    if alpha:
+        yield f"transparency: {alpha} images, laid on white"
+    repeated = ", ".join(f"{n} within {split}" for split, n in found.repeated.items())
+    yield f"exact duplicates: {repeated}, {found.shared} of test in train{_flattering(found.shared)}"
+    if found.disputed:
+        yield f"contradictions: {found.disputed} images have more than one class"
+    yield from found.collection.notes
+    yield f"unreadable: {len(found.faults)}"
+
+
+def _unequal(ratio: float) -> str:
+    return "; look at each class's accuracy, not at the mean alone" if ratio >= 3 else ""
+
+
+def _flattering(shared: int) -> str:
+    return ", which flatters every figure; take them out" if shared else ""

@@ -1,19 +1,21 @@
 """Robust accuracy against eps. It must fall to zero: where it does not, the attack fails, not the model."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from ..attacks.autoattack import Report
-from ..attacks.suites import ATTACKS
+from ..attacks.base import Report
+from ..attacks.suites import pgd_20
 from ..data import Split
 from ..results.result import Measurement
 from ..threat import Linf, Threat, show_pixels
+from .context import Context, silent
 from .measure import measure
-from .networks import Judged
+from .networks import EvaluatedModel
 
-__all__ = ["robust_curve"]
+__all__ = ["curve", "robust_curve"]
 
 
 def robust_curve(
@@ -28,12 +30,32 @@ def robust_curve(
     device: torch.device | str = "cpu",
     report: Report | None = None,
 ) -> dict[float, Measurement]:
-    """PGD-20 measurements by eps; arguments and errors otherwise as in `evaluate`."""
-    used, judged = split.first(n) if n is not None else split, Judged(model, split, device)
-    say = report or (lambda line: None)
+    """PGD-20 accuracy at several eps; arguments and errors otherwise as in `evaluate`.
 
-    def at(t: Threat) -> Measurement:
-        line = lambda said: say(f"eps {show_pixels(t.eps)}, {said}")  # noqa: E731
-        return measure(judged, used, ATTACKS["pgd-20"](t), batch_size=batch_size, seed=seed, device=device, report=line)
+    Args:
+        epsilons: in pixel units, `"8/255"` is understood.
 
-    return {t.eps: at(t) for t in (threat(eps) for eps in epsilons)}
+    Returns:
+        Measurements by eps, in the order given.
+
+    Example:
+        >>> import advdistill as ad
+        >>> model, test = ad.models.create("convnet-8", 10, 1), ad.data.load("digits", "test")
+        >>> list(robust_curve(model, test, [0, "51/255"], n=20))
+        [0.0, 0.2]
+    """
+    context = Context(
+        EvaluatedModel(model, split, device), split.first(n) if n is not None else split,
+        seed=seed, batch_size=batch_size, device=device, report=report or silent,
+    )  # fmt: skip
+    return curve(context, [threat(eps) for eps in epsilons])
+
+
+def curve(context: Context, threats: Iterable[Threat]) -> dict[float, Measurement]:
+    """PGD-20 measurements by eps."""
+
+    def at(threat: Threat) -> Measurement:
+        line = lambda said: context.report(f"eps {show_pixels(threat.eps)}, {said}")  # noqa: E731
+        return measure(replace(context, threat=threat, report=line), pgd_20(threat))
+
+    return {threat.eps: at(threat) for threat in threats}

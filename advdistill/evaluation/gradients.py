@@ -1,21 +1,23 @@
-"""How alike two networks are: their input gradients, which IGDM sets out to align, and their logits near an image."""
+"""How alike two networks are, and how linear one is: input gradients, which IGDM aligns, and logits near an image."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .._internal.rng import Rng
-from ..attacks.pgd import Objective
-from ..attacks.suites import pgd
+from ..attacks.suites import pgd_20
 from ..data import Split
-from ..data.batches import in_order
 from ..losses import Loss, cross_entropy
 from ..threat import Linf, Threat
-from .networks import Judged
+from .context import Context, exact
+from .networks import EvaluatedModel
 
-__all__ = ["Alignment", "gradient_alignment", "pointwise_distance", "linearity_remainder"]
+__all__ = [
+    *("Alignment", "alignment", "distances", "gradient_alignment", "input_gradient", "linearity_remainder"),
+    *("pointwise_distance", "remainder"),
+]
+
 
 def true_logit(logits: Tensor, y: Tensor) -> Tensor:
     """The logit of each label, `[B]`."""
@@ -44,12 +46,41 @@ def gradient_alignment(
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
 
+    Returns:
+        By scalar, `cross_entropy` and `true_logit`.
+
     Raises:
         ValueError: a network does not fit the split.
+
+    Example:
+        >>> import advdistill as ad
+        >>> model, test = ad.models.create("convnet-8", 10, 1), ad.data.load("digits", "test")
+        >>> gradient_alignment(model, model, test.first(20))["cross_entropy"].distance
+        0.0
     """
-    networks = [Judged(network, split, device) for network in (student, teacher)]
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return {name: _alignment(networks, scalar, split, batch_size, device) for name, scalar in SCALARS.items()}
+    first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
+    return alignment(Context(first, split, batch_size=batch_size, device=device), second)
+
+
+def alignment(context: Context, teacher: nn.Module) -> dict[str, Alignment]:
+    """As `gradient_alignment`, of the context's model and another."""
+    with exact():
+        return {name: _alignment(context, teacher, scalar) for name, scalar in SCALARS.items()}
+
+
+def _alignment(context: Context, teacher: nn.Module, scalar: Loss) -> Alignment:
+    cosines, apart = [], []
+    for _, x, y in context.batches():
+        first, second = (input_gradient(net, x, y, scalar).flatten(1) for net in (context.model, teacher))
+        cosines.append(torch.cosine_similarity(first, second, dim=1))
+        apart.append((first - second).norm(dim=1))
+    return Alignment(torch.cat(cosines).mean().item(), torch.cat(apart).mean().item())
+
+
+def input_gradient(network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, scalar: Loss = cross_entropy) -> Tensor:
+    """The gradient of a loss in the images, `[B, C, H, W]`."""
+    leaf = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(scalar(network(leaf), y).sum(), leaf)[0]
 
 
 def pointwise_distance(
@@ -61,14 +92,12 @@ def pointwise_distance(
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
-    x_adv: Tensor | None = None,
 ) -> dict[str, float]:
     """Means over the images of ||T(x + d) - S(x + d)||_2, the distance of the logits, fp32, eval mode.
 
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
         threat: `None` is Linf 8/255.
-        x_adv: the adversarial images `[N, C, H, W]`, where they were found before.
 
     Returns:
         By where d comes from: `uniform` in the threat's ball, x + d not brought back into the pixel range; and
@@ -77,40 +106,29 @@ def pointwise_distance(
     Raises:
         ValueError: a network does not fit the split.
     """
-    first, second = (Judged(network, split, device) for network in (student, teacher))
+    first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
     threat = threat or Linf("8/255")
+    return distances(Context(first, split, threat, seed=seed, batch_size=batch_size, device=device), second)
+
+
+def distances(context: Context, teacher: nn.Module, x_adv: Tensor | None = None) -> dict[str, float]:
+    """As `pointwise_distance`, of the context's model and another.
+
+    Args:
+        x_adv: the adversarial images `[N, C, H, W]`, where they were found before.
+    """
     found: dict[str, list[Tensor]] = {"uniform": [], "adversarial": []}
-    attack = pgd(20, threat)
-    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for start, x, y in in_order(split, batch_size, device):
-            near = {"uniform": x + threat.sample(x, Rng(seed, "uniform", start, device=device))}
+    attack = pgd_20(context.threat)
+    with torch.no_grad(), exact():
+        for start, x, y in context.batches():
+            near = {"uniform": x + context.threat.sample(x, context.rng(start, "uniform"))}
             if x_adv is None:
-                near["adversarial"] = attack(_climbed(first, y), x, Rng(seed, "attack", start, device=device))
+                near["adversarial"] = context.attack(attack, start, x, y).x_adv
             else:
-                near["adversarial"] = x_adv[start : start + len(x)].to(device)
+                near["adversarial"] = x_adv[start : start + len(x)].to(x.device)
             for name, moved in near.items():
-                found[name].append((second(moved) - first(moved)).norm(dim=1))
-    return {name: torch.cat(distances).mean().item() for name, distances in found.items()}
-
-
-def _climbed(network: nn.Module, y: Tensor) -> Objective:
-    return lambda x_adv: cross_entropy(network(x_adv), y)
-
-
-def _alignment(
-    networks: Iterable[Judged], scalar: Loss, split: Split, batch_size: int, device: torch.device | str
-) -> Alignment:
-    cosines, distances = [], []
-    for _, x, y in in_order(split, batch_size, device):
-        first, second = (_gradient(network, scalar, x, y) for network in networks)
-        cosines.append(torch.cosine_similarity(first, second, dim=1))
-        distances.append((first - second).norm(dim=1))
-    return Alignment(torch.cat(cosines).mean().item(), torch.cat(distances).mean().item())
-
-
-def _gradient(network: nn.Module, scalar: Loss, x: Tensor, y: Tensor) -> Tensor:
-    leaf = x.detach().clone().requires_grad_()
-    return torch.autograd.grad(scalar(network(leaf), y).sum(), leaf)[0].flatten(1)
+                found[name].append((teacher(moved) - context.model(moved)).norm(dim=1))
+    return {name: torch.cat(norms).mean().item() for name, norms in found.items()}
 
 
 def linearity_remainder(
@@ -137,16 +155,17 @@ def linearity_remainder(
         ValueError: the model does not fit the split.
         NotImplementedError: torch knows no forward derivative of one of the model's operations; it names which.
     """
-    judged, threat, found = Judged(model, split, device), threat or Linf("8/255"), []
-    # TF32 rounds to three digits, and the remainder of a robust network is hardly larger
-    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for start, x, _ in in_order(split, batch_size, device):
-            d = threat.sample(x, Rng(seed, "uniform", start, device=device))
-            found.append(_remainder(judged, x, d))
+    model, threat = EvaluatedModel(model, split, device), threat or Linf("8/255")
+    return remainder(Context(model, split, threat, seed=seed, batch_size=batch_size, device=device))
+
+
+def remainder(context: Context) -> float:
+    """As `linearity_remainder`."""
+    found = []
+    with torch.no_grad(), exact():  # the remainder of a robust network is hardly larger than TF32's rounding
+        for start, x, _ in context.batches():
+            d = context.threat.sample(x, context.rng(start, "uniform"))
+            at_x, change = torch.func.jvp(context.model, (x,), (d,))[:2]
+            moved = context.model(x + d)
+            found.append((moved - at_x - change).norm(dim=1) / moved.norm(dim=1).clamp(min=1e-12))
     return torch.cat(found).mean().item()
-
-
-def _remainder(network: nn.Module, x: Tensor, d: Tensor) -> Tensor:
-    at_x, change = torch.func.jvp(network, (x,), (d,))[:2]
-    moved = network(x + d)
-    return (moved - at_x - change).norm(dim=1) / moved.norm(dim=1).clamp(min=1e-12)

@@ -1,35 +1,36 @@
-"""What networks make of images, clean and under one attack: logits to count with, pictures to show."""
+"""Figures and pictures for a report: what networks predict for images, clean and under one attack."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
-from typing import Any
+from dataclasses import astuple, dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from .._internal.messages import first_line
-from .._internal.rng import Rng
-from ..attacks import PGD
-from ..attacks.autoattack import Report
-from ..attacks.suites import ATTACKS, pgd
+from ..attacks.base import Report
+from ..attacks.suites import pgd_20
 from ..data import Split
-from ..data.batches import in_order, to_float
-from ..losses import cross_entropy
+from ..data.batches import to_float
 from ..results.inspection import Example, Inspection, Look, Network
 from ..results.result import Measurement
 from ..threat import Threat, show_pixels
-from .curve import robust_curve
-from .gradients import gradient_alignment, linearity_remainder, pointwise_distance
+from .context import Context, exact, silent
+from .curve import curve
+from .gradients import alignment, distances, input_gradient, remainder
 from .metrics import by_class, calibration_error
-from .networks import Judged
+from .networks import EvaluatedModel
 from .verdicts import digest
 
-__all__ = ["Seen", "examples", "first_of_each", "see", "inspect"]
+__all__ = ["Predictions", "examples", "first_of_each", "inspect", "predict"]
+
+MULTIPLES = (1 / 2, 3 / 2, 2, 3, 4)  # of eps, besides 0 and 1
+ATTACK = "pgd-20"
+
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """One network's view of a split, on the CPU.
+class Predictions:
+    """What one network predicts for the images of a split, on the CPU.
 
     Attributes:
         clean, attacked: logits `[N, K]` of the images and of their x'.
@@ -41,60 +42,6 @@ class Seen:
     attacked: Tensor
     x_adv: Tensor
     seconds: float
-
-
-def see(
-    network: Judged,
-    split: Split,
-    attack: PGD,
-    *,
-    batch_size: int = 256,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-) -> Seen:
-    """Attack every image on the network's cross-entropy; the draws, and so the x', are those of evaluation."""
-    rows, began = [], time.monotonic()
-    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for start, x, y in in_order(split, batch_size, device):
-            loss = lambda moved, y=y: cross_entropy(network(moved), y)  # noqa: E731
-            x_adv = attack(loss, x, Rng(seed, "attack", start, device=device))
-            rows.append([tensor.cpu() for tensor in (network(x), network(x_adv), x_adv)])
-    clean, attacked, x_adv = (torch.cat(column) for column in zip(*rows, strict=True))
-    return Seen(clean, attacked, x_adv, round(time.monotonic() - began, 2))
-
-
-def first_of_each(split: Split, most: int = 10) -> Tensor:
-    """The places of the first image of each class that has one, in the order of the labels, at most so many."""
-    return torch.stack([(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()[:most]])
-
-
-def examples(
-    networks: Mapping[str, Judged], split: Split, seen: Mapping[str, Seen], device: torch.device | str = "cpu"
-) -> tuple[Example, ...]:
-    """The first image of each class with every network's look at it; `seen` is of the same split, by the same names."""
-    chosen = first_of_each(split)
-    part = split.take(chosen)
-    x, labels = to_float(part.images[:]), [split.classes[label] for label in part.labels]
-    gradients = {name: _gradient(network, x.to(device), part.labels.to(device)) for name, network in networks.items()}
-
-    def look(name: str, i: int) -> Look:
-        views, place = seen[name], chosen[i]
-        before, after = (split.classes[logits[place].argmax()] for logits in (views.clean, views.attacked))
-        return Look(before, after, views.x_adv[place].numpy(), gradients[name][i].numpy())
-
-    return tuple(
-        Example(x[i].numpy(), label, {name: look(name, i) for name in networks}) for i, label in enumerate(labels)
-    )
-
-
-def _gradient(network: Judged, x: Tensor, y: Tensor) -> Tensor:
-    leaf = x.clone().requires_grad_()
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        return torch.autograd.grad(cross_entropy(network(leaf), y).sum(), leaf)[0].cpu()
-
-
-MULTIPLES = (1 / 2, 3 / 2, 2, 3, 4)  # of eps, beside 0 and 1
-ATTACK = "pgd-20"
 
 
 def inspect(
@@ -109,7 +56,7 @@ def inspect(
     device: torch.device | str = "cpu",
     report: Report | None = None,
 ) -> Inspection:
-    """Look at a student, and at its teacher where one is given, on the first `n` images, or on all if there are fewer.
+    """Inspect a student, and its teacher where one is given, on the first `n` images, or on all if there are fewer.
 
     In fp32 and eval mode. The price is six PGD-20 of each network, fewer where a multiple of eps passes the threat's
     limit.
@@ -121,13 +68,18 @@ def inspect(
     Raises:
         ValueError: a network does not fit the split, or n is below 1; nothing was attacked.
     """
-    used, say = split.first(min(n, len(split))), report or (lambda line: None)
+    used = split.first(min(n, len(split)))
     given = {"student": student} | ({} if teacher is None else {"teacher": teacher})
-    networks = {name: Judged(network, split, device) for name, network in given.items()}
-    where: dict[str, Any] = {"batch_size": batch_size, "device": device}
-    attack, climbed = ATTACKS[ATTACK](threat), pgd(20, threat)
-    seen = {name: see(net, used, climbed, seed=seed, **where) for name, net in networks.items()}
-    options = where | {"seed": seed}
+    networks = {name: EvaluatedModel(network, split, device) for name, network in given.items()}
+    context = Context(
+        networks["student"], used, threat, seed=seed, batch_size=batch_size, device=device, report=report or silent
+    )
+    contexts = {name: _of(context, name, network) for name, network in networks.items()}
+    predictions = {name: predict(one) for name, one in contexts.items()}
+    aligned, apart = {}, {}
+    if teacher is not None:
+        aligned = {name: astuple(one) for name, one in alignment(context, networks["teacher"]).items()}
+        apart = distances(context, networks["teacher"], predictions["student"].x_adv)
     return Inspection(
         weights=digest(networks["student"].network),
         data=split.name,
@@ -136,77 +88,97 @@ def inspect(
         eps=threat.eps,
         n=len(used),
         seed=seed,
-        attack=attack.describe(split.num_classes),
+        attack=pgd_20(threat).describe(split.num_classes),
         class_names=split.classes,
-        networks={name: _network(name, net, used, threat, seen[name], options, say) for name, net in networks.items()},
-        alignment=_alignment(networks, used, where),
-        distances=_distances(networks, used, threat, seen, options),
-        examples=examples(networks, used, seen, device),
+        networks={name: _network(one, predictions[name]) for name, one in contexts.items()},
+        alignment=aligned,
+        distances=apart,
+        examples=examples(contexts, predictions),
     )
 
 
-def _network(
-    name: str, net: Judged, used: Split, threat: Threat, seen: Seen, options: dict[str, Any], say: Report
-) -> Network:
-    logits = {"clean": seen.clean, ATTACK: seen.attacked}
-    standing = {attack: found.argmax(1) == used.labels for attack, found in logits.items()}
+def _of(context: Context, name: str, network: nn.Module) -> Context:
+    """The same for one of two networks, whose name begins each line of progress."""
+    return replace(context, model=network, report=lambda line: context.report(f"{name}: {line}"))
+
+
+def predict(context: Context) -> Predictions:
+    """Attack every image with PGD-20; the draws, and so the x', are those of `evaluate`."""
+    rows, began, attack = [], time.monotonic(), pgd_20(context.threat)
+    with torch.no_grad(), exact():
+        for start, x, y in context.batches():
+            x_adv = context.attack(attack, start, x, y).x_adv
+            rows.append([tensor.cpu() for tensor in (context.model(x), context.model(x_adv), x_adv)])
+    clean, attacked, x_adv = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Predictions(clean, attacked, x_adv, round(time.monotonic() - began, 2))
+
+
+def first_of_each(split: Split, most: int = 10) -> Tensor:
+    """The places of the first image of each class that has one, in the order of the labels, at most so many."""
+    return torch.stack([(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()[:most]])
+
+
+def examples(contexts: Mapping[str, Context], predictions: Mapping[str, Predictions]) -> tuple[Example, ...]:
+    """The first image of each class and what each network predicts for it; all by name, all of the same split."""
+    first = next(iter(contexts.values()))
+    split, chosen = first.split, first_of_each(first.split)
+    part = split.take(chosen)
+    x, labels = to_float(part.images[:]), [split.classes[label] for label in part.labels]
+    with exact():
+        gradients = {
+            name: input_gradient(one.model, x.to(one.device), part.labels.to(one.device)).cpu()
+            for name, one in contexts.items()
+        }
+
+    def look(name: str, i: int) -> Look:
+        found, place = predictions[name], chosen[i]
+        before, after = (split.classes[logits[place].argmax()] for logits in (found.clean, found.attacked))
+        return Look(before, after, found.x_adv[place].numpy(), gradients[name][i].numpy())
+
+    return tuple(
+        Example(x[i].numpy(), label, {name: look(name, i) for name in contexts}) for i, label in enumerate(labels)
+    )
+
+
+def _network(context: Context, predictions: Predictions) -> Network:
+    labels, logits = context.split.labels, {"clean": predictions.clean, ATTACK: predictions.attacked}
+    correct = {attack: found.argmax(1) == labels for attack, found in logits.items()}
     return Network(
-        curve=_curve(name, net, used, threat, standing, seen.seconds, options, say),
-        classes={attack: _classes(flags, used) for attack, flags in standing.items()},
-        calibration={attack: calibration_error(found, used.labels) for attack, found in logits.items()},
-        remainder=_remainder(name, net, used, threat, options, say),
+        curve=_curve(context, correct, predictions.seconds),
+        classes={attack: _classes(flags, context.split) for attack, flags in correct.items()},
+        calibration={attack: calibration_error(found, labels) for attack, found in logits.items()},
+        remainder=_remainder(context),
     )
 
 
-def _curve(
-    name: str, net: Judged, used: Split, threat: Threat, standing: dict[str, Tensor], seconds: float,
-    options: dict[str, Any], say: Report,
-) -> dict[float, Measurement]:  # fmt: skip
+def _curve(context: Context, correct: Mapping[str, Tensor], seconds: float) -> dict[float, Measurement]:
     """As `robust_curve`, without an attack where the outcome is known: at 0, where x' is x, and at eps."""
+    threat, split = context.threat, context.split
 
     def known(eps: float, flags: Tensor, seconds: float) -> Measurement:
-        settings = ATTACKS[ATTACK](type(threat)(eps)).describe(used.num_classes)
-        found = Measurement(ATTACK, settings, len(used), int(flags.sum()), seconds)
-        say(f"{name}: eps {show_pixels(eps)}, {ATTACK}: {found.accuracy:.1%} of {found.n} images, {seconds:.1f} s")
+        settings = pgd_20(replace(threat, eps=eps)).describe(split.num_classes)
+        found = Measurement(ATTACK, settings, len(split), int(flags.sum()), seconds)
+        context.report(f"eps {show_pixels(eps)}, {ATTACK}: {found.accuracy:.1%} of {found.n} images, {seconds:.1f} s")
         return found
 
-    curve = {0.0: known(0.0, standing["clean"], 0.0)}
+    points = {0.0: known(0.0, correct["clean"], 0.0)}
     if threat.eps:
-        curve[threat.eps] = known(threat.eps, standing[ATTACK], seconds)
+        points[threat.eps] = known(threat.eps, correct[ATTACK], seconds)
         others = [k * threat.eps for k in MULTIPLES if k * threat.eps <= threat.limit]
-        line = lambda said: say(f"{name}: {said}")  # noqa: E731
-        curve |= robust_curve(net, used, others, type(threat), report=line, **options)
-    return dict(sorted(curve.items()))
+        points |= curve(context, [replace(threat, eps=eps) for eps in others])
+    return dict(sorted(points.items()))
 
 
-def _classes(standing: Tensor, used: Split) -> list[tuple[int, int]]:
+def _classes(correct: Tensor, split: Split) -> list[tuple[int, int]]:
     """Images and right ones by label; a class without an image has none of either."""
-    labels = [str(label) for label in range(used.num_classes)]  # two classes may share a name, as in Tiny ImageNet
-    counted = {int(one.name): (one.n, one.correct) for one in by_class(standing, used.labels, labels).accuracies}
-    return [counted.get(label, (0, 0)) for label in range(used.num_classes)]
+    labels = [str(label) for label in range(split.num_classes)]  # two classes may share a name, as in Tiny ImageNet
+    counted = {int(one.name): (one.n, one.correct) for one in by_class(correct, split.labels, labels).accuracies}
+    return [counted.get(label, (0, 0)) for label in range(split.num_classes)]
 
 
-def _remainder(
-    name: str, net: Judged, used: Split, threat: Threat, options: dict[str, Any], say: Report
-) -> float | None:
+def _remainder(context: Context) -> float | None:
     try:
-        return linearity_remainder(net, used, threat, **options)
+        return remainder(context)
     except RuntimeError as error:  # as NotImplementedError is, and what an autograd.Function without jvp raises
-        say(f"{name}: no remainder, torch cannot differentiate it in forward mode ({first_line(error)})")
+        context.report(f"no remainder, torch cannot differentiate it in forward mode ({first_line(error)})")
         return None
-
-
-def _alignment(networks: Mapping[str, Judged], used: Split, where: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    if "teacher" not in networks:
-        return {}
-    found = gradient_alignment(networks["student"], networks["teacher"], used, **where)
-    return {name: astuple(alignment) for name, alignment in found.items()}
-
-
-def _distances(
-    networks: Mapping[str, Judged], used: Split, threat: Threat, seen: Mapping[str, Seen], options: dict[str, Any]
-) -> dict[str, float]:
-    if "teacher" not in networks:
-        return {}
-    x_adv = seen["student"].x_adv
-    return pointwise_distance(networks["student"], networks["teacher"], used, threat, x_adv=x_adv, **options)

@@ -1,148 +1,104 @@
 """Which images of a split a model still classifies correctly, clean or attacked."""
 
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
 
-from .._internal.rng import Rng
-from ..attacks import PGD
-from ..attacks.autoattack import AutoAttack, FromLibrary, Report
-from ..attacks.suites import Attack
+from ..attacks.base import Attack, inside
+from ..attacks.pgd import PGD
+from ..attacks.suites import Clean, PGDAttack
 from ..data import Split
-from ..data.batches import in_order, starts
-from ..losses import Loss, cross_entropy
 from ..results.files import AdversarialImages
 from ..results.result import Measurement
-from .networks import ITSELF, Judged, Searched
-from .verdicts import STANDS, Verdicts
+from .context import Context, exact
+from .verdicts import CORRECT, Verdicts
 
-__all__ = ["correct", "judge", "measure"]
+__all__ = ["correct", "measure"]
 
+QUIET = 10  # seconds between two reports of progress
 
 
 def correct(
     model: nn.Module,
     split: Split,
     attack: PGD | None = None,
-    loss: Loss = cross_entropy,
     *,
-    searched: nn.Module | None = None,
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
     processes: tuple[int, int] = (0, 1),
 ) -> Tensor:
-    """`[N]` booleans on the CPU; fp32, eval mode, one attempt per image, judged on the attack's last iterate.
+    """Which images a model, as it is and where it is, classifies correctly, clean or attacked on its cross-entropy.
 
     Args:
-        attack: `None` for clean images.
-        loss: what the attack climbs, logits `[B, K]` and labels `[B]` to `[B]`.
-        searched: whose loss the attack climbs, `None` for the model's own; the verdict is the model's either way.
+        attack: `None` for clean images; one attempt per image, its last iterate counts.
         processes: this one's number and how many there are; each has the flags of its share of the batches alone.
+
+    Returns:
+        `[N]` booleans on the CPU.
     """
-    flags = [torch.zeros(0, dtype=torch.bool)]
-    for start, x, y in in_order(split, batch_size, device, starts(split, batch_size, processes)):
-        rng = Rng(seed, "attack", start, device=device)
-        flags.append(judge(model, x, y, attack, loss, searched, rng)[1].cpu())
-    return torch.cat(flags)
-
-
-def judge(
-    model: nn.Module, x: Tensor, y: Tensor, attack: PGD | None, loss: Loss, searched: nn.Module | None, rng: Rng
-) -> tuple[Tensor, Tensor]:
-    """As `correct`, of one batch of images `[B, C, H, W]` in [0, 1] and labels `[B]`: x' and `[B]` booleans."""
-    climbed = model if searched is None else searched
-    if attack is not None:
-        x = attack(lambda x_adv: loss(climbed(x_adv), y), x, rng)
-    with torch.no_grad():
-        return x, model(x).argmax(1) == y
-
-
-QUIET = 10  # seconds between two reports of how far it is
-# by which attack of AutoAttack an image was broken, and how far x' is from x
-NOTES = {"by": torch.uint8, "distance": torch.float32}
-BY = {"clean": 0, "apgd-ce": 1, "apgd-t": 2, "fab-t": 3, "square": 4, "none": 5, "apgd-dlr": 6}
+    context = Context(model, split, seed=seed, batch_size=batch_size, device=device, processes=processes)
+    return context.correct(Clean() if attack is None else PGDAttack("pgd", attack))
 
 
 def measure(
-    model: Judged,
-    split: Split,
-    attack: Attack,
-    verdicts: Verdicts | None = None,
-    *,
-    searched: Searched = ITSELF,
-    batch_size: int,
-    seed: int,
-    device: torch.device | str,
-    processes: tuple[int, int] = (0, 1),
-    images: AdversarialImages | None = None,
-    report: Report | None = None,
+    context: Context, attack: Attack, verdicts: Verdicts | None = None, images: AdversarialImages | None = None
 ) -> Measurement:
-    """Accuracy on the whole split; TF32 and nondeterministic convolutions are switched off meanwhile.
-
-    The attack looks for x' on `searched`; the model judges x'.
+    """Accuracy on the whole split under one attack; TF32 and nondeterministic convolutions are off meanwhile.
 
     Args:
-        verdicts: taken in batch by batch; what is known already is not attacked again.
-        processes: this one's number and how many there are; each takes its share of the batches.
-        images: where the x' of broken images are kept.
+        verdicts: extended batch by batch; what is known already is not attacked again.
+        images: where the x' of broken images are saved.
+
+    Raises:
+        ValueError: the attack returns something else than images `[B, C, H, W]`.
     """
-    verdicts, report = verdicts or Verdicts(len(split)), report or (lambda line: None)
-    verdicts.begin(attack.name, NOTES if isinstance(attack.settings, AutoAttack) else {})
-    mine = starts(split, batch_size, processes)
-    left = [start for start in mine if not verdicts.knows(attack.name, start, start + batch_size)]
+    verdicts = verdicts or Verdicts(len(context.split))
+    verdicts.begin(attack.name, attack.notes)
+    size = context.batch_size
+    missing = [start for start in context.starts() if not verdicts.knows(attack.name, start, start + size)]
     began = said = time.monotonic()
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        for done, (start, x, y) in enumerate(in_order(split, batch_size, device, left), 1):
+    with exact():
+        for done, (start, x, y) in enumerate(context.batches(missing), 1):
             before = time.monotonic()
-            x_adv, standing, notes = _attacked(model, attack, searched.network, x, y, (seed, start), report)
-            if images is not None and attack.settings is not None:
-                broken = ~standing & _right(model, x, y)
+            x_adv, right, notes = _attacked(context, attack, start, x, y)
+            if images is not None and attack.perturbs:
+                broken = ~right & context.right(x, y)
                 images.put(attack.name, start, x_adv.cpu().numpy(), broken.cpu().numpy())
-            verdicts.put(attack.name, start, standing, notes, time.monotonic() - before)
-            if done < len(left) and (now := time.monotonic()) - said > QUIET:
-                report(_progress(attack.name, done, len(left), now - began))
+            verdicts.put(attack.name, start, right, notes, time.monotonic() - before)
+            if done < len(missing) and (now := time.monotonic()) - said > QUIET:
+                context.report(_progress(attack.name, done, len(missing), now - began))
                 said = now
-    if processes[1] > 1:
-        verdicts.gather(attack.name, device)
-    settings = attack.describe(model.classes) + (searched.note if attack.settings else "")
+    if context.processes[1] > 1:
+        verdicts.gather(attack.name, context.device)
+    settings = attack.describe(context.split.num_classes) + context.attacked.note
     flags = verdicts.tensors[attack.name]
-    right = int((flags == STANDS).sum())
-    measured = Measurement(attack.name, settings, len(flags), right, verdicts.seconds(attack.name))
-    report(f"{attack.name}: {measured.accuracy:.1%} of {measured.n} images, {measured.seconds:.1f} s")
+    count = int((flags == CORRECT).sum())
+    measured = Measurement(attack.name, settings, len(flags), count, verdicts.seconds(attack.name))
+    context.report(f"{attack.name}: {measured.accuracy:.1%} of {measured.n} images, {measured.seconds:.1f} s")
     return measured
 
 
 def _attacked(
-    model: Judged,
-    attack: Attack,
-    searched: nn.Module | None,
-    x: Tensor,
-    y: Tensor,
-    key: tuple[int, int],
-    report: Report,
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """x', which images of a batch stand, and the attack's notes; `key` is the seed and the batch's first image."""
-    if not isinstance(attack.settings, FromLibrary):
-        rng = Rng(key[0], "attack", key[1], device=x.device)
-        return *judge(model, x, y, attack.settings, attack.loss, searched, rng), {}
-    x_adv, standing = attack.settings(
-        model, x, y, searched=searched, seed=key[0], batch_size=len(x), device=x.device, report=report
-    )
-    if isinstance(standing, Tensor):
-        return x_adv, standing, {}
-    by = torch.full_like(y, BY["none"], dtype=torch.uint8)
-    for name, left in reversed(standing.items()):
-        by[~left] = BY[name]
-    left = list(standing.values())[-1]
-    return x_adv, left, {"by": by, "distance": attack.settings.threat.distance(x_adv, x)}
+    context: Context, attack: Attack, start: int, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
+    """x', which of a batch are classified correctly there, `[B]` booleans, and the attack's notes.
 
-
-def _right(model: Judged, x: Tensor, y: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x).argmax(1) == y
+    An x' outside the threat model is replaced by x.
+    """
+    found = context.attack(attack, start, x, y)
+    x_adv, right = found.x_adv.detach(), found.correct
+    if x_adv.shape != x.shape:
+        raise ValueError(f"{attack.name} must return x' of shape {list(x.shape)}, it returns {list(x_adv.shape)}.")
+    right = context.right(x_adv, y) if right is None else right
+    near = inside(context.threat, x_adv, x)
+    if not near.all():
+        x_adv = torch.where(near[:, None, None, None], x_adv, x)
+        right = torch.where(near, right, context.right(x, y))
+    return x_adv, right, found.notes
 
 
 def _progress(name: str, done: int, batches: int, seconds: float) -> str:

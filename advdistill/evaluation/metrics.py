@@ -1,4 +1,4 @@
-"""What one figure for a whole split hides: accuracy class by class; and one figure of two, W-Robust or NRR."""
+"""Figures beyond one accuracy for a whole split: by class, calibration, and W-Robust or NRR of two accuracies."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from torch import Tensor
 
 from ..results.result import Counted
 
-__all__ = ["ClassAccuracy", "Classes", "by_class", "nrr", "w_robust", "calibration_error"]
+__all__ = ["ClassAccuracy", "Classes", "by_class", "calibration_error", "nrr", "w_robust"]
+
 
 @dataclass(frozen=True)
 class ClassAccuracy(Counted):
-    """How many of the `n` images of one class stand."""
+    """How many of the `n` images of one class are classified correctly."""
 
     name: str
     n: int
@@ -36,42 +37,32 @@ class Classes:
         return min(self.accuracies, key=lambda one: one.accuracy)
 
 
-def by_class(standing: Tensor, labels: Tensor, names: Sequence[str]) -> Classes:
+def by_class(correct: Tensor, labels: Tensor, names: Sequence[str]) -> Classes:
     """Accuracy per class.
 
     Args:
-        standing: which images are classified correctly, `[N]` booleans, clean or under one attack.
+        correct: which images are classified correctly, `[N]` booleans, clean or under one attack.
         labels: `[N]`, each in `0..len(names)-1`.
         names: of the classes, in the order of the labels.
 
     Raises:
         ValueError: something else than booleans, no image, not one label for each, or a label without a name.
     """
-    _check(standing, labels, names)
+    _check_verdicts(correct, labels, names)
     sizes = torch.bincount(labels, minlength=len(names)).tolist()
-    correct = torch.bincount(labels[standing], minlength=len(names)).tolist()
-    counted = list(zip(names, sizes, correct, strict=True))
+    right = torch.bincount(labels[correct], minlength=len(names)).tolist()
+    counted = list(zip(names, sizes, right, strict=True))
     return Classes(
-        tuple(ClassAccuracy(name, n, right) for name, n, right in counted if n),
+        tuple(ClassAccuracy(name, n, count) for name, n, count in counted if n),
         tuple(name for name, n, _ in counted if not n),
     )
 
 
-def w_robust(clean: float, robust: float) -> float:
-    """(clean + robust) / 2, which MTARD and its successors call weighted robust accuracy, for each attack by itself."""
-    return (clean + robust) / 2
-
-
-def nrr(clean: float, robust: float) -> float:
-    """2 clean robust / (clean + robust), the harmonic mean of the two accuracies; 0 where both are 0."""
-    return 2 * clean * robust / (clean + robust) if clean + robust else 0.0
-
-
-def _check(standing: Tensor, labels: Tensor, names: Sequence[str]) -> None:
-    if standing.dtype != torch.bool:
-        raise ValueError(f"Verdicts must be booleans, got {standing.dtype}. Compare a kept verdict with STANDS.")
-    if standing.shape != labels.shape or labels.ndim != 1 or not len(labels):
-        shapes = f"{list(standing.shape)} and {list(labels.shape)}"
+def _check_verdicts(correct: Tensor, labels: Tensor, names: Sequence[str]) -> None:
+    if correct.dtype != torch.bool:
+        raise ValueError(f"Verdicts must be booleans, got {correct.dtype}. Compare a saved verdict with CORRECT.")
+    if correct.shape != labels.shape or labels.ndim != 1 or not len(labels):
+        shapes = f"{list(correct.shape)} and {list(labels.shape)}"
         raise ValueError(f"There must be verdicts [N] and labels [N], N > 0; these have {shapes}.")
     wrong = labels[(labels < 0) | (labels >= len(names))]
     if len(wrong):
@@ -95,7 +86,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     Raises:
         ValueError: no bin or no image, logits and labels that do not belong together, or logits that are not finite.
     """
-    _check_of_calibration(logits, labels, bins)
+    _check_logits(logits, labels, bins)
     confidence = logits.double().softmax(1).amax(1)
     right = (logits.argmax(1) == labels).double()
     inner = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=logits.device)[1:-1]
@@ -103,7 +94,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     return (gaps.abs().sum() / len(labels)).item()
 
 
-def _check_of_calibration(logits: Tensor, labels: Tensor, bins: int) -> None:
+def _check_logits(logits: Tensor, labels: Tensor, bins: int) -> None:
     if bins < 1:
         raise ValueError(f"Calibration needs at least 1 bin, got bins={bins}. The usual number is 15.")
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(labels):
@@ -111,3 +102,13 @@ def _check_of_calibration(logits: Tensor, labels: Tensor, bins: int) -> None:
         raise ValueError(f"Calibration is of logits [N, K] and labels [N], N > 0; these have {shapes}.")
     if not logits.isfinite().all():
         raise ValueError("Logits that are NaN or infinite have no calibration.")
+
+
+def w_robust(clean: float, robust: float) -> float:
+    """(clean + robust) / 2, which MTARD and its successors call weighted robust accuracy, for each attack by itself."""
+    return (clean + robust) / 2
+
+
+def nrr(clean: float, robust: float) -> float:
+    """2 clean robust / (clean + robust), the harmonic mean of the two accuracies; 0 where both are 0."""
+    return 2 * clean * robust / (clean + robust) if clean + robust else 0.0

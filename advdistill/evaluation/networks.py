@@ -1,4 +1,4 @@
-"""The network that evaluation looks at: a copy in fp32 and eval mode, whose every output is checked."""
+"""The two networks of an evaluation: the model that is evaluated, and the network on which attacks search."""
 
 import copy
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from ..acceleration.frozen import Frozen, native_bf16
-from ..attacks.suites import Attack
+from ..attacks.base import Attack
 from ..data import Split
 from ..data.batches import to_float
 from .verdicts import digest
 
-__all__ = ["Judged", "ITSELF", "Searched", "precision", "searches"]
+__all__ = ["ITSELF", "AttackedNetwork", "EvaluatedModel", "attacked_networks", "precision"]
 
-class Judged(nn.Module):
-    """A frozen fp32 copy of a model; the model itself stays as it is.
+
+class EvaluatedModel(nn.Module):
+    """A frozen copy of a model in fp32 and eval mode, whose every output is checked; the model itself stays as it is.
 
     Raises:
         ValueError: the model does not take the split's images, or gives something else than finite logits `[B, K]`,
@@ -47,33 +48,34 @@ def _form(output: object) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Searched:
-    """A network to look for x' on, `None` for the judged one, and what results say of it."""
+class AttackedNetwork:
+    """Where attacks search for x', `None` for the evaluated model, and what is added to the printed settings."""
 
     network: nn.Module | None = None
     note: str = ""
 
 
-ITSELF = Searched()
+ITSELF = AttackedNetwork()
 
 
-def searches(
-    chosen: list[Attack],
-    model: Judged,
+def attacked_networks(
+    attacks: list[Attack],
+    model: EvaluatedModel,
     surrogate: nn.Module | None,
     split: Split,
     device: torch.device | str,
     accelerated: bool,
-) -> dict[str, Searched]:
-    """By attack, what it searches on: the model or the surrogate, or with `accelerated` a fast copy of either.
+) -> dict[str, AttackedNetwork]:
+    """By attack, where it searches: on the model or the surrogate, or with `accelerated` on a fast copy of either.
 
     Raises:
         ValueError: an attack that transfers has no surrogate, or the surrogate does not fit the split.
     """
-    found = dict.fromkeys((attack.name for attack in chosen if attack.settings), ITSELF)
-    if accelerated and not all(attack.transferred for attack in chosen):
-        found = dict.fromkeys(found, _fast(model, split, device))
-    transferred = [attack.name for attack in chosen if attack.transferred]
+    found = dict.fromkeys((attack.name for attack in attacks), ITSELF)
+    if accelerated and not all(attack.transferred for attack in attacks):
+        fast = _fast(model, split, device)
+        found |= dict.fromkeys((attack.name for attack in attacks if attack.perturbs), fast)
+    transferred = [attack.name for attack in attacks if attack.transferred]
     if not transferred:
         return found
     if surrogate is None:
@@ -81,10 +83,10 @@ def searches(
             f"{transferred[0]} takes its adversarial images from another model, and none was given. "
             "Give --surrogate, usually the teacher."
         )
-    judged = Judged(surrogate, split, device)
-    other = _fast(judged, split, device) if accelerated else Searched(judged)
-    note = f", transferred from a model of weights {digest(judged.network)}{other.note}"
-    return found | dict.fromkeys(transferred, Searched(other.network, note))
+    checked = EvaluatedModel(surrogate, split, device)
+    other = _fast(checked, split, device) if accelerated else AttackedNetwork(checked)
+    note = f", transferred from a model of weights {digest(checked.network)}{other.note}"
+    return found | dict.fromkeys(transferred, AttackedNetwork(other.network, note))
 
 
 def precision(device: torch.device | str) -> torch.dtype:
@@ -92,7 +94,7 @@ def precision(device: torch.device | str) -> torch.dtype:
     return torch.bfloat16 if native_bf16(device) else torch.float32
 
 
-def _fast(network: nn.Module, split: Split, device: torch.device | str) -> Searched:
+def _fast(network: nn.Module, split: Split, device: torch.device | str) -> AttackedNetwork:
     copy = Frozen(network, precision(device))
     copy(to_float(split.images[:2].to(device)))  # it may not take that precision
-    return Searched(copy, f", searched in {copy.precision}, judged in fp32")
+    return AttackedNetwork(copy, f", searched in {copy.precision}, judged in fp32")

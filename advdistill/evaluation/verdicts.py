@@ -1,6 +1,7 @@
-"""What is known of each image, attack by attack: in memory, and in a file that a later call continues from."""
+"""The verdict on each image, attack by attack: in memory, and in a file from which a later call resumes."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,21 +13,21 @@ from .._internal.files import write_atomic
 from .._internal.reading import ordinary
 from ..results.files import unfinished_files
 
-__all__ = ["STANDS", "Verdicts", "digest"]
+__all__ = ["CORRECT", "Verdicts", "digest"]
 
-STANDS, UNKNOWN = 1, 255
+CORRECT, UNKNOWN = 1, 255
 
 
 class Verdicts:
-    """Tensors `[n]` by name: `ATTACK` is 1 for an image that stands, 0 for a broken one; `ATTACK.NOTE` says more.
+    """Tensors `[n]` by name: `ATTACK` is 1 for an image still classified correctly, else 0; `ATTACK.NOTE` says more.
 
     Args:
         setting: what these verdicts are verdicts of; strings by name.
-        path: where they are kept after every batch, and where an earlier call left some; `None` for memory alone.
-        rank: of this process; each but the first keeps a file of its own beside the first one's.
+        path: where they are saved after every batch, and where an earlier call left some; `None` for memory alone.
+        rank: of this process; each but the first saves a file of its own, named after the first one's.
 
     Raises:
-        ValueError: a file is damaged, or holds the verdicts of another setting.
+        ValueError: a file is damaged, or of another setting.
     """
 
     def __init__(self, n: int, setting: dict[str, str] | None = None, path: Path | None = None, rank: int = 0):
@@ -35,7 +36,7 @@ class Verdicts:
         for file in unfinished_files(path):
             self._merge(self._read(file))
 
-    def begin(self, attack: str, notes: dict[str, torch.dtype]) -> None:
+    def begin(self, attack: str, notes: Mapping[str, torch.dtype]) -> None:
         """Make room for an attack's verdicts, its seconds (by the first image of a batch) and its notes."""
         kinds = {attack: torch.uint8, f"{attack}.seconds": torch.float32}
         for name, dtype in (kinds | {f"{attack}.{note}": dtype for note, dtype in notes.items()}).items():
@@ -44,14 +45,14 @@ class Verdicts:
     def knows(self, attack: str, start: int, stop: int) -> bool:
         return bool((self.tensors[attack][start:stop] != UNKNOWN).all())
 
-    def put(self, attack: str, start: int, standing: Tensor, notes: dict[str, Tensor], seconds: float) -> None:
-        """Take in the verdicts `[b]` of a batch and keep them."""
-        stop = start + len(standing)
-        self.tensors[attack][start:stop] = standing.cpu()
+    def put(self, attack: str, start: int, correct: Tensor, notes: Mapping[str, Tensor], seconds: float) -> None:
+        """Add the verdicts `[b]` of a batch and save them."""
+        stop = start + len(correct)
+        self.tensors[attack][start:stop] = correct.cpu()
         self.tensors[f"{attack}.seconds"][start] = seconds
         for note, values in notes.items():
             self.tensors[f"{attack}.{note}"][start:stop] = values.cpu()
-        self._keep()
+        self._save()
 
     def seconds(self, attack: str) -> float:
         """What an attack took, over all calls and processes."""
@@ -59,15 +60,15 @@ class Verdicts:
         return round(took[took.isfinite()].sum().item(), 2)
 
     def gather(self, attack: str, device: torch.device | str) -> None:
-        """Take in what the other processes found; each of them calls this."""
+        """Add what the other processes found; each of them calls this."""
         for name, tensor in self.tensors.items():
             if name.split(".")[0] == attack:
                 shared = tensor.to(device)
                 torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MIN)
                 tensor.copy_(shared)
-        self._keep()
+        self._save()
 
-    def _keep(self) -> None:
+    def _save(self) -> None:
         if self.path:
             own = self.path.with_name(f"{self.path.name}.{self.rank}") if self.rank else self.path
             write_atomic(own, lambda temporary: save_file(self.tensors, temporary, self.setting))

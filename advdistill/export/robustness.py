@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 from ..acceleration.frozen import Frozen
-from ..attacks.autoattack import Report
+from ..attacks.base import Attack, Report
 from ..attacks.square import Square
-from ..attacks.suites import ATTACKS, Attack
+from ..attacks.suites import Clean, cw_30, pgd_20
 from ..data import Split
+from ..evaluation.context import Context, silent
 from ..evaluation.measure import measure
-from ..evaluation.networks import ITSELF, Judged, Searched
-from ..evaluation.verdicts import STANDS, Verdicts, digest
+from ..evaluation.networks import ITSELF, AttackedNetwork, EvaluatedModel
+from ..evaluation.verdicts import CORRECT, Verdicts, digest
 from ..results.result import Measurement
 from ..threat import Threat
 from .artefact import Artefact
@@ -24,7 +25,7 @@ from .twin import Twin
 
 __all__ = ["attacked", "routes"]
 
-WHITE_BOX = ("pgd-20", "cw-30")
+WHITE_BOX = (pgd_20, cw_30)
 
 
 def routes(artefact: Artefact, network: nn.Module) -> dict[str, nn.Module | None]:
@@ -71,40 +72,42 @@ def attacked(
         ValueError: a network does not fit the split, or `keep` holds another measurement.
         ImportError: Square needs pyautoattack, which is missing.
     """
-    used, judged = split.first(n), Judged(file, split, device)
+    context = Context(
+        EvaluatedModel(file, split, device), split.first(n), threat,
+        seed=seed, batch_size=batch_size, device=device, report=report or silent,
+    )  # fmt: skip
     setting = {
         "file": identity, "fingerprint": split.fingerprint(), "images": n, "threat": threat, "seed": seed,
         "batch_size": batch_size,
     }  # fmt: skip
     verdicts = Verdicts(n, {name: str(value) for name, value in setting.items()}, keep)
     measured = [
-        measure(judged, used, attack, verdicts, searched=searched, batch_size=batch_size, seed=seed, device=device,
-                report=report)
-        for attack, searched in _attacks(climbed, split, threat, queries, device)
-    ]  # fmt: skip
+        measure(replace(context, attacked=network), attack, verdicts)
+        for attack, network in _attacks(climbed, split, threat, queries, device)
+    ]
     return (*measured, _worst(measured, verdicts))
 
 
 def _attacks(
     climbed: Mapping[str, nn.Module | None], split: Split, threat: Threat, queries: int, device: torch.device | str
-) -> Iterator[tuple[Attack, Searched]]:
-    yield ATTACKS["clean"](threat), ITSELF
+) -> Iterator[tuple[Attack, AttackedNetwork]]:
+    yield Clean(), ITSELF
     for prefix, network in climbed.items():
-        searched = ITSELF if network is None else _searched(prefix, network, split, device)
-        for name in WHITE_BOX:
-            yield replace(ATTACKS[name](threat), name=prefix + name), searched
+        found = ITSELF if network is None else _attacked_network(prefix, network, split, device)
+        for attack in WHITE_BOX:
+            yield replace(attack(threat), name=prefix + attack(threat).name), found
     if queries:
-        yield Attack(f"square-{queries}", Square(threat, queries)), ITSELF
+        yield Square(threat, queries), ITSELF
 
 
-def _searched(prefix: str, network: nn.Module, split: Split, device: torch.device | str) -> Searched:
+def _attacked_network(prefix: str, network: nn.Module, split: Split, device: torch.device | str) -> AttackedNetwork:
     told = "the file's differentiable twin" if prefix == "twin-" else "the network it was made from"
-    on_device = Judged(copy.deepcopy(network).to(device), split, device)
-    return Searched(on_device, f", found on {told} ({digest(network)})")
+    on_device = EvaluatedModel(copy.deepcopy(network).to(device), split, device)
+    return AttackedNetwork(on_device, f", found on {told} ({digest(network)})")
 
 
 def _worst(measured: list[Measurement], verdicts: Verdicts) -> Measurement:
-    standing = torch.stack([verdicts.tensors[m.attack] == STANDS for m in measured]).all(0)
+    standing = torch.stack([verdicts.tensors[m.attack] == CORRECT for m in measured]).all(0)
     verdicts.begin(WORST, {})
     verdicts.put(WORST, 0, standing, {}, 0.0)
     told = f"right, and broken by none of {', '.join(m.attack for m in measured[1:])}"

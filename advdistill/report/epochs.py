@@ -5,7 +5,7 @@ from math import ceil, isfinite
 from typing import Any
 
 from ..results.result import wilson
-from ..results.selection import Epoch, held_out, overfitting
+from ..results.selection import Epoch, overfitting
 from .gathered import Gathered
 from .table import distinct
 from .vega import Chart, altair, between, colour, percent, specification
@@ -52,7 +52,7 @@ def _of(runs: Sequence[Gathered], name: str) -> Iterator[Chart]:
 
 
 def _held_out(run: Gathered, epochs: Sequence[Epoch]) -> Iterator[dict[str, Any]]:
-    images = held_out(run.result)
+    images = run.result.chosen.images if run.result.chosen else None
     for epoch in epochs:
         for what in ("clean", "robust"):
             if isfinite(value := epoch.get(what, float("nan"))):

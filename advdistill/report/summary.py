@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ..results.result import wilson
-from ..results.selection import overfitting, selection
+from ..results.selection import Selection, overfitting
 from .charts import networks
 from .compare import against_first, lacking, mismatches, summed_up
 from .gathered import Gathered
@@ -32,7 +32,7 @@ def summary(runs: Sequence[Gathered]) -> dict[str, Any]:
         "unpaired": lacking(compared, found),
         "warnings": mismatches([run.result for run in runs]),
         "over_seeds": list(summed_up(compared)),
-        "selection": {run.name: selection(run.result, run.epochs) for run in runs},
+        "selection": {run.name: run.result.chosen or Selection() for run in runs},
         "overfitting": {run.name: overfitting(run.epochs) for run in runs},
         "networks": _networks(runs),
         "recipes": {run.name: yaml.safe_dump(run.run.recipe, sort_keys=False) for run in runs if run.run.recipe},

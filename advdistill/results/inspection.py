@@ -14,7 +14,8 @@ from typeguard import TypeCheckError
 
 from .._internal.files import write_atomic
 from .._internal.reading import ordinary, printable
-from .result import MOST, Measurement, build
+from .plain import build
+from .result import MOST, Measurement
 
 __all__ = ["Example", "Inspection", "Look", "Network"]
 

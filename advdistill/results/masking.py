@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 from typeguard import TypeCheckError, check_type
 
 from .._internal.reading import printable, read_text
-from .result import build, wilson
+from .plain import build
+from .result import wilson
 
 __all__ = ["Finding", "Status", "Verdict", "above"]
 

@@ -1,16 +1,18 @@
 """A result: what was measured, on what, with which code. Accuracies are fractions."""
 
 import json
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Self, TypedDict, get_type_hints
+from typing import Self
 
-from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+from typeguard import TypeCheckError, check_type
 
 from .._internal.files import write_json
 from .._internal.reading import printable, read_text
+from .plain import build
+from .selection import Selection
 
 __all__ = ["Counted", "Measurement", "Result", "build", "wilson"]
 
@@ -74,10 +76,16 @@ class Result:
         threat: such as `"Linf 8/255"`.
         eps: the same eps as a number, where 1 is white.
         weights: twelve hex digits that name the model's weights.
-        chosen: how the checkpoint was selected, a sentence.
+        chosen: how the checkpoint was chosen; `None` is not known.
         date: UTC, ISO 8601.
         versions: of the packages that took part.
         command: what was typed.
+
+    Example:
+        >>> measured = (Measurement("clean", "", 100, 80, 1.0), Measurement("pgd-20", "PGD-20", 100, 50, 9.0))
+        >>> result = Result("student", "digits/test", "b94169546686", "Linf 0.1", 0.1, 0, measured, "2026-01-02", {})
+        >>> result["pgd-20"].accuracy, [round(end, 3) for end in result["pgd-20"].interval]
+        (0.5, [0.404, 0.596])
     """
 
     model: str
@@ -90,7 +98,7 @@ class Result:
     date: str
     versions: dict[str, str]
     weights: str | None = None
-    chosen: str | None = None
+    chosen: Selection | None = None
     command: str | None = None
 
     def __getitem__(self, attack: str) -> Measurement:
@@ -105,10 +113,10 @@ class Result:
 
     def _setting(self) -> tuple[object, ...]:
         images = {m.n for m in self.measurements}
-        return self.model, self.weights, self.data, self.fingerprint, self.threat, self.seed, self.chosen, images
+        return self.model, self.weights, self.data, self.fingerprint, self.threat, self.seed, str(self.chosen), images
 
     def save(self, path: Path | str) -> None:
-        """Write JSON; accuracies and intervals stand beside the counts."""
+        """Write JSON; with accuracies and intervals besides the counts."""
         derived = [
             asdict(m) | {"accuracy": round(m.accuracy, 6), "interval": [round(bound, 6) for bound in m.interval]}
             for m in self.measurements
@@ -128,21 +136,10 @@ class Result:
             values = check_type(json.loads(text), dict)
             if "measurements" in values:
                 values["measurements"] = tuple(build(Measurement, m) for m in check_type(values["measurements"], list))
+            if values.get("chosen") is not None:
+                values["chosen"] = Selection.from_plain(values["chosen"])
             return build(Result, values)
         except (json.JSONDecodeError, RecursionError):
             raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
         except (TypeCheckError, ValueError) as error:
             raise ValueError(f"{path} is not a result of advdistill: {printable(error)}") from None
-
-
-def build(kind: type, values: Any) -> Any:
-    """A dataclass from plain values, their types checked; unknown fields are left out.
-
-    Raises:
-        TypeCheckError: a field is missing or of another type.
-    """
-    hints = get_type_hints(kind)
-    known = {name: value for name, value in check_type(values, dict).items() if name in hints}
-    absent = {f.name for f in fields(kind) if f.default is not MISSING} - known.keys()  # in files of earlier versions
-    wanted = TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})  # type: ignore[misc]  # dynamic
-    return kind(**check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS))

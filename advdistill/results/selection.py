@@ -1,14 +1,21 @@
 """How a checkpoint was chosen, and what the training lost after its best epoch."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-from .result import Result
+from typeguard import TypeCheckError
 
-__all__ = ["Epoch", "Overfitting", "Selection", "held_out", "overfitting", "selection"]
+from .._internal.reading import printable
+from .plain import build
+
+__all__ = ["Epoch", "Overfitting", "Selection", "overfitting"]
 
 Epoch = dict[str, float]
+By = Literal["robust", "clean", "mean"]
+SAID = {"robust": "PGD-10 accuracy", "clean": "clean accuracy", "mean": "mean of clean and PGD-10 accuracy"}
+KEY = "selection"  # of a checkpoint's header
 UNKNOWN = (
     "How this checkpoint was chosen is not recorded; published checkpoints are often picked on the test split, "
     "and their figures on it are then too high."
@@ -18,17 +25,80 @@ ON_TEST = "A checkpoint chosen on the split it is measured on flatters itself: t
 
 @dataclass(frozen=True)
 class Selection:
-    """What is known of the choice.
+    """How a checkpoint was chosen; `None` is not known.
 
     Attributes:
-        said: where it is recorded, by what and on which images.
-        among: how many checkpoints there were; `None` where that is said already or not known.
-        flag: why the figures may be too high, or `None`.
+        by: the accuracy that was best.
+        images: how many images it was measured on, held out from the training images.
+        fingerprint: of those images, twelve hex digits.
+        among: how many checkpoints there were.
+        epoch, epochs: the epoch after which it was saved, and how many there were.
+        on_test: whether those images are the split on which the checkpoint is evaluated.
+        text: a sentence in place of the fields, from a file of an earlier version or of another program.
+
+    Example:
+        >>> str(Selection(by="robust", images=118, among=40, epoch=34, epochs=40))
+        'best PGD-10 accuracy on 118 held-out training images among 40 checkpoints, epoch 34 of 40'
     """
 
-    said: str | None
-    among: int | None
-    flag: str | None
+    by: By | None = None
+    images: int | None = None
+    fingerprint: str | None = None
+    among: int | None = None
+    epoch: int | None = None
+    epochs: int | None = None
+    on_test: bool = False
+    text: str | None = None
+
+    def __str__(self) -> str:
+        said = self.text if self.by is None else self._sentence(self.by)
+        if self.on_test:
+            return f"chosen on the test split itself, which flatters every figure: {said or 'how is not recorded'}"
+        return said or ""
+
+    def _sentence(self, by: By) -> str:
+        among = "" if self.among is None else f" among {self.among} checkpoints"
+        return f"best {SAID[by]} on {self.images} held-out training images{among}, epoch {self.epoch} of {self.epochs}"
+
+    @property
+    def warning(self) -> str | None:
+        """Why the figures may be too high."""
+        return ON_TEST if self.on_test else None if str(self) else UNKNOWN
+
+    def to_header(self) -> dict[str, str]:
+        """Strings by name for a checkpoint's header; `chosen` and `chosen_on` are what earlier versions read."""
+        said = {"chosen": str(self), "chosen_on": self.fingerprint}
+        return {KEY: json.dumps(asdict(self))} | {name: value for name, value in said.items() if value}
+
+    @staticmethod
+    def from_header(header: Mapping[str, str], evaluated_on: str | None = None) -> "Selection | None":
+        """Read what `to_header` wrote, or the sentence that earlier versions wrote; `None` where there is neither.
+
+        Args:
+            evaluated_on: the fingerprint of the split on which the checkpoint is evaluated.
+
+        Raises:
+            ValueError: the header is damaged.
+        """
+        if KEY in header:
+            try:
+                found = Selection.from_plain(json.loads(header[KEY]))
+            except (ValueError, RecursionError, TypeCheckError) as error:
+                raise ValueError(f"A checkpoint's {KEY!r} is damaged ({printable(error)}). Get it again.") from None
+        elif "chosen" in header or "chosen_on" in header:
+            found = Selection(text=header.get("chosen"), fingerprint=header.get("chosen_on"))
+        else:
+            return None
+        on_test = found.fingerprint is not None and found.fingerprint == evaluated_on
+        return replace(found, on_test=on_test)
+
+    @staticmethod
+    def from_plain(values: str | Mapping[str, Any]) -> "Selection":
+        """From the JSON of a file: the fields, or in files of earlier versions a sentence."""
+        if isinstance(values, str):
+            return Selection(text=values)
+        made: Selection = build(Selection, values)
+        return made
 
 
 @dataclass(frozen=True)
@@ -45,27 +115,14 @@ class Overfitting:
         return self.best - self.last
 
 
-def selection(result: Result, epochs: Sequence[Epoch]) -> Selection:
-    said = result.chosen
-    if not said:
-        return Selection(None, None, UNKNOWN)
-    among = None if " among " in said else len(_validated(epochs)) or None
-    return Selection(said, among, ON_TEST if said.startswith("chosen on the test split") else None)
-
-
 def overfitting(epochs: Sequence[Epoch]) -> Overfitting | None:
     """`None` where no epoch was validated."""
-    if not (validated := _validated(epochs)):
+    if not (rows := _validated(epochs)):
         return None
-    best, last = max(validated, key=lambda row: row["robust"]), validated[-1]
+    best, last = max(rows, key=lambda row: row["robust"]), rows[-1]
     return Overfitting(int(best["epoch"]), best["robust"], int(last["epoch"]), last["robust"])
 
 
-def held_out(result: Result) -> int | None:
-    """How many images the validation had: the sentence of the choice alone says it."""
-    found = re.search(r" on (\d+) held-out ", result.chosen or "")
-    return int(found[1]) if found else None
-
-
 def _validated(epochs: Sequence[Epoch]) -> list[Epoch]:
+    """The epochs after which accuracies were measured on held-out images."""
     return [row for row in epochs if "robust" in row]

@@ -12,6 +12,7 @@ from ..attacks.suites import pgd
 from ..data import Split
 from ..evaluation.measure import correct
 from ..recipe import Recipe
+from ..results.selection import Selection
 from ..run import Run
 from ..threat import Threat
 from .distributed import reduced
@@ -21,7 +22,6 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 __all__ = ["BestCheckpoint", "accuracies", "better"]
 
-BY = {"robust": "PGD-10 accuracy", "clean": "clean accuracy", "mean": "mean of clean and PGD-10 accuracy"}
 
 
 class BestCheckpoint:
@@ -54,9 +54,9 @@ class BestCheckpoint:
     def _header(self, epoch: int) -> dict[str, str]:
         """How the checkpoint of this epoch was chosen: the only place that says so."""
         recipe = self.recipe
-        among = f"among {ceil(recipe.epochs / recipe.validate_every)} checkpoints, epoch {epoch} of {recipe.epochs}"
-        chosen = f"best {BY[recipe.select_by]} on {len(self.split)} held-out training images {among}"
-        return {"chosen": chosen, "chosen_on": self.split.fingerprint()}
+        among = ceil(recipe.epochs / recipe.validate_every)
+        fingerprint = self.split.fingerprint()
+        return Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs).to_header()
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:

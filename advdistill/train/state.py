@@ -14,7 +14,7 @@ from typeguard import TypeCheckError
 from .._internal.files import read_sealed, write_sealed
 from ..methods import Method
 from ..models.checkpoint import check_tensors, load_torch
-from ..results.result import build
+from ..results.plain import build
 from ..run import previous
 
 __all__ = ["Position", "State"]

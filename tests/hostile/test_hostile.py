@@ -11,7 +11,7 @@ from handmade import ANSWERED, REFUSED
 from advdistill import models
 from advdistill._internal.files import append, write_json
 from advdistill._internal.reading import printable
-from advdistill.commands.reports import report
+from advdistill.cli.report import Report
 from advdistill.report.page import page
 from advdistill.report.vega import javascript
 from examples import RECIPE, RESULT, inspection, network, run_folder, state
@@ -87,7 +87,7 @@ def test_files_have_the_permissions_that_the_umask_says(tmp_path, umask):
         RECIPE.save(tmp_path / "recipe.yaml")
         write_json(tmp_path / "x.json", {})
         append(tmp_path / "metrics.jsonl", "{}\n")
-        report([tmp_path / "run"], tmp_path / "page.html", as_is=True)
+        Report((tmp_path / "run",), tmp_path / "page.html", as_is=True)()
     finally:
         os.umask(before)
     modes = {f.name: oct(f.stat().st_mode & 0o777) for f in tmp_path.rglob("*") if f.is_file()}

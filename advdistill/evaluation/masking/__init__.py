@@ -1,17 +1,19 @@
 """Gradient masking: whether a model withstands attacks only because its gradients lead them nowhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
+from ...attacks.base import Report
 from ...data import Split
 from ...results.masking import Finding, Status, Verdict
 from ...threat import Threat
-from ..networks import Judged
-from .attacks import Field, from_attacks
-from .passes import passes
+from ..context import Context, exact, silent
+from ..networks import AttackedNetwork, EvaluatedModel
+from .attacks import from_attacks
+from .passes import attackable, passes
 from .signs import FROM_PASSES, train_mode
 
 __all__ = ["Finding", "Status", "Verdict", "gradient_masking"]
@@ -27,7 +29,7 @@ def gradient_masking(
     seed: int = 0,
     device: torch.device | str = "cpu",
     surrogate: nn.Module | None = None,
-    report: Callable[[str], None] | None = None,
+    report: Report | None = None,
 ) -> Verdict:
     """Look for signs that a model's robust accuracy is the attack's failure; it costs about a dozen PGD-20.
 
@@ -50,35 +52,31 @@ def gradient_masking(
     """
     if min(n, len(split)) < 2:
         raise ValueError(
-            f"Gradient masking is judged on at least 2 images, got n={n} of {split.name}, which has {len(split)}. "
+            f"Gradient masking is tested on at least 2 images, got n={n} of {split.name}, which has {len(split)}. "
             "Take n=200."
         )
-    used = split.first(min(n, len(split)))
-    findings = []
-    with _settled(seed):
-        field = Field(Judged(model, used, device), used, threat, batch_size, seed, device)
-        other = None if surrogate is None else Judged(surrogate, used, device)
-        for finding in _findings(model, field, other):
+    used, findings, say = split.first(min(n, len(split))), [], report or silent
+    with _reproducible(seed):
+        copied = EvaluatedModel(model, used, device)
+        context = Context(copied, used, threat, attackable(copied), seed, batch_size, device)
+        other = None if surrogate is None else attackable(EvaluatedModel(surrogate, used, device))
+        for finding in _findings(model, context, other):
             findings.append(finding)
-            if report:
-                report(str(finding))
+            say(str(finding))
     return Verdict(split.name, str(threat), len(used), seed, tuple(findings))
 
 
-def _findings(model: nn.Module, field: Field, surrogate: Judged | None) -> Iterator[Finding]:
+def _findings(model: nn.Module, context: Context, surrogate: AttackedNetwork | None) -> Iterator[Finding]:
     yield train_mode(model)
-    seen = passes(field.model, field.split, field.batch_size, field.device)
-    for look in FROM_PASSES:
-        yield look(seen)
-    yield from from_attacks(field, surrogate)
+    found = passes(context)
+    for sign in FROM_PASSES:
+        yield sign(found)
+    yield from from_attacks(context, surrogate)
 
 
 @contextmanager
-def _settled(seed: int) -> Iterator[None]:
-    """The same arithmetic and, for a model that draws, the same draws each time; the global state comes back."""
-    with (
-        torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"),
-        torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-    ):
+def _reproducible(seed: int) -> Iterator[None]:
+    """The same arithmetic and, for a model that draws, the same draws each time; the global state is restored."""
+    with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), exact():
         torch.manual_seed(seed)
         yield

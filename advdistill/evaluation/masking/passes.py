@@ -5,37 +5,56 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...data import Split
-from ...data.batches import in_order, to_float
-from ...losses import cross_entropy
+from ...data.batches import to_float
+from ..context import Context
+from ..gradients import input_gradient
+from ..networks import AttackedNetwork
 
-__all__ = ["Climbed", "Passes", "passes"]
+__all__ = ["Passes", "attackable", "passes"]
 
-FEW = 8  # images looked at alone: the others of a batch matter to all or to none
+FEW = 8  # images passed alone: the others of a batch matter to all or to none
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What the passes gave.
+    """What the passes gave, on the CPU.
 
     Args:
         logits, again: of the same images in the same batches, twice, `[N, K]`.
-        together, alone: of the first few images, in one batch and each by itself, `[F, K]`.
-        zero, broken: whether an image's gradient of the cross-entropy is all zeros, or somewhere not finite; `[N]`.
+        batched, alone: of the first few images, in one batch and each by itself, `[F, K]`.
+        zero, not_finite: whether an image's gradient of the cross-entropy is all zeros, or somewhere not finite; `[N]`.
     """
 
     labels: Tensor
     logits: Tensor
     again: Tensor
-    together: Tensor
+    batched: Tensor
     alone: Tensor
     zero: Tensor
-    broken: Tensor
+    not_finite: Tensor
 
 
-class Climbed(nn.Module):
-    """What attacks climb: the same logits, and no gradient, or one that is not finite, counts as zero."""
+def passes(context: Context) -> Passes:
+    """Pass the clean images of a split through the model."""
+    rows, model = [], context.model
+    for _, x, y in context.batches():
+        with torch.no_grad():
+            logits, again = model(x), model(x)
+        gradient = input_gradient(lambda leaf: _attached(model(leaf), leaf), x, y).flatten(1)
+        rows.append((y, logits, again, (gradient == 0).all(1), ~gradient.isfinite().all(1)))
+    y, logits, again, zero, not_finite = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
+    few = to_float(context.split.images[:FEW].to(context.device))
+    return Passes(y, logits, again, *_batched_and_alone(model, few), zero, not_finite)
 
+
+@torch.no_grad()
+def _batched_and_alone(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    # an image alone is twice in its batch: batch statistics cannot be taken of a single one
+    alone = torch.cat([model(image.expand(2, -1, -1, -1))[:1] for image in x])
+    return model(x).cpu(), alone.cpu()
+
+
+class _Attackable(nn.Module):
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
@@ -46,30 +65,11 @@ class Climbed(nn.Module):
         return _attached(self.model(x), x)
 
 
-def passes(model: nn.Module, split: Split, batch_size: int, device: torch.device | str) -> Passes:
-    """Look at the clean images of a split; everything comes back on the CPU."""
-    rows = []
-    for _, x, y in in_order(split, batch_size, device):
-        with torch.no_grad():
-            logits, again = model(x), model(x)
-        gradient = _gradient(model, x, y).flatten(1)
-        rows.append((y, logits, again, (gradient == 0).all(1), ~gradient.isfinite().all(1)))
-    y, logits, again, zero, broken = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
-    return Passes(y, logits, again, *_by_company(model, to_float(split.images[:FEW].to(device))), zero, broken)
-
-
-def _gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    leaf = x.clone().requires_grad_()
-    return torch.autograd.grad(cross_entropy(_attached(model(leaf), leaf), y).sum(), leaf)[0]
+def attackable(model: nn.Module) -> AttackedNetwork:
+    """The same logits, and no gradient, or one that is not finite, counts as zero."""
+    return AttackedNetwork(_Attackable(model))
 
 
 def _attached(logits: Tensor, x: Tensor) -> Tensor:
     """The same logits, with a path to the images of gradient zero: a model may have none at all."""
     return logits + 0 * x.flatten(1).sum(1, keepdim=True)
-
-
-@torch.no_grad()
-def _by_company(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    # an image alone stands twice in its batch: batch statistics cannot be taken of a single one
-    alone = torch.cat([model(image.expand(2, -1, -1, -1))[:1] for image in x])
-    return model(x).cpu(), alone.cpu()

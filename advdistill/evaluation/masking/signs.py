@@ -1,4 +1,4 @@
-"""Where a figure becomes a finding. Shares are of the images; a pair is where to warn and where to fail."""
+"""Signs of gradient masking read from passes, and all thresholds. Shares are of the images; a pair: warn, fail."""
 
 import math
 
@@ -15,10 +15,10 @@ ROUNDING = 1e-3  # of a usual logit; fp32 sums in another order differ by about 
 NO_GRADIENT = 0.01  # one image in a dead corner is chance, more are a property of the model
 VANISHED = 1e-6  # nats: the label's probability is a few fp32 roundings from 1
 MOSTLY = 0.5  # confident models have some such images, and the gradient's sign still leads somewhere
-SCALE = -math.log(torch.finfo(torch.float32).tiny)  # 87.3: behind such a gap a probability is no normal fp32 number
-UNBOUNDED = 0.01  # without a bound nothing stands, but a few images may outlive 20 coarse steps; above chance fails
+SCALE = -math.log(torch.finfo(torch.float32).tiny)  # 87.3: beyond such a gap a probability is no normal fp32 number
+UNBOUNDED = 0.01  # without a bound every image is broken, but a few may survive 20 coarse steps; above chance fails
 LONGER = (0.03, 0.08)  # sound models lose up to 3 points more to the longer attack
-LOSSES = 0.1  # sound models stand one loss up to 9 points better than the other, either way
+LOSSES = 0.1  # sound models withstand one loss up to 9 points better than the other, either way
 BLACK_BOX = (0.005, 0.02)  # after three white-box attacks, few queries should find next to nothing
 
 
@@ -29,48 +29,49 @@ def train_mode(model: nn.Module) -> Finding:
     left = {name: float(sum(isinstance(module, kind) for module in training)) for name, kind in kinds.items()}
     said = f"{left['batch_norm']:.0f} batch-norm and {left['dropout']:.0f} dropout layers are in train mode"
     if any(left.values()):
-        said += "; this was judged in eval mode, call model.eval() before you use the model yourself"
+        said += "; this was tested in eval mode, call model.eval() before you use the model yourself"
     return Finding("train_mode", "warn" if any(left.values()) else "pass", left, f"{said}.")
 
 
-def softmax_outputs(seen: Passes) -> Finding:
+def softmax_outputs(found: Passes) -> Finding:
     """Whether the outputs are probabilities already."""
-    within = ((seen.logits >= 0) & (seen.logits <= 1)).all(1)
-    share = _share(within & ((seen.logits.sum(1) - 1).abs() < ROUNDING))
+    within = ((found.logits >= 0) & (found.logits <= 1)).all(1)
+    share = _share(within & ((found.logits.sum(1) - 1).abs() < ROUNDING))
     said = f"{share:.1%} of the outputs lie in [0, 1] and sum to 1"
     return _finding("softmax", share == 1, {"share": share}, said, "return logits, the losses take the softmax")
 
 
-def randomness(seen: Passes) -> Finding:
+def randomness(found: Passes) -> Finding:
     """Whether a second forward pass gives something else."""
-    figures = _apart(seen.logits, seen.again)
+    figures = _apart(found.logits, found.again)
     said = "two passes of the same images differ by {difference:.2g} of a usual logit and give {labels_changed:.1%} "
     said = said.format(**figures) + "other labels"
     return _finding("randomness", figures["difference"] > ROUNDING, figures, said, "attack the mean over many draws")
 
 
-def batch_dependence(seen: Passes) -> Finding:
+def batch_dependence(found: Passes) -> Finding:
     """Whether an image's logits depend on the other images of its batch."""
-    if _apart(seen.logits, seen.again)["difference"] > ROUNDING:
+    if _apart(found.logits, found.again)["difference"] > ROUNDING:
         return Finding("batch_dependence", "skip", {}, "the forward pass is random, so batches cannot be compared.")
-    figures = _apart(seen.together, seen.alone)
+    figures = _apart(found.batched, found.alone)
     said = "logits of an image alone and in a batch differ by {difference:.2g} of a usual logit and give "
     said = (said + "{labels_changed:.1%} other labels").format(**figures)
-    return _finding("batch_dependence", figures["difference"] > ROUNDING, figures, said, "judge images one by one")
+    return _finding("batch_dependence", figures["difference"] > ROUNDING, figures, said, "classify images one by one")
 
 
-def input_gradients(seen: Passes) -> Finding:
+def input_gradients(found: Passes) -> Finding:
     """Whether the cross-entropy has a gradient at the images."""
-    lost, figures = int((seen.zero | seen.broken).sum()), {"zero": _share(seen.zero), "not_finite": _share(seen.broken)}
+    lost = int((found.zero | found.not_finite).sum())
+    figures = {"zero": _share(found.zero), "not_finite": _share(found.not_finite)}
     said = f"the cross-entropy's gradient is zero at {figures['zero']:.1%} of the images and not finite at "
     said += f"{figures['not_finite']:.1%}" + (": there an attack has nothing to climb." if lost else ".")
-    return Finding("gradients", above(lost, len(seen.zero), 0, NO_GRADIENT), figures, said)
+    return Finding("gradients", above(lost, len(found.zero), 0, NO_GRADIENT), figures, said)
 
 
-def logit_scale(seen: Passes) -> Finding:
+def logit_scale(found: Passes) -> Finding:
     """Whether the logits are so far apart that the cross-entropy's gradient vanishes in fp32."""
-    top, n = seen.logits.topk(min(2, seen.logits.shape[1])).values, len(seen.labels)
-    gone = int((cross_entropy(seen.logits, seen.labels) < VANISHED).sum())
+    top, n = found.logits.topk(min(2, found.logits.shape[1])).values, len(found.labels)
+    gone = int((cross_entropy(found.logits, found.labels) < VANISHED).sum())
     figures = {"median_gap": (top[:, 0] - top[:, -1]).median().item(), "vanished": gone / n}
     said = f"the median gap of the two largest logits is {figures['median_gap']:.4g}, and the cross-entropy is below "
     said += f"{VANISHED:g} at {figures['vanished']:.1%} of the images"

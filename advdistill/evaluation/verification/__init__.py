@@ -1,24 +1,25 @@
-"""A published result looked at again in minutes: its verdicts judged once more, a sample of its survivors attacked."""
+"""A published result verified in minutes: its images are classified again, a sample of its survivors is attacked."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..._internal.rng import generator
-from ...attacks import PGD
-from ...attacks.autoattack import TOLERANCE, Report
+from ...attacks.base import TOLERANCE, Report
 from ...data import Split
-from ...data.batches import in_order
 from ...losses import cross_entropy, margin
 from ...results.result import Result
 from ...threat import Threat, parse
-from ..masking.attacks import Field
-from ..networks import Judged
-from ..verdicts import STANDS, digest
+from ..context import Context, exact, silent
+from ..masking.attacks import pgd_100
+from ..masking.passes import attackable
+from ..networks import EvaluatedModel
+from ..verdicts import CORRECT, digest
 from .findings import Breaks, Clean, Survivors, Verification
-from .images import CONFIRMED, MISSING, NOT_WRONG, OUTSIDE, UNDECIDED, judge, states
+from .images import CONFIRMED, MISSING, NOT_WRONG, OUTSIDE, UNDECIDED, classify, states
 
 __all__ = ["verify"]
 
@@ -35,13 +36,13 @@ def verify(
     device: torch.device | str = "cpu",
     report: Report | None = None,
 ) -> Verification:
-    """Judge every verdict of a result again, in fp32 and eval mode, and attack some of the images that stand.
+    """Check every verdict of a result, in fp32 and eval mode, and attack some of the images said to be robust.
 
     A break is confirmed where x' is in [0, 1], inside eps up to 1e-6, and misclassified.
 
     Args:
         split: all of it, though fewer images were evaluated.
-        verdicts: by attack, `[n]` uint8: 1 stands, 0 broken.
+        verdicts: by attack, `[n]` uint8: 1 still classified correctly, 0 broken.
         images: a folder of files `ATTACK.START.safetensors`, each with `index` int64 `[k]`, places in the split, and
             `x_adv` fp32 `[k, C, H, W]`; they are read one by one. A break that is not there is unverified.
         sample: so many survivors of the strongest attack, drawn by the result's seed, are attacked with PGD-100.
@@ -51,21 +52,25 @@ def verify(
         ValueError: the model, the split or the verdicts are not the result's, the result contradicts itself, or a file
             of `images` is damaged.
     """
-    judged, threat, say = Judged(model, split, device), _threat(result), report or (lambda line: None)
-    _check(judged, split, result, verdicts, sample)
-    standing = {m.attack: verdicts[m.attack] == STANDS for m in result.measurements}
+    copied, threat = EvaluatedModel(model, split, device), _threat(result)
+    _check(copied, split, result, verdicts, sample)
+    correct = {m.attack: verdicts[m.attack] == CORRECT for m in result.measurements}
     attacks = [m.attack for m in result.measurements if m.attack != "clean"]
-    field = Field(judged, split.first(result.measurements[0].n), threat, batch_size, result.seed, device)
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-        say(f"clean: judging {len(field.split)} images")
-        right, close = _on_clean(field)
-        clean = _clean(standing["clean"], right, close) if "clean" in standing else None
+    used = split.first(result.measurements[0].n)
+    context = Context(
+        copied, used, threat, attackable(copied),
+        seed=result.seed, batch_size=batch_size, device=device, report=report or silent,
+    )  # fmt: skip
+    with exact():
+        context.report(f"clean: classifying {len(used)} images")
+        right, close = _on_clean(context)
+        clean = _clean(correct["clean"], right, close) if "clean" in correct else None
         breaks = {}
         for attack in attacks:
-            say(f"{attack}: judging its adversarial images")
-            found = states(field, attack, Path(images))
-            breaks[attack] = _breaks(standing[attack], standing.get("clean", right), found)
-        survivors = _survivors(field, {name: standing[name] for name in attacks}, sample, say)
+            context.report(f"{attack}: classifying its adversarial images")
+            found = states(context, attack, Path(images))
+            breaks[attack] = _breaks(correct[attack], correct.get("clean", right), found)
+        survivors = _survivors(context, {name: correct[name] for name in attacks}, sample)
     return Verification(result.model, result.data, result.threat, clean, breaks, survivors)
 
 
@@ -76,11 +81,11 @@ def _threat(result: Result) -> Threat:
     return threat
 
 
-def _check(judged: Judged, split: Split, result: Result, verdicts: Mapping[str, Tensor], sample: int) -> None:
+def _check(model: EvaluatedModel, split: Split, result: Result, verdicts: Mapping[str, Tensor], sample: int) -> None:
     """Refuse what belongs to something else, before anything is computed."""
     if sample < 0:
         raise ValueError(f"The sample of survivors must be 0 or more, got {sample}. The usual number is 64.")
-    if (weights := digest(judged.network)) != result.weights:
+    if (weights := digest(model.network)) != result.weights:
         raise ValueError(
             f"The result is of weights {result.weights}, this model has {weights}. Give the model that was evaluated."
         )
@@ -94,29 +99,29 @@ def _check(judged: Judged, split: Split, result: Result, verdicts: Mapping[str, 
         raise ValueError(f"A result is verified if its attacks are on the same images; it has {counts}.")
     for m in result.measurements:
         flags = verdicts.get(m.attack)
-        if flags is None or flags.dtype != torch.uint8 or flags.shape != (m.n,) or (flags > STANDS).any():
+        if flags is None or flags.dtype != torch.uint8 or flags.shape != (m.n,) or (flags > CORRECT).any():
             raise ValueError(f"For {m.attack} there must be {m.n} verdicts, uint8, 0 or 1. Give the result's own file.")
         if (count := int(flags.sum())) != m.correct:
             raise ValueError(
-                f"By the result {m.correct} of {m.n} images stand under {m.attack}, by its verdicts {count}. "
-                "Give the result's own file."
+                f"By the result {m.correct} of {m.n} images are classified correctly under {m.attack}, by its verdicts "
+                f"{count}. Give the result's own file."
             )
 
 
-def _on_clean(field: Field) -> tuple[Tensor, Tensor]:
-    rows = [judge(field, x, y) for _, x, y in in_order(field.split, field.batch_size, field.device)]
+def _on_clean(context: Context) -> tuple[Tensor, Tensor]:
+    rows = [classify(context, x, y) for _, x, y in context.batches()]
     right, close = (torch.cat(column) for column in zip(*rows, strict=True))
     return right, close
 
 
-def _clean(standing: Tensor, right: Tensor, close: Tensor) -> Clean:
-    differ = right != standing
+def _clean(correct: Tensor, right: Tensor, close: Tensor) -> Clean:
+    differ = right != correct
     return Clean(len(right), int((differ & ~close).sum()), int((differ & close).sum()))
 
 
-def _breaks(standing: Tensor, right: Tensor, found: Tensor) -> Breaks:
+def _breaks(correct: Tensor, right: Tensor, found: Tensor) -> Breaks:
     """What its published images say of an attack's verdicts; an image that was wrong when clean needs none."""
-    broken = found[right & ~standing]
+    broken = found[right & ~correct]
     return Breaks(
         counted=len(broken),
         confirmed=int((broken == CONFIRMED).sum()),
@@ -124,22 +129,22 @@ def _breaks(standing: Tensor, right: Tensor, found: Tensor) -> Breaks:
         not_wrong=int((broken == NOT_WRONG).sum()),
         undecided=int((broken == UNDECIDED).sum()),
         missing=int((broken == MISSING).sum()),
-        contradicted=int((found[standing] == CONFIRMED).sum()),
+        contradicted=int((found[correct] == CONFIRMED).sum()),
     )
 
 
-def _survivors(field: Field, standing: dict[str, Tensor], sample: int, say: Report) -> Survivors | None:
+def _survivors(context: Context, correct: dict[str, Tensor], sample: int) -> Survivors | None:
     """Attack some of those that the strongest attack left, with another loss, smaller steps and other draws."""
-    strongest = min(reversed(standing), key=lambda attack: standing[attack].sum(), default=None)
-    if strongest is None or not sample or not field.threat.eps or not standing[strongest].any():
+    strongest = min(reversed(correct), key=lambda attack: correct[attack].sum(), default=None)
+    if strongest is None or not sample or not context.threat.eps or not correct[strongest].any():
         return None
-    left = standing[strongest].nonzero()[:, 0]
-    order = torch.randperm(len(left), generator=generator(field.seed, "survivors"))
-    drawn = torch.zeros_like(standing[strongest])
+    left = correct[strongest].nonzero()[:, 0]
+    order = torch.randperm(len(left), generator=generator(context.seed, "survivors"))
+    drawn = torch.zeros_like(correct[strongest])
     drawn[left[order[:sample]]] = True
-    say(f"{strongest}: attacking {drawn.sum()} of {len(left)} survivors with PGD-100")
-    attack, stands = PGD(100, field.threat.eps / 10, field.threat, "uniform"), drawn
+    context.report(f"{strongest}: attacking {drawn.sum()} of {len(left)} survivors with PGD-100")
+    attack, robust = pgd_100(context.threat), drawn
     for loss in (cross_entropy, margin):
-        stands = field.standing(attack, loss, among=stands, again=1)
-    fell = int((drawn & ~stands).sum())
+        robust = context.correct(replace(attack, loss=loss), among=robust, again=1)
+    fell = int((drawn & ~robust).sum())
     return Survivors(strongest, "PGD-100", len(drawn), len(left), int(drawn.sum()), fell)

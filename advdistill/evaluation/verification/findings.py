@@ -1,4 +1,4 @@
-"""What was found when a published result was looked at again: numbers, and plain sentences."""
+"""What a verification found: numbers, and plain sentences."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ __all__ = ["Breaks", "Clean", "Survivors", "Verification"]
 
 @dataclass(frozen=True)
 class Clean:
-    """The verdicts on `n` clean images, judged again.
+    """The verdicts on `n` clean images, compared with ours.
 
     Attributes:
         differ: verdicts that are not ours.
@@ -44,7 +44,7 @@ class Breaks:
         not_wrong: x' is classified correctly.
         undecided: the same, but by no more than rounding.
         missing: there is no x'.
-        contradicted: images said to stand, which an x' of the same attack breaks.
+        contradicted: images said to be robust, which an x' of the same attack breaks.
     """
 
     counted: int
@@ -64,7 +64,7 @@ class Breaks:
         said = {
             "outside": "WRONG, breaks outside eps or the pixel range",
             "not_wrong": "WRONG, breaks that are classified correctly",
-            "contradicted": "WRONG, images said to stand, which their own adversarial image breaks",
+            "contradicted": "WRONG, images said to be robust, which their own adversarial image breaks",
             "undecided": "Unverified, classified correctly by no more than rounding",
             "missing": "Unverified, breaks without an adversarial image",
         }
@@ -73,18 +73,18 @@ class Breaks:
 
 @dataclass(frozen=True)
 class Survivors:
-    """What another attack did to a sample of the images that one attack left standing.
+    """What another attack did to a sample of the images that one attack left classified correctly.
 
     Attributes:
         attack, by: the strongest attack of the result, and the one that came after.
-        n, standing: how many images were attacked, and how many of them stand.
-        sampled, fell: how many of those were drawn, and how many fell now.
+        n, left: how many images were attacked, and how many of them were left.
+        sampled, fell: how many of those were drawn, and how many the other attack broke.
     """
 
     attack: str
     by: str
     n: int
-    standing: int
+    left: int
     sampled: int
     fell: int
 
@@ -92,8 +92,8 @@ class Survivors:
     def lower(self) -> tuple[float, float, float]:
         """By how much the robust accuracy is lower, a fraction of `n`, and the ends of its 95 % Wilson interval."""
         share = self.fell / self.sampled
-        ends = (share, share) if self.sampled == self.standing else wilson(self.fell, self.sampled)
-        lower, low, high = (part * self.standing / self.n for part in (share, *ends))
+        ends = (share, share) if self.sampled == self.left else wilson(self.fell, self.sampled)
+        lower, low, high = (part * self.left / self.n for part in (share, *ends))
         return lower, low, high
 
     def __str__(self) -> str:
@@ -105,12 +105,12 @@ class Survivors:
 
 @dataclass(frozen=True)
 class Verification:
-    """A result looked at again.
+    """The verification of a published result.
 
     Attributes:
         clean: `None` where the result has no clean accuracy.
         breaks: by attack.
-        survivors: `None` where nothing was attacked again.
+        survivors: `None` where nothing was attacked.
     """
 
     model: str
@@ -145,7 +145,7 @@ class Verification:
 
     def _conclusion(self) -> str:
         if not self.ok:
-            return "The result does not hold: see WRONG above."
+            return "The result is wrong: see WRONG above."
         if self.unverified:
             return f"No verdict is wrong, but {self.unverified} are unverified."
         return "Every counted verdict is confirmed."

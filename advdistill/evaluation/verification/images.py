@@ -1,4 +1,4 @@
-"""The adversarial images that were published with a result, judged again."""
+"""The adversarial images that were published with a result, classified again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,47 +7,46 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...attacks.autoattack import TOLERANCE
+from ...attacks.base import inside
 from ...data import Split
 from ...data.batches import to_float
 from ...losses import margin
-from ..masking.attacks import Field
+from ..context import Context
 
-__all__ = ["CONFIRMED", "MISSING", "NOT_WRONG", "OUTSIDE", "UNDECIDED", "judge", "states"]
+__all__ = ["CONFIRMED", "MISSING", "NOT_WRONG", "OUTSIDE", "UNDECIDED", "classify", "states"]
 
 ROUNDING = 1e-5  # of the largest logit: on another machine, or in other batches, the same network differs by less
 MISSING, CONFIRMED, OUTSIDE, NOT_WRONG, UNDECIDED = range(5)  # what an image's x' turned out to be
 
 
-def judge(field: Field, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def classify(context: Context, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Which images `[B]` are classified correctly, and for which that depends on rounding."""
-    x, y = x.to(field.device), y.to(field.device)
+    x, y = x.to(context.device), y.to(context.device)
     with torch.no_grad():
-        logits = field.model(x)
+        logits = context.model(x)
     close = margin(logits, y).abs() <= ROUNDING * logits.abs().amax(1)
     return (logits.argmax(1) == y).cpu(), close.cpu()
 
 
-def states(field: Field, attack: str, images: Path) -> Tensor:
+def states(context: Context, attack: str, images: Path) -> Tensor:
     """What each image's x' of an attack turned out to be, `[n]`, read file by file from a folder.
 
     Raises:
         ValueError: a file is damaged, or of other images.
     """
-    found = torch.full((len(field.split),), MISSING, dtype=torch.uint8)
-    for index, x_adv in _published(field.split, attack, images):
-        for places, part in zip(index.split(field.batch_size), x_adv.split(field.batch_size), strict=True):
-            found[places] = _state(field, field.split.take(places), part)
+    found = torch.full((len(context.split),), MISSING, dtype=torch.uint8)
+    for index, x_adv in _published(context.split, attack, images):
+        for places, part in zip(index.split(context.batch_size), x_adv.split(context.batch_size), strict=True):
+            found[places] = _state(context, context.split.take(places), part)
     return found
 
 
-def _state(field: Field, split: Split, x_adv: Tensor) -> Tensor:
-    near = field.threat.distance(x_adv, to_float(split.images[:])) <= field.threat.eps + TOLERANCE
-    inside = near & ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)
+def _state(context: Context, split: Split, x_adv: Tensor) -> Tensor:
+    near = inside(context.threat, x_adv, to_float(split.images[:]))
     state = torch.full((len(split),), OUTSIDE, dtype=torch.uint8)
-    if inside.any():
-        right, close = judge(field, x_adv[inside], split.labels[inside])
-        state[inside] = torch.where(right, torch.where(close, UNDECIDED, NOT_WRONG), CONFIRMED).to(torch.uint8)
+    if near.any():
+        right, close = classify(context, x_adv[near], split.labels[near])
+        state[near] = torch.where(right, torch.where(close, UNDECIDED, NOT_WRONG), CONFIRMED).to(torch.uint8)
     return state
 
 
@@ -67,7 +66,7 @@ def _read(file: Path, split: Split) -> tuple[Tensor, Tensor]:
     known = index.dtype == torch.int64 and index.ndim == 1 and ((0 <= index) & (index < len(split))).all()
     if not known or x_adv.dtype != torch.float32 or x_adv.shape != (len(index), *split.shape):
         raise ValueError(
-            f"{file} does not hold adversarial images of the {len(split)} images that were evaluated: expected index "
+            f"{file} has no adversarial images of the {len(split)} images that were evaluated: expected index "
             f"int64 [k] and x_adv float32 [k, {', '.join(map(str, split.shape))}]."
         )
     return index, x_adv

@@ -3,56 +3,73 @@
 import json
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from torch import nn
+from tyro.conf import Positional
 
-from .. import models
 from .._internal.files import make_folder, sha256, write_atomic, write_json
 from .._internal.messages import first_line
 from .._internal.optional import require
 from .._internal.reading import read_text
-from ..evaluation.verdicts import digest
-from ..export.card import About, card
-from ..models import Classifier
-from ..models.checkpoint import provenance
-from ..models.reference import parse
 from ..report.robustbench import robustbench_entry
-from ..results.files import ResultFiles
 from ..results.result import Result
-from ..run import Run
 from .console import say
 
-__all__ = ["push"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Push"]
 
 RESULT = ".result.json"  # after the name of a file that `export` made
 OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # of an earlier push
 SHIPPED = (".onnx", ".pt2")
-SAID = ("chosen", "chosen_on")
+SAID = ("chosen", "chosen_on", "selection")
 LIBRARY = {"library_name": "advdistill"}  # by which a folder that we made is known
 HUB = "hf:"
 
 
-def push(model: str, to: str, result: Path | None = None) -> int:
-    if not to.startswith(HUB):
-        _write(Path(to), model, result, f"{HUB}{Path(to).resolve().name}")
-        say(f"written to {to}; ad.models.load('{HUB}{to}') reads it back")
+@dataclass(frozen=True)
+class Push:
+    """Make a Hugging Face model folder of a run: weights, configuration, figures, and a card that claims no more."""
+
+    model: Positional[str]
+    """A run folder, or a checkpoint."""
+    to: str
+    """A folder to write, or hf:OWNER/NAME to upload it as."""
+    result: Path | None = None
+    """result.json of `advdistill evaluate`; a run's own unless given."""
+
+    def __call__(self) -> int:
+        if not self.to.startswith(HUB):
+            _write(Path(self.to), self.model, self.result, f"{HUB}{Path(self.to).resolve().name}")
+            say(f"written to {self.to}; ad.models.load('{HUB}{self.to}') reads it back")
+            return 0
+        if self.to.count("/") != 1:
+            raise ValueError(
+                f"{self.to} names no repository; write {HUB}OWNER/NAME, or a folder's path without {HUB}"
+            )
+        hub = require("huggingface_hub", "push", "hub")
+        with tempfile.TemporaryDirectory() as folder:
+            _write(Path(folder), self.model, self.result, self.to)
+            _upload(hub, Path(folder), self.to.removeprefix(HUB))
+        say(f"uploaded to https://huggingface.co/{self.to.removeprefix(HUB)}")
         return 0
-    if to.count("/") != 1:
-        raise ValueError(f"{to} names no repository; write {HUB}OWNER/NAME, or a folder's path without {HUB}")
-    hub = require("huggingface_hub", "push", "hub")
-    with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), model, result, to)
-        _upload(hub, Path(folder), to.removeprefix(HUB))
-    say(f"uploaded to https://huggingface.co/{to.removeprefix(HUB)}")
-    return 0
 
 
 def _write(folder: Path, model: str, result: Path | None, reference: str) -> None:
-    """The weights come last, since a folder that has them is taken for whole."""
+    """The weights come last, since a folder that has them is taken as complete."""
+    from .. import models
+    from ..export.card import About, card
+    from ..models import Classifier
+    from ..models.checkpoint import provenance
+    from ..models.reference import parse
+    from ..results.files import ResultFiles
+    from ..run import Run
+
     _check(folder)
     run = Run(model) if Path(model, "recipe.yaml").is_file() else None
     network, said = models.load(model), provenance(model)
@@ -88,12 +105,14 @@ def _check(folder: Path) -> None:
         raise ValueError(f"{folder} is not empty, and no model folder of ours. Give --to another folder.")
 
 
-def _measured(file: Path, given: bool, network: nn.Module) -> Path | None:
+def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
     """The result's file, if it is there and of this network.
 
     Raises:
         ValueError: it is of another one, or does not say of which.
     """
+    from ..evaluation.verdicts import digest
+
     if not file.exists() and not given:
         say(f"{file} does not exist: the card will say that nothing was measured")
         return None

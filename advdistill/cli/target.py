@@ -1,6 +1,5 @@
-"""What is evaluated, and a closer look at it."""
+"""What a command evaluates: model, data and threat model; and the computations beyond accuracies."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,22 @@ from .. import data as datasets
 from .. import models
 from .._internal.files import write_json
 from ..data import Split
+from ..evaluation.inspection import inspect
+from ..evaluation.masking import gradient_masking
 from ..models.checkpoint import provenance
 from ..recipe import THREATS
 from ..results.files import ResultFiles
+from ..results.selection import Selection
 from ..run import Run
 from ..threat import Linf, Threat
-from .console import CONSOLE, say
+from .console import say, tell
 
-__all__ = ["Subject", "device", "look_closer"]
+__all__ = ["Target", "device", "look_closer"]
 
-MOST = 200  # images of a closer look
+MOST = 200  # images of the search for gradient masking and of an inspection
 
 
-class Subject:
+class Target:
     """What is evaluated: a run folder's best checkpoint or any checkpoint, the data, the threat model."""
 
     def __init__(
@@ -62,16 +64,14 @@ class Subject:
             say(f"the teacher {reference} is not there; going on without it")
             return None
 
-    def chosen(self) -> str | None:
-        """How the checkpoint was selected, and loudly if that was on the split it is measured on."""
+    def chosen(self) -> Selection | None:
+        """How the checkpoint was chosen, and whether that was on the split it is measured on."""
         known = provenance(self.run.best if self.run else self.reference)
-        if known.get("chosen_on") == self.split.fingerprint():
-            return f"chosen on the test split itself, which flatters every figure: {known.get('chosen', 'no word how')}"
-        return known.get("chosen")
+        return Selection.from_header(known, self.split.fingerprint())
 
 
 def look_closer(
-    subject: Subject,
+    target: Target,
     other: nn.Module | None,
     files: ResultFiles | None,
     device: torch.device | str,
@@ -82,21 +82,16 @@ def look_closer(
     inspection: bool,
 ) -> None:
     """Look for gradient masking, and make what a report shows beyond counts; on the first `n` images, 200 at most."""
-    print_plain = partial(CONSOLE.print, markup=False)
-    where: dict[str, Any] = {"n": min(n or MOST, MOST), "seed": seed, "device": device, "report": print_plain}
+    where: dict[str, Any] = {"n": min(n or MOST, MOST), "seed": seed, "device": device, "report": tell}
     if masking:
-        from ..evaluation.masking import gradient_masking
-
-        verdict = gradient_masking(subject.network, subject.split, subject.threat, surrogate=other, **where)
-        print_plain(f"gradient masking: {verdict.status}")
+        verdict = gradient_masking(target.network, target.split, target.threat, surrogate=other, **where)
+        tell(f"gradient masking: {verdict.status}")
         if files:
             write_json(files.masking, verdict.to_json())
     if inspection:
-        from ..evaluation.inspection import inspect
-
-        seen = inspect(subject.network, subject.split, subject.threat, teacher=other, **where | {"report": say})
+        found = inspect(target.network, target.split, target.threat, teacher=other, **where | {"report": say})
         if files:
-            seen.save(files.inspection)
+            found.save(files.inspection)
 
 
 def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:

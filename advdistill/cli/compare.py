@@ -1,0 +1,24 @@
+"""`advdistill compare`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from .console import CONSOLE
+
+__all__ = ["Compare"]
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Put the results of several runs into one table, and test which are better or worse than the first."""
+
+    runs: Positional[tuple[Path, ...]]
+    """Run folders or result files."""
+
+    def __call__(self) -> int:
+        from ..report.compare import compare
+
+        CONSOLE.print(compare(self.runs))
+        return 0

@@ -1,0 +1,67 @@
+"""Output of the commands: results to stdout, progress to stderr, by one process for all."""
+
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.segment import Segment
+from rich.table import Table
+
+from .._internal.reading import shown
+
+if TYPE_CHECKING:
+    from ..results.result import Result
+
+__all__ = ["CONSOLE", "Terminal", "columns", "is_first", "say", "show", "tell", "typed"]
+
+
+class Terminal(Console):
+    """Escapes control characters, which names of runs, classes and attacks may contain."""
+
+    def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
+        for part in super().render(*arguments, **options):
+            yield part if part.control else Segment(shown(part.text), part.style)
+
+
+CONSOLE = Terminal(highlight=False)
+
+
+def typed() -> str:
+    """The command as it was typed, be it `advdistill` or a script that calls a command."""
+    program = Path(sys.argv[0])
+    ours = program.name == "advdistill" or program.parts[-2:] == ("advdistill", "__main__.py")
+    return shlex.join([*(["advdistill"] if ours else ["python", sys.argv[0]]), *sys.argv[1:]])
+
+
+def is_first() -> bool:
+    """Whether this is the only process, or of several the one that prints."""
+    import torch
+
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def say(line: str) -> None:
+    """Print a line of progress, to stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def tell(line: str, *, wrap: bool = True) -> None:
+    """Print a line of a command's result, to stdout; `wrap` breaks it where the terminal ends."""
+    CONSOLE.print(line, markup=False, soft_wrap=not wrap)
+
+
+def columns(*names: str, **options: Any) -> Table:
+    """An empty table with these columns."""
+    return Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, **options)
+
+
+def show(results: Sequence["Result"]) -> None:
+    """Print results as a table."""
+    from ..report.table import table
+
+    if is_first():
+        CONSOLE.print(table(results))

@@ -1,0 +1,109 @@
+"""`advdistill evaluate`."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tyro.conf import Positional
+
+from .._internal.files import make_folder
+from .._internal.malloc import keep_freed_memory
+from .console import is_first, say, show, typed
+
+if TYPE_CHECKING:
+    from torch import device as Device
+
+__all__ = ["Evaluate"]
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure accuracy on the test split, clean and under attack."""
+
+    model: Positional[str]
+    """A run folder, or a checkpoint; see `advdistill list models`."""
+    suite: str = "paper"
+    """quick, paper, autoattack, blackbox or full; or attacks separated by commas."""
+    data: str | None = None
+    """Dataset; the run's unless given."""
+    folder: str | None = None
+    """Folder of the dataset's files, if not in the cache."""
+    size: int | None = None
+    """Side in pixels to which your own images are resized, where they differ; the run's unless given."""
+    eps: str | None = None
+    """Radius of the threat model, e.g. 8/255; the run's unless given."""
+    norm: Literal["linf", "l2"] | None = None
+    """Threat model; the run's unless given."""
+    surrogate: str | None = None
+    """Model whose adversarial images the transfer- attacks try; the run's teacher unless given."""
+    n: int | None = None
+    """Only the first n images of the test split."""
+    batch_size: int = 256
+    """Images attacked at once; the figures depend on it through the attacks' random numbers."""
+    accelerated: bool = False
+    """Attack a bf16 copy (folded fp32 where bf16 is not native); the fp32 model classifies; not for claims."""
+    keep_images: bool = False
+    """Save the adversarial image of each counted break, for `advdistill verify`."""
+    masking: bool = False
+    """Also test for gradient masking, on 200 images: signs that only the attack failed."""
+    inspect: bool = False
+    """Also compute what `advdistill report` shows besides accuracies: curve, pictures, gradients; on 200 images."""
+    seed: int = 0
+    """Seed of the attacks."""
+    devices: int | str = 1
+    """Processes that share the images, one per device."""
+    out: Path | None = None
+    """Where result.json is written; into the run unless given. After an interruption the same command continues."""
+
+    def __call__(self) -> int:
+        keep_freed_memory()
+
+        from ..attacks.suites import attacks
+        from ..evaluation import evaluate
+        from ..results.files import ResultFiles
+        from .target import Target, look_closer
+
+        target = Target(self.model, self.data, self.folder, self.norm, self.eps, self.size)
+        transferred = any(attack.transferred for attack in attacks(self.suite, target.threat))
+        other = target.other(self.surrogate) if self.surrogate or transferred or self.inspect else None
+        out = self.out or (target.run.result if target.run else None)
+        files = ResultFiles(out) if out else None
+        if self.keep_images and not files:
+            raise ValueError("--keep-images needs a place for them: give --out, e.g. --out result.json.")
+        if out:
+            make_folder(out.parent)
+        device, shared = _processes(self.devices)
+        result = evaluate(
+            target.network, target.split, target.threat, self.suite,
+            n=self.n, batch_size=self.batch_size, seed=self.seed, name=target.name, accelerated=self.accelerated,
+            device=device, surrogate=other if transferred else None, keep=files.unfinished if files else None,
+            keep_images=files.unfinished_images if files and self.keep_images else None,
+            shared=shared, report=say if is_first() else None,
+        )  # fmt: skip
+        result = replace(result, chosen=target.chosen(), command=typed())
+        if files and is_first():
+            result = files.store(result)
+            say(f"written to {out}")
+        show([result])
+        if is_first():
+            wanted = {"masking": self.masking, "inspection": self.inspect}
+            look_closer(target, other, files, device, n=self.n, seed=self.seed, **wanted)
+        return 0
+
+
+def _processes(devices: int | str) -> tuple["Device | str", bool]:
+    """The device of this process, and whether several share the work; starts the others if asked for."""
+    import torch
+
+    from .target import device
+
+    if torch.distributed.is_initialized():
+        return device(), torch.distributed.get_world_size() > 1
+    if str(devices) == "1" and int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return device(), False
+    from lightning_fabric import Fabric
+
+    fabric = Fabric(devices=devices, strategy="ddp")
+    fabric.launch()
+    return fabric.device, fabric.world_size > 1

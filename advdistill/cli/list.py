@@ -1,0 +1,48 @@
+"""`advdistill list`."""
+
+from dataclasses import dataclass
+from json import dumps
+from typing import Literal
+
+from rich.measure import Measurement
+from tyro.conf import Positional
+
+from .console import CONSOLE, Terminal, columns, tell
+
+__all__ = ["List"]
+
+
+@dataclass(frozen=True)
+class List:
+    """Show the methods, models, published teachers, datasets or recipes there are."""
+
+    what: Positional[Literal["methods", "models", "teachers", "datasets", "recipes"]]
+    """What to list."""
+    json: bool = False
+    """As JSON."""
+    input: str | None = None
+    """Models: channels x height x width of an image, such as 3x32x32, to count multiplications for."""
+    latency: bool = False
+    """Models: measure the time of one such image on this machine, on one thread."""
+
+    def __call__(self) -> int:
+        from .. import data, methods, models, recipes
+        from ..models import teachers
+        from ..models.price import priced, shape
+
+        counted = self.input or self.latency
+        if counted and self.what != "models":
+            raise ValueError(f"--input and --latency are for `list models`, not for `list {self.what}`.")
+        kinds = {"methods": methods, "models": models, "teachers": teachers, "datasets": data, "recipes": recipes}
+        rows = priced(shape(self.input or "3x32x32"), self.latency) if counted else kinds[self.what].describe()
+        if self.json:
+            print(dumps(rows, indent=2))
+            return 0
+        shown = columns(*rows[0])
+        for row in rows:
+            shown.add_row(*(str(value) for value in row.values()))
+        words = Measurement.get(CONSOLE, CONSOLE.options.update(max_width=1000), shown).minimum
+        Terminal(width=max(CONSOLE.width, words), highlight=False).print(shown)  # a name that is cut cannot be typed
+        if self.what == "datasets":
+            tell(data.HELP)
+        return 0

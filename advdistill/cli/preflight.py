@@ -1,0 +1,99 @@
+"""`advdistill preflight`."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from .console import CONSOLE, columns, say, tell
+from .fields import ChosenRecipe, parse
+
+if TYPE_CHECKING:
+    from ..preflight import Estimate
+    from ..recipe import Recipe
+
+__all__ = ["Options", "Preflight", "preflight", "run_preflight"]
+
+UNITS = {"m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Preflight(ChosenRecipe):
+    """Before a training: are data and teachers what they should be, how long will it take? Exit code 1 if refused."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is expected of a training."""
+
+    claim_clean: float | None = None
+    """Clean accuracy that the robust teacher is said to have, a fraction; a RobustBench name knows its own."""
+    claim_robust: float | None = None
+    """The same under attack."""
+    budget: str | None = None
+    """Time for the run, 90m, 4h or 2d; where it does not fit, cheaper runs are timed."""
+    price: float | None = None
+    """Of an hour of this machine."""
+    accelerator: str = "auto"
+    """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
+
+
+def run_preflight(argv: Sequence[str]) -> int:
+    return preflight(*parse(Preflight, lambda choice: Options(), argv))
+
+
+def preflight(recipe: "Recipe", options: Options) -> int:
+    """Measure the teachers and time some steps; returns the exit code."""
+    from ..preflight import Claim
+    from ..preflight import preflight as check
+
+    claimed = options.claim_clean, options.claim_robust
+    claim = None if claimed == (None, None) else Claim(*claimed)
+    budget = _seconds(options.budget) if options.budget else None
+    found = check(recipe, claim=claim, budget=budget, accelerator=options.accelerator, report=say)
+    for reason in found.refused:
+        tell(f"REFUSED. {reason}")
+    if found.estimate is None:
+        return 1
+    tell("\n".join(_lines(found.estimate, budget, options.price)))
+    if found.cheaper and budget is not None:
+        CONSOLE.print(_table(found.estimate, found.cheaper, budget))
+    return 0
+
+
+def _lines(found: "Estimate", budget: float | None, price: float | None) -> Iterator[str]:
+    yield f"a step: {found.step:.3f} s, {found.memory / 2**20:.0f} MiB at most"
+    yield f"an epoch: {_span(found.epoch)}, {found.steps} steps and {found.validation:.1f} s of validation"
+    cost = f", {found.total / 3600 * price:.2f} at {price:g} an hour" if price else ""
+    yield f"the run: {_span(found.total)} for {found.epochs} epochs on this machine{cost}"
+    if budget is None:
+        return
+    if found.total <= budget:
+        yield f"It fits into {_span(budget)}."
+    elif epochs := found.within(budget):
+        yield f"It does not fit into {_span(budget)}; --epochs {epochs} does."
+    else:
+        yield f"Not one epoch fits into {_span(budget)}."
+
+
+def _table(given: "Estimate", cheaper: dict[str, "Estimate"], budget: float) -> Table:
+    shown = columns("instead", "a step", "times as fast", "the run", "epochs that fit")
+    for typed, one in cheaper.items():
+        ratio = f"{given.step / one.step:.1f}"
+        fits = f"all {one.epochs}" if one.total <= budget else str(one.within(budget))
+        shown.add_row(typed, f"{one.step:.3f} s", ratio, _span(one.total), fits)
+    return shown
+
+
+def _span(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
+    if not found or not float(found[1]):
+        raise ValueError(f"A budget is a number and a unit, 90m, 4h or 2d; got {text!r}.")
+    return float(found[1]) * UNITS[found[2]]

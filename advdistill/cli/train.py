@@ -1,0 +1,71 @@
+"""`advdistill train`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._internal.malloc import keep_freed_memory
+from .console import show
+from .evaluate import Evaluate
+from .fields import ChosenRecipe, parse
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+__all__ = ["Options", "Train", "run_train", "train"]
+
+
+@dataclass(frozen=True)
+class Train(ChosenRecipe):
+    """Train a student; the same command again continues. `advdistill train RECIPE --help` shows every field."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a run is written and computed."""
+
+    out: Path
+    """The run's folder; the same command with the same folder continues."""
+    suite: str | None = "quick"
+    """Attacks on the test split after the training, as for `advdistill evaluate`; None for none."""
+    accelerator: str = "auto"
+    """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
+    devices: int = 1
+    """Processes on this machine."""
+    num_nodes: int = 1
+    """Machines."""
+    loggers: tuple[str, ...] = ()
+    """wandb, mlflow: each epoch's figures go there too, besides metrics.jsonl and TensorBoard."""
+
+
+def run_train(argv: Sequence[str]) -> int:
+    recipe, options = parse(Train, lambda choice: Options(Path("runs", Path(choice.recipe).name)), argv)
+    return train(recipe, options)
+
+
+def train(recipe: "Recipe", options: Options) -> int:
+    """Train, then evaluate the student under `options.suite`; returns the exit code."""
+    keep_freed_memory()
+
+    from ..attacks.suites import attacks
+    from ..results.result import Result
+    from ..train import distill
+    from ..train.signals import Interrupted
+
+    where = dict(vars(options))
+    out, suite = where.pop("out"), where.pop("suite")
+    if suite is not None:
+        attacks(suite, recipe.attack.threat)  # report a wrong name or a missing package before the training
+    try:
+        run = distill(recipe, out, **where)
+    except Interrupted as stopped:
+        print(f"advdistill: {stopped}", file=sys.stderr)
+        return 128 + stopped.signum
+    if suite is None:
+        return 0
+    if run.result.exists():  # the run was finished and evaluated before
+        show([Result.load(run.result)])
+        return 0
+    return Evaluate(str(run.folder), suite)()
