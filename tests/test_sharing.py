@@ -1,6 +1,7 @@
 """`advdistill push`: a folder that reads back bit for bit, and a card that claims what was measured and no more."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -18,13 +19,19 @@ TEST = data.load("digits", "test")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, teacher):
+def made(tmp_path_factory, teacher):
     """A teacher's checkpoint, and a run with those weights and without a result."""
     folder = tmp_path_factory.mktemp("place")
     distill(short("rslad", teacher, epochs=1, student="convnet-8"), folder / "run", accelerator="cpu")
     best = folder / "run" / "best.safetensors"
     models.save(models.load(teacher), best, provenance(best))  # an epoch learns nothing, and figures should differ
     return folder
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    """The same, to be changed."""
+    return shutil.copytree(made, tmp_path / "place")
 
 
 def measured(place, suite, n=40, **changes):
