@@ -1,3 +1,5 @@
+import itertools
+import sys
 from dataclasses import replace
 
 import foolbox
@@ -349,3 +351,13 @@ def test_attacks_that_cannot_be_told_apart_are_refused(digits, net):
         evaluate(net, digits, Linf(0.1), attacks=[type("Named", (FGSM,), {"name": "a/b"})(0.1)])
     with pytest.raises(TypeError, match="An attack is a name or an advdistill.attacks.base.Attack"):
         evaluate(net, digits, Linf(0.1), attacks=[lambda model, x, y: x])
+
+
+def test_a_long_attack_says_how_far_it_is(monkeypatch):
+    """Its clock moves by 20 s each time that it is read."""
+    clock, lines = itertools.count(0, 20), []
+    monkeypatch.setattr(sys.modules["advdistill.evaluation.measure"].time, "monotonic", lambda: next(clock))
+    evaluate(Line(), FIVE, Linf(0.1), "fgsm", batch_size=2, report=lines.append)
+    first, second, last = lines
+    assert first.startswith("fgsm: batch 1 of 3, about 0:0") and second.startswith("fgsm: batch 2 of 3, about 0:0")
+    assert last.startswith("fgsm: 40.0% of 5 images, 60.0 s")  # 0.627 and 0.8 are above 0.5 + eps

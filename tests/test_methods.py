@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from advdistill.distiller import Distiller
-from advdistill.losses import kl
+from advdistill.losses import cross_entropy, kl
 from advdistill.methods import (
     AKD2,
     ARD,
@@ -26,6 +26,8 @@ from advdistill.methods import (
     AdaIAD,
     Batch,
     FairRSLAD,
+    Method,
+    PeerAiD,
     Sum,
     Term,
     build,
@@ -246,3 +248,33 @@ def test_an_own_term_joins_any_method(tiny, batch):
 ])  # fmt: skip
 def test_forward_passes_of_a_step(name, expected):
     assert passes(build(name)) == expected
+
+
+@pytest.mark.parametrize(("method", "name", "attacked"), [
+    (ARD(distill_weight=0.75), "clean", False),
+    (IAD(distill_weight=0.75), "clean", False),
+    (PeerAiD(label_weight=0.25), "label", True),
+])  # fmt: skip
+def test_the_share_of_the_labels_is_a_quarter_of_the_cross_entropy(method, name, attacked, tiny, batch):
+    (x, y), student = batch, tiny(0)
+    x_adv = (x + 0.1).clamp(0, 1)
+    losses = method.outer(Batch(x, y, student, {"robust": tiny(1), "peer": tiny(2)}, 0.0, x_adv))
+    assert_close(losses[name], 0.25 * cross_entropy(student(x_adv if attacked else x), y))
+
+
+def test_saads_clean_loss_is_the_share_that_its_weights_leave(tiny, batch):
+    (x, y), student, teacher = batch, tiny(0), tiny(1)
+    x_adv, method = (x + 0.1).clamp(0, 1), SAAD(clean_weight=0.5)
+    share = method.weights(teacher(x_adv))[1]
+    losses = method.outer(Batch(x, y, student, {"robust": teacher}, 1.0, x_adv))
+    without = SAAD(clean_weight=0.0).outer(Batch(x, y, student, {"robust": teacher}, 1.0, x_adv))
+    assert "clean" not in without
+    assert_close(losses["clean"], 0.5 * (1 - share) * kl(teacher(x), student(x)))
+
+
+def test_a_method_without_its_equations_says_which_is_missing(batch):
+    made = Batch(*batch, lambda x: x, {})
+    with pytest.raises(NotImplementedError, match=r"Method has no inner\(\)"):
+        Method().inner(made)
+    with pytest.raises(NotImplementedError, match=r"Method has no outer\(\)"):
+        Method().outer(made)

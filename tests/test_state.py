@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import Tiny
 from safetensors.torch import load_file
+from torch import nn
 from training import differences, four, losses_of, quick, state_of
 
 from advdistill._internal import files
@@ -223,3 +224,10 @@ def test_catastrophic_overfitting_by_hand(more, since):
 
 def test_few_images_do_not_make_a_catastrophe():
     assert catastrophic([row(1, 2.0, 0.5, 0.08), row(2, 1.9, 0.5, 0.0)]) is None
+
+
+def test_a_state_of_other_networks_is_refused(tmp_path):
+    quick(tmp_path / "run", four(Tiny), "adaad", epochs=1)
+    (tmp_path / "run" / "last.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"The run's state is of other networks \(.*\). Give those it began with"):
+        quick(tmp_path / "run", four(lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 4))), "adaad", epochs=1)

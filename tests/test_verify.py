@@ -15,7 +15,7 @@ from advdistill.data.batches import to_float
 from advdistill.evaluation.context import Context
 from advdistill.evaluation.verdicts import digest
 from advdistill.evaluation.verification import verify
-from advdistill.evaluation.verification.findings import Survivors
+from advdistill.evaluation.verification.findings import Clean, Survivors
 from advdistill.losses import cross_entropy, margin
 from advdistill.results.result import Measurement, wilson
 from advdistill.threat import L2
@@ -412,3 +412,9 @@ def test_the_sample_is_drawn_at_random(tmp_path, monkeypatch):
     record.verify(sample=8)
     record.verify(sample=8, result=replace(record.result, seed=1))
     assert torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], drawn[4])
+
+
+def test_a_difference_by_rounding_is_undecided_and_not_wrong():
+    found = Clean(n=10, differ=0, undecided=3)
+    lines = ["7 of 10 verdicts confirmed.", "Undecided, by no more than rounding: 3."]
+    assert found.ok and list(found.lines()) == lines
