@@ -20,7 +20,7 @@ def counts(measured: Coverage, file: str) -> tuple[int, int, int, int]:
 def main() -> None:
     measured, folders = Coverage(), defaultdict(list)
     measured.load()
-    for file in measured.get_data().measured_files():
+    for file in (name for name in measured.get_data().measured_files() if name.endswith(".py")):  # no templates
         folders[Path(file).relative_to(ROOT).parts[1:-1][:1] or ("its own files",)].append(counts(measured, file))
     rows = {name: [sum(column) for column in zip(*found, strict=True)] for (name,), found in sorted(folders.items())}
     rows["all"] = [sum(column) for column in zip(*rows.values(), strict=True)]
