@@ -1,3 +1,5 @@
+import sys
+
 import pyautoattack
 import pytest
 import torch
@@ -167,3 +169,16 @@ def test_a_search_on_the_fast_copy_breaks_what_a_search_on_the_model_does(dtype)
     assert torch.equal(model(x_adv).argmax(1) == y, standing["square"])
     assert 0 < standing["square"].sum() < standing["clean"].sum()
     assert (standing["square"] != reference["square"]).sum() <= 1
+
+
+def test_the_callers_tracer_is_left_as_it_was():
+    """A debugger's, or coverage's."""
+    x, y, model = of_classes(10)
+    before, tracer = sys.gettrace(), lambda frame, event, argument: None
+    sys.settrace(tracer)
+    try:
+        AutoAttack(Linf(0.04)).run(model, x[:4], y[:4])
+        after = sys.gettrace()
+    finally:
+        sys.settrace(before)
+    assert after is tracer
