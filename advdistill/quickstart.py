@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import nn
 
 from . import data, models, recipes
-from ._internal.optional import require
 from .attacks.suites import attacks
 from .data import Split
 from .evaluation import evaluate, robust_curve
@@ -17,7 +16,7 @@ from .evaluation.inspection import examples, first_of_each, predict
 from .evaluation.networks import EvaluatedModel
 from .models.checkpoint import provenance
 from .recipe import Recipe
-from .report.plots import draw_curves, draw_gallery
+from .report.plots import draw_curves, draw_gallery, require_plots
 from .results.result import Result
 from .results.selection import Selection
 from .run import Run
@@ -37,8 +36,8 @@ def quickstart(out: Path, say: Callable[[str], None] = print) -> list[Result]:
     began = time.monotonic()
     teacher = recipes.load("digits.teacher")
     test = data.load(teacher.data.name, "test")
-    attacks(SUITE, teacher.attack.threat)  # a package that is missing is better said now than after the training
-    require("matplotlib", "The quickstart", "plot")
+    attacks(SUITE, teacher.attack.threat)  # a package that is missing is better reported now than after the training
+    require_plots("The quickstart")
     runs = {"teacher": _run(teacher, out / "teacher", say)}
     runs["pgd_at"] = _run(recipes.load("digits.pgd_at"), out / "pgd_at", say)
     runs["ard"] = _run(recipes.load("digits.ard").replace(teacher=str(out / "teacher")), out / "ard", say)

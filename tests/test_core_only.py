@@ -129,8 +129,8 @@ def test_a_missing_extra_is_one_sentence(said, step, extra, sentence):
 
 def test_what_is_missing_is_said_before_anything_is_trained(said, tmp_path, without):
     assert set(said["runs"]) == {"own", "own.teacher"}
-    without("matplotlib")
-    with pytest.raises(ImportError, match=r'^The quickstart needs .* matplotlib; .* pip install "advdistill\[plot\]"$'):
+    without("altair")
+    with pytest.raises(ImportError, match=r'^The quickstart needs .* altair; .* pip install "advdistill\[plot\]"$'):
         quickstart(tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

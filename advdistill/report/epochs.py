@@ -6,9 +6,9 @@ from typing import Any
 
 from ..results.result import wilson
 from ..results.selection import Epoch, overfitting
+from .charts import Chart, altair, between, colour, percent, specification
 from .gathered import Gathered
 from .table import distinct
-from .vega import Chart, altair, between, colour, percent, specification
 
 __all__ = ["state_charts", "training_charts"]
 

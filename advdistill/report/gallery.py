@@ -10,7 +10,7 @@ import numpy as np
 from .._internal.optional import require
 from ..results.inspection import Example, Inspection
 
-__all__ = ["Picture", "Shown", "gallery"]
+__all__ = ["Picture", "Shown", "gallery", "image_uri", "signed_uri"]
 
 BELOW, ZERO, ABOVE = np.array([[33, 82, 158], [247, 247, 245], [173, 40, 32]])  # a diverging map: blue, white, red
 
@@ -63,13 +63,13 @@ def _shown(example: Example, inspection: Inspection) -> Shown:
         name: Picture(
             look.before,
             look.after,
-            _image(_perturbation(look.x_adv - example.clean, inspection)),
-            _image(look.x_adv),
+            image_uri(_perturbation(look.x_adv - example.clean, inspection)),
+            image_uri(look.x_adv),
             _map(look.gradient),
         )
         for name, look in example.looks.items()
     }
-    return Shown(_image(example.clean), example.label, networks)
+    return Shown(image_uri(example.clean), example.label, networks)
 
 
 def _perturbation(moved: np.ndarray, inspection: Inspection) -> np.ndarray:
@@ -78,8 +78,8 @@ def _perturbation(moved: np.ndarray, inspection: Inspection) -> np.ndarray:
     return 0.5 + moved / (2 * largest or 1)
 
 
-def _image(values: np.ndarray) -> str:
-    """`[C, H, W]` in [0, 1]; other than one or three channels are shown by their mean."""
+def image_uri(values: np.ndarray) -> str:
+    """A picture of `[C, H, W]` in [0, 1]; other than one or three channels are shown by their mean."""
     levels = np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)
     if len(levels) == 3:
         return _png("RGB", np.ascontiguousarray(levels.transpose(1, 2, 0)))
@@ -89,8 +89,12 @@ def _image(values: np.ndarray) -> str:
 def _map(gradient: np.ndarray) -> str:
     """The sum over the channels, divided by the 99th percentile of its size."""
     summed = np.nan_to_num(gradient).sum(0)
-    scaled = np.clip(summed / (np.percentile(np.abs(summed), 99) or 1), -1, 1)
-    return _png("P", np.rint(127 + 127 * scaled).astype(np.uint8), _palette())
+    return signed_uri(summed / (np.percentile(np.abs(summed), 99) or 1))
+
+
+def signed_uri(values: np.ndarray) -> str:
+    """A picture of `[H, W]` in [-1, 1]: blue below 0, white, red above."""
+    return _png("P", np.rint(127 + 127 * np.clip(values, -1, 1)).astype(np.uint8), _palette())
 
 
 def _palette() -> bytes:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from .._internal.optional import require
-from .charts import class_charts, curve_charts
+from .charts import class_charts, curve_charts, javascript
 from .epochs import state_charts, training_charts
 from .gallery import gallery
 from .gathered import Gathered, gather
 from .summary import summary
-from .vega import javascript
 
 __all__ = ["check", "page"]
 

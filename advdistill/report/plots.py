@@ -1,4 +1,4 @@
-"""Pictures: robust accuracy against eps, and what an attack does to images. Drawn from figures and arrays only."""
+"""PNG files of the quickstart, from figures and arrays: robust accuracy against eps, and what attacks do to images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,67 +9,90 @@ import numpy as np
 from .._internal.optional import require
 from ..results.inspection import Example
 from ..results.result import Measurement
+from .charts import altair, figures, percent
+from .gallery import image_uri, signed_uri
 
-__all__ = ["draw_curves", "draw_gallery"]
+__all__ = ["draw_curves", "draw_gallery", "require_plots"]
+
+SIDE = 92  # pixels of an image in the gallery
+SHARP = 128  # an image is enlarged to about this many pixels, so that drawing it does not blur its own
+RIGHT, WRONG = "#2b8a3e", "#c92a2a"
+
+
+def require_plots(purpose: str) -> None:
+    """Raise ImportError where a package that draws is missing: `purpose` names what needs it."""
+    require("altair", purpose, "plot")
+    require("vl_convert", purpose, "plot")
+    require("PIL.Image", purpose, "plot")
 
 
 def draw_curves(curves: Mapping[str, Mapping[float, Measurement]], eps: float, path: Path | str) -> None:
-    """Accuracy against eps, a line for each model with its 95 % interval; `eps` of the training is marked."""
-    plt = _pyplot()
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    for name, curve in curves.items():
-        radii = list(curve)
-        low, high = zip(*(m.interval for m in curve.values()), strict=True)
-        (line,) = axes.plot(radii, [m.accuracy for m in curve.values()], marker="o", markersize=4, label=name)
-        axes.fill_between(radii, low, high, alpha=0.15, color=line.get_color(), linewidth=0)
-    axes.axvline(eps, color="grey", linestyle=":", label=f"eps of the training, {eps:g}")
+    """Draw accuracy against eps, a line per model with its 95 % interval, and mark the `eps` of the training.
+
+    Args:
+        curves: by model, then by eps in units of pixels in [0, 1].
+        path: the PNG file to write.
+
+    Raises:
+        ImportError: a package of the extra `plot` is missing.
+    """
+    alt = altair()
+    rows = [
+        {"model": model, "eps": radius} | figures(m) for model, curve in curves.items() for radius, m in curve.items()
+    ]
     attack = next(m.attack for curve in curves.values() for m in curve.values())
-    axes.set(xlabel="eps (pixels in [0, 1])", ylabel=f"accuracy under {attack}", ylim=(0, 1))
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    _save(figure, path)
+    accuracy = {"axis": percent(), "scale": alt.Scale(domain=[0, 1]), "title": f"accuracy under {attack}"}
+    colour = alt.Color("model:N", sort=None, legend=alt.Legend(title=None, symbolOpacity=1, labelLimit=400))
+    drawn = alt.Chart(alt.Data(values=rows)).encode(alt.X("eps:Q", title="eps (pixels in [0, 1])"), colour)
+    training = alt.Chart(alt.Data(values=[{"eps": eps, "said": f"eps of the training, {eps:g}"}]))
+    chart = alt.layer(
+        drawn.mark_area(opacity=0.15).encode(alt.Y("low:Q", **accuracy), alt.Y2("high:Q")),
+        drawn.mark_line(point=True).encode(alt.Y("accuracy:Q", **accuracy)),
+        training.mark_rule(strokeDash=[3, 4], color="grey").encode(alt.X("eps:Q")),
+        training.mark_text(align="left", dx=5, color="grey").encode(alt.X("eps:Q"), alt.YValue(8), text="said:N"),
+    )
+    _save(chart.properties(width=560, height=380), path)
 
 
 def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> None:
-    """A column for each example: the clean image, then for each model its adversarial image and perturbation."""
-    plt = _pyplot()
-    models = list(examples[0].looks)
-    rows = 1 + 2 * len(models)
-    figure, grid = plt.subplots(
-        rows, len(examples), figsize=(1.25 * len(examples) + 1.4, 1.42 * rows), layout="constrained", squeeze=False
+    """Draw a column per example: the clean image, then for each model its adversarial image and perturbation.
+
+    Args:
+        examples: at least one; all with the same models.
+        eps: at which a perturbation has its full colour; where it is 0, nothing moved.
+        path: the PNG file to write.
+
+    Raises:
+        ImportError: a package of the extra `plot` is missing.
+    """
+    rows: list[dict[str, Any]] = []
+    for column, example in enumerate(examples):
+        clean = {"row": "clean", "image": image_uri(_enlarged(example.clean)), "said": f"is {example.label}"}
+        rows.append(clean | {"column": column, "colour": "black"})
+        for model, look in example.looks.items():
+            moved = (look.x_adv - example.clean) / (eps or 1)
+            colour = RIGHT if look.after == example.label else WRONG
+            said = f"{look.before} → {look.after}"
+            attacked = {"row": f"{model}: attacked", "image": image_uri(_enlarged(look.x_adv)), "said": said}
+            change = {"row": f"{model}: perturbation", "image": signed_uri(_enlarged(moved).mean(0)), "said": ""}
+            rows += [row | {"column": column, "colour": colour} for row in (attacked, change)]
+    alt = altair()
+    named = alt.Axis(title=None, ticks=False, domain=False, labelLimit=400)
+    places = alt.X("column:O", axis=None), alt.Y("row:N", sort=None, axis=named)
+    placed = alt.Chart(alt.Data(values=rows)).encode(*places)
+    chart = alt.layer(
+        placed.mark_image(width=SIDE, height=SIDE).encode(url="image:N"),
+        placed.mark_text(dy=-SIDE / 2 - 8).encode(text="said:N", color=alt.Color("colour:N", scale=None)),
     )
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-    for column, example in zip(grid.T, examples, strict=True):
-        _picture(column[0], example.clean)
-        column[0].set_title(f"is {example.label}", fontsize=9)
-        for i, model in enumerate(models):
-            look = example.looks[model]
-            image, difference = column[1 + 2 * i], column[2 + 2 * i]
-            _picture(image, look.x_adv)
-            right = look.after == example.label
-            image.set_title(f"{look.before} → {look.after}", fontsize=9, color="tab:green" if right else "tab:red")
-            shown = 0.5 + (look.x_adv - example.clean) / (2 * eps or 1)  # where eps is 0, there is none to show
-            _picture(difference, shown.clip(0, 1), cmap="RdBu")
-    labels = ["clean", *(text for model in models for text in (f"{model}:\nattacked", "perturbation"))]
-    for axes, label in zip(grid[:, 0], labels, strict=True):
-        axes.set_ylabel(label, fontsize=9)
-    _save(figure, path)
+    _save(chart.properties(width=alt.Step(SIDE + 8), height=alt.Step(SIDE + 22)).configure_view(stroke=None), path)
 
 
-def _picture(axes: Any, image: np.ndarray, cmap: str = "gray") -> None:
-    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-    axes.imshow(pixels, cmap=cmap, vmin=0, vmax=1, interpolation="nearest")
+def _enlarged(values: np.ndarray) -> np.ndarray:
+    """`[C, H, W]` with each pixel as a square of several."""
+    times = max(1, SHARP // max(values.shape[1:]))
+    return values.repeat(times, 1).repeat(times, 2)
 
 
-def _pyplot() -> Any:
-    require("matplotlib", "A picture", "plot").use("agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
-def _save(figure: Any, path: Path | str) -> None:
-    figure.savefig(path, dpi=130)
-    _pyplot().close(figure)
+def _save(chart: Any, path: Path | str) -> None:
+    convert = require("vl_convert", "A picture", "plot").vegalite_to_png
+    Path(path).write_bytes(convert(chart.to_json(), scale=1.5))

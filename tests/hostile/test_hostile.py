@@ -12,8 +12,8 @@ from advdistill import models
 from advdistill._internal.files import append, write_json
 from advdistill._internal.reading import printable
 from advdistill.cli.report import Report
+from advdistill.report.charts import javascript
 from advdistill.report.page import page
-from advdistill.report.vega import javascript
 from examples import RECIPE, RESULT, inspection, network, run_folder, state
 
 MEGABYTES = 150  # an archive's pieces, a picture that turns out to be cut off
