@@ -14,8 +14,9 @@ from .methods import CLASSES  # noqa: E402  as above
 
 _PLACES = {place.rpartition(".")[2]: place for place in (
     "methods.Batch", "methods.Method", "methods.Term", *(f"methods.{kind}" for kind in CLASSES),
-    "attacks.PGD", "threat.L2", "threat.Linf", "distiller.Distiller", "recipe.Data", "recipe.Recipe", "recipe.SGD",
-    "recipe.Schedule", "run.Run", "train.distill", "evaluation.evaluate", "results.result.Result",
+    "attacks.PGD", "threat.L2", "threat.Linf", "distiller.Distiller", "recipe.Data", "recipe.Recipe", "recipe.Schedule",
+    "optimizers.SGD", "optimizers.AdamW", "optimizers.TorchOptimizer", "run.Run", "train.distill",
+    "evaluation.evaluate", "results.result.Result",
     "data", "losses", "methods", "models", "recipes",
 )}  # fmt: skip
 

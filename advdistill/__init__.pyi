@@ -32,16 +32,17 @@ from .methods import (
     Standard,
     Term,
 )
-from .recipe import SGD, Data, Recipe, Schedule
+from .optimizers import SGD, AdamW, TorchOptimizer
+from .recipe import Data, Recipe, Schedule
 from .results.result import Result
 from .run import Run
 from .threat import L2, Linf
 from .train import distill
 
 __all__ = [
-    "ABSLD", "AKD2", "ARD", "AdaAD", "AdaIAD", "BMTARD", "Batch", "CIARD", "DGAD", "Data", "Distiller", "FairARD",
-    "FairIAD", "FairMTARD", "FairRSLAD", "IAD", "IADII", "IGDM", "L2", "Linf", "MART", "MTARD", "Method", "PGD",
-    "PGDAT", "PeerAiD", "RSLAD", "Recipe", "Result", "Run", "SAAD", "SGD", "Schedule", "Standard", "TRADES", "Term",
-    "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
+    "ABSLD", "AKD2", "ARD", "AdaAD", "AdaIAD", "AdamW", "BMTARD", "Batch", "CIARD", "DGAD", "Data", "Distiller",
+    "FairARD", "FairIAD", "FairMTARD", "FairRSLAD", "IAD", "IADII", "IGDM", "L2", "Linf", "MART", "MTARD", "Method",
+    "PGD", "PGDAT", "PeerAiD", "RSLAD", "Recipe", "Result", "Run", "SAAD", "SGD", "Schedule", "Standard", "TRADES",
+    "Term", "TorchOptimizer", "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
 ]
 __version__: str

@@ -3,33 +3,31 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache, partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from ._internal.checks import check_fit
+from ._internal.checks import check_adversarial, check_fit
 from ._internal.modes import in_mode
 from ._internal.rng import Rng
-from .acceleration.cuda_graph import CudaGraphs, Tensors
+from .acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
 from .acceleration.frozen import FrozenCopies
 from .acceleration.teacher_extrapolation import Extrapolated
 from .attacks import PGD
 from .methods import Batch, Method
-from .methods.batch import Network
-from .methods.cost import STEPS, passes
+from .methods.cost import check_teacher_every
+from .methods.networks import Views
+from .methods.roles import check_layers, check_roles, teachers_of
 
-__all__ = ["FLAGS", "Distiller"]
-
-FLAGS = {"robust": "--teacher", "clean": "--clean-teacher"}  # of the command line, for the roles that have one
+__all__ = ["Distiller"]
 
 
 class Distiller:
     """A method with its teachers and its attack, usable in any training loop.
 
-    Teachers are frozen and in eval mode. Those that train along (`method.trained`) are not: give their parameters to
-    your optimiser as well, and call `method.end_epoch` after each epoch.
+    Teachers are frozen and in eval mode. Those that train along (`method.trained`) are not: give their parameters, and
+    those of `modules` after `prepare`, to your optimiser as well, and call `method.end_epoch` after each epoch.
 
     Args:
         method: e.g. `AdaAD() + IGDM(weight=5)`.
@@ -37,7 +35,8 @@ class Distiller:
         clean_teacher: the teacher of clean accuracy N, likewise.
         attack: the training attack; start and student mode are the method's unless it has its own.
         peer: a network like the student, not yet trained, for methods that train one along.
-        teachers: networks by role, in place of the three arguments above, and for roles of your own methods.
+        teachers: networks by role, in place of `teacher` (role `robust`), `clean_teacher` (`clean`) and `peer`, and
+            for roles of your own methods.
         label_mixing: share m of the label in a frozen teacher's output: log((1 - m) softmax(T) + m onehot(y)).
         fast: attack folded copies of this dtype, fp32 or bf16, and query frozen teachers through theirs; `None` for the
             networks themselves. A student that is attacked in train mode cannot be folded.
@@ -46,9 +45,12 @@ class Distiller:
         teacher_every: in the attack, run frozen teachers at every k-th step only, see `Extrapolated`; `None` for every
             step. For methods whose attack queries a frozen teacher at x', such as AdaAD. The losses are unchanged.
 
+    Attributes:
+        modules: small networks of the method's own that train along, by name; made by `prepare`.
+
     Raises:
-        ValueError: a teacher that the method needs is missing, or `teacher_every` has no effect; at the first batch,
-            images outside [0, 1], labels outside the classes, or networks that disagree about the classes.
+        ValueError: a teacher that the method needs is missing, `teachers` has a role that it does not use, or
+            `teacher_every` has no effect; at the first batch, what `prepare` raises.
 
     Example:
         >>> import torch
@@ -76,28 +78,26 @@ class Distiller:
         compiled: bool = False,
         teacher_every: int | None = None,
     ):
+        check_roles(method, teachers or {})
         given = {"robust": teacher, "clean": clean_teacher, "peer": peer, **(teachers or {})}
-        self.teachers: dict[str, nn.Module] = {}
-        for role in method.teachers:
-            if (network := given.get(role)) is None:
-                hint = f"{role}, a module like the student" if role in method.trained else f"teachers={{{role!r}: ...}}"
-                what = f"needs a {role} teacher (of {' and '.join(method.teachers)}); it is missing"
-                raise ValueError(f"{type(method).__name__} {what}. Give {FLAGS.get(role, hint)}.")
-            self.teachers[role] = network
+        self.teachers = teachers_of(method, {role: network for role, network in given.items() if network is not None})
         if not 0 <= label_mixing < 1:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
         if teacher_every is not None:
             check_teacher_every(method, teacher_every)
-        self.method, self.attack, self.label_mixing = method, filled(attack or PGD(), method), label_mixing
+        self.method, self.attack = method, filled(attack or PGD(), method)
         self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
-        self._checked, self._graphs, self._copies = False, CudaGraphs(), FrozenCopies(fast, compiled)
+        self.modules: dict[str, nn.Module] = {}
+        self._views = Views(method.trained, method.layers(), label_mixing)
+        self._graphs, self._copies = CudaGraphs(), FrozenCopies(fast, compiled, self._views.layers)
+        self._prepared = False
 
     @property
     def trained(self) -> dict[str, nn.Module]:
         """The teachers that train along, by role."""
-        return {role: self.teachers[role] for role in self.method.trained}
+        return {role: self.teachers[role] for role in self.method.trained if role in self.teachers}
 
     def __call__(
         self, student: nn.Module, x: Tensor, y: Tensor, *, progress: float = 1.0, rng: Rng | None = None
@@ -116,6 +116,7 @@ class Distiller:
         rate: float = 1.0,
         total: Callable[[Tensor], Tensor] | None = None,
         rng: Rng | None = None,
+        index: Tensor | None = None,
     ) -> Batch:
         """Attack the student.
 
@@ -126,27 +127,33 @@ class Distiller:
             progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
             rate: factor of the learning rate's schedule, for methods with a state of their own.
             total: sum over the images of all processes, where there are several; see `Batch`.
-            rng: draws the attack's start; `None` uses torch's global generator.
+            rng: draws the attack's start and what the method draws; `None` seeds one from torch's global generator.
+            index: places of the images in the training split, `[B]`, for methods that store something for each image.
 
         Returns:
             The batch with its x', `batch.x_adv`.
 
         Raises:
-            ValueError: as `check`, at the first batch.
+            ValueError: as `prepare`, at the first batch, or x' of a method's own `craft` are no images.
         """
-        if not self._checked:
-            self.check(student, x, y)
+        first = not self._prepared
+        if first:
+            self.prepare(student, x, y)
         evaluated = self.attack.student_mode == "eval"
         attacked = self._copies("student", student, changes=True) if evaluated else student
-        batch = Batch(x, y, attacked, self._views(self._up_to_date(), y), progress, rate=rate)
+        rng = rng or Rng(int(torch.randint(2**62, ())), device=x.device)
+        batch = Batch(
+            x, y, self._views.recording("student", attacked, x), self._views.teachers(self._up_to_date(), x, y),
+            progress, rate=rate, threat=self.attack.threat, rng=rng, index=index, modules=self.modules,
+        )  # fmt: skip
         batch.total = total or batch.total
         with ExitStack() as modes:
-            for network in self.trained.values():
+            for network in (*self.trained.values(), *self.modules.values()):
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
-            start = cache(partial(self.attack.begin, x, rng))
-            x_adv = self._replayed(batch, start) if self._captures(x) else self._attacked(batch, start)
+            x_adv = self._replayed(batch) if self._captures(x) else self._crafted(batch)
         torch.clear_autocast_cache()  # weights cast under no_grad have no gradient
+        check_adversarial(x_adv, x, first)
         return batch.attacked(x_adv, student)
 
     def losses(
@@ -159,39 +166,45 @@ class Distiller:
             student: what descends: the attacked student, or a module around it such as DDP's.
             trained: modules around the teachers that train along, by role.
         """
-        return self.method.outer(batch.attacked(batch.x_adv, student, {**self.trained, **(trained or {})}))
+        along = {**self.trained, **(trained or {})}
+        recorded = {role: self._views.recording(role, network, batch.x) for role, network in along.items()}
+        descending = self._views.recording("student", student, batch.x)
+        attacked = batch.attacked(batch.adversarial or batch.x_adv, descending, recorded)
+        attacked.rng = batch.rng.child("outer")
+        return self.method.outer(attacked)
 
     def _captures(self, x: Tensor) -> bool:
-        return self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
+        plain = not (self._views.layers or self.modules or self.method.has_own_craft)
+        return plain and self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
-    def _attacked(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
-        objective = self._objective(self.method, batch)
-        return batch.x if objective is None else self.attack.climb(objective, batch.x, start())
+    @torch.no_grad()
+    def _crafted(self, batch: Batch) -> Tensor | dict[str, Tensor]:
+        return self.method.craft(self._extrapolated(batch), self.attack)
 
-    def _objective(self, method: Method, batch: Batch) -> Callable[[Tensor], Tensor] | None:
-        with torch.no_grad():
-            return method.inner(self._extrapolated(batch))
-
-    def _replayed(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
-        """As `_attacked`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
-        copies = self._copies.by_role
-        given: Tensors = {"x": batch.x, "y": batch.y, "start": start()}
+    def _replayed(self, batch: Batch) -> Tensor | dict[str, Tensor]:
+        """As `_crafted`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
+        copies, rng = self._copies.by_role, batch.rng
+        given: Tensors = {"x": batch.x, "y": batch.y, "start": self.attack.begin(batch.x, rng)}
         given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
         given |= {(at, name): part.state[name] for at, part in enumerate(self.method.parts) for name in part.state}
 
         def climb(given: Tensors) -> Tensors:
             x, y, begin, progress, rate = (given[name] for name in ("x", "y", "start", "progress", "rate"))
-            inputs = Batch(x, y, copies["student"], self._views(copies, y), progress, rate=rate, total=_refuse_total)
+            inputs = Batch(
+                x, y, copies["student"], self._views.teachers(copies, x, y), progress, rate=rate, total=refuse_total,
+                threat=self.attack.threat, rng=NoDraws(),
+            )  # fmt: skip
             method = self.method.fresh()
             for at, (part, original) in enumerate(zip(method.parts, self.method.parts, strict=True)):
                 part.state = {name: given[at, name] for name in original.state}
-            objective = self._objective(method, inputs)
+            with torch.no_grad():
+                objective = method.inner(self._extrapolated(inputs))
             x_adv = x if objective is None else self.attack.climb(objective, x, begin)
             return {"x_adv": x_adv, **inputs.computed}
 
         found = self._graphs(climb, given, *copies.values())
         if found is None:
-            return self._attacked(batch, start)
+            return self._crafted(replace(batch, rng=rng.child()))  # drawn from the beginning again
         x_adv = found.pop("x_adv")
         batch.reuse(found)
         return x_adv
@@ -200,50 +213,38 @@ class Distiller:
         """The teachers by role: with `fast`, their copies, with the current weights."""
         return {role: self._copies(role, net, role in self.method.trained) for role, net in self.teachers.items()}
 
-    def _views(self, teachers: Mapping[str, nn.Module], y: Tensor) -> dict[str, Network]:
-        """The teachers as the method sees them, labels mixed into the frozen ones."""
-        frozen = teachers.keys() - self.method.trained if self.label_mixing else set()
-        return {**teachers, **{role: partial(mixed, teachers[role], y, self.label_mixing) for role in frozen}}
-
     def _extrapolated(self, batch: Batch) -> Batch:
         """The batch for the attack; with `teacher_every`, its frozen teachers are extrapolated between their runs."""
         if self.teacher_every is None:
             return batch
-        frozen = batch.teachers.keys() - self.trained.keys()
+        frozen = batch.teachers.keys() - self.trained.keys() - self._views.layers.keys()
         extrapolated = {role: Extrapolated(batch.teachers[role], self.teacher_every) for role in frozen}
         return replace(batch, teachers=batch.teachers | extrapolated)
 
-    def check(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
-        """Raise ValueError where images, labels, student and teachers do not fit; `craft` does at its first batch."""
+    def prepare(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
+        """Check that images, labels and networks fit, and make the method's `modules`; `craft` does at its first batch.
+
+        Args:
+            x: training images `[B, C, H, W]` in [0, 1], at least two.
+            y: labels `[B]`.
+
+        Raises:
+            ValueError: images outside [0, 1], labels outside the classes, networks that disagree about the classes, or
+                a layer that a network does not have.
+        """
         check_fit(student, self.teachers, x, y)
-        self._checked = True
-
-
-def mixed(network: nn.Module, y: Tensor, share: float, x: Tensor) -> Tensor:
-    """Logits of (1 - share) softmax(network(x)) + share onehot(y), `[B, K]`."""
-    log_p = network(x).log_softmax(1)
-    label = torch.zeros_like(log_p).scatter_(1, y[:, None], share)
-    return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()
-
-
-def _refuse_total(values: Tensor) -> Tensor:
-    raise RuntimeError("it asks for a sum over the images of all processes.")
+        networks = {"student": student, **self.teachers}
+        check_layers(self.method, self._views.layers, networks)
+        with ExitStack() as modes, torch.no_grad():
+            for network in networks.values():
+                modes.enter_context(in_mode(network, False))
+            views = self._views.teachers(self.teachers, x, y[:2])
+            made = self.method.modules(Batch(x[:2], y[:2], self._views.recording("student", student, x), views))
+        self.modules = {name: module.to(x.device) for name, module in made.items()}
+        self._prepared = True
 
 
 def filled(attack: PGD, method: Method) -> PGD:
     """The attack, with the method's start and student mode where it has none of its own."""
     mode = attack.student_mode or method.student_mode
     return replace(attack, start=attack.start or method.start, student_mode=mode)
-
-
-def check_teacher_every(method: Method, every: int) -> None:
-    """Raise ValueError unless `every` is a number of steps, and the method's attack queries a frozen teacher at x'."""
-    if every < 1:
-        raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")
-    counts = passes(method)
-    if not any(counts.get(role, 0) >= STEPS for role in method.teachers if role not in method.trained):
-        name = type(method.parts[0]).__name__
-        raise ValueError(
-            f"teacher_every={every} has no effect: {name}'s attack never queries a frozen teacher at x', as AdaAD's "
-            "does. Leave it out."
-        )

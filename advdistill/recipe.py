@@ -1,23 +1,19 @@
 """A recipe: every choice of a run, typed and checked, and its YAML form."""
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
-import typeguard
 import yaml
 
-from . import methods
-from ._internal.messages import unknown
 from ._internal.reading import parse_yaml, printable
 from .attacks import PGD
+from .config import build, to_config
 from .methods import RSLAD, Method
-from .threat import L2, Linf, Threat, show_pixels
+from .optimizers import SGD, Optimizer
 
 __all__ = ["SGD", "Data", "Recipe", "Schedule"]
-
-THREATS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
-
 
 @dataclass(frozen=True)
 class Data:
@@ -48,28 +44,6 @@ class Data:
 
 
 @dataclass(frozen=True)
-class SGD:
-    """Stochastic gradient descent; refuses values that cannot be meant.
-
-    >>> SGD(lr=0.05, nesterov=True)
-    SGD(lr=0.05, momentum=0.9, weight_decay=0.0005, nesterov=True)
-    >>> SGD(lr=-1)
-    Traceback (most recent call last):
-    ValueError: optimizer.lr must lie between 0 and 100, got -1.
-    """
-
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    nesterov: bool = False
-
-    def __post_init__(self) -> None:
-        _between("optimizer.lr", self.lr, 0, 100)
-        _between("optimizer.momentum", self.momentum, 0, 1)
-        _between("optimizer.weight_decay", self.weight_decay, 0, 1)
-
-
-@dataclass(frozen=True)
 class Schedule:
     """How the learning rate changes; lengths below 1 are fractions of the run, others are epochs.
 
@@ -82,7 +56,7 @@ class Schedule:
     """multistep: after these the rate is multiplied by gamma."""
     gamma: float = 0.1
     warmup: float = 0.0
-    """cosine and onecycle: the rate climbs linearly until here."""
+    """The rate climbs linearly until here."""
     hold: float = 0.0
     """cosine: the rate stays at the top until here."""
 
@@ -104,10 +78,17 @@ class Recipe:
     """The robust teacher: a run folder, file:PATH, robustbench:NAME, hf:OWNER/NAME; see `advdistill list teachers`."""
     clean_teacher: str | None = None
     """The teacher of clean accuracy, for methods that take one."""
+    teachers: Mapping[str, str] = field(default_factory=dict)
+    """Teachers of further roles that the method has, by role."""
     data: Data = field(default_factory=Data)
     attack: PGD = field(default_factory=PGD)
     """The attack in training; start and student mode are the method's unless given."""
-    optimizer: SGD = field(default_factory=SGD)
+    optimizer: Optimizer = field(default_factory=SGD)
+    """Choose another class with --optimizer NAME."""
+    clip_gradient: float | None = None
+    """Largest norm of the student's gradient; a larger one is scaled down to it."""
+    accumulate: int = 1
+    """Divide each batch into so many parts, attacked and differentiated one after another, to need less memory."""
     schedule: Schedule = field(default_factory=Schedule)
     epochs: int = 50
     batch_size: int = 128
@@ -134,8 +115,14 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every", "teacher_every"):
+        for name in ("epochs", "batch_size", "validate_every", "teacher_every", "accumulate"):
             _between(name, getattr(self, name), 1, 10**9)
+        _between("clip_gradient", self.clip_gradient, 1e-9, 1e9)
+        if self.accumulate > self.batch_size // 2:
+            raise ValueError(f"accumulate={self.accumulate} leaves fewer than two of {self.batch_size} images a part.")
+        if self.accumulate > 1 and self.awp is not None:
+            raise ValueError("awp needs the gradient of the whole batch; leave out accumulate, or awp.")
+        self._name_teachers()
         _between("ema", self.ema, 0, 1)
         _between("awp", self.awp, 0, 1)
         _between("swa", self.swa, 0, max(1, self.epochs - 1))
@@ -143,10 +130,21 @@ class Recipe:
             raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; choose one.")
         _between("label_mixing", self.label_mixing, 0, 0.999)
 
+    def _name_teachers(self) -> None:
+        """Roles with a field of their own are written there: a recipe has one form."""
+        others = {role: reference for role, reference in self.teachers.items() if reference}
+        for role, name in (("robust", "teacher"), ("clean", "clean_teacher")):
+            reference = others.pop(role, None)
+            if reference is not None and getattr(self, name) not in (None, reference):
+                raise ValueError(f"{name} ({getattr(self, name)}) and teachers.{role} ({reference}) differ; give one.")
+            object.__setattr__(self, name, reference or getattr(self, name))
+        object.__setattr__(self, "teachers", others)
+
     @property
-    def teachers(self) -> dict[str, str | None]:
-        """The references of the teachers by role."""
-        return {"robust": self.teacher, "clean": self.clean_teacher}
+    def references(self) -> dict[str, str]:
+        """The references of all teachers by role."""
+        own = {"robust": self.teacher, "clean": self.clean_teacher}
+        return {role: reference for role, reference in own.items() if reference is not None} | dict(self.teachers)
 
     def replace(self, **changes: Any) -> "Recipe":
         """The same recipe with other fields."""
@@ -171,78 +169,10 @@ class Recipe:
         if not isinstance(config, dict):
             raise ValueError(f"{source} must hold fields such as 'epochs: 50', got {type(config).__name__}.")
         try:
-            return _build(Recipe, config, source)
+            recipe: Recipe = build(Recipe, config, source)
+            return recipe
         except ValueError as error:  # it may quote the whole file
             raise ValueError(printable(error, most=2000)) from None
-
-
-def to_config(value: Any) -> Any:
-    """Dataclasses as plain values: methods and threats by name, lengths in pixels as n/255."""
-    if isinstance(value, Method):
-        return methods.to_config(value)
-    if isinstance(value, Threat):
-        return {value.name.lower(): show_pixels(value.eps)}
-    if isinstance(value, PGD):
-        return _fields(value) | {"step_size": show_pixels(value.step_size)}
-    if is_dataclass(value):
-        return _fields(value)
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {f.name: to_config(getattr(value, f.name)) for f in fields(value)}
-
-
-def _build(kind: Any, config: Any, where: str) -> Any:
-    hints = get_type_hints(kind)
-    if not isinstance(config, dict):
-        raise ValueError(f"{where} must hold fields ({', '.join(hints)}), got {config!r}.")
-    known = [f.name for f in fields(kind)]
-    for name in config:
-        if name not in known:
-            raise unknown(f"field of {where}", str(name), known)
-    return kind(**{name: _value(hints[name], value, f"{where}: {name}") for name, value in config.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    if hint is Method:
-        return _method(value, where)
-    if hint is Threat:
-        return _threat(value, where)
-    if is_dataclass(hint):
-        return _build(hint, value, where)
-    if hint == tuple[float, ...] and isinstance(value, list):
-        value = tuple(value)
-    if hint in (float, float | None) and isinstance(value, str):
-        value = _number(value)  # YAML reads 5e-4 as text
-    try:
-        return typeguard.check_type(value, hint, collection_check_strategy=typeguard.CollectionCheckStrategy.ALL_ITEMS)
-    except typeguard.TypeCheckError as error:
-        raise ValueError(f"{where} cannot be {value!r}: {error}.") from None
-
-
-def _method(value: Any, where: str) -> Method:
-    if isinstance(value, str):
-        return methods.build(value)
-    if not (isinstance(value, dict) and value and all(isinstance(part, dict | None) for part in value.values())):
-        raise ValueError(f"{where} must be a name or names with coefficients, 'rslad: {{scale: 0.1}}', got {value!r}.")
-    return methods.from_config(value)
-
-
-def _threat(value: Any, where: str) -> Threat:
-    if not (isinstance(value, dict) and len(value) == 1):
-        raise ValueError(f"{where} must be one of 'linf: 8/255' or 'l2: 128/255', got {value!r}.")
-    ((name, eps),) = value.items()
-    if name not in THREATS:
-        raise unknown("threat model", name, THREATS)
-    return THREATS[name](eps)
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _between(name: str, value: float | None, low: float, high: float) -> None:

@@ -9,8 +9,9 @@ from filelock import FileLock, Timeout
 
 from ._internal.files import drop_unfinished, make_folder, write_atomic
 from ._internal.reading import read_text
+from .config import to_config
 from .models.checkpoint import provenance
-from .recipe import Recipe, to_config
+from .recipe import Recipe
 
 __all__ = ["Run", "previous"]
 

@@ -13,10 +13,10 @@ __all__ = ["L2", "Linf", "Pixels", "Threat", "parse", "pixels", "show_pixels"]
 if TYPE_CHECKING:
 
     class Pixels:
-        """What type checkers read: a field that is given as a number or as text, and read as a number."""
+        """What type checkers read: a field that is given as a number, text or `[B]` numbers, and read as a number."""
 
         def __get__(self, owner: object, kind: type) -> float: ...
-        def __set__(self, owner: object, value: float | str) -> None: ...
+        def __set__(self, owner: object, value: float | str | Tensor) -> None: ...
 
 else:
     Pixels = float | str  # a length in pixel units; text such as "8/255" is read, and stored as a float
@@ -46,8 +46,9 @@ def show_pixels(value: float) -> str:
     return f"{levels}/255" if levels / 255 == value and not is_short else f"{value:.10g}"
 
 
-def _per_image(norms: Tensor) -> Tensor:
-    return norms[:, None, None, None]
+def per_image(value: float | Tensor) -> float | Tensor:
+    """A number, or `[B]` numbers in the shape `[B, 1, 1, 1]`, which multiplies images."""
+    return value[:, None, None, None] if isinstance(value, Tensor) else value
 
 
 class _Ball:
@@ -56,15 +57,29 @@ class _Ball:
     limit: ClassVar[float]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "eps", pixels(self.eps, limit=self.limit))
+        eps: object = self.eps
+        if isinstance(eps, Tensor):
+            _check_eps_of_images(eps, self.limit)
+        else:
+            object.__setattr__(self, "eps", pixels(self.eps, limit=self.limit))
 
     def __str__(self) -> str:
-        return f"{self.name} {show_pixels(self.eps)}"
+        eps: object = self.eps
+        return f"{self.name} {'per image' if isinstance(eps, Tensor) else show_pixels(self.eps)}"
+
+
+def _check_eps_of_images(eps: Tensor, limit: float) -> None:
+    if eps.ndim != 1 or not eps.is_floating_point():
+        raise ValueError(f"eps must be a number, or floats [B], one per image; got {eps.dtype} {list(eps.shape)}.")
+    if not eps.is_cuda and not ((eps >= 0) & (eps <= limit)).all():  # on CUDA, reading it would wait for the device
+        raise ValueError(f"eps of each image must lie in [0, {limit:g}], got {eps.min():.3g} to {eps.max():.3g}.")
 
 
 @dataclass(frozen=True)
 class Linf(_Ball):
     """|x' - x|_inf <= eps, in units of pixels in [0, 1]; text such as "8/255" is understood.
+
+    eps may also be a tensor `[B]`, one number per image.
 
     Example:
         >>> Linf("8/255") == Linf(8 / 255), str(Linf(0.1))
@@ -77,15 +92,16 @@ class Linf(_Ball):
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
         """A perturbation drawn uniformly from the ball."""
-        return (2 * rng.uniform(x) - 1) * self.eps
+        return (2 * rng.uniform(x) - 1) * per_image(self.eps)
 
-    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
+    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
         """One step of steepest ascent."""
-        return x_adv + step_size * gradient.sign()
+        return x_adv + per_image(step_size) * gradient.sign()
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest point inside the ball, then inside the pixel range."""
-        return x_adv.clamp(x - self.eps, x + self.eps).clamp(0, 1)
+        eps = per_image(self.eps)
+        return x_adv.clamp(x - eps, x + eps).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         return (x_adv - x).abs().flatten(1).amax(1)
@@ -94,6 +110,8 @@ class Linf(_Ball):
 @dataclass(frozen=True)
 class L2(_Ball):
     """|x' - x|_2 <= eps, in units of pixels in [0, 1]; text such as "128/255" is understood.
+
+    eps may also be a tensor `[B]`, one number per image.
 
     Example:
         >>> import torch
@@ -110,16 +128,16 @@ class L2(_Ball):
         """A perturbation drawn uniformly from the ball."""
         direction = rng.normal(x)
         radius = rng.uniform(x[:, :1, :1, :1]) ** (1 / x[0].numel())
-        return direction / _per_image(direction.flatten(1).norm(dim=1)) * radius * self.eps
+        return direction / per_image(direction.flatten(1).norm(dim=1)) * radius * per_image(self.eps)
 
-    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float) -> Tensor:
+    def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
         """One step of steepest ascent."""
-        return x_adv + step_size * gradient / _per_image(gradient.flatten(1).norm(dim=1).clamp(min=1e-12))
+        return x_adv + per_image(step_size) * gradient / per_image(gradient.flatten(1).norm(dim=1).clamp(min=1e-12))
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
         """The nearest point inside the ball, then inside the pixel range, which only shortens a perturbation."""
-        distance = _per_image(self.distance(x_adv, x)).clamp(min=1e-12)
-        return (x + (x_adv - x) * (self.eps / distance).clamp(max=1)).clamp(0, 1)
+        shrink = (self.eps / self.distance(x_adv, x).clamp(min=1e-12)).clamp(max=1)
+        return (x + (x_adv - x) * per_image(shrink)).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
         return (x_adv - x).flatten(1).norm(dim=1)

@@ -107,7 +107,8 @@ def test_ciards_teacher_learns_from_labels_alone_and_without_errors_nothing_is_p
     (300, 0.0),
 ])  # fmt: skip
 def test_ciards_teacher_has_its_own_rate(epoch, expected):
-    settings = CIARD().teacher_sgd({"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False}, epoch / 300)
+    student = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": False}
+    settings = CIARD().parameter_group("robust", student, epoch / 300)
     expected = {"lr": pytest.approx(expected), "momentum": 0.1, "weight_decay": 2e-4, "nesterov": False}
     assert settings == expected
 

@@ -242,7 +242,7 @@ def test_the_methods_of_the_choice_train(tiny, batch):
     along = Distiller(made["Along"](), tiny(1), attack=attack)
     along(student, x, y).backward()
     assert all(p.grad is not None for p in (*student.parameters(), *along.trained["robust"].parameters()))
-    assert [along.method.teacher_sgd({"lr": 0.1}, progress)["lr"] for progress in (0.5, 0.6)] == [0, 1e-4]
+    assert [along.method.parameter_group("robust", {"lr": 0.1}, progress)["lr"] for progress in (0.5, 0.6)] == [0, 1e-4]
 
 
 def test_public_names_exist():

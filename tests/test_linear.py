@@ -89,7 +89,7 @@ def test_run_at_every_step_it_is_the_exact_attack_and_else_it_is_not(tiny, batch
 def test_the_teacher_is_run_as_often_as_promised(method, every, runs, tiny, batch):
     (teacher, calls), student = counted(tiny(1)), tiny(0)
     distill = Distiller(method, teacher, attack=ATTACK, teacher_every=every)
-    distill.check(student, *batch)
+    distill.prepare(student, *batch)
     calls.clear()
     distill.craft(student, *batch)
     assert calls == [True] * runs
@@ -121,7 +121,7 @@ class Anchored(AdaAD):
 def test_what_the_teacher_says_of_x_is_exact_and_asked_once(tiny, batch):
     (teacher, calls), student = counted(tiny(1)), tiny(0)
     distill = Distiller(Anchored(adv_weight=0.5), teacher, attack=ATTACK, teacher_every=5)
-    distill.check(student, *batch)
+    distill.prepare(student, *batch)
     calls.clear()
     made = distill.craft(student, *batch)
     distill.losses(made, student)

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from .messages import unknown
 from .modes import in_mode
 
-__all__ = ["check_fit"]
+__all__ = ["check_adversarial", "check_fit", "layer_of"]
 
 
 def check_fit(student: nn.Module, teachers: dict[str, nn.Module], x: Tensor, y: Tensor) -> None:
@@ -43,3 +44,23 @@ def _classes(what: str, network: nn.Module, x: Tensor) -> int:
             return network(x[:2]).shape[1]
     except RuntimeError as error:
         raise ValueError(f"The {what} cannot take images of shape {tuple(x.shape[1:])}: {error}") from error
+
+
+def layer_of(network: nn.Module, name: str, role: str) -> nn.Module:
+    """A submodule by its name, also of a network that DDP, Fabric or torch.compile has wrapped."""
+    for wrapped in (network, *(getattr(network, of, None) for of in ("_orig_mod", "module"))):
+        if isinstance(wrapped, nn.Module) and (found := dict(wrapped.named_modules()).get(name)) is not None:
+            return found
+    raise unknown(f"layer of the {role}", name, [known for known, _ in network.named_modules() if known])
+
+
+def check_adversarial(x_adv: Tensor | dict[str, Tensor], x: Tensor, first: bool) -> None:
+    """Raise ValueError unless x', or each x' by name, are images like x; their values are read at the first batch."""
+    for name, images in (x_adv if isinstance(x_adv, dict) else {"x'": x_adv}).items():
+        if not isinstance(images, Tensor) or images.shape != x.shape or images.dtype != x.dtype:
+            form = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"craft() must return images like x, {x.dtype} {list(x.shape)}; {name} is {form}.")
+        if first and not images.isfinite().all():
+            raise ValueError(f"craft() returned images that are NaN or infinite ({name}).")
+    if isinstance(x_adv, dict) and not x_adv:
+        raise ValueError("craft() returned no images; at least one x' is needed.")

@@ -28,6 +28,10 @@ class Rng:
         self.key, self.generator = key, generator(*key, device=device)
         self.start, self.total = start, total
 
+    def child(self, *key: int | str) -> "Rng":
+        """Other draws for the same images, from this one's key and `key`, whatever was drawn before."""
+        return Rng(*self.key, *key, device=self.generator.device, start=self.start, total=self.total)
+
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal, of the shape, dtype and device of `like` `[B, ...]`."""
         return self._rows(torch.randn, like)

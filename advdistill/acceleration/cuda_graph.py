@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from .._internal.messages import first_line
+from .._internal.rng import Rng
 
-__all__ = ["CudaGraphs", "Tensors"]
+__all__ = ["CudaGraphs", "NoDraws", "Tensors", "refuse_total"]
 
 Tensors = dict[Any, Tensor]  # by name
 MOST = 4  # graphs: an epoch's last batch has another shape, and a method's state may begin empty
@@ -51,6 +52,21 @@ class CudaGraphs:
             self.refused = True
             return None
         return self.captured[key](given)
+
+
+class NoDraws(Rng):
+    """Refuses to draw random numbers in a graph, which would repeat them."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def _rows(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:
+        raise RuntimeError("it draws random numbers.")
+
+
+def refuse_total(values: Tensor) -> Tensor:
+    """In place of `Batch.total` in a graph."""
+    raise RuntimeError("it asks for a sum over the images of all processes.")
 
 
 class Captured:

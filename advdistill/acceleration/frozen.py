@@ -1,7 +1,7 @@
 """Fast copies of networks for an attack, which does not change weights: folded batch-norm, lower precision."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -47,12 +47,16 @@ class Frozen(nn.Module):
         network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it is not changed.
         dtype: of the copy's weights and activations, fp32 or bf16; logits are fp32.
         compiled: run the copy through `torch.compile`.
+        layers: names of submodules whose outputs are read: they stay as in the network, not folded, and are not
+            compiled.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype = torch.float32, compiled: bool = False):
+    def __init__(
+        self, network: nn.Module, dtype: torch.dtype = torch.float32, compiled: bool = False, layers: Sequence[str] = ()
+    ):
         super().__init__()
-        self.dtype, self.compiled = dtype, compiled
-        self.folds = folds_of(network)
+        self.dtype, self.compiled = dtype, compiled and not layers
+        self.folds = {conv: norm for conv, norm in folds_of(network).items() if not _is_read(conv, norm, layers)}
         self.network = fold(network, self.folds).float()
         self.run: Callable[[Tensor], Tensor] | None = None
         self._prepare: Any = partial(self._prepared, network)
@@ -91,6 +95,12 @@ class Frozen(nn.Module):
             return self.network.__call__
         return partial(self._run_compiled, torch.compile(self.network.forward, dynamic=False))
 
+    def layer(self, name: str, x: Tensor) -> nn.Module:
+        """One of `layers` in this copy, which is prepared with images `x` if it has not run yet."""
+        if self.run is None:
+            self(x)
+        return self.network.get_submodule(name)
+
     def _run_compiled(self, compiled: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         try:
             return compiled(x)
@@ -106,13 +116,14 @@ class FrozenCopies:
     Args:
         dtype: as in `Frozen`; `None` for the networks themselves, without a copy.
         compiled: as in `Frozen`.
+        layers: as in `Frozen`, by role.
 
     Attributes:
         by_role: the copies made so far.
     """
 
-    def __init__(self, dtype: torch.dtype | None, compiled: bool):
-        self.dtype, self.compiled = dtype, compiled
+    def __init__(self, dtype: torch.dtype | None, compiled: bool, layers: Mapping[str, Sequence[str]]):
+        self.dtype, self.compiled, self.layers = dtype, compiled, layers
         self.by_role: dict[str, Frozen] = {}
         self._networks: dict[str, nn.Module] = {}
 
@@ -121,10 +132,16 @@ class FrozenCopies:
         if self.dtype is None:
             return network
         if self._networks.get(role) is not network:
-            self._networks[role], self.by_role[role] = network, Frozen(network, self.dtype, self.compiled)
+            self._networks[role] = network
+            self.by_role[role] = Frozen(network, self.dtype, self.compiled, self.layers.get(role, ()))
         elif changes:
             self.by_role[role].refresh(network)
         return self.by_role[role]
+
+
+def _is_read(conv: str, norm: str, layers: Sequence[str]) -> bool:
+    """Whether a layer ends between a convolution and the batch-norm after it, where folding changes its output."""
+    return any(f"{conv}.".startswith(f"{name}.") and not f"{norm}.".startswith(f"{name}.") for name in layers)
 
 
 def _refusal(network: nn.Module, x: Tensor) -> str:

@@ -1,7 +1,7 @@
 """Projected gradient descent: the one attack loop. FGSM, PGD-n, CW-inf and every training attack are its arguments."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -51,6 +51,9 @@ class PGD:
     student_mode: Mode | None = None
 
     def __post_init__(self) -> None:
+        eps: object = self.threat.eps
+        if isinstance(eps, Tensor):  # from `within`
+            return
         object.__setattr__(self, "step_size", pixels(self.step_size, "step_size", limit=10))
         if self.steps < 1:
             raise ValueError(f"PGD needs at least 1 step, got steps={self.steps}.")
@@ -63,6 +66,15 @@ class PGD:
     def __str__(self) -> str:
         start = f", {self.start} start" if self.start else ""
         return f"PGD-{self.steps}, {self.threat}, step {show_pixels(self.step_size)}{start}"
+
+    def within(self, eps: Tensor) -> "PGD":
+        """The same attack with an eps of each image, `[B]`; the step size keeps its ratio to eps.
+
+        Raises:
+            ValueError: eps outside the range of the threat model, or of another shape.
+        """
+        ratio = self.step_size / self.threat.eps if self.threat.eps else 0.0
+        return replace(self, threat=replace(self.threat, eps=eps), step_size=ratio * eps)
 
     def __call__(self, objective: Objective, x: Tensor, rng: Rng | None = None) -> Tensor:
         """Find x' where `objective(x')`, `[B]`, is large.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChosenRecipe", "parse"]
 
-HELP = ("-h", "--help")
+HELP, TEACHERS = ("-h", "--help"), "--teachers."
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,18 @@ class ChosenRecipe:
     """Another method, e.g. adaad+igdm, or my_module:MyMethod."""
     threat: Literal["linf", "l2"] | None = None
     """Another threat model."""
+    optimizer: str | None = None
+    """Another optimizer: sgd, adamw, lamb, or a class of torch.optim."""
 
     def load(self) -> "Recipe":
-        """The recipe, with another method or threat model where one is given.
+        """The recipe, with another method, threat model or optimizer where one is given.
 
         Raises:
             ValueError: an unknown name, or a file that is no recipe.
         """
         from .. import methods, recipes
-        from ..recipe import THREATS
+        from ..config import THREATS
+        from ..optimizers import OPTIMIZERS, TorchOptimizer
 
         recipe = recipes.load(self.recipe)
         if self.method is not None:
@@ -41,6 +44,9 @@ class ChosenRecipe:
         if self.threat is not None:
             threat = THREATS[self.threat]()
             recipe = replace(recipe, attack=replace(recipe.attack, threat=threat, step_size=threat.eps / 4))
+        if self.optimizer is not None:
+            kind = OPTIMIZERS.get(self.optimizer.lower())
+            recipe = replace(recipe, optimizer=kind() if kind else TorchOptimizer(self.optimizer))
         return recipe
 
 
@@ -60,9 +66,16 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
         tyro.cli(command, args=argv, prog=f"advdistill {name}")
     choice, rest = tyro.cli(command, args=argv, return_unknown_args=True, add_help=False)
 
+    from ..methods.roles import FLAGS, check_roles
     from ..recipe import Recipe
 
     recipe, others = choice.load(), options(choice)
+    method = recipe.method
+    given = [word[len(TEACHERS) :].partition("=")[0] for word in rest if word.startswith(TEACHERS)]
+    check_roles(method, given)
+    roles = {role: "" for role in method.teachers if role not in FLAGS}  # an empty one is none
+    recipe = replace(recipe, teachers=recipe.teachers)
+    object.__setattr__(recipe, "teachers", roles | dict(recipe.teachers))  # tyro makes an option of each key
 
     @dataclass(frozen=True)
     class Fields:

@@ -9,11 +9,11 @@ from torch import nn
 from .. import data as datasets
 from .. import models
 from .._internal.files import write_json
+from ..config import THREATS
 from ..data import Split
 from ..evaluation.inspection import inspect
 from ..evaluation.masking import gradient_masking
 from ..models.checkpoint import provenance
-from ..recipe import THREATS
 from ..results.files import ResultFiles
 from ..results.selection import Selection
 from ..run import Run

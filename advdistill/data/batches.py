@@ -23,14 +23,28 @@ class Share:
     Attributes:
         x: augmented images `[b, C, H, W]` in [0, 1].
         y: labels `[b]`.
+        index: places of the images in the split, `[b]`.
         start: the place of the first image in the global batch.
         total: images in the global batch.
     """
 
     x: Tensor
     y: Tensor
+    index: Tensor
     start: int
     total: int
+
+    def parts(self, number: int) -> list["Share"]:
+        """The same images in so many parts of nearly equal size, each with its place in the global batch."""
+        if number == 1:
+            return [self]
+        cut = zip(*(tensor.tensor_split(number) for tensor in (self.x, self.y, self.index)), strict=True)
+        found, start = [], self.start
+        for x, y, index in cut:
+            if len(x):
+                found.append(Share(x, y, index, start, self.total))
+                start += len(x)
+        return found
 
 
 class Batches:
@@ -70,7 +84,7 @@ class Batches:
         for parts, images in zip(steps, read, strict=True):
             mine, start = parts[self.rank], sum(map(len, parts[: self.rank]))
             x = to_float(augmentation(images.to(self.device), mine))
-            yield Share(x, self.labels[mine], start, sum(map(len, parts)))
+            yield Share(x, self.labels[mine], mine, start, sum(map(len, parts)))
 
 
 def starts(split: Split, batch_size: int, processes: tuple[int, int]) -> range:

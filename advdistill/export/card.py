@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from ..recipe import Recipe, to_config
+from ..config import to_config
+from ..recipe import Recipe
 from ..results.result import Measurement, Result
 from .shipped import NOT_MEASURED, robust
 

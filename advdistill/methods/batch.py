@@ -1,14 +1,18 @@
 """What a paper's equation may mention: images, labels, the networks, and how far the training is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .._internal.messages import unknown
+from .._internal.rng import Rng
+from ..threat import Linf, Threat
+from .networks import Features, Network
 
 __all__ = ["Batch", "Losses", "Network"]
 
-Network = Callable[[Tensor], Tensor]  # images [B, C, H, W] to logits [B, K]
 Losses = dict[str, Tensor]  # [B] each
 
 
@@ -18,21 +22,44 @@ class _Memo:
     def __init__(self, network: Network):
         self.network = network
         self.outputs: dict[int, tuple[Tensor, Tensor]] = {}  # by id(x); with x itself, so that the id stays its own
+        self.features: dict[int, dict[str, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.requires_grad:  # an iterate of the attack, which no one asks for again
+        if x.requires_grad and not isinstance(self.network, Features):  # an iterate of the attack, not asked for again
             return _full_precision(self.network(x))
         if id(x) not in self.outputs:
-            self.outputs[id(x)] = x, _full_precision(self.network(x))
+            self._run(x)
         return self.outputs[id(x)][1]
+
+    def _run(self, x: Tensor) -> None:
+        if not isinstance(self.network, Features):
+            self.outputs[id(x)] = x, _full_precision(self.network(x))
+            return
+        if x.requires_grad:  # of the attack's iterates, only the current one
+            for old in [key for key, (image, _) in self.outputs.items() if image.requires_grad]:
+                del self.outputs[old], self.features[old]
+        logits, found = self.network.recorded(x)
+        self.outputs[id(x)] = x, _full_precision(logits)
+        self.features[id(x)] = {name: _full_precision(output) for name, output in found.items()}
+
+    def at(self, x: Tensor, role: str, layers: Sequence[str]) -> dict[str, Tensor]:
+        known = self.network.layers if isinstance(self.network, Features) else {}
+        for name in layers:
+            if name not in known:
+                raise ValueError(
+                    f"The method asks for the layer {name!r} of the {role}, which its layers() does not name; "
+                    f"they name {', '.join(known) or 'none'}."
+                )
+        self(x)
+        return {name: self.features[id(x)][name] for name in layers}
 
 
 def _memo(network: Network) -> _Memo:
     return network if isinstance(network, _Memo) else _Memo(network)
 
 
-def _full_precision(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+def _full_precision(output: Tensor) -> Tensor:
+    return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
 
 
 @dataclass
@@ -43,12 +70,19 @@ class Batch:
         x: clean images `[B, C, H, W]` in [0, 1].
         y: labels `[B]`.
         student: S, images to logits `[B, K]`.
-        teachers: networks by role: `robust` (T), `clean` (N), `peer` (P).
+        teachers: networks by role: `robust` (T), `clean` (N), `peer` (P), or any role that the method declares.
         progress: share of the training that is done, in [0, 1].
         x_adv: adversarial images `[B, C, H, W]`; equal to x until the attack is over.
         rate: factor of the learning rate's schedule, for the rates of a method's own state.
         total: sum of `[B, ...]` over the images of the whole batch, of all processes; a value without gradient.
         notes: tensors that `inner` records during the attack for `outer`.
+        adversarial: where `craft` returns several x', each by its name; the first of them is `x_adv`.
+        threat: the threat model of the training.
+        rng: random numbers for the images of this batch, a function of seed, step and each image's place, so that a
+            resumed run and any number of processes draw the same; `outer` draws others than `craft` and `inner`.
+        index: places of the images in the training split, `[B]`; `None` where the loop does not tell them.
+        modules: what `Term.modules` made, by name.
+        trial: whether these losses are a first pass for weight perturbation, in which `Term.remember` stores nothing.
 
     A network runs once per constant image tensor, however often an equation mentions its output:
 
@@ -71,21 +105,66 @@ class Batch:
     rate: float | Tensor = 1.0
     total: Callable[[Tensor], Tensor] = lambda values: values.detach().sum(0)
     notes: dict[str, Tensor] = field(default_factory=dict)
+    adversarial: dict[str, Tensor] = field(default_factory=dict)
+    threat: Threat = field(default_factory=Linf)
+    rng: Rng = field(default_factory=lambda: Rng(0))
+    index: Tensor | None = None
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    trial: bool = False
 
     def __post_init__(self) -> None:
         self.x_adv = self.x if self.x_adv is None else self.x_adv
         self.student = _memo(self.student)
         self.teachers = {role: _memo(teacher) for role, teacher in self.teachers.items()}
 
-    def attacked(self, x_adv: Tensor, student: Network, trained: dict[str, Network] | None = None) -> "Batch":
+    def attacked(
+        self, x_adv: Tensor | dict[str, Tensor], student: Network, trained: Mapping[str, Network] | None = None
+    ) -> "Batch":
         """The same batch with its adversarial images; the logits that frozen teachers gave for x are used again.
 
         Args:
-            x_adv: adversarial images `[B, C, H, W]`.
+            x_adv: adversarial images `[B, C, H, W]`, or several by name.
             student: the network in the mode in which the losses are taken.
             trained: the teachers that train along, in that mode too, by role.
         """
-        return replace(self, x_adv=x_adv, student=student, teachers=self.teachers | (trained or {}))
+        named = x_adv if isinstance(x_adv, dict) else {"adv": x_adv}
+        first = next(iter(named.values()))
+        teachers = self.teachers | dict(trained or {})
+        return replace(self, x_adv=first, adversarial=named, student=student, teachers=teachers)
+
+    def features(self, role: str, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+        """Outputs of a network's layers on images, of the same forward pass as its logits.
+
+        Args:
+            role: `student`, or the role of a teacher.
+            x: images `[B, C, H, W]`.
+            layers: names of its submodules, as in `named_modules()`, that the method's `layers()` declares.
+
+        Raises:
+            ValueError: an unknown role, or a layer that is not declared.
+        """
+        if role != "student" and role not in self.teachers:
+            raise unknown("role", role, ["student", *self.teachers])
+        return _memo(self.student if role == "student" else self.teachers[role]).at(x, role, layers)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """`[b, ...]` of this process's images to `[B, ...]` of those of all processes, in order; without gradient."""
+        if self.rng.total in (None, len(values)):
+            return values.detach()
+        whole = values.new_zeros((self.rng.total, *values.shape[1:]))
+        present = values.new_zeros(self.rng.total, dtype=torch.int64)  # with `accumulate` only some of them are
+        place = slice(self.rng.start, self.rng.start + len(values))
+        whole[place], present[place] = values.detach(), 1
+        return self.total(whole[None])[self.total(present[None]) > 0]
+
+    def places(self, what: str) -> Tensor:
+        """`index`; raises ValueError where the loop does not tell it, for something that is stored for each image."""
+        if self.index is None:
+            raise ValueError(
+                f"{what!r} is stored for each image, and this loop does not tell which images these are. "
+                "Give Distiller.craft their places in the training split, index=."
+            )
+        return self.index
 
     @property
     def computed(self) -> dict[tuple[str, str], Tensor]:

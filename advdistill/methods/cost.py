@@ -6,9 +6,21 @@ import torch
 
 from .method import Batch, Method, Objective
 
-__all__ = ["passes"]
+__all__ = ["check_teacher_every", "passes"]
 
 STEPS = 10
+
+
+def check_teacher_every(method: Method, every: int) -> None:
+    """Raise ValueError unless `every` is a number of steps, and the method's attack queries a frozen teacher at x'."""
+    if every < 1:
+        raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")
+    counts = passes(method)
+    if not any(counts.get(role, 0) >= STEPS for role in method.teachers if role not in method.trained):
+        raise ValueError(
+            f"teacher_every={every} has no effect: {type(method.parts[0]).__name__}'s attack never queries a frozen "
+            "teacher at x', as AdaAD's does. Leave it out."
+        )
 
 
 def passes(method: Method) -> dict[str, int]:

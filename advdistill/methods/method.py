@@ -1,12 +1,14 @@
 """What a method is: the pair of `inner`, which an attack climbs, and `outer`, which a student descends."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from ..attacks.pgd import Mode, Objective, Start
+from ..attacks.pgd import PGD, Mode, Objective, Start
 from .batch import Batch, Losses
 
 __all__ = ["Batch", "Losses", "Method", "Objective", "Sum", "Term"]
@@ -16,7 +18,8 @@ class Term:
     """Losses that a student descends; added to a method with `+`. Subclasses are dataclasses of their coefficients.
 
     Attributes:
-        teachers: roles of the teachers it needs: `robust`, `clean`, `peer`.
+        teachers: roles of the teachers it uses: `robust`, `clean`, `peer`, or names of your own.
+        optional: which of these roles may be missing; `batch.teachers` then lacks them.
         caution: a warning for teachers that are not robust, where such a teacher does harm.
         state: tensors by name that training changes in a method; saved and resumed with a run.
 
@@ -26,6 +29,7 @@ class Term:
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     teachers: tuple[str, ...] = ("robust",)
+    optional: tuple[str, ...] = ()
     caution: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -60,6 +64,62 @@ class Term:
     def figures(self) -> dict[str, float]:
         """Figures of `state` by name; written to the metrics after every epoch."""
         return {}
+
+    def layers(self) -> Mapping[str, Sequence[str]]:
+        """By role (`student` too), the names of the layers that `batch.features` is asked for."""
+        return {}
+
+    def modules(self, batch: Batch) -> Mapping[str, nn.Module]:
+        """Small networks that train along with the student, such as connectors; they are `batch.modules`.
+
+        They are saved and resumed with the run, and are not part of the student that is saved and exported.
+
+        Args:
+            batch: two training images and the networks in eval mode, for reading the shapes of features.
+        """
+        return {}
+
+    def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:
+        """The optimiser's settings at this step for what trains along; the student's unless a method overrides it.
+
+        Args:
+            name: role of a teacher that trains along, or name of a module.
+            settings: the student's at this step: lr, weight_decay and what else the optimiser has.
+            progress: share of the training that is done, in [0, 1].
+        """
+        return settings
+
+    def recall(self, batch: Batch, name: str, default: float | Tensor) -> Tensor:
+        """What `remember` stored for each image of the batch, `[B, ...]`; ValueError without `batch.index`.
+
+        Args:
+            default: for images of which nothing is stored: a number, or `[B, ...]` for these images.
+        """
+        index = batch.places(name)
+        rows = torch.as_tensor(default, device=index.device)
+        rows = rows if rows.ndim else rows.expand(len(index))
+        if name not in self.state:
+            return rows.clone()
+        stored, inside = self.state[name], index < len(self.state[name])
+        place = index * inside
+        known = (self.state[f"{name} is stored"][place] & inside).view(-1, *[1] * (stored.ndim - 1))
+        return torch.where(known, stored[place], rows.to(stored.dtype))
+
+    def remember(self, batch: Batch, name: str, values: Tensor) -> None:
+        """Store a value of each image, `[B, ...]`, in `state`, for the next time that the image is trained on.
+
+        Every process stores those of the whole batch. ValueError without `batch.index`.
+        """
+        index, flag = batch.places(name), f"{name} is stored"
+        if batch.trial:
+            return
+        index, values = batch.gather(index), batch.gather(values)
+        more = int(index.max()) + 1 - len(self.state.get(name, ()))
+        for key, rows in {name: values, flag: torch.ones_like(index, dtype=torch.bool)}.items():
+            if more > 0:
+                empty = rows.new_zeros((more, *rows.shape[1:]))
+                self.state[key] = torch.cat([self.state[key], empty]) if key in self.state else empty
+            self.state[key][index] = rows
 
 
 class Method(Term):
@@ -98,14 +158,25 @@ class Method(Term):
         """
         raise NotImplementedError(f"{type(self).__name__} has no inner().")
 
-    def teacher_sgd(self, student: dict[str, float], progress: float) -> dict[str, float]:
-        """SGD's settings at this step for the teachers that train along; the student's unless a method overrides it.
+    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+        """The adversarial images: by default the attack climbs `inner` from its random start.
+
+        Override it for several x', another objective in between, or an eps of each image (`attack.within(eps)`). It
+        runs under `no_grad`; `attack` turns gradients on for its objective.
 
         Args:
-            student: lr, momentum, weight_decay and nesterov of the student at this step.
-            progress: share of the training that is done, in [0, 1].
+            attack: called as `attack(objective, batch.x, batch.rng)`.
+
+        Returns:
+            x' `[B, C, H, W]`, or several by name: the first is `batch.x_adv` in `outer`, all are `batch.adversarial`.
         """
-        return student
+        objective = self.inner(batch)
+        return batch.x if objective is None else attack(objective, batch.x, batch.rng)
+
+    @property
+    def has_own_craft(self) -> bool:
+        """Whether it overrides `craft`."""
+        return type(self).craft is not Method.craft
 
     def __add__(self, term: Term) -> "Sum":
         if isinstance(term, Method):
@@ -125,6 +196,8 @@ class Sum(Method):
 
     def __post_init__(self) -> None:
         self.teachers = tuple(dict.fromkeys((*self.base.teachers, *self.term.teachers)))
+        needed = {role for part in (self.base, self.term) for role in part.teachers if role not in part.optional}
+        self.optional = tuple(role for role in self.teachers if role not in needed)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
 
     @property
@@ -137,8 +210,20 @@ class Sum(Method):
     def inner(self, batch: Batch) -> Objective | None:
         return self.base.inner(batch)
 
-    def teacher_sgd(self, student: dict[str, float], progress: float) -> dict[str, float]:
-        return self.base.teacher_sgd(student, progress)
+    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+        return self.base.craft(batch, attack)
+
+    def layers(self) -> Mapping[str, Sequence[str]]:
+        ours, theirs = self.base.layers(), self.term.layers()
+        return {role: tuple(dict.fromkeys((*ours.get(role, ()), *theirs.get(role, ())))) for role in {**ours, **theirs}}
+
+    def modules(self, batch: Batch) -> Mapping[str, nn.Module]:
+        ours, theirs = self.base.modules(batch), self.term.modules(batch)
+        self._check_names("module", ours, theirs)
+        return {**ours, **theirs}
+
+    def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:
+        return self.term.parameter_group(name, self.base.parameter_group(name, settings, progress), progress)
 
     def end_epoch(self, rate: float) -> None:
         for part in self.parts:
@@ -147,11 +232,18 @@ class Sum(Method):
     def figures(self) -> dict[str, float]:
         return {name: value for part in self.parts for name, value in part.figures().items()}
 
+    @property
+    def has_own_craft(self) -> bool:
+        return self.base.has_own_craft
+
     def outer(self, batch: Batch) -> Losses:
         losses, more = self.base.outer(batch), self.term.outer(batch)
-        if shared := losses.keys() & more.keys():
-            raise ValueError(
-                f"{type(self.base).__name__} and {type(self.term).__name__} both have a loss called {shared.pop()!r}; "
-                "take one of them."
-            )
+        self._check_names("loss", losses, more)
         return losses | more
+
+    def _check_names(self, what: str, ours: Mapping[str, object], theirs: Mapping[str, object]) -> None:
+        if shared := ours.keys() & theirs.keys():
+            raise ValueError(
+                f"{type(self.base).__name__} and {type(self.term).__name__} both have a {what} called "
+                f"{min(shared)!r}; take one of them."
+            )

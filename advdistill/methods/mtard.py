@@ -1,5 +1,7 @@
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -158,8 +160,8 @@ class CIARD(Method):
         scale = 10 ** (torch.minimum(magnitudes[0], magnitudes[1]) - magnitudes[2])
         return -torch.where(wrong.bool(), scale * distance, 0.0)
 
-    def teacher_sgd(self, student: dict[str, float], progress: float) -> dict[str, float]:
+    def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:
         done = max(0.0, (progress - self.begin) / (1 - self.begin))
         rate = (1 + math.cos(math.pi * done)) / 2 * math.exp(-(done**2) / 100) if done else 0.0
-        settings = {"lr": self.teacher_lr * rate, "momentum": self.teacher_momentum}
-        return student | settings | {"weight_decay": self.teacher_weight_decay}
+        own = {"lr": self.teacher_lr * rate, "weight_decay": self.teacher_weight_decay}
+        return {**settings, **own, "momentum": self.teacher_momentum}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from ..attacks import PGD
-from ..distiller import FLAGS
 from ..methods import IGDM, METHODS, PGDAT, AdaAD, Method, Standard, from_config
+from ..methods.roles import FLAGS
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 

@@ -13,7 +13,7 @@ from .._internal.files import append, explained, write_atomic, write_json
 from .._internal.messages import unknown
 from .._internal.optional import require
 from .._internal.reading import printable, read_text
-from ..recipe import to_config
+from ..config import to_config
 from ..results.metrics import read_metrics
 from ..run import Run
 

@@ -17,6 +17,7 @@ from ..acceleration.frozen import native_bf16, to_channels_last
 from ..data import Split
 from ..data.batches import to_float
 from ..distiller import Distiller
+from ..methods.roles import FLAGS, check_roles
 from ..recipe import Recipe
 from ..run import Run
 from .distributed import naming_lost_processes
@@ -71,6 +72,7 @@ def distill(
     teacher: nn.Module | None = None,
     clean_teacher: nn.Module | None = None,
     peer: nn.Module | None = None,
+    teachers: Mapping[str, nn.Module] | None = None,
     train: Split | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
@@ -85,6 +87,7 @@ def distill(
         student, teacher, clean_teacher: your own modules in place of the recipe's names; images `[B, C, H, W]` in
             [0, 1] to logits `[B, K]`.
         peer: for methods that train a peer along with a student of your own: a second network like that student.
+        teachers: your own modules by role, for any role of the method.
         train: your own training split in place of the recipe's dataset.
         accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
             the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
@@ -114,7 +117,8 @@ def distill(
         >>> run.last.exists(), run.recipe == recipe
         (True, True)
     """
-    given = {"robust": teacher, "clean": clean_teacher, "peer": peer}
+    check_roles(recipe.method, teachers or {})
+    given = {"robust": teacher, "clean": clean_teacher, "peer": peer, **(teachers or {})}
     networks = Networks(student, {role: network for role, network in given.items() if network is not None})
     run = Run(out)
     run.check(recipe)
@@ -146,7 +150,7 @@ def assemble(
         compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
     images = to_float(used.images[:2])
-    distiller.check(student, images, used.labels)
+    distiller.prepare(student, images, used.labels)
     for network in (student, *distiller.trained.values()):  # of the others only copies are run
         to_channels_last(network, images)
     fabric = (placement or Placement()).launch("bf16-mixed" if bf16 else "32-true")
@@ -162,15 +166,17 @@ def _networks(recipe: Recipe, given: Networks, split: Split) -> tuple[nn.Module,
 
     Teachers that train along and have no reference in the recipe are made like the recipe's student.
     """
-    student, teachers, references = given.student, dict(given.teachers), recipe.teachers
+    method, student, references = recipe.method, given.student, recipe.references
+    check_roles(method, recipe.teachers)
+    teachers = {role: network for role, network in given.teachers.items() if role in method.teachers}
     if student is None:
         student = models.create(recipe.student, split.num_classes, split.shape[0])
-        for role in recipe.method.trained:
-            if role not in teachers and role not in references:
+        for role in method.trained:
+            if role not in teachers and role not in references and role not in FLAGS:
                 teachers[role] = models.create(recipe.student, split.num_classes, split.shape[0])
-    for role, reference in references.items():
-        if role not in teachers and reference is not None:
-            teachers[role] = models.load(reference)
+    for role in method.teachers:
+        if role not in teachers and role in references:
+            teachers[role] = models.load(references[role])
     return student, teachers
 
 

@@ -42,20 +42,22 @@ class Position:
 
 
 class State:
-    """Student, teachers that train along, optimiser, the method's own state, weight average and position.
+    """Student, what trains along, optimiser, the method's own state, weight average and position.
 
     On disk there are two files, each with its checksum: the newest state, and the last one before it that was saved at
     the end of an epoch.
 
     Args:
         trained: the teachers that train along, by role.
+        modules: the method's own networks, by name.
     """
 
     def __init__(
         self, student: nn.Module, trained: dict[str, nn.Module], optimizer: torch.optim.Optimizer, method: Method,
-        average: AveragedModel | None,
+        average: AveragedModel | None, modules: dict[str, nn.Module] | None = None,
     ):  # fmt: skip
         self.student, self.trained, self.optimizer, self.method = student, nn.ModuleDict(trained), optimizer, method
+        self.modules = nn.ModuleDict(modules or {})
         self.average, self.at = average, Position()
         self._keep = False  # whether the file at `path` is intact and was saved at the end of an epoch
 
@@ -97,6 +99,7 @@ class State:
         try:
             self.student.load_state_dict(values["student"])
             self.trained.load_state_dict(values["trained"])
+            self.modules.load_state_dict(values.get("modules", {}))  # earlier versions have none
             self.optimizer.load_state_dict(values["optimizer"])
             if self.average:
                 self.average.load_state_dict(values["average"])
@@ -112,6 +115,7 @@ class State:
         return {
             "student": self.student.state_dict(),
             "trained": self.trained.state_dict(),
+            "modules": self.modules.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
             "method": [part.state for part in self.method.parts],

@@ -1,6 +1,7 @@
 """One training step: attack the student, compute the losses, descend."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,6 +12,7 @@ from .._internal.rng import Rng
 from ..data.batches import Share
 from ..distiller import Distiller
 from ..methods import Batch
+from ..optimizers import groups, make, settings
 from ..recipe import Recipe
 from .average import averaged
 from .awp import perturbed
@@ -21,21 +23,23 @@ from .state import State
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["Step", "beginning", "sgd"]
+__all__ = ["Step", "beginning", "optimised"]
+
+STUDENT = "student"
 
 
-def sgd(*networks: nn.Module) -> torch.optim.SGD:
-    """One group of parameters for each network; a `Step` sets them every time."""
-    return torch.optim.SGD([{"params": list(network.parameters())} for network in networks], lr=0.0)
+def optimised(student: nn.Module, distiller: Distiller) -> dict[str, nn.Module]:
+    """What the optimiser descends, by name: the student, teachers that train along, the method's modules."""
+    return {STUDENT: student, **distiller.trained, **distiller.modules}
 
 
 def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller) -> State:
-    """The state of a run before its first step; student and teachers are moved to the device."""
-    fabric.to_device(student)
-    for teacher in distiller.teachers.values():
-        fabric.to_device(teacher)
-    optimizer = sgd(student, *distiller.trained.values())
-    return State(student, distiller.trained, optimizer, distiller.method, averaged(recipe, student))
+    """The state of a run before its first step; all networks are moved to the device."""
+    for network in (student, *distiller.teachers.values(), *distiller.modules.values()):
+        fabric.to_device(network)
+    optimizer = make(recipe.optimizer, groups(recipe.optimizer, optimised(student, distiller)))
+    average = averaged(recipe, student)
+    return State(student, distiller.trained, optimizer, distiller.method, average, distiller.modules)
 
 
 class Step:
@@ -51,7 +55,9 @@ class Step:
         self.wrapped = fabric.setup_module(self.student)
         self.trained = {role: fabric.setup_module(teacher) for role, teacher in distiller.trained.items()}
         self.optimizer: Any = fabric.setup_optimizers(state.optimizer)
-        self.statistics = Statistics(fabric, state.student, *distiller.trained.values())
+        networks = optimised(state.student, distiller)
+        self.groups = groups(recipe.optimizer, networks)
+        self.statistics = Statistics(fabric, *networks.values())
 
     @property
     def rate(self) -> float:
@@ -68,36 +74,61 @@ class Step:
         Returns:
             The losses by name, scalars on the device; summed over the processes they are means over the images.
         """
-        recipe, at = self.recipe, self.state.at
+        recipe = self.recipe
         progress, factor = (epoch + 1) / recipe.epochs, rate(recipe.schedule, done, recipe.epochs)
         self._set_rates(progress, factor)
-        rng = Rng(recipe.seed, "start", at.step, device=self.fabric.device, start=share.start, total=share.total)
         self.wrapped.train()
-        with self.fabric.autocast():
-            batch = self.distiller.craft(
-                self.student, share.x, share.y, progress=progress, rate=factor, total=self._total, rng=rng
-            )
-        # every image weighs the same, however the batch was divided among the processes
-        weight = self.fabric.world_size / share.total
-        with self._perturbed(batch, weight):
-            with self.fabric.autocast():
-                losses = self.distiller.losses(batch, self.wrapped, self.trained)
-            means = {name: loss.sum() * weight for name, loss in losses.items()}
-            self.optimizer.zero_grad()
-            self.fabric.backward(cast(Tensor, sum(means.values())))
+        self.optimizer.zero_grad()
+        means: dict[str, Tensor] = {}
+        for part in share.parts(recipe.accumulate):
+            for name, loss in self._gradient(part, progress, factor).items():
+                means[name] = means[name] + loss if name in means else loss
+        self._average_gradients()
+        if recipe.clip_gradient is not None:
+            torch.nn.utils.clip_grad_norm_(self.student.parameters(), recipe.clip_gradient)
         self.optimizer.step()
         self.statistics.average()
         if self.state.average and recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         return means
 
+    def _gradient(self, share: Share, progress: float, factor: float) -> dict[str, Tensor]:
+        """Attack, and add the gradient of the losses; returns their shares of the means over the whole batch."""
+        fabric = self.fabric
+        rng = Rng(
+            self.recipe.seed, "start", self.state.at.step, device=fabric.device, start=share.start, total=share.total
+        )
+        with fabric.autocast():
+            batch = self.distiller.craft(
+                self.student, share.x, share.y, progress=progress, rate=factor, total=self._total, rng=rng,
+                index=share.index,
+            )  # fmt: skip
+        # every image weighs the same, however the batch was divided among the processes
+        weight = fabric.world_size / share.total
+        with self._perturbed(batch, weight):
+            with fabric.autocast():
+                losses = self.distiller.losses(batch, self.wrapped, self.trained)
+            means = {name: loss.sum() * weight for name, loss in losses.items()}
+            fabric.backward(cast(Tensor, sum(means.values())))
+        return {name: mean.detach() for name, mean in means.items()}
+
     def _set_rates(self, progress: float, factor: float) -> None:
-        lr = self.recipe.optimizer.lr * factor / 2**self.state.at.rollbacks
-        settings = vars(self.recipe.optimizer) | {"lr": lr}
-        student, *teachers = self.optimizer.param_groups
-        student.update(settings)
-        for group in teachers:
-            group.update(self.distiller.method.teacher_sgd(settings, progress))
+        optimizer = self.recipe.optimizer
+        student = settings(optimizer) | {"lr": optimizer.lr * factor / 2**self.state.at.rollbacks}
+        for group, options in zip(self.groups, self.optimizer.param_groups, strict=True):
+            own = group.name != STUDENT
+            options.update(self.distiller.method.parameter_group(group.name, student, progress) if own else student)
+            if not group.decays and "weight_decay" in options:
+                options["weight_decay"] = 0.0
+
+    def _average_gradients(self) -> None:
+        """Over the processes, of the method's modules: those of the wrapped networks are averaged by DDP."""
+        if self.fabric.world_size == 1:
+            return
+        for module in self.distiller.modules.values():
+            for parameter in module.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.copy_(reduced(self.fabric, parameter.grad, "mean"))
 
     def _total(self, values: Tensor) -> Tensor:
         return reduced(self.fabric, values.detach().sum(0), "sum")
@@ -111,10 +142,12 @@ class Step:
 
         def loss() -> Tensor:
             with self.fabric.autocast():
-                total = sum(loss.sum() * weight for loss in self.distiller.losses(batch, self.student).values())
+                losses = self.distiller.losses(replace(batch, trial=True), self.student)
+                total = sum(loss.sum() * weight for loss in losses.values())
             for part, state in zip(parts, states, strict=True):  # only the step that follows changes it
                 part.state = state
             return cast(Tensor, total)
 
         mean = partial(reduced, self.fabric, by="mean")
-        return perturbed(self.student, loss, self.recipe.awp, mean, self.distiller.trained.values())
+        others = (*self.distiller.trained.values(), *self.distiller.modules.values())
+        return perturbed(self.student, loss, self.recipe.awp, mean, others)

@@ -10,9 +10,9 @@ from .._internal.modes import in_mode
 from ..attacks import PGD
 from ..attacks.suites import pgd
 from ..data import Split
-from ..distiller import FLAGS
 from ..evaluation.measure import correct
 from ..methods import Method
+from ..methods.roles import flag
 from ..results.result import wilson
 from ..threat import Threat
 
@@ -33,10 +33,11 @@ def inspect(
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = print,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Measure the robust and the clean teacher on a few held-out images, and refuse one that cannot be right.
+    """Measure the teachers on a few held-out images, and refuse one that cannot be right.
 
     Clean accuracy is of 256 images, PGD-10 accuracy (step eps / 4, uniform start) of the first 100 of them; both sets
-    take the classes in turn. Roles other than `robust` and `clean` are skipped: their networks are untrained so far.
+    take the classes in turn. Teachers that begin untrained are skipped: those that train along, but for `robust` and
+    `clean`.
 
     Args:
         teachers: networks by role, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they are moved to `device`,
@@ -58,7 +59,8 @@ def inspect(
         UserWarning: the robust teacher's PGD-10 accuracy is significantly below a tenth of its clean accuracy.
     """
     some, attack = in_turn(split, CLEAN), pgd(10, threat)
-    networks = {role: network.to(device) for role, network in teachers.items() if role in CHECKED}
+    checked = {role for role in method.teachers if role not in method.trained} | CHECKED.keys()
+    networks = {role: network.to(device) for role, network in teachers.items() if role in checked}
     clean = {role: _correct(network, some, None, device) for role, network in networks.items()}
     attacked = {
         role: _correct(network, some.first(min(ATTACKED, len(some))), attack, device)
@@ -104,7 +106,7 @@ def _check_guessing(role: str, flags: Tensor, classes: int) -> None:
     raise ValueError(
         f"The {role} teacher is right on {_percent(flags)} of {len(flags)} held-out images, no better than guessing "
         f"one of {classes} classes. Its classes may be in another order than the data's, or its normalisation missing "
-        f"or wrong: {FLAGS[role]} 'file:{CHECKED[role]}?mean=...&std=...', one value per channel."
+        f"or wrong: {flag(role)} 'file:{CHECKED.get(role, 't.pt')}?mean=...&std=...', one value per channel."
     )
 
 

@@ -1,0 +1,82 @@
+"""Networks as a method sees them: labels mixed into the outputs of teachers, outputs of layers recorded."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from .._internal.checks import layer_of
+from ..acceleration.frozen import Frozen
+
+__all__ = ["Features", "Network", "Views"]
+
+Network = Callable[[Tensor], Tensor]  # images [B, C, H, W] to logits [B, K]
+
+
+class Features:
+    """A network together with some of its layers, whose outputs are recorded in the pass that computes the logits.
+
+    Args:
+        network: images `[B, C, H, W]` to logits `[B, K]`.
+        layers: modules of that network, by name.
+    """
+
+    def __init__(self, network: Network, layers: Mapping[str, nn.Module]):
+        self.network, self.layers = network, layers
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+    def recorded(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The logits, and the layers' outputs by name; a layer that runs twice gives its last output."""
+        found: dict[str, Tensor] = {}
+
+        def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+            return lambda module, inputs, output: found.update({name: output})
+
+        with ExitStack() as hooks:
+            for name, layer in self.layers.items():
+                hooks.callback(layer.register_forward_hook(hook(name)).remove)
+            return self.network(x), found
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a method sees its networks.
+
+    Args:
+        trained: roles of the teachers that train along.
+        layers: names of the layers that the method reads, by role.
+        label_mixing: share of the label in the outputs of frozen teachers.
+    """
+
+    trained: Sequence[str]
+    layers: Mapping[str, Sequence[str]]
+    label_mixing: float = 0.0
+
+    def teachers(self, networks: Mapping[str, nn.Module], x: Tensor, y: Tensor) -> dict[str, Network]:
+        """The teachers by role, for a batch of images `[B, C, H, W]` and labels `[B]`."""
+        views: dict[str, Network] = dict(networks)
+        if self.label_mixing:
+            frozen = networks.keys() - set(self.trained) - {"student"}
+            views |= {role: partial(mixed, networks[role], y, self.label_mixing) for role in frozen}
+        return {role: self.recording(role, networks[role], x, view) for role, view in views.items()}
+
+    def recording(self, role: str, source: nn.Module, x: Tensor, view: Network | None = None) -> Network:
+        """A network, or a view of it, with the layers that the method reads."""
+        view = view or source
+        if not (names := self.layers.get(role)):
+            return view
+        if isinstance(source, Frozen):
+            return Features(view, {name: source.layer(name, x[:2]) for name in names})
+        return Features(view, {name: layer_of(source, name, role) for name in names})
+
+
+def mixed(network: nn.Module, y: Tensor, share: float, x: Tensor) -> Tensor:
+    """Logits of (1 - share) softmax(network(x)) + share onehot(y), `[B, K]`."""
+    log_p = network(x).log_softmax(1)
+    label = torch.zeros_like(log_p).scatter_(1, y[:, None], share)
+    return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()

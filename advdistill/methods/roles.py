@@ -1,0 +1,50 @@
+"""The roles of a method's teachers: which it has, which may be missing, and whose layers it reads."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import nn
+
+from .._internal.checks import layer_of
+from .method import Method
+
+__all__ = ["FLAGS", "check_layers", "check_roles", "flag", "name_of", "teachers_of"]
+
+FLAGS = {"robust": "--teacher", "clean": "--clean-teacher"}  # of the command line, for the roles with a short one
+
+
+def flag(role: str) -> str:
+    """The option of the command line that names the teacher of a role."""
+    return FLAGS.get(role, f"--teachers.{role}")
+
+
+def name_of(method: Method) -> str:
+    """The class of a method, of a sum the first one's."""
+    return type(method.parts[0]).__name__
+
+
+def check_roles(method: Method, given: Iterable[str]) -> None:
+    """Raise ValueError where a method does not use a given role."""
+    for role in given:
+        if role not in method.teachers:
+            roles = f"its roles are {', '.join(method.teachers)}" if method.teachers else "it has no teacher"
+            raise ValueError(f"{name_of(method)} has no role {role!r} for a teacher; {roles}.")
+
+
+def teachers_of(method: Method, given: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """The networks of the method's roles, by role; raises ValueError where one is missing that is not optional."""
+    for role in method.teachers:
+        if role not in given and role not in method.optional:
+            like = f"{role}, a module like the student" if role in method.trained else ""
+            hint = FLAGS.get(role) or like or f"teachers={{{role!r}: ...}}, or {flag(role)} REFERENCE"
+            what = f"needs a {role} teacher (of {' and '.join(method.teachers)}); it is missing"
+            raise ValueError(f"{name_of(method)} {what}. Give {hint}.")
+    return {role: given[role] for role in method.teachers if role in given}
+
+
+def check_layers(method: Method, layers: Mapping[str, Sequence[str]], networks: Mapping[str, nn.Module]) -> None:
+    """Raise ValueError where a method reads a layer that a network, by role, does not have."""
+    for role, names in layers.items():
+        if role not in networks and role not in method.optional:
+            raise ValueError(f"{name_of(method)} reads layers of {role!r}, which is none of its teachers.")
+        for name in names if role in networks else ():
+            layer_of(networks[role], name, role)
