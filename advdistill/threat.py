@@ -13,10 +13,10 @@ __all__ = ["L2", "Linf", "Pixels", "Threat", "parse", "pixels", "show_pixels"]
 if TYPE_CHECKING:
 
     class Pixels:
-        """What type checkers read: a field that is given as a number, text or `[B]` numbers, and read as a number."""
+        """What type checkers read: a field that is given as a number or as text, and read as a number."""
 
         def __get__(self, owner: object, kind: type) -> float: ...
-        def __set__(self, owner: object, value: float | str | Tensor) -> None: ...
+        def __set__(self, owner: object, value: float | str) -> None: ...
 
 else:
     Pixels = float | str  # a length in pixel units; text such as "8/255" is read, and stored as a float

@@ -17,10 +17,10 @@ from advdistill.losses import cross_entropy
 from advdistill.models import save
 
 
-def short(method: str = "rslad", teacher: str | None = None, **changes) -> Recipe:
+def short(method: str | dict = "rslad", teacher: str | None = None, **changes) -> Recipe:
     """Three epochs of six steps on 200 digits."""
     recipe = Recipe(
-        method=methods.build(method),
+        method=methods.build(method) if isinstance(method, str) else methods.from_config(method),
         student="convnet-4",
         teacher=teacher,
         clean_teacher=teacher,
@@ -75,8 +75,18 @@ def four(network: Callable[[], nn.Module]) -> dict[str, nn.Module]:
     return made
 
 
+def further(network: Callable[[], nn.Module], *roles: str) -> dict[str, dict[str, nn.Module]]:
+    """Teachers of further roles, as an argument of distill."""
+    made = {}
+    with torch.random.fork_rng(devices=[]):
+        for seed, role in enumerate(roles, 10):
+            torch.manual_seed(seed)
+            made[role] = network()
+    return {"teachers": made}
+
+
 def quick(
-    folder: Path, networks: dict[str, nn.Module], method: str, devices: int = 1, loggers: Sequence = (), **changes
+    folder: Path, networks: dict, method: str | dict, devices: int = 1, loggers: Sequence = (), **changes
 ) -> Run:
     """A run of a tenth of a second: two epochs of three steps on 72 images [1, 4, 4] of four classes."""
     recipe = short(method, **{"epochs": 2, "batch_size": 24, "validate_every": 2, "data": Data("random")} | changes)
@@ -121,7 +131,7 @@ def _same(first, second) -> bool:
 def assert_same_path(one: Run, other: Run) -> None:
     """Of runs by different numbers of processes, which add in another order."""
     first, second = state_of(one), state_of(other)
-    for part in ("student", "trained", "method"):
+    for part in ("student", "trained", "modules", "method"):
         assert_close(first[part], second[part], rtol=1e-4, atol=1e-5)
     assert_close(load_file(one.last), load_file(other.last), rtol=1e-4, atol=1e-5)
     assert_close(losses_of(one), losses_of(other), rtol=1e-4, atol=0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -74,7 +74,8 @@ class PGD:
             ValueError: eps outside the range of the threat model, or of another shape.
         """
         ratio = self.step_size / self.threat.eps if self.threat.eps else 0.0
-        return replace(self, threat=replace(self.threat, eps=eps), step_size=ratio * eps)
+        given: Any = eps  # type checkers of users are told of numbers only
+        return replace(self, threat=replace(self.threat, eps=given), step_size=ratio * given)
 
     def __call__(self, objective: Objective, x: Tensor, rng: Rng | None = None) -> Tensor:
         """Find x' where `objective(x')`, `[B]`, is large.
