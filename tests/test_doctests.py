@@ -23,9 +23,13 @@ WITH_EXAMPLE = (  # most used first, as counted in documents, examples and tests
     *("losses.probabilities", "threat.parse", "threat.pixels", "threat.show_pixels", "models.ModelSpec"),
     *("models.names", "models.describe", "data.names", "data.collect", "data.describe", "recipes.names"),
     *("recipes.describe", "methods.build", "methods.describe", "methods.from_config", "methods.to_config"),
-    *("evaluation.gradient_alignment", "evaluation.robust_curve"),
+    *("evaluation.gradient_alignment", "evaluation.robust_curve", "evaluation.metrics.w_robust"),
+    *("evaluation.metrics.nrr", "evaluation.metrics.by_class", "results.result.wilson", "attacks.suites.attacks"),
 )
-PUBLIC = ("losses", "threat", "attacks", "models", "data", "evaluation", "results", "methods", "recipes")
+PUBLIC = (  # modules whose functions are documented in full
+    *("losses", "threat", "models", "data", "evaluation", "methods", "recipes", "attacks.base", "attacks.suites"),
+    *("evaluation.gradients", "evaluation.metrics", "results.result", "results.metrics"),
+)
 
 
 def attribute(name):
