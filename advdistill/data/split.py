@@ -70,6 +70,7 @@ class Split:
 
     @property
     def num_classes(self) -> int:
+        """K; a class may have no image."""
         return len(self.classes)
 
     @property

@@ -52,6 +52,7 @@ class Counted:
 
     @property
     def accuracy(self) -> float:
+        """A fraction, correct / n."""
         return self.correct / self.n
 
     @property
