@@ -41,7 +41,14 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float =
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of logits `[B, K]` with labels `[B]`, in nats: `[B]`.
+    """Cross-entropy of logits with labels, in nats.
+
+    Args:
+        logits: `[B, K]`.
+        y: labels `[B]`.
+
+    Returns:
+        `[B]`
 
     Example:
         >>> import torch
@@ -53,10 +60,23 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, y: Tensor, confidence: float = float("inf")) -> Tensor:
-    """max_{k != y} z_k - z_y, positive where the example is misclassified; `[B]`.
+    """max_{k != y} z_k - z_y, positive where the example is misclassified.
 
-    Values above `confidence` are cut to it, so that they have no gradient.
+    Args:
+        logits: z `[B, K]`.
+        y: labels `[B]`.
+        confidence: values above it are cut to it, so that they have no gradient.
+
+    Returns:
+        `[B]`, in units of the logits.
+
     Reference: Carlini and Wagner, Towards Evaluating the Robustness of Neural Networks. S&P 2017, f_6.
+
+    Example:
+        >>> import torch
+        >>> from advdistill.losses import margin
+        >>> margin(torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0]]), torch.tensor([0, 1]))
+        tensor([-1.,  3.])
     """
     true = F.one_hot(y, logits.shape[1]).bool()
     best_other = logits.masked_fill(true, -float("inf")).amax(1)
@@ -64,5 +84,19 @@ def margin(logits: Tensor, y: Tensor, confidence: float = float("inf")) -> Tenso
 
 
 def probabilities(logits: Tensor, y: Tensor) -> Tensor:
-    """The probability of each label, softmax(z)_y: `[B]`."""
+    """The probability of each label, softmax(z)_y.
+
+    Args:
+        logits: z `[B, K]`.
+        y: labels `[B]`.
+
+    Returns:
+        `[B]` in [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from advdistill.losses import probabilities
+        >>> probabilities(torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0]]), torch.tensor([0, 2]))
+        tensor([0.6652, 0.9094])
+    """
     return logits.softmax(1).gather(1, y[:, None]).squeeze(1)

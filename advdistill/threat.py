@@ -23,10 +23,23 @@ else:
 
 
 def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
-    """Read `0.03`, `"0.03"` or `"8/255"` as a length in pixel units, where 1 is white.
+    """Read a length in pixel units, where 1 is white.
+
+    Args:
+        value: `0.03`, `"0.03"` or `"8/255"`.
+        what: its name in messages.
+        limit: the largest that is accepted.
+
+    Returns:
+        The length in [0, limit].
 
     Raises:
         ValueError: not a number, negative, or larger than `limit`, as a bare `8` is.
+
+    Example:
+        >>> from advdistill.threat import pixels
+        >>> pixels("51/255"), pixels(0.03)
+        (0.2, 0.03)
     """
     try:
         whole, slash, parts = value.partition("/") if isinstance(value, str) else (value, "", "")
@@ -40,7 +53,19 @@ def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
 
 
 def show_pixels(value: float) -> str:
-    """`8/255` where the value is a whole number of 255ths and no short decimal, the plain number otherwise."""
+    """A length in pixel units as text.
+
+    Args:
+        value: in units where 1 is white.
+
+    Returns:
+        Such as `8/255` for a whole number of 255ths that is no short decimal, otherwise the plain number.
+
+    Example:
+        >>> from advdistill.threat import show_pixels
+        >>> show_pixels(8 / 255), show_pixels(0.1)
+        ('8/255', '0.1')
+    """
     levels = round(value * 255)
     is_short = float(f"{value:.3g}") == value
     return f"{levels}/255" if levels / 255 == value and not is_short else f"{value:.10g}"
@@ -91,11 +116,11 @@ class Linf(_Ball):
     limit: ClassVar[float] = 1.0
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        """A perturbation drawn uniformly from the ball."""
+        """A perturbation `[B, C, H, W]` drawn uniformly from the ball, for images `[B, C, H, W]`."""
         return (2 * rng.uniform(x) - 1) * per_image(self.eps)
 
     def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
-        """One step of steepest ascent."""
+        """One step of steepest ascent, `step_size` long in the norm; `[B, C, H, W]`, not projected."""
         return x_adv + per_image(step_size) * gradient.sign()
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
@@ -104,6 +129,7 @@ class Linf(_Ball):
         return x_adv.clamp(x - eps, x + eps).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """The largest change of a pixel, |x' - x|_inf, of each image: `[B]`."""
         return (x_adv - x).abs().flatten(1).amax(1)
 
 
@@ -125,13 +151,13 @@ class L2(_Ball):
     limit: ClassVar[float] = 5.0
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        """A perturbation drawn uniformly from the ball."""
+        """A perturbation `[B, C, H, W]` drawn uniformly from the ball, for images `[B, C, H, W]`."""
         direction = rng.normal(x)
         radius = rng.uniform(x[:, :1, :1, :1]) ** (1 / x[0].numel())
         return direction / per_image(direction.flatten(1).norm(dim=1)) * radius * per_image(self.eps)
 
     def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
-        """One step of steepest ascent."""
+        """One step of steepest ascent, `step_size` long in the norm; `[B, C, H, W]`, not projected."""
         return x_adv + per_image(step_size) * gradient / per_image(gradient.flatten(1).norm(dim=1).clamp(min=1e-12))
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
@@ -140,6 +166,7 @@ class L2(_Ball):
         return (x + (x_adv - x) * per_image(shrink)).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
+        """|x' - x|_2 of each image: `[B]`."""
         return (x_adv - x).flatten(1).norm(dim=1)
 
 
@@ -147,10 +174,21 @@ Threat = Linf | L2
 
 
 def parse(text: str) -> Threat:
-    """The threat model that prints itself as `text`, such as `Linf 8/255`.
+    """The threat model of a text that `str` made of one.
+
+    Args:
+        text: a norm and an eps in pixel units, such as `Linf 8/255`.
+
+    Returns:
+        `Linf` or `L2`.
 
     Raises:
         ValueError: another form, an unknown norm, or an eps that is none.
+
+    Example:
+        >>> from advdistill.threat import Linf, parse
+        >>> parse("Linf 8/255") == Linf(8 / 255)
+        True
     """
     name, _, eps = text.partition(" ")
     kinds = {kind.name: kind for kind in (Linf, L2)}

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 
 import pytest
 from conftest import ROOT
@@ -27,16 +28,24 @@ def words_of(command, recipe):
     return [str(recipe) if word.endswith(".yaml") else word for word in words]
 
 
+@pytest.fixture
+def my_module(tmp_path, monkeypatch):
+    """The module that the documents name, in a file; it is no longer imported afterwards."""
+    imports = "from dataclasses import dataclass\nimport advdistill as ad\nfrom advdistill.losses import kl\n"
+    (tmp_path / "my_module.py").write_text(imports + blocks(README)[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_module", raising=False)
+    yield
+    sys.modules.pop("my_module", None)
+
+
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if typed(path)], ids=lambda p: p.name)
-def test_commands_are_understood(path, tmp_path, monkeypatch, capsys):
+def test_commands_are_understood(path, my_module, tmp_path, monkeypatch, capsys):
     for command in set(cli.Command.__args__) - {cli.Train, cli.Preflight}:
         monkeypatch.setattr(command, "__call__", lambda self: 0)
     for module, name in ((cli.train, "train"), (cli.preflight, "preflight")):  # recipe and fields are read before
         monkeypatch.setattr(module, name, lambda recipe, options: 0)
     monkeypatch.setattr(cli, "forbid", lambda: None)  # for good, in this process
-    imports = "from dataclasses import dataclass\nimport advdistill as ad\nfrom advdistill.losses import kl\n"
-    (tmp_path / "my_module.py").write_text(imports + blocks(README)[1])
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(ROOT)
     recipes.load("digits.rslad").save(tmp_path / "recipe.yaml")
     for command in typed(path):

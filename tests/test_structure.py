@@ -1,4 +1,4 @@
-"""The house of docs/design.md: imports point down only."""
+"""What docs/design.md says of the package: imports point one way, and the names in its walks exist."""
 
 import ast
 import re
@@ -65,6 +65,23 @@ def test_reports_and_results_do_without_torch():
 
 def test_every_folder_is_a_package_that_an_installation_takes_along():
     assert all((path.parent / "__init__.py").exists() for _, path in modules())
+
+
+def defined(path: Path) -> set[str]:
+    """Classes and functions of a file, and the methods as `Class.method`."""
+    kinds = ast.ClassDef | ast.FunctionDef
+    top = [node for node in ast.parse(path.read_text()).body if isinstance(node, kinds)]
+    inner = [(one.name, node.name) for one in top for node in one.body if isinstance(node, kinds)]
+    return {node.name for node in top} | {".".join(pair) for pair in inner}
+
+
+def test_the_walks_name_what_exists():
+    text = (ROOT.parent / "docs" / "design.md").read_text()
+    steps = re.findall(r"^\d+\. .*$", text.split("## Four walks\n")[1].split("\n## ")[0], re.M)
+    named = [re.findall(r"`([\w/]+\.py):([\w.]+)`", step) for step in steps]
+    assert len(steps) > 20 and all(named), "every step names a file and what is in it"
+    wrong = [f"{file}:{name}" for step in named for file, name in step if name not in defined(ROOT / file)]
+    assert wrong == []
 
 
 def test_files_stay_small():

@@ -96,6 +96,15 @@ class Attack:
 
 
 def inside(threat: Threat, x_adv: Tensor, x: Tensor) -> Tensor:
-    """Which x' `[B]` are at most eps (and a rounding) from x and in [0, 1]; one that is NaN is not."""
+    """Which adversarial images lie inside the threat model and in [0, 1].
+
+    Args:
+        threat: its eps is exceeded by `TOLERANCE` at most.
+        x_adv: x' `[B, C, H, W]`.
+        x: clean images `[B, C, H, W]`.
+
+    Returns:
+        `[B]` booleans; an x' with a NaN is not inside.
+    """
     near = threat.distance(x_adv, x) <= threat.eps + TOLERANCE
     return near & ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(1)

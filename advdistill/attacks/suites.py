@@ -27,7 +27,15 @@ def cw_margin(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def pgd(steps: int, threat: Threat) -> PGD:
-    """PGD as evaluation runs it: steps of eps / 4 from a uniform start."""
+    """PGD as evaluation runs it: steps of eps / 4 from a uniform start.
+
+    Args:
+        steps: their number.
+        threat: whose eps is meant.
+
+    Returns:
+        The attack, without an objective.
+    """
     return PGD(steps, threat.eps / 4, threat, "uniform")
 
 
@@ -67,12 +75,26 @@ class PGDAttack(Attack):
 
 
 def pgd_20(threat: Threat) -> PGDAttack:
-    """`pgd` with 20 steps, on the cross-entropy."""
+    """`pgd` with 20 steps, on the cross-entropy.
+
+    Args:
+        threat: where x' may lie.
+
+    Returns:
+        The attack called `pgd-20`.
+    """
     return PGDAttack("pgd-20", pgd(20, threat))
 
 
 def cw_30(threat: Threat) -> PGDAttack:
-    """PGD-30 from x on the margin with confidence 50."""
+    """PGD-30 with steps of eps / 4 from x, on the margin with confidence 50.
+
+    Args:
+        threat: where x' may lie.
+
+    Returns:
+        The attack called `cw-30`.
+    """
     return PGDAttack("cw-30", PGD(30, threat.eps / 4, threat, "none"), cw_margin)
 
 
@@ -106,10 +128,14 @@ SUITES = {
 
 
 def attacks(wanted: str | Iterable[str | Attack], threat: Threat) -> list[Attack]:
-    """The attacks that are meant.
+    """Attacks by the names of suites and attacks.
 
     Args:
         wanted: names of suites and attacks with commas between, or a sequence of such names and of attacks.
+        threat: where the x' of named attacks may lie.
+
+    Returns:
+        The attacks in that order, each once.
 
     Raises:
         ValueError: a name that is neither, or two different attacks of one name.

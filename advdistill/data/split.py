@@ -24,6 +24,16 @@ class Split:
 
     Raises:
         ValueError: images or labels of another type or form, or a label outside the classes.
+
+    Example:
+        >>> import torch
+        >>> from advdistill.data import Split
+        >>> images = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
+        >>> split = Split(images, torch.arange(6) % 2, ("even", "odd"), "mine/train")
+        >>> len(split), split.shape, split.first(3).labels.tolist()
+        (6, (1, 8, 8), [0, 1, 0])
+        >>> [len(part) for part in split.holdout(1 / 3, seed=0)]  # training and validation
+        [4, 2]
     """
 
     images: Tensor | Streamed
@@ -60,6 +70,7 @@ class Split:
 
     @property
     def num_classes(self) -> int:
+        """K; a class may have no image."""
         return len(self.classes)
 
     @property

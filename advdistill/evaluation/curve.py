@@ -10,19 +10,19 @@ from ..attacks.base import Report
 from ..attacks.suites import pgd_20
 from ..data import Split
 from ..results.result import Measurement
-from ..threat import Linf, Threat, show_pixels
+from ..threat import L2, Linf, Threat, show_pixels
 from .context import Context, silent
 from .measure import measure
 from .networks import EvaluatedModel
 
-__all__ = ["curve", "robust_curve"]
+__all__ = ["robust_curve"]
 
 
 def robust_curve(
     model: nn.Module,
     split: Split,
     epsilons: Iterable[float | str],
-    threat: type[Threat] = Linf,
+    threat: type[Linf] | type[L2] = Linf,
     *,
     n: int | None = None,
     batch_size: int = 256,
@@ -30,13 +30,19 @@ def robust_curve(
     device: torch.device | str = "cpu",
     report: Report | None = None,
 ) -> dict[float, Measurement]:
-    """PGD-20 accuracy at several eps; arguments and errors otherwise as in `evaluate`.
+    """PGD-20 accuracy at several eps, in fp32 and eval mode; other arguments as in `evaluate`.
 
     Args:
+        model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
         epsilons: in pixel units, `"8/255"` is understood.
+        threat: the norm, `Linf` or `L2`.
+        n: the first n images only.
 
     Returns:
         Measurements by eps, in the order given.
+
+    Raises:
+        ValueError: the model does not fit the split, n is larger than the split, or an eps is out of range.
 
     Example:
         >>> import advdistill as ad
@@ -48,14 +54,9 @@ def robust_curve(
         EvaluatedModel(model, split, device), split.first(n) if n is not None else split,
         seed=seed, batch_size=batch_size, device=device, report=report or silent,
     )  # fmt: skip
-    return curve(context, [threat(eps) for eps in epsilons])
-
-
-def curve(context: Context, threats: Iterable[Threat]) -> dict[float, Measurement]:
-    """PGD-20 measurements by eps."""
 
     def at(threat: Threat) -> Measurement:
         line = lambda said: context.report(f"eps {show_pixels(threat.eps)}, {said}")  # noqa: E731
         return measure(replace(context, threat=threat, report=line), pgd_20(threat))
 
-    return {threat.eps: at(threat) for threat in threats}
+    return {one.eps: at(one) for one in [threat(eps) for eps in epsilons]}

@@ -13,10 +13,7 @@ from ..threat import Linf, Threat
 from .context import Context, exact
 from .networks import EvaluatedModel
 
-__all__ = [
-    *("Alignment", "alignment", "distances", "gradient_alignment", "input_gradient", "linearity_remainder"),
-    *("pointwise_distance", "remainder"),
-]
+__all__ = ["Alignment", "gradient_alignment", "input_gradient", "linearity_remainder", "pointwise_distance"]
 
 
 def true_logit(logits: Tensor, y: Tensor) -> Tensor:
@@ -45,6 +42,8 @@ def gradient_alignment(
 
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
+        split: whose images and labels are taken.
+        batch_size: images at once; the means do not depend on it.
 
     Returns:
         By scalar, `cross_entropy` and `true_logit`.
@@ -59,13 +58,9 @@ def gradient_alignment(
         0.0
     """
     first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
-    return alignment(Context(first, split, batch_size=batch_size, device=device), second)
-
-
-def alignment(context: Context, teacher: nn.Module) -> dict[str, Alignment]:
-    """As `gradient_alignment`, of the context's model and another."""
+    context = Context(first, split, batch_size=batch_size, device=device)
     with exact():
-        return {name: _alignment(context, teacher, scalar) for name, scalar in SCALARS.items()}
+        return {name: _alignment(context, second, scalar) for name, scalar in SCALARS.items()}
 
 
 def _alignment(context: Context, teacher: nn.Module, scalar: Loss) -> Alignment:
@@ -78,7 +73,17 @@ def _alignment(context: Context, teacher: nn.Module, scalar: Loss) -> Alignment:
 
 
 def input_gradient(network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, scalar: Loss = cross_entropy) -> Tensor:
-    """The gradient of a loss in the images, `[B, C, H, W]`."""
+    """The gradient of a loss in the images.
+
+    Args:
+        network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        x: images `[B, C, H, W]` in [0, 1].
+        y: labels `[B]`.
+        scalar: logits `[B, K]` and labels `[B]` to `[B]`.
+
+    Returns:
+        `[B, C, H, W]`
+    """
     leaf = x.detach().clone().requires_grad_()
     return torch.autograd.grad(scalar(network(leaf), y).sum(), leaf)[0]
 
@@ -89,6 +94,7 @@ def pointwise_distance(
     split: Split,
     threat: Threat | None = None,
     *,
+    x_adv: Tensor | None = None,
     batch_size: int = 256,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -98,6 +104,7 @@ def pointwise_distance(
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
         threat: `None` is Linf 8/255.
+        x_adv: the adversarial images `[N, C, H, W]`, where they were found before; `None` searches for them.
 
     Returns:
         By where d comes from: `uniform` in the threat's ball, x + d not brought back into the pixel range; and
@@ -108,26 +115,18 @@ def pointwise_distance(
     """
     first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
     threat = threat or Linf("8/255")
-    return distances(Context(first, split, threat, seed=seed, batch_size=batch_size, device=device), second)
-
-
-def distances(context: Context, teacher: nn.Module, x_adv: Tensor | None = None) -> dict[str, float]:
-    """As `pointwise_distance`, of the context's model and another.
-
-    Args:
-        x_adv: the adversarial images `[N, C, H, W]`, where they were found before.
-    """
+    context = Context(first, split, threat, seed=seed, batch_size=batch_size, device=device)
     found: dict[str, list[Tensor]] = {"uniform": [], "adversarial": []}
-    attack = pgd_20(context.threat)
+    attack = pgd_20(threat)
     with torch.no_grad(), exact():
         for start, x, y in context.batches():
-            near = {"uniform": x + context.threat.sample(x, context.rng(start, "uniform"))}
+            near = {"uniform": x + threat.sample(x, context.rng(start, "uniform"))}
             if x_adv is None:
                 near["adversarial"] = context.attack(attack, start, x, y).x_adv
             else:
                 near["adversarial"] = x_adv[start : start + len(x)].to(x.device)
             for name, moved in near.items():
-                found[name].append((teacher(moved) - context.model(moved)).norm(dim=1))
+                found[name].append((second(moved) - first(moved)).norm(dim=1))
     return {name: torch.cat(norms).mean().item() for name, norms in found.items()}
 
 
@@ -151,21 +150,20 @@ def linearity_remainder(
         model: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
         threat: `None` is Linf 8/255, the ball of the figures in the IGDM paper.
 
+    Returns:
+        The mean, at least 0; 0 where f is linear in the ball.
+
     Raises:
         ValueError: the model does not fit the split.
         NotImplementedError: torch knows no forward derivative of one of the model's operations; it names which.
     """
     model, threat = EvaluatedModel(model, split, device), threat or Linf("8/255")
-    return remainder(Context(model, split, threat, seed=seed, batch_size=batch_size, device=device))
-
-
-def remainder(context: Context) -> float:
-    """As `linearity_remainder`."""
+    context = Context(model, split, threat, seed=seed, batch_size=batch_size, device=device)
     found = []
     with torch.no_grad(), exact():  # the remainder of a robust network is hardly larger than TF32's rounding
         for start, x, _ in context.batches():
-            d = context.threat.sample(x, context.rng(start, "uniform"))
-            at_x, change = torch.func.jvp(context.model, (x,), (d,))[:2]
-            moved = context.model(x + d)
+            d = threat.sample(x, context.rng(start, "uniform"))
+            at_x, change = torch.func.jvp(model, (x,), (d,))[:2]
+            moved = model(x + d)
             found.append((moved - at_x - change).norm(dim=1) / moved.norm(dim=1).clamp(min=1e-12))
     return torch.cat(found).mean().item()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,8 @@ from ..results.inspection import Example, Inspection, Look, Network
 from ..results.result import Measurement
 from ..threat import Threat, show_pixels
 from .context import Context, exact, silent
-from .curve import curve
-from .gradients import alignment, distances, input_gradient, remainder
+from .curve import robust_curve
+from .gradients import gradient_alignment, input_gradient, linearity_remainder, pointwise_distance
 from .metrics import by_class, calibration_error
 from .networks import EvaluatedModel
 from .verdicts import digest
@@ -78,8 +79,10 @@ def inspect(
     predictions = {name: predict(one) for name, one in contexts.items()}
     aligned, apart = {}, {}
     if teacher is not None:
-        aligned = {name: astuple(one) for name, one in alignment(context, networks["teacher"]).items()}
-        apart = distances(context, networks["teacher"], predictions["student"].x_adv)
+        first, second, x_adv = networks["student"], networks["teacher"], predictions["student"].x_adv
+        found = gradient_alignment(first, second, used, batch_size=batch_size, device=device)
+        aligned = {name: astuple(one) for name, one in found.items()}
+        apart = pointwise_distance(first, second, used, threat, x_adv=x_adv, **_where(context))
     return Inspection(
         weights=digest(networks["student"].network),
         data=split.name,
@@ -165,7 +168,7 @@ def _curve(context: Context, correct: Mapping[str, Tensor], seconds: float) -> d
     if threat.eps:
         points[threat.eps] = known(threat.eps, correct[ATTACK], seconds)
         others = [k * threat.eps for k in MULTIPLES if k * threat.eps <= threat.limit]
-        points |= curve(context, [replace(threat, eps=eps) for eps in others])
+        points |= robust_curve(context.model, split, others, type(threat), report=context.report, **_where(context))
     return dict(sorted(points.items()))
 
 
@@ -178,7 +181,11 @@ def _classes(correct: Tensor, split: Split) -> list[tuple[int, int]]:
 
 def _remainder(context: Context) -> float | None:
     try:
-        return remainder(context)
+        return linearity_remainder(context.model, context.split, context.threat, **_where(context))
     except RuntimeError as error:  # as NotImplementedError is, and what an autograd.Function without jvp raises
         context.report(f"no remainder, torch cannot differentiate it in forward mode ({first_line(error)})")
         return None
+
+
+def _where(context: Context) -> dict[str, Any]:
+    return {"batch_size": context.batch_size, "seed": context.seed, "device": context.device}

@@ -45,8 +45,16 @@ def by_class(correct: Tensor, labels: Tensor, names: Sequence[str]) -> Classes:
         labels: `[N]`, each in `0..len(names)-1`.
         names: of the classes, in the order of the labels.
 
+    Returns:
+        A count for each class that has an image, and the names of the others.
+
     Raises:
         ValueError: something else than booleans, no image, not one label for each, or a label without a name.
+
+    Example:
+        >>> found = by_class(torch.tensor([True, False, True]), torch.tensor([0, 0, 1]), ("cat", "dog", "bird"))
+        >>> [(one.name, one.accuracy) for one in found.accuracies], found.absent, found.worst.name
+        ([('cat', 0.5), ('dog', 1.0)], ('bird',), 'cat')
     """
     _check_verdicts(correct, labels, names)
     sizes = torch.bincount(labels, minlength=len(names)).tolist()
@@ -81,6 +89,9 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
         labels: `[N]`.
         bins: M.
 
+    Returns:
+        The error, a fraction.
+
     Reference: Guo et al., On Calibration of Modern Neural Networks. ICML 2017.
 
     Raises:
@@ -105,10 +116,30 @@ def _check_logits(logits: Tensor, labels: Tensor, bins: int) -> None:
 
 
 def w_robust(clean: float, robust: float) -> float:
-    """(clean + robust) / 2, which MTARD and its successors call weighted robust accuracy, for each attack by itself."""
+    """(clean + robust) / 2, which MTARD and its successors call weighted robust accuracy, for each attack by itself.
+
+    Args:
+        clean, robust: accuracies, both as fractions or both in per cent.
+
+    Returns:
+        The mean, in the same unit.
+
+    >>> w_robust(0.75, 0.25)
+    0.5
+    """
     return (clean + robust) / 2
 
 
 def nrr(clean: float, robust: float) -> float:
-    """2 clean robust / (clean + robust), the harmonic mean of the two accuracies; 0 where both are 0."""
+    """2 clean robust / (clean + robust), the harmonic mean of the two accuracies.
+
+    Args:
+        clean, robust: accuracies, both as fractions or both in per cent.
+
+    Returns:
+        The harmonic mean, in the same unit; 0 where both are 0.
+
+    >>> nrr(0.75, 0.25)
+    0.375
+    """
     return 2 * clean * robust / (clean + robust) if clean + robust else 0.0

@@ -19,6 +19,10 @@ class ARD(Method):
     for its running statistics only. Later papers run ARD with temperature 1 and an attack in eval mode.
 
     Reference: Goldblum et al., Adversarially Robust Distillation. AAAI 2020, arXiv:1905.09747.
+
+    >>> from advdistill import ARD
+    >>> ARD(temperature=5.0).teachers, ARD().student_mode
+    (('robust',), 'train')
     """
 
     distill_weight: float = 1.0

@@ -18,6 +18,12 @@ class PGDAT(Method):
 
     Reference: Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks. ICLR 2018, arXiv:1706.06083,
     eq. 2.1.
+
+    >>> import torch
+    >>> from advdistill import PGDAT, Batch
+    >>> x_adv, y = torch.tensor([[2.0, 0.0], [0.0, 0.0]]).view(2, 2, 1, 1), torch.tensor([0, 1])
+    >>> PGDAT().outer(Batch(x_adv - 0.1, y, student=lambda x: x.flatten(1), x_adv=x_adv))
+    {'adv': tensor([0.1269, 0.6931])}
     """
 
     teachers = ()

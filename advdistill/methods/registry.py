@@ -29,7 +29,13 @@ _CUSTOM: dict[type[Term], str] = {}  # classes of users, with the reference that
 
 
 def build(name: str) -> Method:
-    """A method with its default coefficients, e.g. `rslad`, `adaad+igdm` or `my_module:MyMethod`.
+    """A method with its default coefficients.
+
+    Args:
+        name: e.g. `rslad`, `adaad+igdm` or `my_module:MyMethod`.
+
+    Returns:
+        The method, or the sum of a method and its terms.
 
     Raises:
         ValueError: an unknown name, or a term such as `igdm` alone.
@@ -42,7 +48,13 @@ def build(name: str) -> Method:
 
 
 def from_config(config: Mapping[str, Mapping[str, Any] | None]) -> Method:
-    """A method from plain values: its parts by name, each with its coefficients; the inverse of `to_config`.
+    """A method from plain values; the inverse of `to_config`.
+
+    Args:
+        config: the method and then its terms by name, each with its coefficients; `None` for the defaults.
+
+    Returns:
+        The method, or the sum of a method and its terms.
 
     Raises:
         ValueError: an unknown name or coefficient, a coefficient out of its range, or a term that stands alone.
@@ -62,7 +74,13 @@ def from_config(config: Mapping[str, Mapping[str, Any] | None]) -> Method:
 
 
 def to_config(method: Term) -> dict[str, dict[str, Any]]:
-    """A method as plain values: its parts by name, each with its coefficients.
+    """A method as plain values.
+
+    Args:
+        method: one, or the sum of one and its terms.
+
+    Returns:
+        Its parts by name, each with its coefficients.
 
     >>> from advdistill import IGDM, TRADES
     >>> from advdistill.methods import to_config
@@ -81,7 +99,16 @@ def name_of(kind: type[Term]) -> str:
 
 
 def describe() -> list[dict[str, str]]:
-    """Of each method: name, summary, teachers, forward passes of a step whose attack has 10 steps, reference."""
+    """The methods and terms of the registry.
+
+    Returns:
+        For each `name` (of a term, with a plus before it), `summary`, `teachers`, `passes` (the forward passes of a
+        step whose attack has 10 steps, by network) and `reference`.
+
+    >>> from advdistill.methods import describe
+    >>> {row["name"]: row["passes"] for row in describe()}["rslad"]
+    'robust 1, student 12'
+    """
     return [
         {
             "name": name if issubclass(kind, Method) else f"+{name}",

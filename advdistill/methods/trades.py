@@ -19,6 +19,14 @@ class TRADES(Method):
 
     Reference: Zhang et al., Theoretically Principled Trade-off between Robustness and Accuracy. ICML 2019,
     arXiv:1901.08573.
+
+    >>> import torch
+    >>> from advdistill import TRADES, Distiller, models
+    >>> student = models.create("convnet-2", in_channels=1)
+    >>> distiller = Distiller(TRADES(robust_weight=6.0))  # it has no teacher
+    >>> batch = distiller.craft(student, torch.rand(4, 1, 8, 8), torch.arange(4))
+    >>> {name: loss.shape for name, loss in distiller.losses(batch, student).items()}
+    {'clean': torch.Size([4]), 'robust': torch.Size([4])}
     """
 
     robust_weight: float = 6.0

@@ -54,7 +54,22 @@ def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str
     The header holds `model.spec` as JSON, if it has one, and `extra`. The file appears whole or not at all,
     even if the process dies on the way.
 
-    Raises ValueError if `path` does not end in .safetensors, OSError if it cannot be written.
+    Args:
+        model: any module; its state dict is written.
+        path: ends in .safetensors.
+        extra: more entries of the header.
+
+    Raises:
+        ValueError: `path` does not end in .safetensors.
+        OSError: it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from advdistill import models
+        >>> file = tempfile.mkdtemp() + "/model.safetensors"
+        >>> models.save(models.create("convnet-2", num_classes=3, in_channels=1), file)
+        >>> models.load(file).spec
+        ModelSpec(name='convnet-2', num_classes=3, in_channels=1, mean=None, std=None)
     """
     path = Path(path)
     if path.suffix != ".safetensors":

@@ -8,12 +8,19 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything needed to build a model again; its weights come on top.
+    """Everything needed to build a model again, besides its weights.
 
-    `mean` and `std` have one value per channel, in units of the images, whose pixels lie in [0, 1]; None is
-    the identity.
+    Args:
+        name: of the architecture, with its integers, as `create` takes it.
+        num_classes: K.
+        in_channels: C.
+        mean, std: one value per channel, in units of pixels in [0, 1]; `None` is the identity.
 
-    Raises ValueError when they do not fit `in_channels` or a `std` is not positive.
+    Raises:
+        ValueError: `mean` or `std` does not fit `in_channels`, or a `std` is not positive.
+
+    >>> ModelSpec("convnet-2", num_classes=3, in_channels=1, mean=[0.5]).mean
+    (0.5,)
     """
 
     name: str

@@ -24,6 +24,15 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
          mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> nn.Module:
     """Load a model in eval mode, on the CPU, without touching the random state; our own networks in fp32.
 
+    Files of `save` describe themselves. In others the weights are found below the usual keys and prefixes, and the
+    architecture is recognised from names and shapes. Arguments win over the options of a reference.
+
+    Args:
+        reference: see below.
+        arch: the architecture, a name of the zoo, in place of the recognised one.
+        num_classes: K; a checkpoint of another number is refused.
+        mean, std: put inside the model, one value per channel in units of pixels in [0, 1]; win over the file's.
+
     `reference` is a path or `file:PATH` of a .safetensors, .pt, .pth or .ckpt file, or of a run directory,
     meaning its best checkpoint; options may follow,
     `file:t.pt?arch=resnet18&mean=0.49,0.48,0.45&std=0.2,0.2,0.2`. Or it is one of
@@ -34,12 +43,21 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
     - `python:my_module:my_function`: what your function returns
     - `zoo:NAME`: a network of ours with untrained weights, the same ones each time
 
-    Files of `save` describe themselves. In others the weights are found below the usual keys and prefixes,
-    and the architecture is recognised from names and shapes unless `arch` gives it. `mean` and `std`, one
-    value per channel, are put inside the model and win over what the file says; `num_classes` is checked.
-    Arguments win over options.
+    Returns:
+        The model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
 
-    Raises FileNotFoundError, or ValueError saying what does not fit. Pickles that could run code are refused.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file does not fit, is damaged, or is a pickle that could run code.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from advdistill import models
+        >>> model, file = models.create("convnet-2", num_classes=3), tempfile.mkdtemp() + "/model.safetensors"
+        >>> models.save(model, file)
+        >>> again, x = models.load(file), torch.rand(2, 3, 8, 8)
+        >>> again.spec.name, torch.equal(again(x), model.eval()(x))
+        ('convnet-2', True)
     """
     parsed = parse(os.fspath(reference))
     arguments = {"arch": arch, "num_classes": num_classes, "mean": mean, "std": std}
@@ -50,7 +68,19 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
 
 
 def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
-    """A model that `advdistill push` has shared: a Hugging Face folder here, or `OWNER/NAME`; as `load("hf:...")`."""
+    """A model that `advdistill push` has shared; as `load("hf:...")`.
+
+    Args:
+        name: a Hugging Face folder on this machine, or `OWNER/NAME`.
+
+    Returns:
+        The model in eval mode: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no model that fits.
+        ImportError: `OWNER/NAME` needs huggingface_hub, which is missing.
+    """
     return load(f"hf:{os.fspath(name)}")
 
 

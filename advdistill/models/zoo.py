@@ -61,14 +61,20 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
            mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> Classifier:
     """Build a freshly initialised model of the zoo.
 
-    `name` is one of `names()`, followed where the model has sizes by dashes and integers: `"resnet18"`,
-    `"wide_resnet-28-10"`, `"convnet-32"`. Integers left out take defaults; `model.spec.name` has them all.
-    Or it is `"timm:NAME"`, a network of timm.
+    Args:
+        name: one of `names()`, followed where the model has sizes by dashes and integers: `"resnet18"`,
+            `"wide_resnet-28-10"`, `"convnet-32"`. Integers left out take defaults; `model.spec.name` has them all.
+            Or `"timm:NAME"`, a network of timm.
+        num_classes: K.
+        in_channels: C.
+        mean, std: subtracted from the images and divided by, one value per channel in units of pixels in [0, 1];
+            `None` is the identity.
 
-    The model takes images `[B, in_channels, H, W]` in [0, 1], of 8 x 8 pixels or more, subtracts `mean` and
-    divides by `std` (one value per channel; None is the identity), and returns logits `[B, num_classes]`.
+    Returns:
+        The model: images `[B, C, H, W]` in [0, 1], of 8 x 8 pixels or more, to logits `[B, K]`.
 
-    Raises ValueError for an unknown name, malformed integers, or statistics that do not fit the channels.
+    Raises:
+        ValueError: an unknown name, malformed integers, or statistics that do not fit the channels.
 
     >>> create("convnet", num_classes=5).spec.name
     'convnet-16'
@@ -84,6 +90,9 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
 def names() -> list[str]:
     """Every name `create` knows, without integers.
 
+    Returns:
+        In the order of the documents.
+
     >>> "resnet18" in names()
     True
     """
@@ -96,7 +105,14 @@ def normalises(name: str) -> bool:
 
 
 def describe() -> list[dict[str, Any]]:
-    """One `{name, parameters, about, example}` per model; parameters for 10 classes and 3 channels."""
+    """What the zoo has.
+
+    Returns:
+        For each model `name`, `parameters` (their number for 10 classes and 3 channels), `about` and `example`.
+
+    >>> describe()[-1]["name"], describe()[-1]["parameters"]
+    ('convnet', 24346)
+    """
     return [_describe(family) for family in ZOO]
 
 

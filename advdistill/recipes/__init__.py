@@ -19,12 +19,25 @@ MODULES = {
 
 
 def names() -> list[str]:
-    """The names that `load` understands."""
+    """The names that `load` understands.
+
+    Returns:
+        As `DATASET.RECIPE`.
+
+    >>> "digits.rslad" in names()
+    True
+    """
     return list(_functions())
 
 
 def load(reference: str) -> Recipe:
     """A named recipe, or a YAML file such as the `recipe.yaml` of a run.
+
+    Args:
+        reference: one of `names()`, or a path that ends in .yaml or .yml.
+
+    Returns:
+        The recipe; `replace` changes fields of it.
 
     Raises:
         ValueError: an unknown name, or a file that is not a recipe.
@@ -41,7 +54,14 @@ def load(reference: str) -> Recipe:
 
 
 def describe() -> list[dict[str, str]]:
-    """Name and first line of each recipe's docstring."""
+    """The recipes that have a name.
+
+    Returns:
+        For each its `name` and, as `summary`, the first line of its docstring.
+
+    >>> describe()[0]
+    {'name': 'digits.teacher', 'summary': 'A robust teacher: convnet-24 by PGD-AT.'}
+    """
     return [{"name": name, "summary": (inspect.getdoc(f) or "").splitlines()[0]} for name, f in _functions().items()]
 
 

@@ -30,6 +30,11 @@ class Finding:
     figures: dict[str, float]
     reason: str
 
+    @staticmethod
+    def of(name: str, status: Status, figures: dict[str, float], said: str, advice: str) -> "Finding":
+        """A finding whose reason is `said`, and unless it passes the advice after a colon."""
+        return Finding(name, status, figures, f"{said}." if status == "pass" else f"{said}: {advice}.")
+
     def __str__(self) -> str:
         return f"{self.status}  {self.name}: {self.reason}"
 

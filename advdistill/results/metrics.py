@@ -17,13 +17,15 @@ LARGEST = 2**53  # of whole numbers, up to which a float is exact
 
 
 def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
-    """The rows of a `metrics.jsonl`; none where there is no such file.
-
-    A last line that is cut off is skipped: the process was killed while it wrote it.
+    """Read a `metrics.jsonl`. A last line that is cut off is skipped: the process was killed while it wrote it.
 
     Args:
+        file: a row for each epoch.
         for_report: refuse a damaged line; otherwise lines that lack a step or an epoch, or hold anything but numbers,
             are skipped, so that a run continues whatever happened to its figures.
+
+    Returns:
+        The rows, figures by name; none where there is no such file.
 
     Raises:
         ValueError: the file is not text or too large; for a report, a line is not an object of numbers with an epoch.
@@ -53,7 +55,13 @@ def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
 
 
 def losses_of(row: Epoch) -> dict[str, float]:
-    """The mean losses of an epoch, by name without `loss/`.
+    """The mean losses of an epoch.
+
+    Args:
+        row: of `read_metrics`.
+
+    Returns:
+        By name, without `loss/`.
 
     >>> losses_of({"step": 3, "epoch": 1, "loss/adv": 1.5, "loss/clean": 0.5})
     {'adv': 1.5, 'clean': 0.5}

@@ -14,16 +14,27 @@ from .._internal.reading import printable, read_text
 from .plain import build
 from .selection import Selection
 
-__all__ = ["Counted", "Measurement", "Result", "build", "wilson"]
+__all__ = ["Counted", "Measurement", "Result", "wilson"]
 
 
 MOST = 10**12  # images
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a proportion of which `successes` out of `n` were seen.
+    """Wilson's interval of a proportion.
 
         (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n),   p = successes / n
+
+    Args:
+        successes: how many of `n`.
+        n: at least 1.
+        confidence: of the interval, in (0, 1).
+
+    Returns:
+        Its lower and upper end, in [0, 1].
+
+    >>> [round(end, 3) for end in wilson(50, 100)]
+    [0.404, 0.596]
 
     Reference: Wilson, Probable inference, the law of succession, and statistical inference. JASA 1927.
     """
@@ -41,6 +52,7 @@ class Counted:
 
     @property
     def accuracy(self) -> float:
+        """A fraction, correct / n."""
         return self.correct / self.n
 
     @property

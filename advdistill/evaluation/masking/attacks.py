@@ -55,7 +55,7 @@ def growing_eps(context: Context, short: Tensor) -> Finding:
         status, advice = "warn", "the model hardly does better than a guess, there is nothing to attack"
     elif status == "pass" and _rises([wilson(count, n) for name, count in counts.items() if name != "clean"]):
         status, advice = "warn", "an attack must not do worse with a larger eps"
-    return Finding("growing_eps", status, figures, f"{said}." if status == "pass" else f"{said}: {advice}.")
+    return Finding.of("growing_eps", status, figures, said, advice)
 
 
 def _by_eps(context: Context, short: Tensor) -> dict[str, Tensor]:
@@ -114,5 +114,4 @@ def _beyond(name: str, left: Tensor, correct: Tensor, attack: str) -> Finding:
 
 def _compared(name: str, status: Status, counts: dict[str, int], n: int, said: str, advice: str) -> Finding:
     figures = {key: count / n for key, count in counts.items()}
-    said = said.format(**figures)
-    return Finding(name, status, figures, f"{said}." if status == "pass" else f"{said}: {advice}.")
+    return Finding.of(name, status, figures, said.format(**figures), advice)

@@ -76,14 +76,14 @@ def logit_scale(found: Passes) -> Finding:
     said = f"the median gap of the two largest logits is {figures['median_gap']:.4g}, and the cross-entropy is below "
     said += f"{VANISHED:g} at {figures['vanished']:.1%} of the images"
     status = "fail" if figures["median_gap"] > SCALE else above(gone, n, MOSTLY)
-    return Finding("logit_scale", status, figures, said + ("." if status == "pass" else ": divide the logits."))
+    return Finding.of("logit_scale", status, figures, said, "divide the logits")
 
 
 FROM_PASSES = (softmax_outputs, randomness, batch_dependence, input_gradients, logit_scale)
 
 
 def _finding(name: str, failed: bool, figures: dict[str, float], said: str, advice: str) -> Finding:
-    return Finding(name, "fail" if failed else "pass", figures, f"{said}: {advice}." if failed else f"{said}.")
+    return Finding.of(name, "fail" if failed else "pass", figures, said, advice)
 
 
 def _apart(one: Tensor, other: Tensor) -> dict[str, float]:
