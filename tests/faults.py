@@ -195,8 +195,8 @@ FAULTS = [
           "== CORRECT for m in measured])", "== CORRECT for m in measured[1:]])",
           "test_shipping.py::test_an_image_that_is_wrong_when_clean_stands_under_nothing"),
     Fault("export: the verdict on an int8 file is the fp32 network's", "export/robustness.py",
-          "EvaluatedModel(file, split, device)",
-          "EvaluatedModel(next(filter(None, climbed.values()), file), split, device)",
+          "EvaluatedModel(context.model, context.split, context.device)",
+          "EvaluatedModel(next(filter(None, climbed.values()), context.model), context.split, context.device)",
           "test_shipping.py::test_an_image_that_is_wrong_when_clean_stands_under_nothing"),
 ]  # fmt: skip
 

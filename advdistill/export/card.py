@@ -8,7 +8,7 @@ import yaml
 
 from ..recipe import Recipe, to_config
 from ..results.result import Measurement, Result
-from .shipped import NOT_MEASURED, robust
+from .result import NOT_MEASURED, robust
 
 __all__ = ["About", "card"]
 
@@ -31,8 +31,8 @@ class About:
         result: `None` where nothing was measured.
         recipe: of a run.
         chosen: how the checkpoint was chosen.
-        masking: the verdict on gradient masking, where it was looked for.
-        files: results of files that were made from it, by their names.
+        masking: the verdict on gradient masking, if it was tested for.
+        files: results of the files exported from it, by their names.
     """
 
     name: str
@@ -85,7 +85,7 @@ def _figures(about: About) -> str:
         lines.append(_table(result.measurements))
         lines.append(f"Measured by `{result.command}`." if result.command else "The command is not known.")
     if about.files:
-        told = "\n".join(f"- `{name}`: robust accuracy {_of_file(shipped)}" for name, shipped in about.files.items())
+        told = "\n".join(f"- `{name}`: robust accuracy {_of_file(exported)}" for name, exported in about.files.items())
         lines.append(f"Files made from it, each measured by itself:\n\n{told}")
     return "\n\n".join(lines)
 
