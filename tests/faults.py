@@ -184,7 +184,7 @@ FAULTS = [
           "3 - 2 * first.astype(int) - second.astype(int)", "3 - first.astype(int) - 2 * second.astype(int)",
           "test_statistics.py::test_the_paired_interval"),
     Fault("McNemar's test counts the pairs that agree", "report/statistics.py",
-          "_, only_first, only_second, _ = _pairs", "only_first, _, _, only_second = _pairs",
+          "_, only_first, only_second, _ = _count_pairs", "only_first, _, _, only_second = _count_pairs",
           "test_statistics.py::test_mcnemar_worked_by_hand"),
     Fault("a file is written directly, not beside and renamed", "_internal/files.py",
           "_replace(path, Path(name), write, keep)", "Path(name).unlink() or write(path)",

@@ -17,7 +17,7 @@ from advdistill.attacks.pgd import PGD
 from advdistill.data.batches import to_float
 from advdistill.evaluation.context import Context
 from advdistill.export import KINDS, NOT_MEASURED, artefact, build, open_file, write
-from advdistill.export.artefact import Parity, compare
+from advdistill.export.artefact import Parity, compare_logits
 from advdistill.export.robustness import attacked
 from advdistill.export.runtime import OPERATORS, Opened, Twin
 from advdistill.losses import cross_entropy
@@ -101,13 +101,13 @@ def test_residual_and_pre_activation_networks_become_twins_of_themselves():
             torch.manual_seed(0)
             network = models.create(name, 10, 3, (0.5,) * 3, (0.25,) * 3).eval()
         twin = Twin(build("onnx", network, (3, 32, 32), images).graph)
-        assert compare(network, twin, images).relative < 1e-4, name
+        assert compare_logits(network, twin, images).relative < 1e-4, name
 
 
 def test_the_twin_of_an_int8_file_computes_what_the_file_does(int8, network, tmp_path):
     write(int8, {}, tmp_path / "file.onnx", network, X)
     file, twin = open_file("onnx-int8", tmp_path / "file.onnx"), Twin(int8.graph)
-    followed, drifted = compare(file, twin, X), compare(file, network, X)
+    followed, drifted = compare_logits(file, twin, X), compare_logits(file, network, X)
     assert followed.agree == len(X) and followed.relative < 0.02
     assert (file(X) - twin(X)).abs().mean() < 0.3 * (file(X) - network(X)).abs().mean()
     assert drifted.largest > 0.01
@@ -197,7 +197,7 @@ def test_an_interrupted_measurement_goes_on_where_it_was(network, tmp_path):
 def test_parity_counts_changes_but_not_ties():
     same = Opened(lambda x: torch.tensor([[1.0, 1.0, 0], [1, 1, 0], [2, 1, 0], [3, 0, 0]]))
     other = Opened(lambda x: torch.tensor([[1.0, 1.000001, 0], [1, 1, 0], [1.4, 1.5, 0], [3, 0, 0]]))
-    parity = compare(same, other, torch.zeros(4, 1, 1, 1))
+    parity = compare_logits(same, other, torch.zeros(4, 1, 1, 1))
     assert (parity.agree, parity.ties, parity.changed) == (2, 1, 1)
     assert parity.largest == pytest.approx(0.6) and parity.relative == pytest.approx(0.2)
     with pytest.raises(ValueError, match="of the largest logit"):

@@ -15,7 +15,7 @@ from .._internal.files import make_folder, sha256, write_atomic, write_json
 from .._internal.messages import first_line
 from .._internal.optional import require
 from .._internal.reading import read_text
-from ..report.robustbench import robustbench_entry
+from ..report.formats import robustbench_entry
 from ..results.result import Result
 from .console import say
 

@@ -22,7 +22,7 @@ from ..models.checkpoint import FORMAT
 from .graph import folded_copy, half, quantise, quiet, to_onnx
 from .runtime import session, torch_program
 
-__all__ = ["KINDS", "Artefact", "Kind", "Parity", "build", "compare", "open_file", "write"]
+__all__ = ["KINDS", "Artefact", "Kind", "Parity", "build", "compare_logits", "open_file", "write"]
 
 Pack = Callable[[dict[str, str]], bytes]
 PREFIX = "advdistill."  # of our entries in an ONNX file's metadata
@@ -152,7 +152,7 @@ class Parity:
 
 
 @torch.no_grad()
-def compare(network: nn.Module, other: nn.Module, images: Tensor, batch_size: int = 64) -> Parity:
+def compare_logits(network: nn.Module, other: nn.Module, images: Tensor, batch_size: int = 64) -> Parity:
     """Two networks in eval mode on images `[N, C, H, W]` in [0, 1]."""
     expected, found = (torch.cat([net(x) for x in images.split(batch_size)]).double() for net in (network, other))
     scale, largest = expected.abs().max().item(), (found - expected).abs().max().item()
@@ -177,7 +177,7 @@ def write(artefact: Artefact, known: dict[str, str], path: Path, network: nn.Mod
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder, f"trial{kind.ending}")
         trial.write_bytes(content)
-        parity = compare(network, open_file(artefact.kind, trial), images)
+        parity = compare_logits(network, open_file(artefact.kind, trial), images)
     what = f"{path.name} would not compute what its network does, and was not written"
     parity.check(what, kind.limit, kind.agreement)
     write_atomic(path, lambda temporary: temporary.write_bytes(content))
@@ -187,10 +187,10 @@ def write(artefact: Artefact, known: dict[str, str], path: Path, network: nn.Mod
 def _pack_safetensors(network: nn.Module) -> Pack:
     """As `models.save` writes it: with `spec`, normalisation is rebuilt inside the model."""
     weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    return lambda known: safetensors.torch.save(weights, _header(network) | known)
+    return lambda known: safetensors.torch.save(weights, _safetensors_header(network) | known)
 
 
-def _header(network: nn.Module) -> dict[str, str]:
+def _safetensors_header(network: nn.Module) -> dict[str, str]:
     spec = getattr(network, "spec", None)
     return {"format": FORMAT} | ({"spec": json.dumps(asdict(spec))} if spec else {})
 

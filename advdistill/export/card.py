@@ -59,7 +59,7 @@ def _front(about: About) -> dict[str, object]:
         return front
     data, _, split = result.data.rpartition("/")
     metrics = [
-        {"type": "accuracy", "name": f"{m.attack}, {result.threat}, first {m.n} images", "value": _percent(m)}
+        {"type": "accuracy", "name": f"{m.attack}, {result.threat}, first {m.n} images", "value": _in_percent(m)}
         for m in result.measurements
     ]
     dataset = {"name": data, "type": data, "split": split}
@@ -82,10 +82,13 @@ def _figures(about: About) -> str:
     lines = ["## Figures", f"**Robust accuracy: {_claim(result)}**"]
     if result and result.measurements:
         lines.append(f"On {result.data} ({result.fingerprint}), {result.threat}, seed {result.seed}, {result.date}.")
-        lines.append(_table(result.measurements))
+        lines.append(_measurement_table(result.measurements))
         lines.append(f"Measured by `{result.command}`." if result.command else "The command is not known.")
     if about.files:
-        told = "\n".join(f"- `{name}`: robust accuracy {_of_file(exported)}" for name, exported in about.files.items())
+        told = "\n".join(
+            f"- `{name}`: robust accuracy {robust(one.measurements, one.data, one.threat)}"
+            for name, one in about.files.items()
+        )
         lines.append(f"Files made from it, each measured by itself:\n\n{told}")
     return "\n\n".join(lines)
 
@@ -96,24 +99,24 @@ def _claim(result: Result | None) -> str:
         return f"{NOT_MEASURED}. This card states none."
     official = next((m for m in attacked if m.attack == "autoattack"), None)
     if official:
-        return f"{_in_words(official)} under {official.settings}."
+        return f"{_accuracy_in_words(official)} under {official.settings}."
     lowest = min(attacked, key=lambda m: m.accuracy)
     return (
-        f"at most {_in_words(lowest)} under {lowest.attack} ({lowest.settings}). AutoAttack was not run; it usually "
-        "breaks more."
+        f"at most {_accuracy_in_words(lowest)} under {lowest.attack} ({lowest.settings}). AutoAttack was not run; "
+        "it usually breaks more."
     )
 
 
-def _in_words(m: Measurement) -> str:
+def _accuracy_in_words(m: Measurement) -> str:
     low, high = (100 * bound for bound in m.interval)
-    return f"{_percent(m)} % (95 % interval {low:.1f} to {high:.1f}) of the first {m.n} images"
+    return f"{_in_percent(m)} % (95 % interval {low:.1f} to {high:.1f}) of the first {m.n} images"
 
 
-def _table(measurements: Sequence[Measurement]) -> str:
+def _measurement_table(measurements: Sequence[Measurement]) -> str:
     rows = ["| attack | settings | images | accuracy in % | 95 % interval |", "|---|---|--:|--:|--:|"]
     for m in measurements:
         low, high = (100 * bound for bound in m.interval)
-        rows.append(f"| {m.attack} | {m.settings or '-'} | {m.n} | {_percent(m)} | {low:.1f} to {high:.1f} |")
+        rows.append(f"| {m.attack} | {m.settings or '-'} | {m.n} | {_in_percent(m)} | {low:.1f} to {high:.1f} |")
     return "\n".join(rows)
 
 
@@ -136,9 +139,5 @@ def _training(about: About) -> str:
     return f"## Training\n\n`advdistill train recipe.yaml` with the recipe\n\n```yaml\n{text}```"
 
 
-def _of_file(result: Result) -> str:
-    return robust(result.measurements, result.data, result.threat)
-
-
-def _percent(m: Measurement) -> float:
+def _in_percent(m: Measurement) -> float:
     return round(100 * m.accuracy, 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..models.price import latency
 from ..results.result import Measurement, Result
-from .artefact import Artefact, compare
+from .artefact import Artefact, compare_logits
 from .runtime import session
 
 __all__ = ["NOT_MEASURED", "WORST", "ExportedResult", "facts", "robust", "versions"]
@@ -76,7 +76,7 @@ def facts(
         known["bytes_of_float_onnx"] = len(artefact.plain)
         rivals[FLOAT_ONNX] = session(artefact.plain, threads=1)
     if twin := climbed.get("twin-"):
-        parity = compare(file, twin, images)
+        parity = compare_logits(file, twin, images)
         parity.check(f"The twin that attacks would climb does not follow {path.name}", TWIN_LIMIT, TWIN_AGREEMENT)
         known["twin"] = vars(parity)
     if artefact.graph is not None:

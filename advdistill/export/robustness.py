@@ -75,12 +75,12 @@ def attacked(
     first = replace(context, model=evaluated, split=context.split.first(n))
     measured = [
         measure(replace(first, attacked=network), attack, verdicts)
-        for attack, network in _attacks(context, climbed, queries)
+        for attack, network in _attacks_and_networks(context, climbed, queries)
     ]
-    return (*measured, _worst(measured, verdicts))
+    return (*measured, _worst_case(measured, verdicts))
 
 
-def _attacks(
+def _attacks_and_networks(
     context: Context, climbed: Mapping[str, nn.Module | None], queries: int
 ) -> Iterator[tuple[Attack, AttackedNetwork]]:
     """Each attack, and where it searches."""
@@ -99,7 +99,7 @@ def _attacked_network(prefix: str, network: nn.Module, context: Context) -> Atta
     return AttackedNetwork(on_device, f", found on {told} ({digest(network)})")
 
 
-def _worst(measured: list[Measurement], verdicts: Verdicts) -> Measurement:
+def _worst_case(measured: list[Measurement], verdicts: Verdicts) -> Measurement:
     correct = torch.stack([verdicts.tensors[m.attack] == CORRECT for m in measured]).all(0)
     verdicts.begin(WORST, {})
     verdicts.put(WORST, 0, correct, {}, 0.0)

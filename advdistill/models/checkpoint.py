@@ -24,7 +24,7 @@ from .._internal.reading import ordinary, printable
 from .classifier import Classifier
 from .reference import checkpoint_at, hugging_face_file, parse
 
-__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read", "save"]
+__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read_checkpoint", "save"]
 
 FORMAT = "advdistill"
 
@@ -70,21 +70,21 @@ def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str
 
 def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
     """What the header of one of our files says beyond the network, such as `chosen`; of other models, nothing."""
-    file = _file(os.fspath(path))
+    file = _file_of_reference(os.fspath(path))
     if file is None or file.suffix != ".safetensors":
         return {}
     header = _read_header(file)
     return {name: header[name] for name in header.keys() - {"spec", "format"}} if header.get("format") == FORMAT else {}
 
 
-def _file(reference: str) -> Path | None:
+def _file_of_reference(reference: str) -> Path | None:
     parsed = parse(reference)
     if parsed.kind == "hf":
         return hugging_face_file(parsed.name, parsed.options.get("file"), parsed.options.get("revision"))
     return checkpoint_at(parsed.name) if parsed.kind == "file" else None
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a .safetensors file or anything `torch.load` reads without running code.
 
     Raises ValueError if it is damaged, could run code, or holds no weights.
@@ -93,7 +93,7 @@ def read(path: Path) -> Checkpoint:
     if path.suffix == ".safetensors":
         loaded, header = _read_safetensors(path)
         if "spec" in header and header.get("format") == FORMAT:
-            spec = _spec(header["spec"], path)
+            spec = _read_spec(header["spec"], path)
             sizes = spec["num_classes"], spec["in_channels"]
             return Checkpoint(loaded, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]}, sizes)
     else:
@@ -107,7 +107,7 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _spec(text: str, path: Path) -> Spec:
+def _read_spec(text: str, path: Path) -> Spec:
     try:
         values = check_type(json.loads(text), dict)
         known = {name: values[name] for name in Spec.__annotations__}
@@ -172,7 +172,7 @@ def _strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tup
     for _ in range(DEEPEST):
         for mean, std in NORMALISERS:
             if mean in weights and std in weights:
-                statistics = {"mean": _values(weights.pop(mean)), "std": _values(weights.pop(std))}
+                statistics = {"mean": _channel_values(weights.pop(mean)), "std": _channel_values(weights.pop(std))}
         prefix = next((p for p in PREFIXES if weights and all(key.startswith(p) for key in weights)), None)
         if prefix is None:
             break
@@ -180,7 +180,7 @@ def _strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tup
     return weights, statistics
 
 
-def _values(tensor: Tensor) -> tuple[float, ...]:
+def _channel_values(tensor: Tensor) -> tuple[float, ...]:
     if tensor.numel() > MOST_CHANNELS:
         raise ValueError(f"holds a mean or std of {tensor.numel():,} values")
     return tuple(tensor.flatten().tolist())
@@ -196,7 +196,7 @@ def load_torch(file: BinaryIO, name: str) -> object:
     Raises ValueError if it is damaged, could run code, or unpacks to more than its size.
     """
     try:
-        _check_size(file)
+        _check_unpacked_size(file)
         return torch.load(file, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise ValueError(f"{name} is damaged or holds objects that could run code, so it was not opened; "
@@ -218,7 +218,7 @@ def check_tensors(tensors: Iterable[Tensor], size: int, name: str) -> None:
             raise ValueError(f"{name} announces tensors that its {size:,} bytes cannot hold; copy it anew.")
 
 
-def _check_size(file: BinaryIO) -> None:
+def _check_unpacked_size(file: BinaryIO) -> None:
     """`torch.save` never compresses: a zip that would unpack to more than it has is none of its files."""
     if file.read(len(ZIP)) == ZIP:
         size = file.seek(0, io.SEEK_END)

@@ -147,12 +147,12 @@ class Teacher:
         return f"https://drive.google.com/file/d/{self.source}/view"
 
 
-def _read(dataset: str, line: str) -> Teacher:
+def _parse_line(dataset: str, line: str) -> Teacher:
     name, arch, clean, autoattack, source = line.split()
     return Teacher(dataset, name, arch, float(clean), float(autoattack), source)
 
 
-_LISTED = [_read(dataset, line) for dataset, table in TABLES.items() for line in table.strip().splitlines()]
+_LISTED = [_parse_line(dataset, line) for dataset, table in TABLES.items() for line in table.strip().splitlines()]
 TEACHERS = {(teacher.dataset, teacher.name): teacher for teacher in _LISTED}
 
 

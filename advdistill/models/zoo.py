@@ -9,14 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from .._internal.messages import unknown
-from . import convnet, deepmind, wide_resnet
 from .classifier import Classifier, ModelSpec
-from .convnet import ConvNet
-from .deepmind import DMPreActResNet18, DMWideResNet
 from .external import PREFIX, TimmStudent
-from .mobilenet_v2 import MobileNetV2
-from .resnet import CifarResNet, PreActResNet18, ResNet
-from .wide_resnet import WideResNet
+from .resnet import CifarResNet, DMPreActResNet18, PreActResNet18, ResNet
+from .small import ConvNet, MobileNetV2, convnet_width
+from .wide_resnet import DMWideResNet, WideResNet, depth_and_width
 
 
 @dataclass(frozen=True)
@@ -44,16 +41,16 @@ ZOO = {
                                 partial(PreActResNet18, last_norm=True)),
     "dm_preact_resnet18": Entry("DeepMind's pre-activation ResNet-18, SiLU", DMPreActResNet18, normalises=True),
     "wide_resnet": Entry("Wide ResNet of any depth and width",
-                         WideResNet, (34, 10), wide_resnet.depth_and_width),
+                         WideResNet, (34, 10), depth_and_width),
     "wide_resnet_trades": Entry("Wide ResNet with the unused block of TRADES checkpoints",
-                                partial(WideResNet, sub_block=True), (34, 10), wide_resnet.depth_and_width),
+                                partial(WideResNet, sub_block=True), (34, 10), depth_and_width),
     "dm_wide_resnet": Entry("DeepMind's wide ResNet of any depth and width, SiLU",
-                            DMWideResNet, (28, 10), deepmind.depth_and_width, normalises=True),
+                            DMWideResNet, (28, 10), depth_and_width, normalises=True),
     "dm_wide_resnet_relu": Entry("The same with ReLU, which no checkpoint shows: name it",
-                                 partial(DMWideResNet, activation=F.relu), (28, 10), deepmind.depth_and_width,
+                                 partial(DMWideResNet, activation=F.relu), (28, 10), depth_and_width,
                                  normalises=True),
     "mobilenet_v2": Entry("MobileNetV2, CIFAR variant", MobileNetV2),
-    "convnet": Entry("Three convolutions for tiny images, any width", ConvNet, (16,), convnet.width),
+    "convnet": Entry("Three convolutions for tiny images, any width", ConvNet, (16,), convnet_width),
 }
 
 
@@ -76,7 +73,7 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
     sizes = num_classes, in_channels, None if mean is None else tuple(mean), None if std is None else tuple(std)
     if name.startswith(PREFIX):
         return TimmStudent(ModelSpec(name, *sizes))
-    family, integers = _parse(name)
+    family, integers = _family_and_sizes(name)
     spec = ModelSpec("-".join([family, *map(str, integers)]), *sizes)
     return ZOO[family].build(spec, *integers)
 
@@ -107,7 +104,7 @@ def _describe(family: str) -> dict[str, Any]:
     return {"name": family, "parameters": parameters, "about": ZOO[family].about, "example": model.spec.name}
 
 
-def _parse(name: str) -> tuple[str, tuple[int, ...]]:
+def _family_and_sizes(name: str) -> tuple[str, tuple[int, ...]]:
     family, *words = name.split("-")
     if family not in ZOO:
         raise unknown("model", name, ZOO)

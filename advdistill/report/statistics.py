@@ -58,7 +58,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
     Raises:
         ValueError: the arrays differ in length, are empty, or hold something else than 0 and 1.
     """
-    both, only_first, only_second, neither = _pairs(first, second)
+    both, only_first, only_second, neither = _count_pairs(first, second)
     right, other, n = both + only_first, both + only_second, len(first)
     determinant = both * neither - only_first * only_second
     corrected = min(determinant, max(0, determinant - n / 2))
@@ -85,7 +85,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     Reference: McNemar, Note on the sampling error of the difference between correlated proportions or percentages.
     Psychometrika 1947.
     """
-    _, only_first, only_second, _ = _pairs(first, second)
+    _, only_first, only_second, _ = _count_pairs(first, second)
     m, least = only_first + only_second, min(only_first, only_second)
     return _two_sided(accumulate(range(least), lambda term, k: term * (m - k) // (k + 1), initial=1), 2**m)
 
@@ -124,7 +124,7 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values), stdev(values)
 
 
-def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
+def _count_pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
     """How many images both get right, the first alone, the second alone, neither."""
     first, second = np.asarray(first), np.asarray(second)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
@@ -146,8 +146,8 @@ def _two_sided(terms: Iterator[int], whole: int) -> float:
 def _newcombe(first: int, second: int, n: int, phi: float) -> tuple[float, float]:
     p, q = first / n, second / n
     (low, high), (other_low, other_high) = wilson(first, n), wilson(second, n)
-    return p - q - _joined(p - low, other_high - q, phi), p - q + _joined(high - p, q - other_low, phi)
+    return p - q - _margin(p - low, other_high - q, phi), p - q + _margin(high - p, q - other_low, phi)
 
 
-def _joined(a: float, b: float, phi: float) -> float:
+def _margin(a: float, b: float, phi: float) -> float:
     return sqrt(a * a - 2 * phi * a * b + b * b)
