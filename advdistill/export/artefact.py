@@ -5,11 +5,11 @@ import io
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ from .._internal.files import write_atomic
 from .._internal.messages import unknown
 from .._internal.optional import require
 from ..evaluation.verdicts import digest
-from ..models.checkpoint import FORMAT
+from ..models.checkpoint import serialise
 from .graph import folded_copy, half, quantise, quiet, to_onnx
 from .runtime import session, torch_program
 
@@ -91,7 +91,7 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
     if kind not in KINDS:
         raise unknown("kind of file", kind, KINDS)
     if kind == "safetensors":
-        return Artefact(kind, _pack_safetensors(network), digest(network))
+        return Artefact(kind, partial(serialise, network), digest(network))
     if kind == "torch-export":
         return Artefact(kind, _pack_program(network, shape), digest(network))
     plain = to_onnx(network, shape)
@@ -182,17 +182,6 @@ def write(artefact: Artefact, known: dict[str, str], path: Path, network: nn.Mod
     parity.check(what, kind.limit, kind.agreement)
     write_atomic(path, lambda temporary: temporary.write_bytes(content))
     return parity
-
-
-def _pack_safetensors(network: nn.Module) -> Pack:
-    """As `models.save` writes it: with `spec`, normalisation is rebuilt inside the model."""
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    return lambda known: safetensors.torch.save(weights, _safetensors_header(network) | known)
-
-
-def _safetensors_header(network: nn.Module) -> dict[str, str]:
-    spec = getattr(network, "spec", None)
-    return {"format": FORMAT} | ({"spec": json.dumps(asdict(spec))} if spec else {})
 
 
 def _pack_program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:

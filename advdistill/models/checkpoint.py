@@ -8,7 +8,8 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
@@ -24,7 +25,7 @@ from .._internal.reading import ordinary, printable
 from .classifier import Classifier
 from .reference import checkpoint_at, hugging_face_file, parse
 
-__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read_checkpoint", "save"]
+__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read_checkpoint", "save", "serialise"]
 
 FORMAT = "advdistill"
 
@@ -60,12 +61,17 @@ def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str
     if path.suffix != ".safetensors":
         raise ValueError(f"Weights are saved as safetensors, not as {path.name!r}; "
                          f"write {path.with_suffix('.safetensors').name!r}.")
+    data = serialise(model, extra or {})
+    write_atomic(path, lambda temporary: temporary.write_bytes(data), size=len(data))
+
+
+def serialise(model: nn.Module, extra: Mapping[str, str]) -> bytes:
+    """The bytes that `save` writes."""
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    header = {**(extra or {}), "format": FORMAT}
+    header = {**extra, "format": FORMAT}
     if isinstance(model, Classifier):
         header["spec"] = json.dumps(asdict(model.spec))
-    data = safetensors.torch.save(weights, header)
-    write_atomic(path, lambda temporary: temporary.write_bytes(data), size=len(data))
+    return safetensors.torch.save(weights, header)
 
 
 def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -73,7 +79,8 @@ def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
     file = _file_of_reference(os.fspath(path))
     if file is None or file.suffix != ".safetensors":
         return {}
-    header = _read_header(file)
+    with _opened_safetensors(file) as opened:
+        header = opened.metadata() or {}
     return {name: header[name] for name in header.keys() - {"spec", "format"}} if header.get("format") == FORMAT else {}
 
 
@@ -91,13 +98,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     loaded: object
     if path.suffix == ".safetensors":
-        loaded, header = _read_safetensors(path)
+        with _opened_safetensors(path) as file:
+            loaded, header = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
         if "spec" in header and header.get("format") == FORMAT:
             spec = _read_spec(header["spec"], path)
             sizes = spec["num_classes"], spec["in_channels"]
             return Checkpoint(loaded, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]}, sizes)
     else:
-        loaded = _read_torch(path)
+        with ordinary(path).open("rb") as stream:
+            loaded = load_torch(stream, str(path))
     try:
         found = _unwrap(loaded)
         checkpoint = Checkpoint(*_strip(found))
@@ -116,25 +125,13 @@ def _read_spec(text: str, path: Path) -> Spec:
         raise ValueError(f"{path} does not say which network it holds ({printable(error)}); save it anew.") from None
 
 
-def _read_header(path: Path) -> dict[str, str]:
+@contextmanager
+def _opened_safetensors(path: Path) -> Iterator[Any]:
     try:
         with safe_open(ordinary(path), "pt") as file:
-            return file.metadata() or {}
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(ordinary(path), "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, _read_header(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
-
-
-def _read_torch(path: Path) -> object:
-    with ordinary(path).open("rb") as file:
-        return load_torch(file, str(path))
 
 
 NESTS = ("state_dict", "net", "model", "model_state_dict")

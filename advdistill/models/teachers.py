@@ -6,18 +6,16 @@ Benchmarks, arXiv:2010.09670.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
 from .._internal.cache import cache as cache_folder
 from .._internal.cache import writable
 from .._internal.download import Remote, check_recorded, download
 from .._internal.messages import unknown
-from .zoo import create, normalises
+from .zoo import count_parameters, normalises
 
 __all__ = ["TEACHERS", "Teacher", "describe", "fetch", "find"]
 
@@ -197,7 +195,7 @@ def describe() -> list[dict[str, Any]]:
             "autoattack": teacher.autoattack,
             "eps": teacher.eps,
             "architecture": teacher.arch,
-            "parameters": _parameters(teacher.arch, teacher.num_classes),
+            "parameters": count_parameters(teacher.arch, teacher.num_classes),
             "licence": teacher.licence,
         }
         for teacher in TEACHERS.values()
@@ -211,9 +209,3 @@ def _download(teacher: Teacher, path: Path) -> None:
         raise FileNotFoundError(f"{teacher.reference} is not here and cannot be downloaded ({error}); fetch "
                                 f"{teacher.page} and put it at {path}, or write {teacher.reference}?file=PATH."
                                 ) from error  # fmt: skip
-
-
-@cache
-def _parameters(arch: str, num_classes: int) -> int:
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in create(arch, num_classes).parameters())

@@ -1,4 +1,4 @@
-"""Whether two models differ, and how much seeds do. Verdicts `[n]` say of each image: 1 still right, 0 broken."""
+"""Whether two models differ, and how much seeds do. Verdicts `[n]`: 1 still classified correctly, 0 broken."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..results.result import wilson
 
-__all__ = ["LEVEL", "Difference", "Verdict", "fisher", "holm", "judge", "mcnemar", "over_seeds", "paired", "unpaired"]
+__all__ = ["LEVEL", "Difference", "Verdict", "fisher", "holm", "mcnemar", "over_seeds", "paired", "unpaired"]
 
 LEVEL = 0.05
 Verdict = Literal["ahead", "behind", "not distinguishable"]
@@ -39,11 +39,6 @@ class Difference:
         if self.p >= LEVEL:
             return "not distinguishable"
         return "ahead" if self.value > 0 else "behind"
-
-
-def judge(first: np.ndarray, second: np.ndarray) -> Verdict:
-    """Whether the first model is ahead of the second, by their verdicts `[n]` on the same images, at level 0.05."""
-    return paired(first, second).verdict
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> Difference:
