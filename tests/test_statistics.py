@@ -126,7 +126,7 @@ def test_over_seeds():
         ([1, 0, 1], [1, 0], r"one shape \[n\], n > 0; these have \[3\] and \[2\]"),
         ([], [], r"these have \[0\] and \[0\]"),
         ([[1, 0]], [[1, 0]], r"these have \[1, 2\] and \[1, 2\]"),
-        ([1, 255], [1, 0], r"1 \(still right\) or 0 \(broken\); among these is 255"),
+        ([1, 255], [1, 0], r"1 \(still classified correctly\) or 0 \(broken\); among these is 255"),
     ],
 )
 def test_what_are_no_verdicts_on_the_same_images(first, second, message):

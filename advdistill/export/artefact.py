@@ -35,7 +35,7 @@ class Kind:
 
     Args:
         ending: of the file's name, unless another is given.
-        limit: the largest difference of two logits that is taken for the same network, in units of the largest logit.
+        limit: the largest difference of two logits that counts as the same network, in units of the largest logit.
         agreement: the least share of images that stay in their class.
     """
 
@@ -82,7 +82,7 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
     Args:
         kind: one of `KINDS`.
         shape: channels, height and width of an image.
-        images: `[N, C, H, W]` in [0, 1]; int8 takes its scales from them.
+        images: `[N, C, H, W]` in [0, 1]; int8 calibrates its scales on them.
 
     Raises:
         ValueError: an unknown kind.

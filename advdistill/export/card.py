@@ -121,8 +121,8 @@ def _measurement_table(measurements: Sequence[Measurement]) -> str:
 
 
 def _limits(about: About) -> str:
-    found = about.masking or "was not looked for"
-    chosen = about.chosen or "not known; if it was chosen on the test split, every figure is flattered"
+    found = about.masking or "not tested"
+    chosen = about.chosen or "not known; if it was chosen on the test split, every accuracy is too high"
     seed = "- One training run: another seed gives other figures." if about.recipe else ""
     told = [LIMITS, f"- Gradient masking: {found}.", f"- How the checkpoint was chosen: {chosen}.", seed]
     return "## Limits of the claim\n\n" + "\n".join(line for line in told if line)

@@ -94,14 +94,14 @@ def _attacks_and_networks(
 
 
 def _attacked_network(prefix: str, network: nn.Module, context: Context) -> AttackedNetwork:
-    told = "the file's differentiable twin" if prefix == "twin-" else "the network it was made from"
+    source = "the file's differentiable twin" if prefix == "twin-" else "the network it was made from"
     on_device = EvaluatedModel(copy.deepcopy(network).to(context.device), context.split, context.device)
-    return AttackedNetwork(on_device, f", found on {told} ({digest(network)})")
+    return AttackedNetwork(on_device, f", found on {source} ({digest(network)})")
 
 
 def _worst_case(measured: list[Measurement], verdicts: Verdicts) -> Measurement:
     correct = torch.stack([verdicts.tensors[m.attack] == CORRECT for m in measured]).all(0)
     verdicts.begin(WORST, {})
     verdicts.put(WORST, 0, correct, {}, 0.0)
-    told = f"right, and broken by none of {', '.join(m.attack for m in measured[1:])}"
-    return Measurement(WORST, told, len(correct), int(correct.sum()), round(sum(m.seconds for m in measured), 2))
+    settings = f"right, and broken by none of {', '.join(m.attack for m in measured[1:])}"
+    return Measurement(WORST, settings, len(correct), int(correct.sum()), round(sum(m.seconds for m in measured), 2))

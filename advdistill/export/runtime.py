@@ -38,7 +38,7 @@ def session(file: Path | bytes, threads: int | None = None) -> Opened:
     """An ONNX file in onnxruntime on the CPU; its logits have no gradient.
 
     Args:
-        threads: `None` for as many as torch takes.
+        threads: `None` for as many as torch uses.
     """
     runtime = require("onnxruntime", "An export", "export")
     options = runtime.SessionOptions()
@@ -125,7 +125,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def quantize(attributes: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    """Whole numbers, kept as floats."""
+    """Integer levels, in a float tensor."""
     levels = _StraightThrough.apply(x / _aligned(scale, x, attributes), torch.round)
     return (levels + _aligned(zero, x, attributes)).clamp(*LEVELS[zero.dtype])
 

@@ -26,7 +26,7 @@ KINDS = {  # what options each takes, and how it is written
 
 @dataclass(frozen=True)
 class Reference:
-    """`kind` is one of `KINDS`, `name` what stands between its colon and the `?`."""
+    """`kind` is one of `KINDS`, `name` the text between its colon and the `?`."""
 
     kind: str
     name: str
@@ -48,7 +48,7 @@ def parse(reference: str) -> Reference:
 
 
 def checkpoint_at(location: str) -> Path:
-    """The checkpoint that a path means; a directory stands for the `best.safetensors` that a run keeps in it.
+    """The checkpoint that a path means; for a directory, the `best.safetensors` of the run.
 
     Raises ValueError for a folder that is no run, or FileNotFoundError.
     """

@@ -170,7 +170,7 @@ def find(name: str) -> Teacher:
 def fetch(teacher: Teacher) -> Path:
     """Its checkpoint in the cache: `$ADVDISTILL_MODELS`, else `~/.cache/advdistill/models`; downloaded once.
 
-    A file that was put there by hand is taken as it is; of a download the sha256 is kept beside it, and checked.
+    A file that was put there by hand is not checked; of a download the sha256 is stored next to it, and checked.
 
     Raises FileNotFoundError saying what to fetch and where to put it, OSError where it cannot be put there,
     ValueError if the file changed since.

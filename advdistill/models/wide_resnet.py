@@ -35,7 +35,7 @@ class WideResNet(Classifier):
 
     Names and initialisation are those of `yaodongyu/TRADES`. Its published weights also hold a second first
     group that the network never calls; `sub_block=True` keeps it, so that they load strictly. It gets no
-    gradient, which DDP has to be told with `find_unused_parameters`.
+    gradient, for which DDP needs `find_unused_parameters`.
 
     Reference: Zagoruyko and Komodakis, Wide Residual Networks. BMVC 2016, arXiv:1605.07146.
     """

@@ -30,7 +30,7 @@ STATISTICS = {  # per channel, in units of images in [0, 1]
 
 @dataclass(frozen=True)
 class Claim:
-    """What a teacher is said to reach on the test split, fractions; `robust` under AutoAttack or any PGD."""
+    """A teacher's claimed accuracies on the test split, fractions; `robust` under AutoAttack or any PGD."""
 
     clean: float | None = None
     robust: float | None = None

@@ -28,7 +28,7 @@ class Chart:
     """A specification of Vega-Lite, and the same in words.
 
     Attributes:
-        label: what is seen, for those who do not see it.
+        label: a text alternative, for screen readers.
         rows: the figures drawn, where they are few enough to be read.
     """
 
@@ -51,7 +51,7 @@ def javascript() -> str:
 
 
 def specification(chart: Any, height: float) -> dict[str, Any]:
-    """As wide as its place; the title stands in the page."""
+    """As wide as its container; the title is in the page."""
     spec = chart.properties(width="container", height=height).to_dict()
     return {name: value for name, value in spec.items() if name != "config"}
 
@@ -84,14 +84,14 @@ def between() -> list[Any]:
 
 
 def networks(runs: Sequence[ReportedRun]) -> list[tuple[str, str, Network]]:
-    """What was inspected: name, run, figures. The students, then their teachers, one that several share but once."""
+    """The inspected networks, `(name, run, figures)`: students, then teachers, a teacher of several runs once."""
     inspected = [(run.name, run.inspection.networks) for run in runs if run.inspection]
     teachers: dict[str, tuple[Network, list[str]]] = {}
-    for name, seen in inspected:
-        if teacher := seen.get("teacher"):
+    for name, found in inspected:
+        if teacher := found.get("teacher"):
             counted = str([(eps, m.n, m.correct) for eps, m in teacher.curve.items()]) + str(teacher.classes)
             teachers.setdefault(counted, (teacher, []))[1].append(name)
-    students = [(name, name, seen["student"]) for name, seen in inspected]
+    students = [(name, name, found["student"]) for name, found in inspected]
     shared = len(teachers) == 1 and len(inspected) == len(next(iter(teachers.values()))[1])
     return students + [
         ("teacher" if shared else f"teacher of {', '.join(names)}", names[0], teacher)

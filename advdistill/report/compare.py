@@ -27,7 +27,7 @@ COLOURS: dict[Verdict, str] = {"ahead": "green", "behind": "red", "not distingui
 def compare(paths: Sequence[Path | str]) -> Group:
     """Run folders or result files as one table, each row named by its path; verdicts and warnings under it.
 
-    A run is set against the first one where both have the same images, threat model and settings of the attack. Runs
+    A run is compared with the first one where both have the same images, threat model and settings of the attack. Runs
     whose recipes differ in nothing but the seed are summed up by mean and standard deviation.
 
     Raises:
@@ -43,7 +43,7 @@ def compare(paths: Sequence[Path | str]) -> Group:
 
 
 def mismatches(results: Sequence[Result]) -> list[str]:
-    """A sentence for each thing that makes the figures not comparable."""
+    """A sentence for each setting that differs, so that the figures do not compare."""
     settings = {
         "number of images": distinct(str(m.n) for r in results for m in r.measurements),
         "data": distinct(f"{r.data} ({r.fingerprint})" for r in results),
@@ -61,7 +61,7 @@ def mismatches(results: Sequence[Result]) -> list[str]:
 
 
 def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]]:
-    """Every run against the first under each attack that both hold alike; the p values are corrected for all."""
+    """Each run compared with the first, by attack that both ran with the same settings; p values corrected by Holm."""
     first, *others = runs
     pairs = [(run, attack) for run in others for attack in _common_attacks([first.result, run.result])]
     found = [_difference(run, first, attack) for run, attack in pairs]
@@ -70,7 +70,7 @@ def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]
 
 
 def lacking(runs: Sequence[LoadedResult], found: Sequence[tuple[LoadedResult, str, Difference]]) -> list[str]:
-    """The models for whose missing verdicts some of these comparisons are unpaired."""
+    """The models without verdicts on each image, because of which some of these comparisons are unpaired."""
     attacks = {attack for _, attack, difference in found if difference.test == "Fisher"}
     return distinct(r.result.model for r in runs if attacks & (_by_attack(r.result).keys() - r.verdicts.keys()))
 
@@ -89,10 +89,10 @@ def summed_up(runs: Sequence[LoadedResult]) -> Iterator[tuple[str, dict[str, tup
 
 
 def table(results: Sequence[Result], over_seeds: Mapping[str, Spread] | None = None) -> Table:
-    """Accuracies in per cent, each with its 95 % interval: beside it, or below where there are many attacks.
+    """Accuracies in per cent, each with its 95 % interval, on the same line, or below it where there are many attacks.
 
     Args:
-        over_seeds: more rows, by name.
+        over_seeds: more rows by name: mean and standard deviation by attack.
     """
     attacks = distinct(m.attack for result in results for m in result.measurements)
     layout = "{:.1f} ({:.1f}-{:.1f})" if len(attacks) <= 3 else "{:.1f}\n{:.1f}-{:.1f}"

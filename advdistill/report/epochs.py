@@ -1,4 +1,4 @@
-"""Charts of a training by epoch: held-out accuracy, losses, the learning rate, and what a method moves by itself."""
+"""Charts of a training by epoch: held-out accuracy, losses, the learning rate, and a method's own state."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil, isfinite
@@ -30,7 +30,7 @@ def training_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
 
 
 def state_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
-    """What a method moves as it trains: MTARD's weights, B-MTARD's temperatures, and the like."""
+    """A method's own state: MTARD's weights, B-MTARD's temperatures, and the like."""
     names = distinct(name.partition("/")[0] for run in runs for row in run.epochs for name in row if "/" in name)
     return [chart for name in names if name != "loss" for chart in _charts_of_figure(runs, name)]
 

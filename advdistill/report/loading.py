@@ -56,7 +56,7 @@ class ReportedRun(LoadedResult):
 
     @property
     def robust(self) -> Measurement | None:
-        """Under the attack that leaves least."""
+        """Under the attack with the lowest accuracy."""
         attacked = [m for m in self.result.measurements if m.attack != "clean"]
         return min(attacked, key=lambda m: m.accuracy, default=None)
 
@@ -78,7 +78,7 @@ def load_result(path: Path | str) -> LoadedResult:
 
 
 def load_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
-    """Run folders or result files, each once, with what lies beside them.
+    """Run folders or result files, each once, with the other files of each run.
 
     Raises:
         FileNotFoundError: a folder or file without a result.

@@ -33,7 +33,7 @@ def check() -> None:
 
 
 def page(paths: Sequence[Path | str]) -> str:
-    """Run folders or result files as a page of HTML, under 5 MB; the first is what the others are set against.
+    """Run folders or result files as a page of HTML, under 5 MB; the others are compared with the first.
 
     Raises:
         FileNotFoundError: a folder or file without a result.
@@ -73,7 +73,7 @@ def _render_page(facts: dict[str, Any]) -> str:
 
 
 def _script_hash(script: str) -> str:
-    """Under the page's policy only these scripts run, whatever else stands in it."""
+    """For the page's content security policy: only these scripts run, whatever else the page contains."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
@@ -90,7 +90,7 @@ def _p_text(value: float) -> str:
 
 
 def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
-    """By the names that the template uses."""
+    """The template's variables, by name."""
     found = against_first(runs)
     differences = [(run.name, attack, difference) for run, attack, difference in found]
     return {
@@ -111,7 +111,7 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
 
 
 def _hardest_comparison(run: ReportedRun, differences: Differences) -> tuple[str, Difference] | None:
-    """The comparison under the attack that leaves least of this run, clean images aside, if there are others."""
+    """The comparison under the attack with the lowest accuracy of this run; under clean only if there is no other."""
     found = {attack: difference for name, attack, difference in differences if name == run.name}
     attacks = [attack for attack in found if attack != "clean"] or list(found)
     attack = min(attacks, key=lambda name: run.result[name].accuracy, default=None)
@@ -119,7 +119,7 @@ def _hardest_comparison(run: ReportedRun, differences: Differences) -> tuple[str
 
 
 def _network_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
-    """A row for each network that was inspected and each set of images it saw."""
+    """A row for each inspected network."""
     names = {run.name: run.inspection.class_names for run in runs if run.inspection}
     return [
         {
@@ -159,7 +159,7 @@ def _flattened(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _missing_parts(run: ReportedRun) -> Iterator[tuple[str, str, str | None]]:
-    """What the page lacks of a run, and the command that makes it, if there is one."""
+    """Parts that are missing for a run, each with the command that computes it, if there is one."""
     path = run.path
     run_again = shlex.join(["advdistill", "evaluate", *([str(path)] if path.is_dir() else ["RUN", "--out", str(path)])])
     if not run.inspection:

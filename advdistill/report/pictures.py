@@ -55,14 +55,14 @@ class Shown:
 
 def gallery(inspection: Inspection, budget: float) -> list[Shown]:
     """As many of the examples, in their order, as fit into so many characters."""
-    kept: list[Shown] = []
+    chosen: list[Shown] = []
     for example in inspection.examples:
         shown = _shown_example(example, inspection)
         budget -= shown.size
         if budget < 0:
             break
-        kept.append(shown)
-    return kept
+        chosen.append(shown)
+    return chosen
 
 
 def _shown_example(example: Example, inspection: Inspection) -> Shown:
@@ -80,7 +80,7 @@ def _shown_example(example: Example, inspection: Inspection) -> Shown:
 
 
 def _perturbation(moved: np.ndarray, inspection: Inspection) -> np.ndarray:
-    """0.5 + (x' - x) / 2 eps; an L2 ball's eps is no pixel's, so there the largest change takes its place."""
+    """0.5 + (x' - x) / 2 eps; in an L2 ball eps bounds no single pixel: the largest change is used instead."""
     largest = inspection.eps if inspection.threat.startswith("Linf") else np.abs(moved).max()
     return 0.5 + moved / (2 * largest or 1)
 

@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """What can be said of the first model at level 0.05."""
+        """Of the first model, at level 0.05."""
         if self.p >= LEVEL:
             return "not distinguishable"
         return "ahead" if self.value > 0 else "behind"
@@ -63,9 +63,9 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def unpaired(first: int, second: int, n: int) -> Difference:
-    """From how many of `n` images each model gets right: what can be said without knowing which.
+    """From how many of `n` images each model classifies correctly, where it is unknown which.
 
-    Two models mostly fail on the same images, and then this sees less than `paired` does.
+    Two models mostly fail on the same images, and then this test has less power than `paired`.
     """
     return Difference((first - second) / n, _newcombe(first, second, n, 0), fisher(first, second, n), n, "Fisher")
 
@@ -127,7 +127,7 @@ def _count_pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, 
         raise ValueError(f"Verdicts on the same images have one shape [n], n > 0; these have {shapes}.")
     for verdicts in (first, second):
         if not np.isin(verdicts, (0, 1)).all():
-            raise ValueError(f"A verdict is 1 (still right) or 0 (broken); among these is {np.max(verdicts)}.")
+            raise ValueError(f"A verdict is 1 (still classified correctly) or 0 (broken); among these is {np.max(verdicts)}.")
     kinds = np.bincount(3 - 2 * first.astype(int) - second.astype(int), minlength=4)
     both, one, other, neither = map(int, kinds)
     return both, one, other, neither

@@ -28,7 +28,7 @@ _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
 
 
 def is_reference(name: str) -> bool:
-    """Whether this may be somebody's data: it has a prefix, is there, or looks like a path."""
+    """Whether this may be a reference to a user's own data: it has a prefix, exists, or looks like a path."""
     return bool(_PREFIX.fullmatch(name) or re.search(r"[/\\]|^[~.]", name) or Path(name).suffix or _exists(Path(name)))
 
 
@@ -68,7 +68,7 @@ def collect(reference: str, root: Folder = None) -> Collection:
     """The pictures behind a reference, none of them decoded yet.
 
     Args:
-        root: where a table's pictures lie, if not beside it.
+        root: the folder of a table's pictures, if not the table's own.
 
     Raises:
         ValueError: data of another form than its kind expects.

@@ -96,7 +96,7 @@ def _holds_bytes(kind: Any, types: Any) -> bool:
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
-    """As Hugging Face keeps them beside the schema."""
+    """The class names in the schema's metadata, where Hugging Face writes them."""
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
@@ -115,19 +115,19 @@ def _label_text(label: object, classes: tuple[str, ...] | None, name: str) -> st
 
 
 def _parquet_batches(file: Path) -> list[Any]:
-    """The batches of a file: read bit by bit, since a repeated row takes no room there and all of it here."""
+    """The batches of a file, read one by one: a repeated row costs nothing in the file, and its full size in memory."""
     parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
     with _arrow_errors_named(str(file)), parquet.ParquetFile(file) as opened:
-        said = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
-        check_room(str(file), said)
+        announced = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
+        check_room(str(file), announced)
         batches, held = [], 0
         for batch in opened.iter_batches(ROWS, columns=_image_and_label_columns(opened.schema_arrow, str(file))):
             batches.append(batch)
             held += batch.nbytes
-            if held > 2 * said + SLACK:
+            if held > 2 * announced + SLACK:
                 raise ValueError(
-                    f"{printable_name(str(file))} says that it unpacks to {said / 1e6:,.1f} MB and unpacks to more "
-                    f"than {held / 1e6:,.1f} MB: its rows repeat each other."
+                    f"{printable_name(str(file))} says that it unpacks to {announced / 1e6:,.1f} MB and unpacks to "
+                    f"more than {held / 1e6:,.1f} MB: its rows repeat each other."
                 )
         return batches
 
@@ -193,7 +193,7 @@ def _read_hub(name: str) -> Found:
         check_hugging_face(error)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         advice = "Fetch it where there is a network (load_dataset, then save_to_disk) and give that folder."
-        raise ConnectionError(f"hf:{name} cannot be had: {reason}. {advice}") from error
+        raise ConnectionError(f"hf:{name} cannot be fetched: {reason}. {advice}") from error
     known = {part: content for split, content in splits.items() if (part := part_named(split))}
     names = next((getattr(content.features.get("label"), "names", None) for content in known.values()), None)
     classes = tuple(names) if names else None

@@ -20,13 +20,13 @@ _PART_NAMES = {
 
 
 def part_named(name: str) -> str | None:
-    """`train`, `test` or `val` for the names that people give to them."""
+    """`train`, `test` or `val` for the usual names of these parts; `None` for others."""
     return _PART_NAMES.get(name.lower())
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a reader found.
+    """The data that a reader found.
 
     Attributes:
         parts: the pictures and their classes' names, by part: `train`, and perhaps `test` and `val`.
@@ -62,10 +62,10 @@ class Collection:
 
     @classmethod
     def of(cls, name: str, found: Found) -> "Collection":
-        """Put what was found in order.
+        """Sort classes, divide into parts and shuffle.
 
-        Without a test part the part `val` is taken for it; without either, 20 % of each class's different pictures are
-        held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing else.
+        Without a test part the part `val` is the test split; without either, 20 % of each class's different pictures
+        are held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing else.
         The order is mixed, so that the first n pictures are of every class.
 
         Raises:
@@ -154,7 +154,7 @@ class Survey:
         faults: names of those that cannot, and why.
         repeated: images whose pixels an earlier one of the same part has, by part.
         shared: test images whose pixels are in the training part, too.
-        disputed: different images that stand under more than one class.
+        disputed: different images that have more than one class.
     """
 
     collection: Collection
@@ -174,7 +174,7 @@ class Survey:
 def survey(collection: Collection) -> Survey:
     """Decode each picture, one at a time."""
     headers, faults = [], []
-    seen: dict[str, Counter[bytes]] = {split: Counter() for split in collection.parts}
+    digests: dict[str, Counter[bytes]] = {split: Counter() for split in collection.parts}
     classes = defaultdict(set)
     for split, part in collection.parts.items():
         for i, label in zip(part.index, part.labels, strict=True):
@@ -185,15 +185,15 @@ def survey(collection: Collection) -> Survey:
                 continue
             headers.append(header)
             key = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest()
-            seen[split][key] += 1
+            digests[split][key] += 1
             classes[key].add(label)
     return Survey(
         collection,
         {split: _counts_by_class(part.labels, collection.classes) for split, part in collection.parts.items()},
         tuple(headers),
         tuple(sorted(faults)),
-        {split: found.total() - len(found) for split, found in seen.items()},
-        sum(n for key, n in seen["test"].items() if key in seen["train"]),
+        {split: found.total() - len(found) for split, found in digests.items()},
+        sum(n for key, n in digests["test"].items() if key in digests["train"]),
         sum(len(labels) > 1 for labels in classes.values()),
     )
 

@@ -80,7 +80,7 @@ _PATH_COLUMNS = ("path", "file_name", "filename", "image")
 
 
 def read_table(table: Path, root: Path | None = None) -> Found:
-    """Paths are below `root`, or beside the table. Raises ValueError for a table of another form."""
+    """Paths are relative to `root`, or to the table's folder. Raises ValueError for a table of another form."""
     root = root or table.parent
     found: dict[str, tuple[list[Path], list[str]]] = {}
     for line, row in _table_rows(table):
@@ -148,7 +148,7 @@ def read_npz(path: Path) -> Found:
                 raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}; expected {_EXPECTED_ARRAYS}")
             return Found({part: _npz_part(path, arrays, *keys) for part, keys in pairs.items()})
     except (ValueError, AttributeError, *_NPZ_FAULTS) as error:
-        raise ValueError(f"{path} cannot be taken: {printable(error)}") from None
+        raise ValueError(f"{path} cannot be read: {printable(error)}") from None
 
 
 def _npz_keys(keys: list[str]) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -16,7 +16,7 @@ class TooLarge(ValueError):
 
 
 def free_memory() -> int | None:
-    """Bytes that can be taken without swapping; None where the system does not tell."""
+    """Bytes that can be allocated without swapping; `None` where the system does not report them."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -95,7 +95,7 @@ def refusal(collection: Collection, faults: list[tuple[str, str]]) -> ValueError
     more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     return ValueError(
         f"{len(faults)} of {len(collection)} images of {collection.name} cannot be read: {shown}{more}. "
-        "Mend them or take them out."
+        "Repair or remove them."
     )
 
 

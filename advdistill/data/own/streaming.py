@@ -112,22 +112,22 @@ def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
 
 
 class _Progress:
-    """Lines on the standard error, of a pass that takes long."""
+    """Lines of progress on the standard error, every ten seconds."""
 
     def __init__(self, collection: Collection):
         self.name, self.total, self.done = collection.name, len(collection), 0
-        self.began = self.said = time.monotonic()
+        self.began = self.reported = time.monotonic()
 
     def add(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if now - self.said > QUIET:
+        if now - self.reported > QUIET:
             left = timedelta(seconds=round((now - self.began) / self.done * (self.total - self.done)))
             print(
                 f"{self.name}: {self.done} of {self.total} images decoded, about {left} left",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-            self.said = now
+            self.reported = now
 
 
 _READERS = 8  # threads: they wait for the disk
@@ -139,7 +139,7 @@ class Index:
     """A file in the cache, one for each folder or table; a damaged one is begun anew.
 
     Attributes:
-        passes: by what was looked at, what came out.
+        passes: the outcome of the first pass, by `_pass_key`.
     """
 
     def __init__(self, reference: str):
