@@ -127,7 +127,8 @@ def _count_pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, 
         raise ValueError(f"Verdicts on the same images have one shape [n], n > 0; these have {shapes}.")
     for verdicts in (first, second):
         if not np.isin(verdicts, (0, 1)).all():
-            raise ValueError(f"A verdict is 1 (still classified correctly) or 0 (broken); among these is {np.max(verdicts)}.")
+            other = np.max(verdicts)
+            raise ValueError(f"A verdict is 1 (still classified correctly) or 0 (broken); among these is {other}.")
     kinds = np.bincount(3 - 2 * first.astype(int) - second.astype(int), minlength=4)
     both, one, other, neither = map(int, kinds)
     return both, one, other, neither

@@ -65,8 +65,8 @@ class Collection:
         """Sort classes, divide into parts and shuffle.
 
         Without a test part the part `val` is the test split; without either, 20 % of each class's different pictures
-        are held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing else.
-        The order is mixed, so that the first n pictures are of every class.
+        are held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing
+        else. The order is mixed, so that the first n pictures are of every class.
 
         Raises:
             ValueError: no pictures, fewer than two classes, or a class that is missing in a part.
