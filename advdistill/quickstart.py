@@ -16,7 +16,7 @@ from .evaluation.inspection import examples, first_of_each, predict
 from .evaluation.networks import EvaluatedModel
 from .models.checkpoint import provenance
 from .recipe import Recipe
-from .report.plots import draw_curves, draw_gallery, require_plots
+from .report.pictures import draw_curves, draw_gallery, require_plots
 from .results.result import Result
 from .results.selection import Selection
 from .run import Run

@@ -184,7 +184,7 @@ FAULTS = [
           "3 - 2 * first.astype(int) - second.astype(int)", "3 - first.astype(int) - 2 * second.astype(int)",
           "test_statistics.py::test_the_paired_interval"),
     Fault("McNemar's test counts the pairs that agree", "report/statistics.py",
-          "_, only_first, only_second, _ = _pairs", "only_first, _, _, only_second = _pairs",
+          "_, only_first, only_second, _ = _count_pairs", "only_first, _, _, only_second = _count_pairs",
           "test_statistics.py::test_mcnemar_worked_by_hand"),
     Fault("a file is written directly, not beside and renamed", "_internal/files.py",
           "_replace(path, Path(name), write, keep)", "Path(name).unlink() or write(path)",
@@ -195,8 +195,8 @@ FAULTS = [
           "== CORRECT for m in measured])", "== CORRECT for m in measured[1:]])",
           "test_shipping.py::test_an_image_that_is_wrong_when_clean_stands_under_nothing"),
     Fault("export: the verdict on an int8 file is the fp32 network's", "export/robustness.py",
-          "EvaluatedModel(file, split, device)",
-          "EvaluatedModel(next(filter(None, climbed.values()), file), split, device)",
+          "EvaluatedModel(context.model, context.split, context.device)",
+          "EvaluatedModel(next(filter(None, climbed.values()), context.model), context.split, context.device)",
           "test_shipping.py::test_an_image_that_is_wrong_when_clean_stands_under_nothing"),
 ]  # fmt: skip
 

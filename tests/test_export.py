@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_compare import flags, write
 
-from advdistill.report.export import tables
+from advdistill.report.formats import tables
 
 ROW = "80.0 (76.3–83.3)"  # 400 of 500; Wilson
 

@@ -8,7 +8,7 @@ from advdistill import PGD, Linf, Recipe, Result, Run, data
 from advdistill.cli import main
 from advdistill.cli.init import Draft
 from advdistill.data.own.collection import Collection, Found, Survey, survey
-from advdistill.data.own.pictures import Arrays, Look
+from advdistill.data.own.pictures import Arrays, Header
 from advdistill.methods import PGDAT, RSLAD
 
 
@@ -80,8 +80,8 @@ def test_duplicates_are_counted_by_their_pixels():
 
 
 def draft(side, colour=True, images=1000, classes=("cat", "dog"), size=None, name="x"):
-    looks = tuple(Look(each, each + 3, colour, False) for each in np.atleast_1d(side).tolist())
-    seen = Survey(Collection(name, classes, {}, ()), {"train": (images,)}, looks, (), {}, 0, 0)
+    headers = tuple(Header(each, each + 3, colour, False) for each in np.atleast_1d(side).tolist())
+    seen = Survey(Collection(name, classes, {}, ()), {"train": (images,)}, headers, (), {}, 0, 0)
     return Draft(seen, name, size)
 
 

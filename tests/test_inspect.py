@@ -18,7 +18,7 @@ from advdistill.evaluation.inspection import inspect
 from advdistill.evaluation.metrics import calibration_error
 from advdistill.evaluation.verdicts import digest
 from advdistill.losses import cross_entropy
-from advdistill.report.plots import draw_gallery
+from advdistill.report.pictures import draw_gallery
 from advdistill.results.inspection import Inspection
 from advdistill.threat import L2, Linf
 
@@ -101,13 +101,14 @@ def test_a_picture_is_the_first_image_of_its_class_and_what_each_network_makes_o
         i = split.labels.tolist().index(label)
         assert np.array_equal(example.clean, to_float(split.images[i]).numpy())
         for name, network in both.items():
-            look, x = example.looks[name], to_float(split.images[i : i + 1]).requires_grad_()
-            assert np.array_equal(look.x_adv, x_adv[name][i].numpy())
-            assert look.before == split.classes[network(x).argmax()]
-            assert look.after == split.classes[network(x_adv[name][i : i + 1]).argmax()]
+            prediction, x = example.predictions[name], to_float(split.images[i : i + 1]).requires_grad_()
+            assert np.array_equal(prediction.x_adv, x_adv[name][i].numpy())
+            assert prediction.before == split.classes[network(x).argmax()]
+            assert prediction.after == split.classes[network(x_adv[name][i : i + 1]).argmax()]
             (gradient,) = torch.autograd.grad(cross_entropy(network(x), split.labels[i : i + 1]).sum(), x)
-            np.testing.assert_allclose(look.gradient, gradient[0].numpy(), rtol=1e-4, atol=1e-6)
-    assert {look.before != look.after for example in found.examples for look in example.looks.values()} == {True, False}
+            np.testing.assert_allclose(prediction.gradient, gradient[0].numpy(), rtol=1e-4, atol=1e-6)
+    shown = [prediction for example in found.examples for prediction in example.predictions.values()]
+    assert {prediction.before != prediction.after for prediction in shown} == {True, False}
 
 
 def test_ten_pictures_at_most_and_none_of_an_absent_class():
@@ -133,7 +134,7 @@ def test_without_a_teacher_there_is_nothing_to_compare():
     split = made()
     found = inspect(networks(split)[0], split, Linf(0.1))
     assert set(found.networks) == {"student"} and found.alignment == found.distances == {}
-    assert all(set(example.looks) == {"student"} for example in found.examples)
+    assert all(set(example.predictions) == {"student"} for example in found.examples)
     assert found.n == 40  # all there are, of the 200 asked for
 
 
@@ -147,7 +148,10 @@ def test_the_seed_decides_and_the_models_stay_as_they_are(tmp_path):
     )
     assert torch.equal(torch.get_rng_state(), state)
     assert student.training and all(p.requires_grad and p.grad is None for p in student.parameters())
-    pictures = [[look.x_adv for e in found.examples for look in e.looks.values()] for found in (first, again, other)]
+    pictures = [
+        [prediction.x_adv for e in found.examples for prediction in e.predictions.values()]
+        for found in (first, again, other)
+    ]
     assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
     assert first.distances == again.distances != other.distances
     first.save(tmp_path / "inspection.safetensors")
@@ -160,7 +164,7 @@ def test_at_eps_0_there_is_one_point_and_nothing_moves(tmp_path):
     (network,) = found.networks.values()
     assert list(network.curve) == [0] and network.remainder == 0
     assert network.classes["clean"] == network.classes["pgd-20"]
-    assert all(np.array_equal(example.looks["student"].x_adv, example.clean) for example in found.examples)
+    assert all(np.array_equal(example.predictions["student"].x_adv, example.clean) for example in found.examples)
     with np.errstate(all="raise"):  # a perturbation is drawn in units of eps
         draw_gallery(found.examples, 0, tmp_path / "gallery.png")
     assert (tmp_path / "gallery.png").stat().st_size

@@ -99,7 +99,7 @@ def test_a_class_that_one_part_lacks(parted, lose, message):
     ("d/x.png", "d", "d has no folder for each class; expected DIR/CLASS/picture.png"),
     ("d/a/x.txt", "d", "d/a holds no pictures"),
     ("d/test/a/x.png", "d", "has the parts test; expected train"),
-    ("x.npz", "x.npz", "x.npz cannot be taken: No data left in file"),
+    ("x.npz", "x.npz", "x.npz cannot be read: No data left in file"),
 ])  # fmt: skip
 def test_references_that_lead_nowhere(tmp_path, monkeypatch, make, reference, message):
     monkeypatch.chdir(tmp_path)

@@ -190,7 +190,7 @@ def offline(tmp_path, monkeypatch):
 
 
 def test_the_hub_out_of_reach(offline):
-    with pytest.raises(ConnectionError, match=r"^hf:me/mine cannot be had: Couldn't reach .*me/mine.* that folder"):
+    with pytest.raises(ConnectionError, match=r"^hf:me/mine cannot be fetched: Couldn't reach .*me/mine.* that folder"):
         data.load("hf:me/mine", "train")
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from advdistill import data
 from advdistill.data.own import stack
-from advdistill.data.own.pictures import Arrays, Encoded, Look, Unreadable
+from advdistill.data.own.pictures import Arrays, Encoded, Header, Unreadable
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def stored(image, kind="png", **options):
 def test_transparent_is_white():
     encoded = stored(Image.fromarray(RGBA))
     assert encoded.pixels(0).tolist() == Arrays(RGBA[None], "x").pixels(0).tolist() == ON_WHITE
-    assert encoded.look(0) == Arrays(RGBA[None], "x").look(0) == Look(2, 2, colour=True, alpha=True)
+    assert encoded.header(0) == Arrays(RGBA[None], "x").header(0) == Header(2, 2, colour=True, alpha=True)
     grey = Image.fromarray(np.array([[[10, 255], [10, 0]]], np.uint8), "LA")
     assert stored(grey).pixels(0).tolist() == [[10, 255]]
     palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
@@ -43,7 +43,7 @@ def test_transparent_is_white():
 def test_sixteen_bits_are_rounded_to_eight():
     image = Image.fromarray(np.array([[0, 128, 129, 257, 40_000, 65_535]], np.uint16))
     assert stored(image).pixels(0).tolist() == [[0, 0, 1, 1, 156, 255]]
-    assert stored(image).look(0) == Look(1, 6, colour=False, alpha=False)
+    assert stored(image).header(0) == Header(1, 6, colour=False, alpha=False)
     with pytest.raises(Unreadable, match="32 bits"):
         stored(Image.fromarray(np.array([[0.5]], np.float32)), "tiff").pixels(0)
 
@@ -51,7 +51,7 @@ def test_sixteen_bits_are_rounded_to_eight():
 def test_other_modes():
     assert stored(Image.new("1", (3, 2), 1)).pixels(0).tolist() == [[255] * 3] * 2
     cmyk = stored(Image.new("CMYK", (8, 8), (0, 0, 0, 255)), "jpeg")
-    assert cmyk.look(0).colour and cmyk.pixels(0).shape == (8, 8, 3) and cmyk.pixels(0).max() <= 2
+    assert cmyk.header(0).colour and cmyk.pixels(0).shape == (8, 8, 3) and cmyk.pixels(0).max() <= 2
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "tiff", "webp"])
@@ -60,7 +60,7 @@ def test_photos_stand_upright(kind):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by a quarter
     turned = stored(image, kind, exif=exif)
-    look, pixels = turned.look(0), turned.pixels(0)
+    look, pixels = turned.header(0), turned.pixels(0)
     assert (look.height, look.width) == pixels.shape[:2] == (24, 16)
     assert pixels[0].max() < 40 < 200 < pixels[-1].min()
 

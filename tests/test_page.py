@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import save_file
 from test_result import RESULT
 
-from advdistill.report.gathered import gather
+from advdistill.report.loading import load_runs
 from advdistill.report.page import page as page_of
-from advdistill.results.inspection import Example, Inspection, Look, Network
+from advdistill.results.inspection import Example, Inspection, Network, Prediction
 from advdistill.results.result import Measurement, Result
 from advdistill.results.selection import Selection
 
@@ -44,14 +44,15 @@ def network(right):
 def inspection(size=8, **changes):
     rng = np.random.default_rng(0)
 
-    def look(clean, after):
+    def prediction(clean, after):
         moved = np.clip(clean + rng.choice([-8 / 255, 8 / 255], clean.shape), 0, 1).astype(np.float32)
-        return Look(NAMES[0], after, moved, rng.normal(size=clean.shape).astype(np.float32))
+        return Prediction(NAMES[0], after, moved, rng.normal(size=clean.shape).astype(np.float32))
 
     examples = []
     for label in NAMES[:2]:
         clean = rng.random((3, size, size), np.float32)
-        examples.append(Example(clean, label, {"student": look(clean, NAMES[2]), "teacher": look(clean, label)}))
+        predictions = {"student": prediction(clean, NAMES[2]), "teacher": prediction(clean, label)}
+        examples.append(Example(clean, label, predictions))
     made = Inspection(
         "0123456789ab", RESULT.data, RESULT.fingerprint, RESULT.threat, RESULT.eps, N, 0, "PGD-20", NAMES,
         {"student": network(18), "teacher": network(22)},
@@ -206,7 +207,7 @@ def test_runs_of_different_suites_stand_side_by_side(tmp_path):
 
 def test_runs_of_one_name_are_told_apart(tmp_path):
     a, b = (write(tmp_path / place, "run", whole=False) for place in "ab")
-    assert [run.name for run in gather([a, b, a])] == [str(a), str(b)]
+    assert [run.name for run in load_runs([a, b, a])] == [str(a), str(b)]
 
 
 @pytest.mark.parametrize(

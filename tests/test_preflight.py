@@ -5,7 +5,7 @@ from training import short
 from advdistill import Linf, recipes
 from advdistill.cli import main
 from advdistill.models import teachers
-from advdistill.preflight import Claim, _published, preflight
+from advdistill.preflight import Claim, _published_claim, preflight
 from advdistill.preflight.estimate import Estimate, proposals
 
 
@@ -53,10 +53,10 @@ def test_a_robustbench_name_knows_its_own_figures():
     recipe = recipes.load("cifar10.rslad_resnet18")
     known = teachers.find("Chen2021LTD_WRN34_10")
     named = recipe.replace(teacher="robustbench:Chen2021LTD_WRN34_10?file=t.pt")
-    assert _published(named) == Claim(known.clean / 100, known.autoattack / 100)
+    assert _published_claim(named) == Claim(known.clean / 100, known.autoattack / 100)
     elsewhere = named.replace(attack=type(recipe.attack)(10, 2 / 255, Linf("4/255")))
-    assert _published(elsewhere) == Claim(known.clean / 100, None)  # its robust accuracy is at another eps
-    assert _published(recipe.replace(teacher="file:t.pt")) == Claim()
+    assert _published_claim(elsewhere) == Claim(known.clean / 100, None)  # its robust accuracy is at another eps
+    assert _published_claim(recipe.replace(teacher="file:t.pt")) == Claim()
 
 
 def test_from_the_command_line(teacher, tmp_path, monkeypatch, capsys):

@@ -7,8 +7,7 @@ from subprocess import run
 import pytest
 from rich.console import Console
 
-from advdistill.report.compare import compare, mismatches
-from advdistill.report.table import table
+from advdistill.report.compare import compare, mismatches, table
 from advdistill.results.result import Measurement, Result, wilson
 from advdistill.results.selection import Selection
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from advdistill.report.robustbench import robustbench_entry
+from advdistill.report.formats import robustbench_entry
 from advdistill.results.result import Measurement, Result
 
 RESULT = Result(

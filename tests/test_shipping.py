@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,12 +15,11 @@ from test_frozen import Tied
 from advdistill import Linf, Result, cli, data, models
 from advdistill.attacks.pgd import PGD
 from advdistill.data.batches import to_float
+from advdistill.evaluation.context import Context
 from advdistill.export import KINDS, NOT_MEASURED, artefact, build, open_file, write
-from advdistill.export.opened import Opened
-from advdistill.export.operators import OPERATORS
-from advdistill.export.parity import Parity, compare
+from advdistill.export.artefact import Parity, compare_logits
 from advdistill.export.robustness import attacked
-from advdistill.export.twin import Twin
+from advdistill.export.runtime import OPERATORS, Opened, Twin
 from advdistill.losses import cross_entropy
 from advdistill.models.price import latency
 
@@ -101,13 +101,13 @@ def test_residual_and_pre_activation_networks_become_twins_of_themselves():
             torch.manual_seed(0)
             network = models.create(name, 10, 3, (0.5,) * 3, (0.25,) * 3).eval()
         twin = Twin(build("onnx", network, (3, 32, 32), images).graph)
-        assert compare(network, twin, images).relative < 1e-4, name
+        assert compare_logits(network, twin, images).relative < 1e-4, name
 
 
 def test_the_twin_of_an_int8_file_computes_what_the_file_does(int8, network, tmp_path):
     write(int8, {}, tmp_path / "file.onnx", network, X)
     file, twin = open_file("onnx-int8", tmp_path / "file.onnx"), Twin(int8.graph)
-    followed, drifted = compare(file, twin, X), compare(file, network, X)
+    followed, drifted = compare_logits(file, twin, X), compare_logits(file, network, X)
     assert followed.agree == len(X) and followed.relative < 0.02
     assert (file(X) - twin(X)).abs().mean() < 0.3 * (file(X) - network(X)).abs().mean()
     assert drifted.largest > 0.01
@@ -154,7 +154,7 @@ def test_an_image_stands_only_if_every_attack_left_it():
     split = data.Split(pixels, torch.tensor([0, 1] * 4), ("a", "b"), "t/test")
     file = Opened(lambda x: torch.stack([0.5 - x[:, 0, 0, 0], x[:, 0, 0, 0] - 0.5], 1).detach())
     climbed = {"above-": OneSide(1), "below-": OneSide(-1)}
-    found = {m.attack: m.correct for m in attacked(file, "x", climbed, split, THREAT, n=8, queries=0)}
+    found = {m.attack: m.correct for m in attacked(Context(file, split, THREAT), climbed, identity="x", n=8, queries=0)}
     assert (found["clean"], found["above-cw-30"], found["below-cw-30"], found["worst-case"]) == (8, 4, 4, 0)
 
 
@@ -168,7 +168,7 @@ def test_an_image_that_is_wrong_when_clean_stands_under_nothing():
     dark = torch.full((2, 1, 2, 2), 120, dtype=torch.uint8)
     split = data.Split(dark, torch.tensor([1, 0]), ("a", "b"), "t/test")
     file = Opened(lambda x: torch.stack([0.5 - x[:, 0, 0, 0], x[:, 0, 0, 0] - 0.5], 1).detach())
-    found = attacked(file, "x", {"transfer-": Swapped()}, split, THREAT, n=2, queries=0)
+    found = attacked(Context(file, split, THREAT), {"transfer-": Swapped()}, identity="x", n=2, queries=0)
     assert {m.attack: m.correct for m in found} == {
         "clean": 1, "transfer-pgd-20": 2, "transfer-cw-30": 2, "worst-case": 1,
     }  # fmt: skip
@@ -182,22 +182,22 @@ def test_an_interrupted_measurement_goes_on_where_it_was(network, tmp_path):
         if line.startswith("a-pgd-20:"):
             raise Stopped
 
-    options = {"n": 64, "queries": 0, "batch_size": 32}
-    whole = attacked(network, "x", {"a-": network}, TEST, THREAT, **options)
+    context, options = Context(network, TEST, THREAT, batch_size=32), {"n": 64, "queries": 0, "keep": tmp_path / "v"}
+    whole = attacked(context, {"a-": network}, identity="x", n=64, queries=0)
     with pytest.raises(Stopped):
-        attacked(network, "x", {"a-": network}, TEST, THREAT, keep=tmp_path / "v", report=stop, **options)
+        attacked(replace(context, report=stop), {"a-": network}, identity="x", **options)
     kept = load_file(tmp_path / "v")["a-pgd-20.seconds"]
-    again = attacked(network, "x", {"a-": network}, TEST, THREAT, keep=tmp_path / "v", **options)
+    again = attacked(context, {"a-": network}, identity="x", **options)
     assert torch.equal(load_file(tmp_path / "v")["a-pgd-20.seconds"], kept)  # not attacked once more
     assert [(m.attack, m.correct) for m in again] == [(m.attack, m.correct) for m in whole]
     with pytest.raises(ValueError, match=r"another kind \(file differ\)"):
-        attacked(network, "y", {"a-": network}, TEST, THREAT, keep=tmp_path / "v", **options)
+        attacked(context, {"a-": network}, identity="y", **options)
 
 
 def test_parity_counts_changes_but_not_ties():
     same = Opened(lambda x: torch.tensor([[1.0, 1.0, 0], [1, 1, 0], [2, 1, 0], [3, 0, 0]]))
     other = Opened(lambda x: torch.tensor([[1.0, 1.000001, 0], [1, 1, 0], [1.4, 1.5, 0], [3, 0, 0]]))
-    parity = compare(same, other, torch.zeros(4, 1, 1, 1))
+    parity = compare_logits(same, other, torch.zeros(4, 1, 1, 1))
     assert (parity.agree, parity.ties, parity.changed) == (2, 1, 1)
     assert parity.largest == pytest.approx(0.6) and parity.relative == pytest.approx(0.2)
     with pytest.raises(ValueError, match="of the largest logit"):

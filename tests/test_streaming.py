@@ -133,7 +133,7 @@ def test_every_image_that_cannot_be_read_is_named(folder):
 def test_a_second_start_decodes_nothing(folder, monkeypatch):
     before = data.load(str(folder), "test", size=8, stream=True)
     with monkeypatch.context() as patch:
-        for name in ("look", "pixels", "content"):
+        for name in ("header", "pixels", "content"):
             patch.setattr(own_pictures.Encoded, name, None)
         patch.setattr(streaming.hashlib, "file_digest", None)
         again = data.load(str(folder), "test", size=8, stream=True)

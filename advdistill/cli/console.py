@@ -61,7 +61,7 @@ def columns(*names: str, **options: Any) -> Table:
 
 def show(results: Sequence["Result"]) -> None:
     """Print results as a table."""
-    from ..report.table import table
+    from ..report.compare import table
 
     if is_first():
         CONSOLE.print(table(results))

@@ -17,7 +17,7 @@ from .console import CONSOLE, columns, say, tell, typed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..export import Shipped
+    from ..export import ExportedResult
     from ..results.files import ResultFiles
     from .target import Target
 
@@ -57,8 +57,9 @@ class Export:
 
     def __call__(self) -> int:
         from ..attacks.square import Square
+        from ..evaluation.context import Context
         from ..export import build, open_file, write
-        from ..export.facts import facts
+        from ..export.result import facts
         from ..export.robustness import attacked, routes
         from ..results.files import ResultFiles
         from .target import Target, device
@@ -83,10 +84,13 @@ class Export:
         tell(f"size: {path.stat().st_size:,} bytes", wrap=False)
         _tell_latency(known["latency_ms"])
         if self.evaluate:
-            measured = attacked(
-                file, artefact.identity, climbed, target.split, target.threat, n=n, queries=self.queries,
-                batch_size=self.batch_size, seed=self.seed, device=device(), keep=files.unfinished, report=say,
+            context = Context(
+                file, target.split, target.threat,
+                seed=self.seed, batch_size=self.batch_size, device=device(), report=say,
             )  # fmt: skip
+            measured = attacked(
+                context, climbed, identity=artefact.identity, n=n, queries=self.queries, keep=files.unfinished
+            )
             result = files.store(replace(result, measurements=measured))
             content = artefact.pack(source | {"threat": result.threat, "robust_accuracy": result.robust})
             write_atomic(path, lambda temporary: temporary.write_bytes(content))
@@ -147,11 +151,11 @@ def _images(target: "Target", seed: int) -> tuple["Tensor", "Tensor"]:
     return few, others
 
 
-def _unmeasured(target: "Target", path: Path, identity: str, seed: int) -> "Shipped":
-    from ..export import Shipped
-    from ..export.facts import versions
+def _unmeasured(target: "Target", path: Path, identity: str, seed: int) -> "ExportedResult":
+    from ..export import ExportedResult
+    from ..export.result import versions
 
-    return Shipped(
+    return ExportedResult(
         model=path.name, data=target.split.name, fingerprint=target.split.fingerprint(), weights=identity,
         threat=str(target.threat), eps=target.threat.eps, seed=seed, measurements=(),
         date=datetime.now(UTC).isoformat(timespec="seconds"), versions=versions(), chosen=target.chosen(),
@@ -176,7 +180,7 @@ def _tell_latency(times: Mapping[str, Mapping[str, float]]) -> None:
         tell(f"one image on one thread, {name}: {told}", wrap=False)
 
 
-def _table(result: "Shipped") -> Table:
+def _table(result: "ExportedResult") -> Table:
     drawn = columns("attack", "accuracy in %", "95 % interval", show_edge=False)
     for m in result.measurements:
         low, high = (100 * bound for bound in m.interval)

@@ -131,12 +131,12 @@ class Draft:
         """The given size; else, where sizes differ, one that half of the images reach, 64 at most."""
         if self.size or len(self.found.sizes) == 1:
             return self.size
-        sides = sorted(min(look.height, look.width) for look in self.found.looks)
+        sides = sorted(min(header.height, header.width) for header in self.found.headers)
         return next((side for side in _SIDES if side <= sides[len(sides) // 2]), _SIDES[-1])
 
     @property
     def grey(self) -> bool:
-        return not any(look.colour for look in self.found.looks)
+        return not any(header.colour for header in self.found.headers)
 
     def networks(self) -> tuple[str, str]:
         """A teacher and a student."""
@@ -214,8 +214,9 @@ def _lines(found: "Survey") -> Iterator[str]:
     yield f"balance: the largest class has {ratio:.1f} times the images of the smallest{_unequal(ratio)}"
     sizes = [f"{width} x {height} ({n})" for (height, width), n in found.sizes.most_common(3)]
     yield f"sizes: {', '.join(sizes)}{f' and {len(found.sizes) - 3} more' if len(found.sizes) > 3 else ''}"
-    colour, alpha = sum(look.colour for look in found.looks), sum(look.alpha for look in found.looks)
-    yield f"channels: {colour} of {len(found.looks)} images in colour" + (", so all are read as RGB" if colour else "")
+    colour, alpha = sum(header.colour for header in found.headers), sum(header.alpha for header in found.headers)
+    all_rgb = ", so all are read as RGB" if colour else ""
+    yield f"channels: {colour} of {len(found.headers)} images in colour{all_rgb}"
     if alpha:
         yield f"transparency: {alpha} images, laid on white"
     repeated = ", ".join(f"{n} within {split}" for split, n in found.repeated.items())

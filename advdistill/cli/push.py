@@ -15,7 +15,6 @@ from .._internal.files import make_folder, sha256, write_atomic, write_json
 from .._internal.messages import first_line
 from .._internal.optional import require
 from .._internal.reading import read_text
-from ..report.robustbench import robustbench_entry
 from ..results.result import Result
 from .console import say
 
@@ -127,6 +126,8 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
 
 def _recorded(file: Path, folder: Path) -> Result:
     """The result, written into the folder, and as RobustBench has it where it has such figures."""
+    from ..report.formats import robustbench_entry
+
     result = Result.load(file)
     result.save(folder / "result.json")
     try:

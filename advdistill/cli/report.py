@@ -32,7 +32,7 @@ class Report:
         return 0
 
     def _text(self) -> str:
-        from ..report.export import KINDS, tables
+        from ..report.formats import KINDS, tables
         from ..report.page import check, page
 
         if self.out.suffix in KINDS:
@@ -50,12 +50,12 @@ class Report:
 
 
 def _entry(runs: Sequence[Path]) -> str:
-    from ..report.compare import load
-    from ..report.robustbench import robustbench_entry
+    from ..report.formats import robustbench_entry
+    from ..report.loading import load_result
 
     if len(runs) != 1:
         raise ValueError(f"A RobustBench entry is of one model, got {len(runs)}. Name one run folder or result file.")
-    return json.dumps(robustbench_entry(load(runs[0]).result), indent=2) + "\n"
+    return json.dumps(robustbench_entry(load_result(runs[0]).result), indent=2) + "\n"
 
 
 def _complete(folder: Path) -> None:

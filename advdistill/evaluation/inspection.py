@@ -13,7 +13,7 @@ from ..attacks.base import Report
 from ..attacks.suites import pgd_20
 from ..data import Split
 from ..data.batches import to_float
-from ..results.inspection import Example, Inspection, Look, Network
+from ..results.inspection import Example, Inspection, Network, Prediction
 from ..results.result import Measurement
 from ..threat import Threat, show_pixels
 from .context import Context, exact, silent
@@ -133,13 +133,13 @@ def examples(contexts: Mapping[str, Context], predictions: Mapping[str, Predicti
             for name, one in contexts.items()
         }
 
-    def look(name: str, i: int) -> Look:
+    def prediction(name: str, i: int) -> Prediction:
         found, place = predictions[name], chosen[i]
         before, after = (split.classes[logits[place].argmax()] for logits in (found.clean, found.attacked))
-        return Look(before, after, found.x_adv[place].numpy(), gradients[name][i].numpy())
+        return Prediction(before, after, found.x_adv[place].numpy(), gradients[name][i].numpy())
 
     return tuple(
-        Example(x[i].numpy(), label, {name: look(name, i) for name in contexts}) for i, label in enumerate(labels)
+        Example(x[i].numpy(), label, {name: prediction(name, i) for name in contexts}) for i, label in enumerate(labels)
     )
 
 

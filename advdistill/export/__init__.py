@@ -1,8 +1,6 @@
-"""The file that ships: a network as ONNX or torch.export, compared with the original and attacked as the file it is."""
+"""A network as a file (ONNX, safetensors, torch.export), compared with the original and attacked as that file."""
 
-from .artefact import KINDS, Artefact, build, open_file
-from .parity import Parity
-from .shipped import NOT_MEASURED, Shipped
-from .writing import write
+from .artefact import KINDS, Artefact, Parity, build, open_file, write
+from .result import NOT_MEASURED, ExportedResult
 
-__all__ = ["KINDS", "NOT_MEASURED", "Artefact", "Parity", "Shipped", "build", "open_file", "write"]
+__all__ = ["KINDS", "NOT_MEASURED", "Artefact", "ExportedResult", "Parity", "build", "open_file", "write"]

@@ -1,30 +1,32 @@
-"""A network in the form of a file, and such a file opened again."""
+"""A network in the form of a file: built, compared with the network, written, and opened again."""
 
 import hashlib
 import io
 import json
+import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from .. import models
+from .._internal.files import write_atomic
 from .._internal.messages import unknown
 from .._internal.optional import require
 from ..evaluation.verdicts import digest
-from ..models.checkpoint import FORMAT
-from .graph import folded_copy, half, quiet, to_onnx
-from .int8 import quantise
-from .opened import session, torch_program
+from ..models.checkpoint import serialise
+from .graph import folded_copy, half, quantise, quiet, to_onnx
+from .runtime import session, torch_program
 
-__all__ = ["KINDS", "Artefact", "Kind", "build", "open_file"]
+__all__ = ["KINDS", "Artefact", "Kind", "Parity", "build", "compare_logits", "open_file", "write"]
 
 Pack = Callable[[dict[str, str]], bytes]
 PREFIX = "advdistill."  # of our entries in an ONNX file's metadata
+TIE = 1e-5  # of the largest logit: so close, the largest two are in the order that rounding gives them
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Kind:
 
     Args:
         ending: of the file's name, unless another is given.
-        limit: the largest difference of two logits that is taken for the same network, in units of the largest logit.
+        limit: the largest difference of two logits that counts as the same network, in units of the largest logit.
         agreement: the least share of images that stay in their class.
     """
 
@@ -80,7 +82,7 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
     Args:
         kind: one of `KINDS`.
         shape: channels, height and width of an image.
-        images: `[N, C, H, W]` in [0, 1]; int8 takes its scales from them.
+        images: `[N, C, H, W]` in [0, 1]; int8 calibrates its scales on them.
 
     Raises:
         ValueError: an unknown kind.
@@ -89,9 +91,9 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
     if kind not in KINDS:
         raise unknown("kind of file", kind, KINDS)
     if kind == "safetensors":
-        return Artefact(kind, _safetensors(network), digest(network))
+        return Artefact(kind, partial(serialise, network), digest(network))
     if kind == "torch-export":
-        return Artefact(kind, _program(network, shape), digest(network))
+        return Artefact(kind, _pack_program(network, shape), digest(network))
     plain = to_onnx(network, shape)
     match kind:
         case "onnx-fp16":
@@ -102,7 +104,7 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
             graph = plain
     identity = hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest()[:12]
     float_file = None if graph is plain else plain.SerializeToString()
-    return Artefact(kind, lambda known: _onnx(graph, known), identity, graph, float_file)
+    return Artefact(kind, lambda known: _onnx_bytes(graph, known), identity, graph, float_file)
 
 
 def open_file(kind: str, path: Path) -> nn.Module:
@@ -112,18 +114,77 @@ def open_file(kind: str, path: Path) -> nn.Module:
     return torch_program(path) if kind == "torch-export" else session(path)
 
 
-def _safetensors(network: nn.Module) -> Pack:
-    """As `models.save` writes it: with `spec`, normalisation is rebuilt inside the model."""
-    weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-    return lambda known: safetensors.torch.save(weights, _described(network) | known)
+@dataclass(frozen=True)
+class Parity:
+    """How the logits of two networks differ on `n` images.
+
+    Attributes:
+        largest: the largest difference of two logits.
+        relative: the same, in units of the largest logit.
+        agree: images that both put into the same class.
+        ties: images on which they disagree, and on which the first one's two largest logits tie.
+    """
+
+    n: int
+    largest: float
+    relative: float
+    agree: int
+    ties: int
+
+    @property
+    def changed(self) -> int:
+        """Images whose class is another, for more reason than rounding."""
+        return self.n - self.agree - self.ties
+
+    def __str__(self) -> str:
+        return (
+            f"largest |Δlogit| {self.largest:.2g} ({self.relative:.1e} of the largest logit), "
+            f"the same class on {self.agree} of {self.n} images"
+        )
+
+    def check(self, what: str, limit: float, agreement: float) -> None:
+        """Raise ValueError where logits differ by more than `limit`, or more than `1 - agreement` of the classes."""
+        if not self.relative <= limit or self.changed > (1 - agreement) * self.n:
+            raise ValueError(
+                f"{what}: {self}. Expected at most {limit:g} of the largest logit, and the same class on "
+                f"{agreement:.0%} of the images."
+            )
 
 
-def _described(network: nn.Module) -> dict[str, str]:
-    spec = getattr(network, "spec", None)
-    return {"format": FORMAT} | ({"spec": json.dumps(asdict(spec))} if spec else {})
+@torch.no_grad()
+def compare_logits(network: nn.Module, other: nn.Module, images: Tensor, batch_size: int = 64) -> Parity:
+    """Two networks in eval mode on images `[N, C, H, W]` in [0, 1]."""
+    expected, found = (torch.cat([net(x) for x in images.split(batch_size)]).double() for net in (network, other))
+    scale, largest = expected.abs().max().item(), (found - expected).abs().max().item()
+    differ = expected.argmax(1) != found.argmax(1)
+    best, second = expected.topk(2).values.T
+    ties = int((differ & (best - second <= TIE * scale)).sum())
+    return Parity(len(images), largest, largest / scale, int((~differ).sum()), ties)
 
 
-def _program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:
+def write(artefact: Artefact, known: dict[str, str], path: Path, network: nn.Module, images: Tensor) -> Parity:
+    """Write an artefact with metadata, after its bytes, opened again, have been compared with the network.
+
+    Args:
+        known: metadata by name.
+        network: what it was made from, in eval mode.
+        images: `[N, C, H, W]` in [0, 1].
+
+    Raises:
+        ValueError: they compute something else than the network; nothing was written.
+    """
+    kind, content = KINDS[artefact.kind], artefact.pack(known)
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder, f"trial{kind.ending}")
+        trial.write_bytes(content)
+        parity = compare_logits(network, open_file(artefact.kind, trial), images)
+    what = f"{path.name} would not compute what its network does, and was not written"
+    parity.check(what, kind.limit, kind.agreement)
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
+    return parity
+
+
+def _pack_program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:
     batch = torch.export.Dim("batch")
     with quiet():
         example = torch.rand(2, *shape)
@@ -137,7 +198,7 @@ def _program(network: nn.Module, shape: tuple[int, int, int]) -> Pack:
     return pack
 
 
-def _onnx(graph: Any, known: dict[str, str]) -> bytes:
+def _onnx_bytes(graph: Any, known: dict[str, str]) -> bytes:
     onnx = require("onnx", "An export", "export")
     described = onnx.ModelProto()
     described.CopyFrom(graph)

@@ -9,7 +9,7 @@ import yaml
 from ..config import to_config
 from ..recipe import Recipe
 from ..results.result import Measurement, Result
-from .shipped import NOT_MEASURED, robust
+from .result import NOT_MEASURED, robust
 
 __all__ = ["About", "card"]
 
@@ -32,8 +32,8 @@ class About:
         result: `None` where nothing was measured.
         recipe: of a run.
         chosen: how the checkpoint was chosen.
-        masking: the verdict on gradient masking, where it was looked for.
-        files: results of files that were made from it, by their names.
+        masking: the verdict on gradient masking, if it was tested for.
+        files: results of the files exported from it, by their names.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _front(about: About) -> dict[str, object]:
         return front
     data, _, split = result.data.rpartition("/")
     metrics = [
-        {"type": "accuracy", "name": f"{m.attack}, {result.threat}, first {m.n} images", "value": _percent(m)}
+        {"type": "accuracy", "name": f"{m.attack}, {result.threat}, first {m.n} images", "value": _in_percent(m)}
         for m in result.measurements
     ]
     dataset = {"name": data, "type": data, "split": split}
@@ -83,10 +83,13 @@ def _figures(about: About) -> str:
     lines = ["## Figures", f"**Robust accuracy: {_claim(result)}**"]
     if result and result.measurements:
         lines.append(f"On {result.data} ({result.fingerprint}), {result.threat}, seed {result.seed}, {result.date}.")
-        lines.append(_table(result.measurements))
+        lines.append(_measurement_table(result.measurements))
         lines.append(f"Measured by `{result.command}`." if result.command else "The command is not known.")
     if about.files:
-        told = "\n".join(f"- `{name}`: robust accuracy {_of_file(shipped)}" for name, shipped in about.files.items())
+        told = "\n".join(
+            f"- `{name}`: robust accuracy {robust(one.measurements, one.data, one.threat)}"
+            for name, one in about.files.items()
+        )
         lines.append(f"Files made from it, each measured by itself:\n\n{told}")
     return "\n\n".join(lines)
 
@@ -97,30 +100,30 @@ def _claim(result: Result | None) -> str:
         return f"{NOT_MEASURED}. This card states none."
     official = next((m for m in attacked if m.attack == "autoattack"), None)
     if official:
-        return f"{_in_words(official)} under {official.settings}."
+        return f"{_accuracy_in_words(official)} under {official.settings}."
     lowest = min(attacked, key=lambda m: m.accuracy)
     return (
-        f"at most {_in_words(lowest)} under {lowest.attack} ({lowest.settings}). AutoAttack was not run; it usually "
-        "breaks more."
+        f"at most {_accuracy_in_words(lowest)} under {lowest.attack} ({lowest.settings}). AutoAttack was not run; "
+        "it usually breaks more."
     )
 
 
-def _in_words(m: Measurement) -> str:
+def _accuracy_in_words(m: Measurement) -> str:
     low, high = (100 * bound for bound in m.interval)
-    return f"{_percent(m)} % (95 % interval {low:.1f} to {high:.1f}) of the first {m.n} images"
+    return f"{_in_percent(m)} % (95 % interval {low:.1f} to {high:.1f}) of the first {m.n} images"
 
 
-def _table(measurements: Sequence[Measurement]) -> str:
+def _measurement_table(measurements: Sequence[Measurement]) -> str:
     rows = ["| attack | settings | images | accuracy in % | 95 % interval |", "|---|---|--:|--:|--:|"]
     for m in measurements:
         low, high = (100 * bound for bound in m.interval)
-        rows.append(f"| {m.attack} | {m.settings or '-'} | {m.n} | {_percent(m)} | {low:.1f} to {high:.1f} |")
+        rows.append(f"| {m.attack} | {m.settings or '-'} | {m.n} | {_in_percent(m)} | {low:.1f} to {high:.1f} |")
     return "\n".join(rows)
 
 
 def _limits(about: About) -> str:
-    found = about.masking or "was not looked for"
-    chosen = about.chosen or "not known; if it was chosen on the test split, every figure is flattered"
+    found = about.masking or "not tested"
+    chosen = about.chosen or "not known; if it was chosen on the test split, every accuracy is too high"
     seed = "- One training run: another seed gives other figures." if about.recipe else ""
     told = [LIMITS, f"- Gradient masking: {found}.", f"- How the checkpoint was chosen: {chosen}.", seed]
     return "## Limits of the claim\n\n" + "\n".join(line for line in told if line)
@@ -137,9 +140,5 @@ def _training(about: About) -> str:
     return f"## Training\n\n`advdistill train recipe.yaml` with the recipe\n\n```yaml\n{text}```"
 
 
-def _of_file(result: Result) -> str:
-    return robust(result.measurements, result.data, result.threat)
-
-
-def _percent(m: Measurement) -> float:
+def _in_percent(m: Measurement) -> float:
     return round(100 * m.accuracy, 2)

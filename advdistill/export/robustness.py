@@ -1,4 +1,7 @@
-"""Accuracy of a file, clean and attacked: x' is looked for where there are gradients, and judged by the file."""
+"""Accuracy of an exported file, clean and under attack.
+
+An attack searches for x' on a network that has gradients; whether x' is misclassified is decided by the file.
+"""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -9,19 +12,17 @@ import torch
 from torch import nn
 
 from ..acceleration.frozen import Frozen
-from ..attacks.base import Attack, Report
+from ..attacks.base import Attack
 from ..attacks.square import Square
 from ..attacks.suites import Clean, cw_30, pgd_20
-from ..data import Split
-from ..evaluation.context import Context, silent
+from ..evaluation.context import Context
 from ..evaluation.measure import measure
 from ..evaluation.networks import ITSELF, AttackedNetwork, EvaluatedModel
 from ..evaluation.verdicts import CORRECT, Verdicts, digest
 from ..results.result import Measurement
-from ..threat import Threat
 from .artefact import Artefact
-from .shipped import WORST
-from .twin import Twin
+from .result import WORST
+from .runtime import Twin
 
 __all__ = ["attacked", "routes"]
 
@@ -29,10 +30,10 @@ WHITE_BOX = (pgd_20, cw_30)
 
 
 def routes(artefact: Artefact, network: nn.Module) -> dict[str, nn.Module | None]:
-    """On what the white-box attacks climb, by the prefix of their names; `None` is the file itself.
+    """The networks that white-box attacks search on, by the prefix of the attacks' names; `None` is the file itself.
 
-    An ONNX file has no gradients: they climb the network it was made from, and for a file in less than fp32 also its
-    differentiable twin.
+    An ONNX file has no gradients: they search on the network it was made from, and for a file in less than fp32 also
+    on its differentiable twin.
     """
     if artefact.graph is None:
         return {"": None}
@@ -43,72 +44,64 @@ def routes(artefact: Artefact, network: nn.Module) -> dict[str, nn.Module | None
 
 
 def attacked(
-    file: nn.Module,
-    identity: str,
+    context: Context,
     climbed: Mapping[str, nn.Module | None],
-    split: Split,
-    threat: Threat,
     *,
+    identity: str,
     n: int,
     queries: int = 200,
-    batch_size: int = 128,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
     keep: Path | None = None,
-    report: Report | None = None,
 ) -> tuple[Measurement, ...]:
-    """Clean accuracy, accuracy under each attack, and under all of them: an image stands if no attack broke it.
+    """Clean accuracy, accuracy under each attack, and under all: an image counts as correct if no attack broke it.
 
     Args:
-        file: as it was opened from disk.
-        identity: names what it computes.
-        climbed: as `routes` gives it.
+        context: its `model` is the file as it was opened from disk, its `split` the whole one.
+        climbed: the networks that white-box attacks search on, as `routes` gives them.
+        identity: twelve hex digits that name what the file computes.
         n: the first n images.
         queries: of Square for each image, asked of the file itself; 0 leaves it out.
-        device: of the networks that are climbed.
         keep: as in `evaluate`; an interrupted measurement is continued there.
 
     Raises:
         ValueError: a network does not fit the split, or `keep` holds another measurement.
         ImportError: Square needs pyautoattack, which is missing.
     """
-    context = Context(
-        EvaluatedModel(file, split, device), split.first(n), threat,
-        seed=seed, batch_size=batch_size, device=device, report=report or silent,
-    )  # fmt: skip
     setting = {
-        "file": identity, "fingerprint": split.fingerprint(), "images": n, "threat": threat, "seed": seed,
-        "batch_size": batch_size,
+        "file": identity, "fingerprint": context.split.fingerprint(), "images": n, "threat": context.threat,
+        "seed": context.seed, "batch_size": context.batch_size,
     }  # fmt: skip
     verdicts = Verdicts(n, {name: str(value) for name, value in setting.items()}, keep)
+    evaluated = EvaluatedModel(context.model, context.split, context.device)
+    first = replace(context, model=evaluated, split=context.split.first(n))
     measured = [
-        measure(replace(context, attacked=network), attack, verdicts)
-        for attack, network in _attacks(climbed, split, threat, queries, device)
+        measure(replace(first, attacked=network), attack, verdicts)
+        for attack, network in _attacks_and_networks(context, climbed, queries)
     ]
-    return (*measured, _worst(measured, verdicts))
+    return (*measured, _worst_case(measured, verdicts))
 
 
-def _attacks(
-    climbed: Mapping[str, nn.Module | None], split: Split, threat: Threat, queries: int, device: torch.device | str
+def _attacks_and_networks(
+    context: Context, climbed: Mapping[str, nn.Module | None], queries: int
 ) -> Iterator[tuple[Attack, AttackedNetwork]]:
+    """Each attack, and where it searches."""
     yield Clean(), ITSELF
     for prefix, network in climbed.items():
-        found = ITSELF if network is None else _attacked_network(prefix, network, split, device)
-        for attack in WHITE_BOX:
-            yield replace(attack(threat), name=prefix + attack(threat).name), found
+        found = ITSELF if network is None else _attacked_network(prefix, network, context)
+        for attack in (white_box(context.threat) for white_box in WHITE_BOX):
+            yield replace(attack, name=prefix + attack.name), found
     if queries:
-        yield Square(threat, queries), ITSELF
+        yield Square(context.threat, queries), ITSELF
 
 
-def _attacked_network(prefix: str, network: nn.Module, split: Split, device: torch.device | str) -> AttackedNetwork:
-    told = "the file's differentiable twin" if prefix == "twin-" else "the network it was made from"
-    on_device = EvaluatedModel(copy.deepcopy(network).to(device), split, device)
-    return AttackedNetwork(on_device, f", found on {told} ({digest(network)})")
+def _attacked_network(prefix: str, network: nn.Module, context: Context) -> AttackedNetwork:
+    source = "the file's differentiable twin" if prefix == "twin-" else "the network it was made from"
+    on_device = EvaluatedModel(copy.deepcopy(network).to(context.device), context.split, context.device)
+    return AttackedNetwork(on_device, f", found on {source} ({digest(network)})")
 
 
-def _worst(measured: list[Measurement], verdicts: Verdicts) -> Measurement:
-    standing = torch.stack([verdicts.tensors[m.attack] == CORRECT for m in measured]).all(0)
+def _worst_case(measured: list[Measurement], verdicts: Verdicts) -> Measurement:
+    correct = torch.stack([verdicts.tensors[m.attack] == CORRECT for m in measured]).all(0)
     verdicts.begin(WORST, {})
-    verdicts.put(WORST, 0, standing, {}, 0.0)
-    told = f"right, and broken by none of {', '.join(m.attack for m in measured[1:])}"
-    return Measurement(WORST, told, len(standing), int(standing.sum()), round(sum(m.seconds for m in measured), 2))
+    verdicts.put(WORST, 0, correct, {}, 0.0)
+    settings = f"right, and broken by none of {', '.join(m.attack for m in measured[1:])}"
+    return Measurement(WORST, settings, len(correct), int(correct.sum()), round(sum(m.seconds for m in measured), 2))

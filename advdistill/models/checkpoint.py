@@ -8,7 +8,8 @@ import json
 import os
 import pickle
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
@@ -24,7 +25,7 @@ from .._internal.reading import ordinary, printable
 from .classifier import Classifier
 from .reference import checkpoint_at, hugging_face_file, parse
 
-__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read", "save"]
+__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read_checkpoint", "save", "serialise"]
 
 FORMAT = "advdistill"
 
@@ -75,44 +76,52 @@ def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str
     if path.suffix != ".safetensors":
         raise ValueError(f"Weights are saved as safetensors, not as {path.name!r}; "
                          f"write {path.with_suffix('.safetensors').name!r}.")
+    data = serialise(model, extra or {})
+    write_atomic(path, lambda temporary: temporary.write_bytes(data), size=len(data))
+
+
+def serialise(model: nn.Module, extra: Mapping[str, str]) -> bytes:
+    """The bytes that `save` writes."""
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    header = {**(extra or {}), "format": FORMAT}
+    header = {**extra, "format": FORMAT}
     if isinstance(model, Classifier):
         header["spec"] = json.dumps(asdict(model.spec))
-    data = safetensors.torch.save(weights, header)
-    write_atomic(path, lambda temporary: temporary.write_bytes(data), size=len(data))
+    return safetensors.torch.save(weights, header)
 
 
 def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
     """What the header of one of our files says beyond the network, such as `chosen`; of other models, nothing."""
-    file = _file(os.fspath(path))
+    file = _file_of_reference(os.fspath(path))
     if file is None or file.suffix != ".safetensors":
         return {}
-    header = _read_header(file)
+    with _opened_safetensors(file) as opened:
+        header = opened.metadata() or {}
     return {name: header[name] for name in header.keys() - {"spec", "format"}} if header.get("format") == FORMAT else {}
 
 
-def _file(reference: str) -> Path | None:
+def _file_of_reference(reference: str) -> Path | None:
     parsed = parse(reference)
     if parsed.kind == "hf":
         return hugging_face_file(parsed.name, parsed.options.get("file"), parsed.options.get("revision"))
     return checkpoint_at(parsed.name) if parsed.kind == "file" else None
 
 
-def read(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path) -> Checkpoint:
     """Read a .safetensors file or anything `torch.load` reads without running code.
 
     Raises ValueError if it is damaged, could run code, or holds no weights.
     """
     loaded: object
     if path.suffix == ".safetensors":
-        loaded, header = _read_safetensors(path)
+        with _opened_safetensors(path) as file:
+            loaded, header = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
         if "spec" in header and header.get("format") == FORMAT:
-            spec = _spec(header["spec"], path)
+            spec = _read_spec(header["spec"], path)
             sizes = spec["num_classes"], spec["in_channels"]
             return Checkpoint(loaded, {"arch": spec["name"], "mean": spec["mean"], "std": spec["std"]}, sizes)
     else:
-        loaded = _read_torch(path)
+        with ordinary(path).open("rb") as stream:
+            loaded = load_torch(stream, str(path))
     try:
         found = _unwrap(loaded)
         checkpoint = Checkpoint(*_strip(found))
@@ -122,7 +131,7 @@ def read(path: Path) -> Checkpoint:
     return checkpoint
 
 
-def _spec(text: str, path: Path) -> Spec:
+def _read_spec(text: str, path: Path) -> Spec:
     try:
         values = check_type(json.loads(text), dict)
         known = {name: values[name] for name in Spec.__annotations__}
@@ -131,25 +140,13 @@ def _spec(text: str, path: Path) -> Spec:
         raise ValueError(f"{path} does not say which network it holds ({printable(error)}); save it anew.") from None
 
 
-def _read_header(path: Path) -> dict[str, str]:
+@contextmanager
+def _opened_safetensors(path: Path) -> Iterator[Any]:
     try:
         with safe_open(ordinary(path), "pt") as file:
-            return file.metadata() or {}
+            yield file
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(ordinary(path), "pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, _read_header(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file ({error}); copy it anew.") from error
-
-
-def _read_torch(path: Path) -> object:
-    with ordinary(path).open("rb") as file:
-        return load_torch(file, str(path))
 
 
 NESTS = ("state_dict", "net", "model", "model_state_dict")
@@ -187,7 +184,7 @@ def _strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tup
     for _ in range(DEEPEST):
         for mean, std in NORMALISERS:
             if mean in weights and std in weights:
-                statistics = {"mean": _values(weights.pop(mean)), "std": _values(weights.pop(std))}
+                statistics = {"mean": _channel_values(weights.pop(mean)), "std": _channel_values(weights.pop(std))}
         prefix = next((p for p in PREFIXES if weights and all(key.startswith(p) for key in weights)), None)
         if prefix is None:
             break
@@ -195,7 +192,7 @@ def _strip(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tup
     return weights, statistics
 
 
-def _values(tensor: Tensor) -> tuple[float, ...]:
+def _channel_values(tensor: Tensor) -> tuple[float, ...]:
     if tensor.numel() > MOST_CHANNELS:
         raise ValueError(f"holds a mean or std of {tensor.numel():,} values")
     return tuple(tensor.flatten().tolist())
@@ -211,7 +208,7 @@ def load_torch(file: BinaryIO, name: str) -> object:
     Raises ValueError if it is damaged, could run code, or unpacks to more than its size.
     """
     try:
-        _check_size(file)
+        _check_unpacked_size(file)
         return torch.load(file, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise ValueError(f"{name} is damaged or holds objects that could run code, so it was not opened; "
@@ -233,7 +230,7 @@ def check_tensors(tensors: Iterable[Tensor], size: int, name: str) -> None:
             raise ValueError(f"{name} announces tensors that its {size:,} bytes cannot hold; copy it anew.")
 
 
-def _check_size(file: BinaryIO) -> None:
+def _check_unpacked_size(file: BinaryIO) -> None:
     """`torch.save` never compresses: a zip that would unpack to more than it has is none of its files."""
     if file.read(len(ZIP)) == ZIP:
         size = file.seek(0, io.SEEK_END)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .._internal.imports import import_object
 from .._internal.messages import check_hugging_face, first_line, unknown
 from .._internal.optional import require
-from .checkpoint import read
+from .checkpoint import read_checkpoint
 from .classifier import Classifier, ModelSpec
 from .reference import checkpoint_at
 
@@ -62,18 +62,18 @@ def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
         raise ValueError(f"Which weights for timm:{name}? Write timm:{name}?pretrained=true for timm's own or "
                          f"timm:{name}?checkpoint=FILE for yours.")
     classes = {key: options[key] for key in ("num_classes",) if key in options}
-    network: Any = _built(timm, name, pretrained, classes)
+    network: Any = _create_timm(timm, name, pretrained, classes)
     known = {key: network.pretrained_cfg.get(key) for key in ("mean", "std")}
     if checkpoint:
-        known |= _fill(network, checkpoint)
+        known |= _load_weights(network, checkpoint)
     known |= options
     return Normalised(network, known["mean"], known["std"])
 
 
-def _fill(network: nn.Module, checkpoint: str) -> dict[str, Any]:
+def _load_weights(network: nn.Module, checkpoint: str) -> dict[str, Any]:
     """Load the weights; returns `mean` and `std` where the file has them."""
     path = checkpoint_at(checkpoint)
-    found = read(path)
+    found = read_checkpoint(path)
     try:
         network.load_state_dict(found.weights)
     except RuntimeError as error:
@@ -103,7 +103,7 @@ class TimmStudent(Classifier):
         if not timm.is_model(name):
             raise unknown("timm model", name, timm.list_models())
         sizes = {"num_classes": spec.num_classes, "in_chans": spec.in_channels}
-        self.body = _built(timm, name, False, sizes)
+        self.body = _create_timm(timm, name, False, sizes)
 
     def network(self, x: Tensor) -> Tensor:
         return self.body(x)
@@ -117,7 +117,7 @@ def _timm() -> ModuleType:
                           f"({first_line(error)}); install the two together: pip install torch torchvision") from error
 
 
-def _built(timm: ModuleType, name: str, pretrained: bool, options: dict[str, int]) -> nn.Module:
+def _create_timm(timm: ModuleType, name: str, pretrained: bool, options: dict[str, int]) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
     except Exception as error:  # of timm, of the hub's client, of the network

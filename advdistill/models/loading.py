@@ -12,13 +12,13 @@ from torch import nn
 
 from .._internal.reading import printable
 from . import teachers
-from .checkpoint import read
+from .checkpoint import read_checkpoint
 from .classifier import Classifier, ModelSpec
 from .external import from_python, from_timm
-from .reference import check, checkpoint_at, hugging_face_file, parse
+from .reference import check_options, checkpoint_at, hugging_face_file, parse
 from .zoo import ZOO, create, normalises
 
-__all__ = ["Fit", "from_pretrained", "load", "nearest"]
+__all__ = ["Fit", "fit_to", "from_pretrained", "load", "nearest"]
 
 def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_classes: int | None = None,
          mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> nn.Module:
@@ -62,7 +62,7 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
     parsed = parse(os.fspath(reference))
     arguments = {"arch": arch, "num_classes": num_classes, "mean": mean, "std": std}
     given = {key: value for key, value in arguments.items() if value is not None}
-    check(parsed.kind, given)
+    check_options(parsed.kind, given)
     with torch.random.fork_rng(devices=[]):
         return SOURCES[parsed.kind](parsed.name, parsed.options | given).eval()
 
@@ -112,12 +112,12 @@ SOURCES = {
 
 
 def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to have it recognised.") -> Classifier:
-    checkpoint = read(path)
+    checkpoint = read_checkpoint(path)
     options = checkpoint.known | options
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.weights.items()}
     sizes = checkpoint.sizes if options.get("arch") == checkpoint.known.get("arch") else None
-    fit = compare(options["arch"], shapes, sizes) if "arch" in options else nearest(shapes)
-    spec = _checked(path, fit, "arch" in options, options.get("num_classes"), hint)
+    fit = fit_to(options["arch"], shapes, sizes) if "arch" in options else nearest(shapes)
+    spec = _checked_spec(path, fit, "arch" in options, options.get("num_classes"), hint)
     if normalises(spec.name) and not options.keys() & {"mean", "std"}:
         raise ValueError(f"{path} is a {spec.name!r}, which expects normalised images, and does not say how; add for "
                          "CIFAR-10 ?mean=0.4914,0.4822,0.4465&std=0.2471,0.2435,0.2616 or for none ?mean=0,0,0.")
@@ -126,7 +126,7 @@ def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to 
     return model
 
 
-def _checked(path: Path, fit: "Fit", named: bool, num_classes: int | None, hint: str) -> ModelSpec:
+def _checked_spec(path: Path, fit: "Fit", named: bool, num_classes: int | None, hint: str) -> ModelSpec:
     if fit.misfits and named:
         raise ValueError(f"{path} does not fit {fit.spec.name!r}: {fit}. {hint}")
     if fit.misfits:
@@ -162,7 +162,7 @@ class Fit:
         ])
 
 
-def compare(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> Fit:
+def fit_to(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> Fit:
     """Hold `shapes` against the architecture `name` of so many classes and channels, unless given those they show."""
     classes, channels = sizes or (_num_classes(shapes), _in_channels(shapes))
     try:
@@ -180,7 +180,7 @@ def compare(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> 
 
 def nearest(shapes: Shapes) -> Fit:
     """The architecture of the zoo that fits best, sizes such as depth and width read off the shapes."""
-    return min((compare(name, shapes) for name in _candidates(shapes)), key=lambda fit: fit.misfits)
+    return min((fit_to(name, shapes) for name in _candidates(shapes)), key=lambda fit: fit.misfits)
 
 
 def _candidates(shapes: Shapes) -> Iterable[str]:

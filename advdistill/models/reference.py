@@ -10,7 +10,7 @@ from .._internal.messages import check_hugging_face, first_line
 from .._internal.optional import require
 from .._internal.reading import home, ordinary, printable
 
-__all__ = ["KINDS", "Reference", "check", "checkpoint_at", "hugging_face_file", "parse"]
+__all__ = ["KINDS", "Reference", "check_options", "checkpoint_at", "hugging_face_file", "parse"]
 
 LONGEST = 2000
 _FILE = ("arch", "num_classes", "mean", "std")
@@ -26,7 +26,7 @@ KINDS = {  # what options each takes, and how it is written
 
 @dataclass(frozen=True)
 class Reference:
-    """`kind` is one of `KINDS`, `name` what stands between its colon and the `?`."""
+    """`kind` is one of `KINDS`, `name` the text between its colon and the `?`."""
 
     kind: str
     name: str
@@ -42,13 +42,13 @@ def parse(reference: str) -> Reference:
         raise ValueError(f"A model reference has {LONGEST:,} characters at most, not {len(reference):,}: "
                          f"{printable(reference)}")
     location, _, query = reference.partition("?")
-    kind, name = _kind(location)
+    kind, name = _split_kind(location)
     pairs = parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)  # a plus in a path is a plus
-    return Reference(kind, name, {key: _value(kind, key, text) for key, text in pairs})
+    return Reference(kind, name, {key: _option_value(kind, key, text) for key, text in pairs})
 
 
 def checkpoint_at(location: str) -> Path:
-    """The checkpoint that a path means; a directory stands for the `best.safetensors` that a run keeps in it.
+    """The checkpoint that a path means; for a directory, the `best.safetensors` of the run.
 
     Raises ValueError for a folder that is no run, or FileNotFoundError.
     """
@@ -65,7 +65,7 @@ def checkpoint_at(location: str) -> Path:
     return best
 
 
-def check(kind: str, names: Iterable[str]) -> None:
+def check_options(kind: str, names: Iterable[str]) -> None:
     """Raise ValueError unless references of this kind take options of these names."""
     known, example = KINDS[kind]
     for name in names:
@@ -74,7 +74,7 @@ def check(kind: str, names: Iterable[str]) -> None:
                              f"as in {example}.")
 
 
-def _kind(location: str) -> tuple[str, str]:
+def _split_kind(location: str) -> tuple[str, str]:
     kind, colon, name = location.partition(":")
     # One letter is a Windows drive; something with a slash or a dot is a path that contains a colon.
     if not colon or len(kind) == 1 or not kind.isidentifier():
@@ -86,8 +86,8 @@ def _kind(location: str) -> tuple[str, str]:
     return kind, name
 
 
-def _value(kind: str, key: str, text: str) -> object:
-    check(kind, [key])
+def _option_value(kind: str, key: str, text: str) -> object:
+    check_options(kind, [key])
     try:
         return VALUES.get(key, str)(text)
     except ValueError:
@@ -99,7 +99,7 @@ def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in text.split(","))
 
 
-def _count(text: str) -> int:
+def _positive_count(text: str) -> int:
     if not 0 < int(text) <= MOST:
         raise ValueError
     return int(text)
@@ -112,7 +112,10 @@ def _yes_or_no(text: str) -> bool:
 
 
 MOST = 100_000  # classes or channels: a network is made of as many as are named
-VALUES = {"num_classes": _count, "in_channels": _count, "mean": _numbers, "std": _numbers, "pretrained": _yes_or_no}
+VALUES = {
+    "num_classes": _positive_count, "in_channels": _positive_count, "mean": _numbers, "std": _numbers,
+    "pretrained": _yes_or_no,
+}  # fmt: skip
 
 
 USUAL = ("best.safetensors", "model.safetensors")

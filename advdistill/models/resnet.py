@@ -1,25 +1,37 @@
-"""The residual networks of CIFAR: ResNet-18 and -34, He's ResNet-8, -20 and -56, the pre-activation ResNet-18."""
+"""The residual networks of CIFAR: ResNet-18 and -34, He's ResNet-8, -20 and -56, two pre-activation ResNet-18."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .classifier import Classifier, ModelSpec
-from .layers import conv1x1, conv3x3, global_pool, init_he, projection, stage
+from .classifier import (
+    Classifier,
+    ModelSpec,
+    conv1x1,
+    conv3x3,
+    conv3x3_same,
+    global_pool,
+    init_he,
+    projection,
+    run_same,
+    stage,
+)
 
 
 class BasicBlock(nn.Module):
+    shortcut_name = "shortcut"
+
     def __init__(self, inputs: int, outputs: int, stride: int):
         super().__init__()
         self.conv1 = conv3x3(inputs, outputs, stride)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.conv2 = conv3x3(outputs, outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.shortcut = projection(inputs, outputs, stride)
+        self.add_module(self.shortcut_name, projection(inputs, outputs, stride))
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
-        return F.relu(out + self.shortcut(x))
+        return F.relu(out + getattr(self, self.shortcut_name)(x))
 
 
 class ResNet(Classifier):
@@ -46,19 +58,10 @@ class ResNet(Classifier):
         return self.linear(global_pool(out))
 
 
-class Block(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int):
-        super().__init__()
-        self.conv1 = conv3x3(inputs, outputs, stride)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = conv3x3(outputs, outputs)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.downsample = projection(inputs, outputs, stride)
+class DownsampleBlock(BasicBlock):
+    """A `BasicBlock` whose shortcut has another name in the state dict."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
-        return F.relu(out + self.downsample(x))
+    shortcut_name = "downsample"
 
 
 class CifarResNet(Classifier):
@@ -76,9 +79,9 @@ class CifarResNet(Classifier):
         blocks = (depth - 2) // 6
         self.conv1 = conv3x3(spec.in_channels, 16)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = stage(Block, 16, 16, blocks, stride=1)
-        self.layer2 = stage(Block, 16, 32, blocks, stride=2)
-        self.layer3 = stage(Block, 32, 64, blocks, stride=2)
+        self.layer1 = stage(DownsampleBlock, 16, 16, blocks, stride=1)
+        self.layer2 = stage(DownsampleBlock, 16, 32, blocks, stride=2)
+        self.layer3 = stage(DownsampleBlock, 32, 64, blocks, stride=2)
         self.fc = nn.Linear(64, spec.num_classes)
         init_he(self)
 
@@ -126,3 +129,41 @@ class PreActResNet18(Classifier):
     def network(self, x: Tensor) -> Tensor:
         out = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
         return self.linear(global_pool(out if self.bn is None else F.relu(self.bn(out))))
+
+
+class DMPreActBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.batchnorm_0 = nn.BatchNorm2d(inputs)
+        self.conv_2d_1 = conv3x3_same(inputs, outputs, stride)
+        self.batchnorm_1 = nn.BatchNorm2d(outputs)
+        self.conv_2d_2 = conv3x3(outputs, outputs)
+        self.shortcut = None if stride == 1 and inputs == outputs else conv3x3_same(inputs, outputs, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.shortcut is None else run_same(self.shortcut, x)
+        out = run_same(self.conv_2d_1, F.silu(self.batchnorm_0(x)))
+        out = self.conv_2d_2(F.silu(self.batchnorm_1(out)))
+        return shortcut + out
+
+
+class DMPreActResNet18(Classifier):
+    """Pre-activation ResNet-18 with SiLU, TensorFlow's padding, 3x3 shortcuts before batch-norm, and the parameter
+    names of DeepMind's release. Its checkpoints expect normalised images and do not hold the statistics.
+
+    Reference: Rebuffi et al., Fixing Data Augmentation to Improve Adversarial Robustness. arXiv:2103.01946.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__(spec)
+        self.conv_2d = conv3x3(spec.in_channels, 64)
+        self.layer_0 = stage(DMPreActBlock, 64, 64, 2, stride=1)
+        self.layer_1 = stage(DMPreActBlock, 64, 128, 2, stride=2)
+        self.layer_2 = stage(DMPreActBlock, 128, 256, 2, stride=2)
+        self.layer_3 = stage(DMPreActBlock, 256, 512, 2, stride=2)
+        self.batchnorm = nn.BatchNorm2d(512)
+        self.logits = nn.Linear(512, spec.num_classes)
+
+    def network(self, x: Tensor) -> Tensor:
+        out = self.layer_3(self.layer_2(self.layer_1(self.layer_0(self.conv_2d(x)))))
+        return self.logits(global_pool(F.silu(self.batchnorm(out))))

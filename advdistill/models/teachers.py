@@ -6,18 +6,16 @@ Benchmarks, arXiv:2010.09670.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock
 
 from .._internal.cache import cache as cache_folder
 from .._internal.cache import writable
 from .._internal.download import Remote, check_recorded, download
 from .._internal.messages import unknown
-from .zoo import create, normalises
+from .zoo import count_parameters, normalises
 
 __all__ = ["TEACHERS", "Teacher", "describe", "fetch", "find"]
 
@@ -147,12 +145,12 @@ class Teacher:
         return f"https://drive.google.com/file/d/{self.source}/view"
 
 
-def _read(dataset: str, line: str) -> Teacher:
+def _parse_line(dataset: str, line: str) -> Teacher:
     name, arch, clean, autoattack, source = line.split()
     return Teacher(dataset, name, arch, float(clean), float(autoattack), source)
 
 
-_LISTED = [_read(dataset, line) for dataset, table in TABLES.items() for line in table.strip().splitlines()]
+_LISTED = [_parse_line(dataset, line) for dataset, table in TABLES.items() for line in table.strip().splitlines()]
 TEACHERS = {(teacher.dataset, teacher.name): teacher for teacher in _LISTED}
 
 
@@ -172,7 +170,7 @@ def find(name: str) -> Teacher:
 def fetch(teacher: Teacher) -> Path:
     """Its checkpoint in the cache: `$ADVDISTILL_MODELS`, else `~/.cache/advdistill/models`; downloaded once.
 
-    A file that was put there by hand is taken as it is; of a download the sha256 is kept beside it, and checked.
+    A file that was put there by hand is not checked; of a download the sha256 is stored next to it, and checked.
 
     Raises FileNotFoundError saying what to fetch and where to put it, OSError where it cannot be put there,
     ValueError if the file changed since.
@@ -197,7 +195,7 @@ def describe() -> list[dict[str, Any]]:
             "autoattack": teacher.autoattack,
             "eps": teacher.eps,
             "architecture": teacher.arch,
-            "parameters": _parameters(teacher.arch, teacher.num_classes),
+            "parameters": count_parameters(teacher.arch, teacher.num_classes),
             "licence": teacher.licence,
         }
         for teacher in TEACHERS.values()
@@ -211,9 +209,3 @@ def _download(teacher: Teacher, path: Path) -> None:
         raise FileNotFoundError(f"{teacher.reference} is not here and cannot be downloaded ({error}); fetch "
                                 f"{teacher.page} and put it at {path}, or write {teacher.reference}?file=PATH."
                                 ) from error  # fmt: skip
-
-
-@cache
-def _parameters(arch: str, num_classes: int) -> int:
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in create(arch, num_classes).parameters())

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from .._internal.messages import unknown
-from . import convnet, deepmind, wide_resnet
 from .classifier import Classifier, ModelSpec
-from .convnet import ConvNet
-from .deepmind import DMPreActResNet18, DMWideResNet
 from .external import PREFIX, TimmStudent
-from .mobilenet_v2 import MobileNetV2
-from .resnet import CifarResNet, PreActResNet18, ResNet
-from .wide_resnet import WideResNet
+from .resnet import CifarResNet, DMPreActResNet18, PreActResNet18, ResNet
+from .small import ConvNet, MobileNetV2, convnet_width
+from .wide_resnet import DMWideResNet, WideResNet, depth_and_width
 
 
 @dataclass(frozen=True)
@@ -44,16 +41,16 @@ ZOO = {
                                 partial(PreActResNet18, last_norm=True)),
     "dm_preact_resnet18": Entry("DeepMind's pre-activation ResNet-18, SiLU", DMPreActResNet18, normalises=True),
     "wide_resnet": Entry("Wide ResNet of any depth and width",
-                         WideResNet, (34, 10), wide_resnet.depth_and_width),
+                         WideResNet, (34, 10), depth_and_width),
     "wide_resnet_trades": Entry("Wide ResNet with the unused block of TRADES checkpoints",
-                                partial(WideResNet, sub_block=True), (34, 10), wide_resnet.depth_and_width),
+                                partial(WideResNet, sub_block=True), (34, 10), depth_and_width),
     "dm_wide_resnet": Entry("DeepMind's wide ResNet of any depth and width, SiLU",
-                            DMWideResNet, (28, 10), deepmind.depth_and_width, normalises=True),
+                            DMWideResNet, (28, 10), depth_and_width, normalises=True),
     "dm_wide_resnet_relu": Entry("The same with ReLU, which no checkpoint shows: name it",
-                                 partial(DMWideResNet, activation=F.relu), (28, 10), deepmind.depth_and_width,
+                                 partial(DMWideResNet, activation=F.relu), (28, 10), depth_and_width,
                                  normalises=True),
     "mobilenet_v2": Entry("MobileNetV2, CIFAR variant", MobileNetV2),
-    "convnet": Entry("Three convolutions for tiny images, any width", ConvNet, (16,), convnet.width),
+    "convnet": Entry("Three convolutions for tiny images, any width", ConvNet, (16,), convnet_width),
 }
 
 
@@ -82,7 +79,7 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
     sizes = num_classes, in_channels, None if mean is None else tuple(mean), None if std is None else tuple(std)
     if name.startswith(PREFIX):
         return TimmStudent(ModelSpec(name, *sizes))
-    family, integers = _parse(name)
+    family, integers = _family_and_sizes(name)
     spec = ModelSpec("-".join([family, *map(str, integers)]), *sizes)
     return ZOO[family].build(spec, *integers)
 
@@ -113,17 +110,23 @@ def describe() -> list[dict[str, Any]]:
     >>> describe()[-1]["name"], describe()[-1]["parameters"]
     ('convnet', 24346)
     """
-    return [_describe(family) for family in ZOO]
+    rows = []
+    for family, entry in ZOO.items():
+        example = "-".join([family, *map(str, entry.defaults)])
+        rows.append(
+            {"name": family, "parameters": count_parameters(family), "about": entry.about, "example": example}
+        )
+    return rows
 
 
-def _describe(family: str) -> dict[str, Any]:
+@cache
+def count_parameters(name: str, num_classes: int = 10) -> int:
+    """Of a network for images of 3 channels, without making it."""
     with torch.device("meta"):
-        model = create(family)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return {"name": family, "parameters": parameters, "about": ZOO[family].about, "example": model.spec.name}
+        return sum(parameter.numel() for parameter in create(name, num_classes).parameters())
 
 
-def _parse(name: str) -> tuple[str, tuple[int, ...]]:
+def _family_and_sizes(name: str) -> tuple[str, tuple[int, ...]]:
     family, *words = name.split("-")
     if family not in ZOO:
         raise unknown("model", name, ZOO)

@@ -1,4 +1,4 @@
-"""A minute before days are spent: are data and teachers what they should be, and how long will the run take?"""
+"""Checks before a long run: are data and teachers what they should be, and how long will training take?"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,16 +11,16 @@ from ..train.setup import Placement, assemble
 from ..train.teacher_check import CHECKED, in_turn, inspect
 from ..train.trainer import Parts
 from .estimate import Estimate, estimate, proposals
-from .suspicion import Claim, against, order, statistics
+from .teacher import Claim, refuted_claims, wrong_class_order, wrong_normalisation
 
 __all__ = ["Claim", "Estimate", "Preflight", "preflight"]
 
-LOOKED_AT = 300  # held-out images, for each of the usual statistics; more where there are many classes
+INSPECTED = 300  # held-out images, for each of the usual statistics; more where there are many classes
 
 
 @dataclass
 class Preflight:
-    """What was found.
+    """The outcome of the checks.
 
     Attributes:
         refused: a sentence for each reason not to train so; empty if there is none.
@@ -41,12 +41,12 @@ def preflight(
     accelerator: str = "auto",
     report: Callable[[str], None] = print,
 ) -> Preflight:
-    """Look at data and teachers, and time a few steps; no file is written.
+    """Check data and teachers, and time a few steps; no file is written.
 
     Args:
-        claim: what the robust teacher is said to reach; that of a RobustBench name unless given.
+        claim: the robust teacher's claimed accuracies; those that RobustBench lists for its name unless given.
         budget: seconds for the run.
-        report: receives lines as they are found.
+        report: receives lines of progress.
 
     Raises:
         ValueError: something in the recipe does not fit.
@@ -54,51 +54,53 @@ def preflight(
     found = Preflight()
     placement = Placement(accelerator)
     parts = assemble(recipe, placement=placement)
-    report(_line(parts.train, parts.validation))
-    found.refused += _suspicions(parts)
+    report(_data_line(parts.train, parts.validation))
+    found.refused += _teacher_faults(parts)
     if not found.refused:
-        found.refused += _measured(parts, recipe, claim or _published(recipe), report)
+        found.refused += _measured_faults(parts, recipe, claim or _published_claim(recipe), report)
     if found.refused:
         return found
-    found.estimate = _timed(recipe, parts)
+    found.estimate = _estimate_of(recipe, parts)
     if budget is not None and found.estimate.total > budget:
         for typed, cheaper in proposals(recipe):
             try:
-                found.cheaper[typed] = _timed(cheaper, assemble(cheaper, placement=placement, train=parts.data))
+                found.cheaper[typed] = _estimate_of(cheaper, assemble(cheaper, placement=placement, train=parts.data))
             except ValueError:  # teacher_every, where the method's attack asks no teacher
                 continue
     return found
 
 
-def _line(train: Split, validation: Split) -> str:
+def _data_line(train: Split, validation: Split) -> str:
     counts = train.labels.bincount(minlength=train.num_classes)
     form = " x ".join(map(str, train.shape))
     balance = f"{counts.min()} to {counts.max()} images of a class"
     return f"data: {len(train)} images {form} to train on, {balance}; {len(validation)} held out ({train.name})"
 
 
-def _suspicions(parts: Parts) -> Iterator[str]:
+def _teacher_faults(parts: Parts) -> Iterator[str]:
     device, held_out = parts.fabric.device, parts.validation
-    some, more = (in_turn(held_out, n) for n in (LOOKED_AT, max(LOOKED_AT, 20 * held_out.num_classes)))
+    some, more = (in_turn(held_out, n) for n in (INSPECTED, max(INSPECTED, 20 * held_out.num_classes)))
     for role, network in parts.distiller.teachers.items():
         if role not in CHECKED:
             continue
         network.to(device)
-        if said := statistics(network, some, device) or order(network, more, device):
+        if said := wrong_normalisation(network, some, device) or wrong_class_order(network, more, device):
             yield f"The {role} teacher: {said}"
 
 
-def _measured(parts: Parts, recipe: Recipe, claim: Claim, report: Callable[[str], None]) -> list[str]:
+def _measured_faults(parts: Parts, recipe: Recipe, claim: Claim, report: Callable[[str], None]) -> list[str]:
     method, device, threat = parts.distiller.method, parts.fabric.device, recipe.attack.threat
     try:
         clean, attacked = inspect(parts.distiller.teachers, parts.validation, threat, method, device, report)
     except ValueError as error:
         return [str(error)]
-    return list(against(claim, clean["robust"].tolist(), attacked["robust"].tolist())) if "robust" in clean else []
+    if "robust" not in clean:
+        return []
+    return list(refuted_claims(claim, clean["robust"].tolist(), attacked["robust"].tolist()))
 
 
-def _published(recipe: Recipe) -> Claim:
-    """What RobustBench says of a teacher named so, as far as it is about the recipe's data and eps."""
+def _published_claim(recipe: Recipe) -> Claim:
+    """The accuracies that RobustBench lists for the teacher, if they are on the recipe's data and at its eps."""
     scheme, _, name = (recipe.teacher or "").partition("?")[0].partition(":")
     if scheme != "robustbench":
         return Claim()
@@ -109,5 +111,5 @@ def _published(recipe: Recipe) -> Claim:
     return Claim(known.clean / 100, known.autoattack / 100 if same else None)
 
 
-def _timed(recipe: Recipe, parts: Parts) -> Estimate:
+def _estimate_of(recipe: Recipe, parts: Parts) -> Estimate:
     return estimate(parts.fabric, recipe, parts.student, parts.distiller, parts.train, parts.validation)

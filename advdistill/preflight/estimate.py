@@ -33,7 +33,8 @@ SMALLER = {
 
 @dataclass(frozen=True)
 class Estimate:
-    """
+    """Time and memory of a run.
+
     Attributes:
         step: seconds, the median of a few.
         steps: of an epoch.
@@ -66,19 +67,19 @@ class Estimate:
 def estimate(
     fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split, validation: Split
 ) -> Estimate:
-    """Train for a few steps, of which nothing is kept but the time; the networks are moved to the device."""
+    """Train for a few steps and time them; the networks are changed, and moved to the device."""
     step = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
     batches = Batches(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
     shares, times, began = cycle(batches.epoch(0)), [], time.monotonic()
     for share in shares:
-        times.append(_seconds(partial(step, share, 0, 0.0), fabric.device))
+        times.append(_time(partial(step, share, 0, 0.0), fabric.device))
         if len(times) > STEPS or (len(times) > 1 and time.monotonic() - began > SECONDS):
             break
     some = validation.first(min(VALIDATED, len(validation)))
     threat = recipe.attack.threat
-    validated = _seconds(lambda: accuracies(student, some, threat, recipe.seed, fabric), fabric.device)
+    validated = _time(lambda: accuracies(student, some, threat, recipe.seed, fabric), fabric.device)
     per_epoch = validated * len(validation) / len(some) / recipe.validate_every
-    return Estimate(statistics.median(times[1:]), len(batches), per_epoch, recipe.epochs, _memory(fabric.device))
+    return Estimate(statistics.median(times[1:]), len(batches), per_epoch, recipe.epochs, _peak_memory(fabric.device))
 
 
 def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
@@ -94,20 +95,20 @@ def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
         yield f"--student {smaller}", replace(recipe, student=smaller)
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
+def _time(work: Callable[[], object], device: torch.device) -> float:
+    _synchronise(device)
     began = time.perf_counter()
     work()
-    _wait(device)
+    _synchronise(device)
     return time.perf_counter() - began
 
 
-def _wait(device: torch.device) -> None:
+def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-def _memory(device: torch.device) -> int:
+def _peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     import resource  # not on Windows

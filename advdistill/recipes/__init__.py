@@ -6,14 +6,14 @@ from collections.abc import Callable
 from .._internal.messages import unknown
 from .._internal.reading import read_text
 from ..recipe import Recipe
-from . import cifar10, cifar10_mobilenet, cifar100, cifar100_mobilenet, digits, tiny_imagenet
+from . import cifar10, cifar10_mobilenet, cifar100, digits, tiny_imagenet
 
 __all__ = ["describe", "load", "names"]
 
 MODULES = {
     "digits": [digits],
     "cifar10": [cifar10, cifar10_mobilenet],
-    "cifar100": [cifar100, cifar100_mobilenet],
+    "cifar100": [cifar100],
     "tiny_imagenet": [tiny_imagenet],
 }
 
@@ -27,7 +27,7 @@ def names() -> list[str]:
     >>> "digits.rslad" in names()
     True
     """
-    return list(_functions())
+    return list(_recipe_functions())
 
 
 def load(reference: str) -> Recipe:
@@ -47,10 +47,10 @@ def load(reference: str) -> Recipe:
     300
     """
     if reference.endswith((".yaml", ".yml")):
-        return Recipe.from_yaml(_read(reference), reference)
-    if reference not in _functions():
-        raise unknown("recipe", reference, _functions())
-    return _functions()[reference]()
+        return Recipe.from_yaml(_read_yaml(reference), reference)
+    if reference not in _recipe_functions():
+        raise unknown("recipe", reference, _recipe_functions())
+    return _recipe_functions()[reference]()
 
 
 def describe() -> list[dict[str, str]]:
@@ -62,10 +62,11 @@ def describe() -> list[dict[str, str]]:
     >>> describe()[0]
     {'name': 'digits.teacher', 'summary': 'A robust teacher: convnet-24 by PGD-AT.'}
     """
-    return [{"name": name, "summary": (inspect.getdoc(f) or "").splitlines()[0]} for name, f in _functions().items()]
+    functions = _recipe_functions().items()
+    return [{"name": name, "summary": (inspect.getdoc(f) or "").splitlines()[0]} for name, f in functions]
 
 
-def _functions() -> dict[str, Callable[[], Recipe]]:
+def _recipe_functions() -> dict[str, Callable[[], Recipe]]:
     """By name: the modules' public functions that return a recipe, and those that `digits` makes for every method."""
     written = {
         f"{dataset}.{name}": function
@@ -78,7 +79,7 @@ def _functions() -> dict[str, Callable[[], Recipe]]:
     return written | {f"digits.{name}": function for name, function in digits.by_method().items()}
 
 
-def _read(path: str) -> str:
+def _read_yaml(path: str) -> str:
     try:
         return read_text(path)
     except FileNotFoundError:

@@ -12,8 +12,8 @@ from typing import Any
 from .._internal.optional import require
 from ..results.inspection import Network
 from ..results.result import Measurement
-from .gathered import Gathered
-from .table import distinct
+from .compare import distinct
+from .loading import ReportedRun
 
 __all__ = [
     *("Chart", "altair", "between", "class_charts", "colour", "curve_charts", "figures", "javascript", "networks"),
@@ -28,7 +28,7 @@ class Chart:
     """A specification of Vega-Lite, and the same in words.
 
     Attributes:
-        label: what is seen, for those who do not see it.
+        label: a text alternative, for screen readers.
         rows: the figures drawn, where they are few enough to be read.
     """
 
@@ -51,7 +51,7 @@ def javascript() -> str:
 
 
 def specification(chart: Any, height: float) -> dict[str, Any]:
-    """As wide as its place; the title stands in the page."""
+    """As wide as its container; the title is in the page."""
     spec = chart.properties(width="container", height=height).to_dict()
     return {name: value for name, value in spec.items() if name != "config"}
 
@@ -83,15 +83,15 @@ def between() -> list[Any]:
     return [altair().Tooltip(f"{end}:Q", format=".1%") for end in ("low", "high")]
 
 
-def networks(runs: Sequence[Gathered]) -> list[tuple[str, str, Network]]:
-    """What was inspected: name, run, figures. The students, then their teachers, one that several share but once."""
+def networks(runs: Sequence[ReportedRun]) -> list[tuple[str, str, Network]]:
+    """The inspected networks, `(name, run, figures)`: students, then teachers, a teacher of several runs once."""
     inspected = [(run.name, run.inspection.networks) for run in runs if run.inspection]
     teachers: dict[str, tuple[Network, list[str]]] = {}
-    for name, seen in inspected:
-        if teacher := seen.get("teacher"):
+    for name, found in inspected:
+        if teacher := found.get("teacher"):
             counted = str([(eps, m.n, m.correct) for eps, m in teacher.curve.items()]) + str(teacher.classes)
             teachers.setdefault(counted, (teacher, []))[1].append(name)
-    students = [(name, name, seen["student"]) for name, seen in inspected]
+    students = [(name, name, found["student"]) for name, found in inspected]
     shared = len(teachers) == 1 and len(inspected) == len(next(iter(teachers.values()))[1])
     return students + [
         ("teacher" if shared else f"teacher of {', '.join(names)}", names[0], teacher)
@@ -99,13 +99,13 @@ def networks(runs: Sequence[Gathered]) -> list[tuple[str, str, Network]]:
     ]
 
 
-def _named(runs: Sequence[Gathered]) -> dict[str, Network]:
+def _networks_by_name(runs: Sequence[ReportedRun]) -> dict[str, Network]:
     return {name: network for name, _, network in networks(runs)}
 
 
-def curve_charts(runs: Sequence[Gathered]) -> list[Chart]:
+def curve_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
     """PGD-20 accuracy against eps, with its 95 % band; the eps of the result is marked."""
-    alt, shown = altair(), _named(runs)
+    alt, shown = altair(), _networks_by_name(runs)
     if not shown:
         return []
     inspected = [run.inspection for run in runs if run.inspection]
@@ -120,7 +120,7 @@ def curve_charts(runs: Sequence[Gathered]) -> list[Chart]:
     axis = alt.Axis(grid=False, labelFlush=False, tickCount=8)
     x = alt.X("eps:Q", title=title, axis=axis, scale=alt.Scale(nice=False))
     accuracy = {"title": "accuracy", "axis": percent(), "scale": alt.Scale(domainMin=0)}
-    domain = _domain(runs, shown)
+    domain = _model_names(runs, shown)
     drawn = alt.Chart(alt.Data(values=rows)).encode(x, colour(domain, list(shown)))
     line = drawn.encode(alt.Y("accuracy:Q", **accuracy))
     shape = alt.Shape("model:N", scale=alt.Scale(domain=domain), legend=legend(list(shown)))
@@ -132,18 +132,20 @@ def curve_charts(runs: Sequence[Gathered]) -> list[Chart]:
         line.mark_line(),
         line.mark_point(filled=True, size=50, opacity=1).encode(shape, tooltip=said),
     )
-    return [Chart("Accuracy under PGD-20 against eps", _in_words(shown, unit), specification(chart, 320), rows)]
+    return [Chart("Accuracy under PGD-20 against eps", _curves_in_words(shown, unit), specification(chart, 320), rows)]
 
 
-def class_charts(runs: Sequence[Gathered]) -> list[Chart]:
+def class_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
     """Accuracy of each class, clean and under attack; of many classes those where the first network is worst."""
     charts = []
     for names in dict.fromkeys(run.inspection.class_names for run in runs if run.inspection):
         labels = [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names)]  # Tiny ImageNet
-        shown = _named([run for run in runs if run.inspection and run.inspection.class_names == names])
+        shown = _networks_by_name([run for run in runs if run.inspection and run.inspection.class_names == names])
         attacks = distinct(attack for network in shown.values() for attack in network.classes)
-        drawn = _worst(next(iter(shown.values())).classes, attacks[-1]) if len(names) > MOST else range(len(names))
-        few = f", {MOST} worst of {len(names)} classes" if len(names) > MOST else ""
+        drawn, few = list(range(len(names))), ""
+        if len(names) > MOST:
+            drawn = _worst_classes(next(iter(shown.values())).classes, attacks[-1])
+            few = f", {MOST} worst of {len(names)} classes"
         for attack in attacks:
             rows = [
                 {"model": model, "class": labels[i]} | figures(Measurement(attack, "", n, correct, 0))
@@ -152,11 +154,11 @@ def class_charts(runs: Sequence[Gathered]) -> list[Chart]:
                 for n, correct in network.classes.get(attack, [])[i : i + 1]
                 if n
             ]
-            charts.append(_bars(_domain(runs, _named(runs)), list(shown), f"{attack}{few}", rows))
+            charts.append(_class_bars(_model_names(runs, _networks_by_name(runs)), list(shown), f"{attack}{few}", rows))
     return charts
 
 
-def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dict[str, Any]]) -> Chart:
+def _class_bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dict[str, Any]]) -> Chart:
     alt = altair()
     offset = alt.YOffset("model:N", scale=alt.Scale(domain=list(shown), paddingInner=0.15))
     named = alt.Y("class:N", sort=None, title=None, axis=alt.Axis(labelLimit=110, ticks=False, domain=False))
@@ -172,17 +174,17 @@ def _bars(domain: Sequence[str], shown: Sequence[str], what: str, rows: list[dic
     return Chart(title, label, specification(alt.layer(bars, ends), height), rows)
 
 
-def _domain(runs: Sequence[Gathered], shown: Mapping[str, Network]) -> list[str]:
+def _model_names(runs: Sequence[ReportedRun], shown: Mapping[str, Network]) -> list[str]:
     return distinct([*(run.name for run in runs), *shown])
 
 
-def _worst(classes: Mapping[str, Sequence[tuple[int, int]]], attack: str) -> list[int]:
+def _worst_classes(classes: Mapping[str, Sequence[tuple[int, int]]], attack: str) -> list[int]:
     counted = classes.get(attack, next(iter(classes.values())))
     present = [i for i, (n, _) in enumerate(counted) if n]
     return sorted(present, key=lambda i: counted[i][1] / counted[i][0])[:MOST]
 
 
-def _in_words(shown: Mapping[str, Network], unit: float) -> str:
+def _curves_in_words(shown: Mapping[str, Network], unit: float) -> str:
     said = (
         f"{name}: " + ", ".join(f"{m.accuracy:.1%} at {eps * unit:.4g}" for eps, m in network.curve.items())
         for name, network in shown.items()

@@ -1,48 +1,33 @@
-"""Results of several runs side by side: who is ahead of the first, and a warning where figures do not compare."""
+"""Results of several runs as a table: accuracies, who is ahead of the first run, and what makes them incomparable."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
+from rich import box
 from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
 from rich.text import Text
-from safetensors import SafetensorError, safe_open
 
-from .._internal.reading import ordinary, parse_yaml, printable, read_text
-from ..results.files import ResultFiles
 from ..results.result import Measurement, Result
-from .statistics import LEVEL, Difference, holm, over_seeds, paired, unpaired
-from .table import difference_table, distinct, line, table
+from .loading import LoadedResult, load_result
+from .statistics import LEVEL, Difference, Verdict, holm, over_seeds, paired, unpaired
 
-__all__ = ["Compared", "against_first", "compare", "lacking", "load", "mismatches", "summed_up"]
+__all__ = ["against_first", "compare", "distinct", "lacking", "mismatches", "summed_up", "table"]
 
-CALM = 6  # comparisons that still have a line each
-
-
-@dataclass(frozen=True, eq=False)
-class Compared:
-    """A result named by its path, with what lies beside it.
-
-    Attributes:
-        path: the run's folder or the result's file, as it was given.
-        file: the result's.
-        verdicts: by attack, `[n]`: 1 still right, 0 broken.
-        recipe: of a run's folder.
-    """
-
-    path: Path
-    file: Path
-    result: Result
-    verdicts: Mapping[str, np.ndarray]
-    recipe: Mapping[str, object] | None
+MOST_LINES = 6  # comparisons that still have a line each
+Loaded = TypeVar("Loaded", bound=LoadedResult)
+Spread = Mapping[str, tuple[float, float]]  # by attack, mean and standard deviation
+COLOURS: dict[Verdict, str] = {"ahead": "green", "behind": "red", "not distinguishable": ""}
 
 
 def compare(paths: Sequence[Path | str]) -> Group:
     """Run folders or result files as one table, each row named by its path; verdicts and warnings under it.
 
-    A run is set against the first one where both have the same images, threat model and settings of the attack. Runs
+    A run is compared with the first one where both have the same images, threat model and settings of the attack. Runs
     whose recipes differ in nothing but the seed are summed up by mean and standard deviation.
 
     Raises:
@@ -51,14 +36,14 @@ def compare(paths: Sequence[Path | str]) -> Group:
     """
     if not paths:
         raise ValueError("Nothing to compare. Name run folders or result files: advdistill compare runs/*")
-    runs = [load(path) for path in paths]
+    runs = [load_result(path) for path in paths]
     results = [run.result for run in runs]
     warnings = (Text(line, style="yellow") for line in mismatches(results))
-    return Group(table(results, dict(summed_up(runs))), *_judged(runs), *warnings)
+    return Group(table(results, dict(summed_up(runs))), *_comparisons(runs), *warnings)
 
 
 def mismatches(results: Sequence[Result]) -> list[str]:
-    """A sentence for each thing that makes the figures not comparable."""
+    """A sentence for each setting that differs, so that the figures do not compare."""
     settings = {
         "number of images": distinct(str(m.n) for r in results for m in r.measurements),
         "data": distinct(f"{r.data} ({r.fingerprint})" for r in results),
@@ -75,60 +60,64 @@ def mismatches(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def load(path: Path | str) -> Compared:
-    """A run's folder or a result's file; raises as `compare` does."""
-    path = Path(path)
-    file = path / "result.json" if path.is_dir() else path
-    if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {file.parent}")
-    result = Result.load(file)
-    verdicts = _verdicts(ResultFiles(file).verdicts, result)
-    return Compared(path, file, replace(result, model=str(path)), verdicts, _recipe(path / "recipe.yaml"))
+def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]]:
+    """Each run compared with the first, by attack that both ran with the same settings; p values corrected by Holm."""
+    first, *others = runs
+    pairs = [(run, attack) for run in others for attack in _common_attacks([first.result, run.result])]
+    found = [_difference(run, first, attack) for run, attack in pairs]
+    corrected = holm([difference.p for difference in found])
+    return [(*pair, replace(d, p=p)) for pair, d, p in zip(pairs, found, corrected, strict=True)]
 
 
-def _verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
-    if not file.exists():
-        return {}
-    try:
-        with safe_open(ordinary(file), "np") as opened:
-            described, names = opened.metadata() or {}, set(opened.keys())
-            verdicts = {m.attack: opened.get_tensor(m.attack) for m in result.measurements if m.attack in names}
-    except (SafetensorError, AttributeError, TypeError) as error:  # the latter of types that numpy lacks
-        what = printable(error)
-        raise ValueError(f"{file} is truncated or damaged ({what}). Delete it, or run the evaluation again.") from None
-    for what in ("fingerprint", "threat", "seed"):
-        if described.get(what) != str(getattr(result, what)):
-            there, here = described.get(what), getattr(result, what)
-            shown = f"{what} {printable(there)}, its result of {printable(here)}"
-            raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
-    for attack, found in verdicts.items():
-        _check(file, found, _by_attack(result)[attack])
-    return verdicts
+def lacking(runs: Sequence[LoadedResult], found: Sequence[tuple[LoadedResult, str, Difference]]) -> list[str]:
+    """The models without verdicts on each image, because of which some of these comparisons are unpaired."""
+    attacks = {attack for _, attack, difference in found if difference.test == "Fisher"}
+    return distinct(r.result.model for r in runs if attacks & (_by_attack(r.result).keys() - r.verdicts.keys()))
 
 
-def _check(file: Path, verdicts: np.ndarray, measured: Measurement) -> None:
-    right, broken = (int((verdicts == value).sum()) for value in (1, 0))
-    if verdicts.shape != (measured.n,) or (right, broken) != (measured.correct, measured.n - measured.correct):
-        raise ValueError(
-            f"{file} has {verdicts.size} verdicts under {measured.attack}, {right} right and {broken} broken; its "
-            f"result has {measured.correct} of {measured.n} images right. Delete it, or evaluate again."
-        )
+def summed_up(runs: Sequence[LoadedResult]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+    """Names, and by attack mean and standard deviation, of runs that differ only in the seed."""
+    groups: dict[str, dict[object, Result]] = {}
+    for run in runs:
+        if run.recipe is not None:
+            recipe = json.dumps({k: v for k, v in run.recipe.items() if k != "seed"}, sort_keys=True, default=str)
+            groups.setdefault(recipe, {}).setdefault(str(run.recipe.get("seed")), run.result)
+    for results in (list(group.values()) for group in groups.values() if len(group) > 1):
+        figures = {attack: over_seeds([r[attack].accuracy for r in results]) for attack in _common_attacks(results)}
+        if figures:
+            yield f"{results[0].model}, {len(results)} seeds", figures
 
 
-def _recipe(file: Path) -> dict[str, object] | None:
-    if not file.exists():
-        return None
-    recipe = parse_yaml(read_text(file), str(file))
-    if not isinstance(recipe, dict):
-        raise ValueError(f"{file} must hold fields such as 'epochs: 50', got {type(recipe).__name__}.")
-    return recipe
+def table(results: Sequence[Result], over_seeds: Mapping[str, Spread] | None = None) -> Table:
+    """Accuracies in per cent, each with its 95 % interval, on the same line, or below it where there are many attacks.
+
+    Args:
+        over_seeds: more rows by name: mean and standard deviation by attack.
+    """
+    attacks = distinct(m.attack for result in results for m in result.measurements)
+    layout = "{:.1f} ({:.1f}-{:.1f})" if len(attacks) <= 3 else "{:.1f}\n{:.1f}-{:.1f}"
+    spread = " Over seeds: mean ± standard deviation." if over_seeds else ""
+    drawn = _empty_table(attacks, _table_caption(results) + spread)
+    for result in results:
+        cells = {m.attack: _accuracy_cell(m, layout) for m in result.measurements}
+        drawn.add_row(escape(result.model), *(cells.get(attack, "-") for attack in attacks))
+    drawn.add_section()
+    for name, summed in (over_seeds or {}).items():
+        cells = {attack: f"{100 * mean:.1f} ± {100 * deviation:.1f}" for attack, (mean, deviation) in summed.items()}
+        drawn.add_row(escape(name), *(cells.get(attack, "-") for attack in attacks))
+    return drawn
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """Each value once, in the order of its first appearance."""
+    return list(dict.fromkeys(values))
 
 
 def _by_attack(result: Result) -> dict[str, Measurement]:
     return {m.attack: m for m in result.measurements}
 
 
-def _common(results: Sequence[Result]) -> list[str]:
+def _common_attacks(results: Sequence[Result]) -> list[str]:
     """The attacks that all results hold, measured on the same images with the same settings."""
     first, *others = results
     images = distinct(f"{r.data} {r.fingerprint} {r.threat}" for r in results)
@@ -142,32 +131,26 @@ def _common(results: Sequence[Result]) -> list[str]:
     ]
 
 
-def summed_up(runs: Sequence[Compared]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-    """Names, and by attack mean and standard deviation, of runs that differ only in the seed."""
-    groups: dict[str, dict[object, Result]] = {}
-    for run in runs:
-        if run.recipe is not None:
-            recipe = json.dumps({k: v for k, v in run.recipe.items() if k != "seed"}, sort_keys=True, default=str)
-            groups.setdefault(recipe, {}).setdefault(str(run.recipe.get("seed")), run.result)
-    for results in (list(group.values()) for group in groups.values() if len(group) > 1):
-        figures = {attack: over_seeds([r[attack].accuracy for r in results]) for attack in _common(results)}
-        if figures:
-            yield f"{results[0].model}, {len(results)} seeds", figures
+def _difference(run: LoadedResult, first: LoadedResult, attack: str) -> Difference:
+    if attack in run.verdicts and attack in first.verdicts:
+        return paired(run.verdicts[attack], first.verdicts[attack])
+    measured, base = run.result[attack], first.result[attack]
+    return unpaired(measured.correct, base.correct, base.n)
 
 
-def _judged(runs: Sequence[Compared]) -> Iterator[RenderableType]:
+def _comparisons(runs: Sequence[LoadedResult]) -> Iterator[RenderableType]:
     """Who is ahead of the first run: a line for each comparison, or a table of many."""
     found, first = against_first(runs), runs[0].result.model
     if not found:
         return
     holding = f" after Holm's correction for {len(found)} comparisons" if len(found) > 1 else ""
     yield Text()
-    if len({attack for _, attack, _ in found}) > 3 or len(found) > CALM:
+    if len({attack for _, attack, _ in found}) > 3 or len(found) > MOST_LINES:
         rows = ((run.result.model, {attack: d for r, attack, d in found if r is run}) for run in runs[1:])
         caption = f"Points against {first}; undecided: not distinguishable, p >= {LEVEL}{holding}."
-        yield difference_table(rows, caption)
+        yield _difference_table(rows, caption)
     else:
-        yield from (line(f"{run.result.model} against {first}, {attack}", d) for run, attack, d in found)
+        yield from (_difference_line(f"{run.result.model} against {first}, {attack}", d) for run, attack, d in found)
         if holding:
             yield Text(f"The p values are those{holding}.", style="italic dim")
     if without := lacking(runs, found):
@@ -175,23 +158,62 @@ def _judged(runs: Sequence[Compared]) -> Iterator[RenderableType]:
         yield Text(note.format(", ".join(without)), style="italic dim")
 
 
-def against_first(runs: Sequence[Compared]) -> list[tuple[Compared, str, Difference]]:
-    """Every run against the first under each attack that both hold alike; the p values are corrected for all."""
-    first, *others = runs
-    pairs = [(run, attack) for run in others for attack in _common([first.result, run.result])]
-    found = [_difference(run, first, attack) for run, attack in pairs]
-    corrected = holm([difference.p for difference in found])
-    return [(*pair, replace(d, p=p)) for pair, d, p in zip(pairs, found, corrected, strict=True)]
+def _difference_table(rows: Iterable[tuple[str, Mapping[str, Difference]]], caption: str) -> Table:
+    """Points by name and attack, with "ahead", "behind" or, where the models are not distinguishable, "undecided"."""
+    rows = [(name, differences) for name, differences in rows if differences]
+    attacks = distinct(attack for _, differences in rows for attack in differences)
+    layout = "{:+.1f} {}" if len(attacks) <= 3 else "{:+.1f}\n{}"
+    drawn = _empty_table(attacks, caption)
+    for name, differences in rows:
+        cells = {attack: _verdict_cell(difference, layout) for attack, difference in differences.items()}
+        drawn.add_row(escape(name), *(cells.get(attack, "-") for attack in attacks))
+    return drawn
 
 
-def _difference(run: Compared, first: Compared, attack: str) -> Difference:
-    if attack in run.verdicts and attack in first.verdicts:
-        return paired(run.verdicts[attack], first.verdicts[attack])
-    measured, base = run.result[attack], first.result[attack]
-    return unpaired(measured.correct, base.correct, base.n)
+def _difference_line(what: str, difference: Difference) -> Text:
+    """A difference in words: points, their 95 % interval, the verdict and the test."""
+    points, low, high = (100 * value for value in (difference.value, *difference.interval))
+    test = difference.test if difference.test == "McNemar" else f"unpaired, {difference.test}"
+    return Text.assemble(
+        f"{what}: {points:+.1f} points ({low:.1f} to {high:.1f}), ",
+        (difference.verdict, COLOURS[difference.verdict]),
+        f" ({test} {_p_value(difference.p)}, {difference.n} images)",
+    )
 
 
-def lacking(runs: Sequence[Compared], found: Sequence[tuple[Compared, str, Difference]]) -> list[str]:
-    """The models for whose missing verdicts some of these comparisons are unpaired."""
-    attacks = {attack for _, attack, difference in found if difference.test == "Fisher"}
-    return distinct(r.result.model for r in runs if attacks & (_by_attack(r.result).keys() - r.verdicts.keys()))
+def _p_value(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def _empty_table(attacks: Iterable[str], caption: str) -> Table:
+    drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
+    drawn.caption, drawn.caption_justify = escape(caption), "left"
+    drawn.add_column("model", overflow="fold", min_width=12)
+    for attack in attacks:
+        drawn.add_column(escape(_in_two_lines(attack)), justify="right", overflow="fold", min_width=9, max_width=16)
+    return drawn
+
+
+def _in_two_lines(name: str, width: int = 10) -> str:
+    """A long name in two lines."""
+    head, hyphen, tail = name.rpartition("-")
+    return f"{head}{hyphen}\n{tail}" if len(name) > width else name
+
+
+def _accuracy_cell(measured: Measurement, layout: str) -> str:
+    return layout.format(*(100 * value for value in (measured.accuracy, *measured.interval)))
+
+
+def _verdict_cell(difference: Difference, layout: str) -> Text:
+    word = "undecided" if difference.verdict == "not distinguishable" else difference.verdict
+    return Text(layout.format(100 * difference.value, word), style=COLOURS[difference.verdict])
+
+
+def _table_caption(results: Sequence[Result]) -> str:
+    settings = (
+        distinct(f"{r.data} ({r.fingerprint})" for r in results),
+        distinct(f"n = {m.n}" for r in results for m in r.measurements),
+        distinct(r.threat for r in results),
+        distinct(f"seed {r.seed}" for r in results),
+    )
+    return f"Accuracy in % (95 % interval). {', '.join(' or '.join(values) for values in settings)}."

@@ -1,4 +1,4 @@
-"""Charts of a training by epoch: held-out accuracy, losses, the learning rate, and what a method moves by itself."""
+"""Charts of a training by epoch: held-out accuracy, losses, the learning rate, and a method's own state."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil, isfinite
@@ -7,8 +7,8 @@ from typing import Any
 from ..results.result import wilson
 from ..results.selection import Epoch, overfitting
 from .charts import Chart, altair, between, colour, percent, specification
-from .gathered import Gathered
-from .table import distinct
+from .compare import distinct
+from .loading import ReportedRun
 
 __all__ = ["state_charts", "training_charts"]
 
@@ -16,31 +16,31 @@ TITLES = {"loss": "Loss", "lr": "Learning rate", "weight": "Weights of the losse
 MOST = 1500  # epochs drawn over all runs, lest the page grow too large
 
 
-def training_charts(runs: Sequence[Gathered]) -> list[Chart]:
+def training_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
     """Held-out accuracies, with the 95 % band where the number of images is known; losses; the learning rate."""
-    held = [row for run in runs for row in _held_out(run, _drawn(runs, run))]
+    held = [row for run in runs for row in _held_out_rows(run, _drawn_epochs(runs, run))]
     said = (
         f"{run.name}: robust {o.best:.1%} at epoch {o.epoch}, the best, and {o.last:.1%} at the last, {o.last_epoch}."
         for run in runs
         if (o := overfitting(run.epochs))
     )
     label = f"Accuracy on held-out images by epoch. {' '.join(said)}"
-    charts = [_chart(runs, "Held-out accuracy", label, held)] if held else []
-    return [*charts, *_of(runs, "loss"), *_of(runs, "lr")]
+    charts = [_epoch_chart(runs, "Held-out accuracy", label, held)] if held else []
+    return [*charts, *_charts_of_figure(runs, "loss"), *_charts_of_figure(runs, "lr")]
 
 
-def state_charts(runs: Sequence[Gathered]) -> list[Chart]:
-    """What a method moves as it trains: MTARD's weights, B-MTARD's temperatures, and the like."""
+def state_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
+    """A method's own state: MTARD's weights, B-MTARD's temperatures, and the like."""
     names = distinct(name.partition("/")[0] for run in runs for row in run.epochs for name in row if "/" in name)
-    return [chart for name in names if name != "loss" for chart in _of(runs, name)]
+    return [chart for name in names if name != "loss" for chart in _charts_of_figure(runs, name)]
 
 
-def _of(runs: Sequence[Gathered], name: str) -> Iterator[Chart]:
+def _charts_of_figure(runs: Sequence[ReportedRun], name: str) -> Iterator[Chart]:
     """The chart of `name` or of all `name/...`, if a run has any of them."""
     rows = [
-        {"model": run.name, "epoch": epoch["epoch"], "what": key.partition("/")[2] or key, "value": _number(value)}
+        {"model": run.name, "epoch": epoch["epoch"], "what": key.partition("/")[2] or key, "value": _json_number(value)}
         for run in runs
-        for epoch in _drawn(runs, run)
+        for epoch in _drawn_epochs(runs, run)
         for key, value in epoch.items()
         if key.partition("/")[0] == name
     ]
@@ -48,20 +48,20 @@ def _of(runs: Sequence[Gathered], name: str) -> Iterator[Chart]:
         title = TITLES.get(name, name.replace("_", " ").capitalize())
         last = {(row["model"], row["what"]): row["value"] for row in rows if row["value"] is not None}
         said = "; ".join(f"{what} of {model} {value:.4g}" for (model, what), value in last.items())
-        yield _chart(runs, title, f"{title} by epoch. At the end: {said}.", rows)
+        yield _epoch_chart(runs, title, f"{title} by epoch. At the end: {said}.", rows)
 
 
-def _held_out(run: Gathered, epochs: Sequence[Epoch]) -> Iterator[dict[str, Any]]:
+def _held_out_rows(run: ReportedRun, epochs: Sequence[Epoch]) -> Iterator[dict[str, Any]]:
     images = run.result.chosen.images if run.result.chosen else None
     for epoch in epochs:
         for what in ("clean", "robust"):
             if isfinite(value := epoch.get(what, float("nan"))):
-                row = {"model": run.name, "epoch": epoch["epoch"], "what": what, "value": _number(value)}
+                row = {"model": run.name, "epoch": epoch["epoch"], "what": what, "value": _json_number(value)}
                 ends = wilson(round(value * images), images) if images else None
-                yield row | (dict(zip(("low", "high"), map(_number, ends), strict=True)) if ends else {})
+                yield row | (dict(zip(("low", "high"), map(_json_number, ends), strict=True)) if ends else {})
 
 
-def _chart(runs: Sequence[Gathered], title: str, label: str, rows: list[dict[str, Any]]) -> Chart:
+def _epoch_chart(runs: Sequence[ReportedRun], title: str, label: str, rows: list[dict[str, Any]]) -> Chart:
     """A colour for each run, a dash for each figure."""
     alt, accuracy = altair(), title == "Held-out accuracy"
     shown, whats = distinct(row["model"] for row in rows), distinct(row["what"] for row in rows)
@@ -85,12 +85,12 @@ def _chart(runs: Sequence[Gathered], title: str, label: str, rows: list[dict[str
     return Chart(title, label, specification(line, 260))
 
 
-def _drawn(runs: Sequence[Gathered], run: Gathered) -> Sequence[Epoch]:
+def _drawn_epochs(runs: Sequence[ReportedRun], run: ReportedRun) -> Sequence[Epoch]:
     """Every epoch of a run, or every second, third, ... and the last."""
     step = ceil(sum(len(other.epochs) for other in runs) / MOST) or 1
     return [row for i, row in enumerate(run.epochs) if i % step == 0 or i == len(run.epochs) - 1]
 
 
-def _number(value: float) -> float | None:
+def _json_number(value: float) -> float | None:
     """Five digits; what is not finite has no place in JSON."""
     return float(f"{value:.5g}") if isfinite(value) else None

@@ -2,21 +2,28 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from .._internal.optional import require
-from .charts import class_charts, curve_charts, javascript
+from ..results.result import wilson
+from ..results.selection import Selection, overfitting
+from .charts import class_charts, curve_charts, javascript, networks
+from .compare import against_first, distinct, lacking, mismatches, summed_up
 from .epochs import state_charts, training_charts
-from .gallery import gallery
-from .gathered import Gathered, gather
-from .summary import summary
+from .loading import ReportedRun, load_runs
+from .pictures import gallery
+from .statistics import Difference
 
 __all__ = ["check", "page"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIMIT = 4_900_000  # bytes
+Differences = Sequence[tuple[str, str, Difference]]  # by run and attack, against the first run
 
 
 def check() -> None:
@@ -26,23 +33,24 @@ def check() -> None:
 
 
 def page(paths: Sequence[Path | str]) -> str:
-    """Run folders or result files as a page of HTML, under 5 MB; the first is what the others are set against.
+    """Run folders or result files as a page of HTML, under 5 MB; the others are compared with the first.
 
     Raises:
         FileNotFoundError: a folder or file without a result.
         ValueError: nothing named, or a file is damaged or does not belong to its result.
         ImportError: the packages of the extra `report` are missing.
     """
-    runs = gather(paths)
-    facts = summary(runs) | {"charts": _charts(runs)}
+    runs = load_runs(paths)
+    facts = _summary(runs) | {"charts": _all_charts(runs)}
     inspected = [run for run in runs if run.inspection]
-    left = LIMIT - len(_render(facts | {"galleries": {run.name: [] for run in inspected}}).encode(errors="replace"))
+    without = _render_page(facts | {"galleries": {run.name: [] for run in inspected}})
+    left = LIMIT - len(without.encode(errors="replace"))
     galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in runs if run.inspection}
-    html = _render(facts | {"galleries": galleries})
+    html = _render_page(facts | {"galleries": galleries})
     return html.encode(errors="replace").decode()  # a path may hold bytes that are no text
 
 
-def _charts(runs: Sequence[Gathered]) -> dict[str, Any]:
+def _all_charts(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     return {
         "curves": curve_charts(runs),
         "training": training_charts(runs),
@@ -51,31 +59,112 @@ def _charts(runs: Sequence[Gathered]) -> dict[str, Any]:
     }
 
 
-def _render(facts: dict[str, Any]) -> str:
+def _render_page(facts: dict[str, Any]) -> str:
     jinja = require("jinja2", "The report", "report")
     environment = jinja.Environment(
         loader=jinja.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"percent": _percent, "interval": _interval, "p": _p}
+    environment.filters |= {"percent": _percent_text, "interval": _interval_text, "p": _p_text}
     scripts = [javascript(), (TEMPLATES / "page.js").read_text()]
     style = (TEMPLATES / "style.css").read_text()
-    hashes = " ".join(map(_hash, scripts))
+    hashes = " ".join(map(_script_hash, scripts))
     return environment.get_template("page.html").render(**facts, scripts=scripts, style=style, hashes=hashes)
 
 
-def _hash(script: str) -> str:
-    """Under the page's policy only these scripts run, whatever else stands in it."""
+def _script_hash(script: str) -> str:
+    """For the page's content security policy: only these scripts run, whatever else the page contains."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def _percent(value: float, sign: str = "") -> str:
+def _percent_text(value: float, sign: str = "") -> str:
     return f"{100 * value:{sign}.1f}".replace("-", "−")
 
 
-def _interval(pair: tuple[float, float]) -> str:
-    return (" to " if pair[0] < 0 else "–").join(map(_percent, pair))
+def _interval_text(pair: tuple[float, float]) -> str:
+    return (" to " if pair[0] < 0 else "–").join(map(_percent_text, pair))
 
 
-def _p(value: float) -> str:
+def _p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
+    """The template's variables, by name."""
+    found = against_first(runs)
+    differences = [(run.name, attack, difference) for run, attack, difference in found]
+    return {
+        "runs": runs,
+        "attacks": distinct(m.attack for run in runs for m in run.result.measurements),
+        "differences": differences,
+        "against": {run.name: _hardest_comparison(run, differences) for run in runs[1:]},
+        "unpaired": lacking(runs, found),
+        "warnings": mismatches([run.result for run in runs]),
+        "over_seeds": list(summed_up(runs)),
+        "selection": {run.name: run.result.chosen or Selection() for run in runs},
+        "overfitting": {run.name: overfitting(run.epochs) for run in runs},
+        "networks": _network_rows(runs),
+        "recipes": {run.name: yaml.safe_dump(run.recipe, sort_keys=False) for run in runs if run.recipe},
+        "differing": _differing_settings(runs),
+        "missing": [line for run in runs for line in _missing_parts(run)],
+    }
+
+
+def _hardest_comparison(run: ReportedRun, differences: Differences) -> tuple[str, Difference] | None:
+    """The comparison under the attack with the lowest accuracy of this run; under clean only if there is no other."""
+    found = {attack: difference for name, attack, difference in differences if name == run.name}
+    attacks = [attack for attack in found if attack != "clean"] or list(found)
+    attack = min(attacks, key=lambda name: run.result[name].accuracy, default=None)
+    return (attack, found[attack]) if attack else None
+
+
+def _network_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
+    """A row for each inspected network."""
+    names = {run.name: run.inspection.class_names for run in runs if run.inspection}
+    return [
+        {
+            "name": name,
+            "accuracy": {attack: _total(pairs) for attack, pairs in network.classes.items()},
+            "worst": {attack: _worst_class(pairs, names.get(owner, ())) for attack, pairs in network.classes.items()},
+            "calibration": network.calibration,
+            "remainder": network.remainder,
+        }
+        for name, owner, network in networks(runs)
+    ]
+
+
+def _total(pairs: Sequence[tuple[int, int]]) -> tuple[int, int, tuple[float, float]]:
+    n, correct = (sum(column) for column in zip(*pairs, strict=True))
+    return n, correct, wilson(correct, n)
+
+
+def _worst_class(pairs: Sequence[tuple[int, int]], names: Sequence[str]) -> tuple[str, int, int]:
+    present = [(name, n, correct) for name, (n, correct) in zip(names, pairs, strict=True) if n]
+    return min(present, key=lambda one: one[2] / one[1])
+
+
+def _differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
+    """The settings that recipes do not share, each with its value in every run."""
+    flat = [dict(_flattened(run.recipe or {})) for run in runs]
+    rows = [(name, [one.get(name, "–") for one in flat]) for name in distinct(key for one in flat for key in one)]
+    return [(name, values) for name, values in rows if len(set(values)) > 1] if all(flat) else []
+
+
+def _flattened(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in recipe.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
+
+
+def _missing_parts(run: ReportedRun) -> Iterator[tuple[str, str, str | None]]:
+    """Parts that are missing for a run, each with the command that computes it, if there is one."""
+    path = run.path
+    run_again = shlex.join(["advdistill", "evaluate", *([str(path)] if path.is_dir() else ["RUN", "--out", str(path)])])
+    if not run.inspection:
+        yield run.name, "accuracy against eps and by class, calibration, gallery, gradients", f"{run_again} --inspect"
+    if not run.masking:
+        yield run.name, "the verdict on gradient masking", f"{run_again} --masking"
+    if not run.epochs:
+        yield run.name, "training curves: there is no metrics.jsonl of this run", None

@@ -1,4 +1,4 @@
-"""Whether two models differ, and how much seeds do. Verdicts `[n]` say of each image: 1 still right, 0 broken."""
+"""Whether two models differ, and how much seeds do. Verdicts `[n]`: 1 still classified correctly, 0 broken."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from ..results.result import wilson
 
-__all__ = ["LEVEL", "Difference", "Verdict", "fisher", "holm", "judge", "mcnemar", "over_seeds", "paired", "unpaired"]
+__all__ = ["LEVEL", "Difference", "Verdict", "fisher", "holm", "mcnemar", "over_seeds", "paired", "unpaired"]
 
 LEVEL = 0.05
 Verdict = Literal["ahead", "behind", "not distinguishable"]
@@ -35,15 +35,10 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """What can be said of the first model at level 0.05."""
+        """Of the first model, at level 0.05."""
         if self.p >= LEVEL:
             return "not distinguishable"
         return "ahead" if self.value > 0 else "behind"
-
-
-def judge(first: np.ndarray, second: np.ndarray) -> Verdict:
-    """Whether the first model is ahead of the second, by their verdicts `[n]` on the same images, at level 0.05."""
-    return paired(first, second).verdict
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> Difference:
@@ -58,7 +53,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
     Raises:
         ValueError: the arrays differ in length, are empty, or hold something else than 0 and 1.
     """
-    both, only_first, only_second, neither = _pairs(first, second)
+    both, only_first, only_second, neither = _count_pairs(first, second)
     right, other, n = both + only_first, both + only_second, len(first)
     determinant = both * neither - only_first * only_second
     corrected = min(determinant, max(0, determinant - n / 2))
@@ -68,9 +63,9 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def unpaired(first: int, second: int, n: int) -> Difference:
-    """From how many of `n` images each model gets right: what can be said without knowing which.
+    """From how many of `n` images each model classifies correctly, where it is unknown which.
 
-    Two models mostly fail on the same images, and then this sees less than `paired` does.
+    Two models mostly fail on the same images, and then this test has less power than `paired`.
     """
     return Difference((first - second) / n, _newcombe(first, second, n, 0), fisher(first, second, n), n, "Fisher")
 
@@ -85,7 +80,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
     Reference: McNemar, Note on the sampling error of the difference between correlated proportions or percentages.
     Psychometrika 1947.
     """
-    _, only_first, only_second, _ = _pairs(first, second)
+    _, only_first, only_second, _ = _count_pairs(first, second)
     m, least = only_first + only_second, min(only_first, only_second)
     return _two_sided(accumulate(range(least), lambda term, k: term * (m - k) // (k + 1), initial=1), 2**m)
 
@@ -124,7 +119,7 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float]:
     return fmean(values), stdev(values)
 
 
-def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
+def _count_pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
     """How many images both get right, the first alone, the second alone, neither."""
     first, second = np.asarray(first), np.asarray(second)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
@@ -132,7 +127,8 @@ def _pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
         raise ValueError(f"Verdicts on the same images have one shape [n], n > 0; these have {shapes}.")
     for verdicts in (first, second):
         if not np.isin(verdicts, (0, 1)).all():
-            raise ValueError(f"A verdict is 1 (still right) or 0 (broken); among these is {np.max(verdicts)}.")
+            other = np.max(verdicts)
+            raise ValueError(f"A verdict is 1 (still classified correctly) or 0 (broken); among these is {other}.")
     kinds = np.bincount(3 - 2 * first.astype(int) - second.astype(int), minlength=4)
     both, one, other, neither = map(int, kinds)
     return both, one, other, neither
@@ -146,8 +142,8 @@ def _two_sided(terms: Iterator[int], whole: int) -> float:
 def _newcombe(first: int, second: int, n: int, phi: float) -> tuple[float, float]:
     p, q = first / n, second / n
     (low, high), (other_low, other_high) = wilson(first, n), wilson(second, n)
-    return p - q - _joined(p - low, other_high - q, phi), p - q + _joined(high - p, q - other_low, phi)
+    return p - q - _margin(p - low, other_high - q, phi), p - q + _margin(high - p, q - other_low, phi)
 
 
-def _joined(a: float, b: float, phi: float) -> float:
+def _margin(a: float, b: float, phi: float) -> float:
     return sqrt(a * a - 2 * phi * a * b + b * b)

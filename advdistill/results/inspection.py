@@ -17,7 +17,7 @@ from .._internal.reading import ordinary, printable
 from .plain import build
 from .result import MOST, Measurement
 
-__all__ = ["Example", "Inspection", "Look", "Network"]
+__all__ = ["Example", "Inspection", "Prediction", "Network"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Network:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What one network makes of one image; arrays `[C, H, W]`.
+class Prediction:
+    """One network's prediction of one image, clean and attacked; arrays `[C, H, W]`.
 
     Attributes:
-        before, after: the class it names, of the clean and of its own adversarial image.
-        x_adv: that image, in [0, 1].
-        gradient: of its cross-entropy at the clean image.
+        before, after: the predicted class of the clean and of its own adversarial image.
+        x_adv: that adversarial image, in [0, 1].
+        gradient: of the network's cross-entropy at the clean image.
     """
 
     before: str
@@ -55,16 +55,16 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One test image `[C, H, W]` in [0, 1], its class, and each network's look at it."""
+    """One test image `[C, H, W]` in [0, 1], its class, and each network's prediction by the network's name."""
 
     clean: np.ndarray
     label: str
-    looks: Mapping[str, Look]
+    predictions: Mapping[str, Prediction]
 
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A student, and its teacher where there is one, looked at on the first images of a split.
+    """A student, and its teacher where there is one, inspected on the first images of a split.
 
     Attributes:
         weights: twelve hex digits that name the student's weights.
@@ -94,15 +94,15 @@ class Inspection:
     def save(self, path: Path) -> None:
         """Write figures and pictures as one safetensors file."""
         figures = {name: value for name, value in vars(self).items() if name != "examples"}
-        figures["networks"] = {name: _plain(network) for name, network in self.networks.items()}
+        figures["networks"] = {name: _network_to_json(network) for name, network in self.networks.items()}
         arrays: dict[str, np.ndarray] = {}
         said: list[dict[str, Any]] = []
         for i, example in enumerate(self.examples):
             arrays[f"{i}.clean"] = example.clean
-            said.append({"label": example.label, "looks": {}})
-            for name, look in example.looks.items():
-                arrays |= {f"{i}.{name}.x_adv": look.x_adv, f"{i}.{name}.gradient": look.gradient}
-                said[i]["looks"][name] = {"before": look.before, "after": look.after}
+            said.append({"label": example.label, "looks": {}})  # the predictions, by the name of earlier versions
+            for name, one in example.predictions.items():
+                arrays |= {f"{i}.{name}.x_adv": one.x_adv, f"{i}.{name}.gradient": one.gradient}
+                said[i]["looks"][name] = {"before": one.before, "after": one.after}
         header = {"inspection": json.dumps(figures), "examples": json.dumps(said)}
         whole = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
         write_atomic(path, lambda temporary: save_file(whole, temporary, header))
@@ -120,12 +120,12 @@ class Inspection:
                 header = opened.metadata() or {}
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             figures, said = json.loads(header["inspection"]), json.loads(header["examples"])
-            networks = {name: _network(values) for name, values in figures["networks"].items()}
-            examples = tuple(_example(i, one, arrays) for i, one in enumerate(said))
+            networks = {name: _network_from_json(values) for name, values in figures["networks"].items()}
+            examples = tuple(_example_from_json(i, one, arrays) for i, one in enumerate(said))
             more = {"class_names": tuple(figures["class_names"]), "networks": networks, "examples": examples}
             more["alignment"] = {name: tuple(pair) for name, pair in figures["alignment"].items()}
             made = build(Inspection, figures | more)
-            _check(made)
+            _check_inspection(made)
             return made
         except FAULTS as error:
             said = printable(error)
@@ -135,12 +135,12 @@ class Inspection:
 FAULTS = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, TypeCheckError, RecursionError)
 
 
-def _check(made: Inspection) -> None:
+def _check_inspection(made: Inspection) -> None:
     """Raise ValueError where charts and pictures could not be drawn of it."""
     for example in made.examples:
-        looks = [array for look in example.looks.values() for array in (look.x_adv, look.gradient)]
+        arrays = [array for one in example.predictions.values() for array in (one.x_adv, one.gradient)]
         shape = example.clean.shape
-        if len(shape) != 3 or 0 in shape or any(array.shape != shape for array in looks):
+        if len(shape) != 3 or 0 in shape or any(array.shape != shape for array in arrays):
             raise ValueError(f"pictures of {list(shape)}, expected [C, H, W] and all of an example alike")
     for network in made.networks.values():
         if "student" not in made.networks or not network.curve or not all(map(isfinite, network.curve)):
@@ -151,19 +151,19 @@ def _check(made: Inspection) -> None:
                 raise ValueError("the counts by class do not fit the classes")
 
 
-def _plain(network: Network) -> dict[str, Any]:
+def _network_to_json(network: Network) -> dict[str, Any]:
     return asdict(network) | {"curve": [[eps, asdict(m)] for eps, m in network.curve.items()]}
 
 
-def _network(values: dict[str, Any]) -> Network:
+def _network_from_json(values: dict[str, Any]) -> Network:
     curve = {eps: build(Measurement, m) for eps, m in values["curve"]}
     classes = {attack: [tuple(pair) for pair in pairs] for attack, pairs in values["classes"].items()}
     return build(Network, values | {"curve": curve, "classes": classes})
 
 
-def _example(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Example:
-    looks = {
-        name: build(Look, words | dict(x_adv=arrays[f"{i}.{name}.x_adv"], gradient=arrays[f"{i}.{name}.gradient"]))
-        for name, words in said["looks"].items()
-    }
-    return build(Example, {"clean": arrays[f"{i}.clean"], "label": said["label"], "looks": looks})
+def _example_from_json(i: int, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> Example:
+    predictions = {}
+    for name, words in said["looks"].items():
+        pictures = {what: arrays[f"{i}.{name}.{what}"] for what in ("x_adv", "gradient")}
+        predictions[name] = build(Prediction, words | pictures)
+    return build(Example, {"clean": arrays[f"{i}.clean"], "label": said["label"], "predictions": predictions})

@@ -17,9 +17,9 @@ from safetensors.torch import save
 from advdistill import Recipe, data, methods, models
 from advdistill.evaluation.verdicts import Verdicts
 from advdistill.report.compare import compare
-from advdistill.report.export import tables
+from advdistill.report.formats import tables
 from advdistill.report.page import page
-from advdistill.results.inspection import Example, Inspection, Look, Network
+from advdistill.results.inspection import Example, Inspection, Network, Prediction
 from advdistill.results.result import Measurement, Result
 from advdistill.train.logging import Metrics
 from advdistill.train.state import State
@@ -76,12 +76,12 @@ RECIPE = Recipe(method=methods.build("rslad+igdm"), teacher="runs/teacher", stud
 def inspection() -> Inspection:
     random = np.random.default_rng(0)
 
-    def look() -> Look:
-        return Look("cat", "dog", random.random((1, 4, 4), np.float32), random.random((1, 4, 4), np.float32))
+    def prediction() -> Prediction:
+        return Prediction("cat", "dog", random.random((1, 4, 4), np.float32), random.random((1, 4, 4), np.float32))
 
     curve = {eps: Measurement("pgd-20", "", 20, correct, 0.5) for eps, correct in ((0.0, 16), (8 / 255, 9))}
     network = Network(curve, {"clean": [(10, 9), (10, 7)]}, {"clean": 0.1}, 0.5)
-    example = Example(random.random((1, 4, 4), np.float32), "cat", {"student": look()})
+    example = Example(random.random((1, 4, 4), np.float32), "cat", {"student": prediction()})
     return Inspection(
         RESULT.weights, RESULT.data, RESULT.fingerprint, RESULT.threat, RESULT.eps, 20, 0, "PGD-20", NAMES,
         {"student": network}, {"cross_entropy": (0.5, 0.25)}, {"uniform": 1.5}, (example,),

@@ -10,8 +10,9 @@ from torch import Tensor
 from ..source import Folder
 from ..split import Split
 from ..streamed import Streamed
-from . import arrow, files, npz
+from . import arrow
 from .collection import Collection, Found
+from .files import read_folder, read_npz, read_table
 from .stack import TooLarge, stacked
 from .streaming import streamable, streamed
 
@@ -27,7 +28,7 @@ _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
 
 
 def is_reference(name: str) -> bool:
-    """Whether this may be somebody's data: it has a prefix, is there, or looks like a path."""
+    """Whether this may be a reference to a user's own data: it has a prefix, exists, or looks like a path."""
     return bool(_PREFIX.fullmatch(name) or re.search(r"[/\\]|^[~.]", name) or Path(name).suffix or _exists(Path(name)))
 
 
@@ -37,9 +38,9 @@ def load(
     """One split of one's own data; see `advdistill.data.load`."""
     if split not in ("train", "test"):
         raise ValueError(f"Unknown split {split!r} of {reference}. Known: train, test.")
-    name, found = _find(reference, root)
+    name, found = _read_reference(reference, root)
     if stream:
-        return _streamed(name, reference, found, split, size)
+        return _load_streamed(name, reference, found, split, size)
     collection = Collection.of(name, found)
     try:
         images = torch.from_numpy(stacked(collection, split, size))
@@ -47,18 +48,18 @@ def load(
         if stream is False or not streamable(found):
             raise
         print(f"{error} That is done now.", file=sys.stderr)
-        return _streamed(name, reference, found, split, size)
-    return _split(collection, split, images)
+        return _load_streamed(name, reference, found, split, size)
+    return _to_split(collection, split, images)
 
 
-def _streamed(name: str, reference: str, found: Found, split: str, size: int | None) -> Split:
+def _load_streamed(name: str, reference: str, found: Found, split: str, size: int | None) -> Split:
     if not streamable(found):
         raise ValueError(f"{reference} is read as a whole; data.stream is for a folder or a table of image files.")
     collection, images = streamed(name, found, size)
-    return _split(collection, split, images[split])
+    return _to_split(collection, split, images[split])
 
 
-def _split(collection: Collection, split: str, images: Tensor | Streamed) -> Split:
+def _to_split(collection: Collection, split: str, images: Tensor | Streamed) -> Split:
     labels = torch.from_numpy(collection.parts[split].labels)
     return Split(images, labels, collection.classes, f"{collection.name}/{split}")
 
@@ -67,34 +68,34 @@ def collect(reference: str, root: Folder = None) -> Collection:
     """The pictures behind a reference, none of them decoded yet.
 
     Args:
-        root: where a table's pictures lie, if not beside it.
+        root: the folder of a table's pictures, if not the table's own.
 
     Raises:
         ValueError: data of another form than its kind expects.
         FileNotFoundError: there is nothing of that name.
         ConnectionError, ImportError: the hub of Hugging Face, or a package, is not there.
     """
-    return Collection.of(*_find(reference, root))
+    return Collection.of(*_read_reference(reference, root))
 
 
-def _find(reference: str, root: Folder) -> tuple[str, Found]:
+def _read_reference(reference: str, root: Folder) -> tuple[str, Found]:
     name = reference.rstrip("/") or reference
     prefix = _PREFIX.fullmatch(name)
     kind, where = prefix.groups() if prefix else (None, name)
     path = Path(where).expanduser()
     if kind != "hf" and not _exists(path):
         raise FileNotFoundError(f"There is no file or folder {where}.")
-    kind = kind or _kind(path)
+    kind = kind or _kind_of_path(path)
     if root and kind != "csv":
         raise ValueError(f"{reference} is read where it is; leave out the folder {root}.")
     _check_kind(kind, path)
     match kind:
         case "folder":
-            found = files.read_folder(path)
+            found = read_folder(path)
         case "npz":
-            found = npz.read(path)
+            found = read_npz(path)
         case "csv":
-            found = files.read_table(path, Path(root).expanduser() if root else None)
+            found = read_table(path, Path(root).expanduser() if root else None)
         case "parquet":
             found = arrow.read_parquet(path)
         case "hf":
@@ -102,7 +103,7 @@ def _find(reference: str, root: Folder) -> tuple[str, Found]:
     return name, found
 
 
-def _kind(path: Path) -> str:
+def _kind_of_path(path: Path) -> str:
     if path.is_dir():
         if arrow.is_saved(path):
             return "hf"

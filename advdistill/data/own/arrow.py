@@ -13,7 +13,7 @@ from typing import Any
 from ..._internal.messages import check_hugging_face, first_line
 from ..._internal.optional import require
 from .collection import Found, part_named
-from .pictures import Encoded, Unreadable, open_file, printable
+from .pictures import Encoded, Unreadable, open_picture, printable_name
 from .stack import check_room
 
 __all__ = ["EXTRA", "is_saved", "read_hugging_face", "read_parquet"]
@@ -26,17 +26,18 @@ SLACK = 2**24  # bytes
 def read_parquet(path: Path) -> Found:
     """A `.parquet`, or a folder of them whose names begin with train, test or validation."""
     if path.is_file():
-        return _found({"train": _parquet(path)}, str(path))
+        return _found_in_tables({"train": _parquet_batches(path)}, str(path))
     found: dict[str, list[Any]] = {}
     for file in sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]):
         part = part_named(file.name.replace(".", "-").split("-")[0])
         if part is None:
-            raise ValueError(f"{printable(str(file))} belongs to no part; its name must begin with train, test or val.")
-        found.setdefault(part, []).extend(_parquet(file))
-    return _found(found, str(path))
+            shown = printable_name(str(file))
+            raise ValueError(f"{shown} belongs to no part; its name must begin with train, test or val.")
+        found.setdefault(part, []).extend(_parquet_batches(file))
+    return _found_in_tables(found, str(path))
 
 
-def _found(
+def _found_in_tables(
     found: dict[str, list[Any]], name: str, classes: tuple[str, ...] | None = None, caches: Sequence[Path] = ()
 ) -> Found:
     """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
@@ -50,25 +51,25 @@ def _found(
     parts = {}
     for part, pieces in found.items():
         cells, labels = [], []
-        with _explained(name):
+        with _arrow_errors_named(name):
             for table in pieces:
                 table.validate(full=True)
-                image, label = _columns(table.schema, name)
+                image, label = _image_and_label_columns(table.schema, name)
                 classes = classes or _class_names(table.schema, label)
                 cells += [(column, row) for column in [table[image]] for row in range(len(column))]
-                labels += [_name(value, classes, name) for value in table[label].to_pylist()]
-        parts[part] = _pictures(part, cells, caches), labels
+                labels += [_label_text(value, classes, name) for value in table[label].to_pylist()]
+        parts[part] = _encoded_pictures(part, cells, caches), labels
     return Found(parts, classes)
 
 
-def _pictures(part: str, cells: list[Any], caches: Sequence[Path]) -> Encoded:
+def _encoded_pictures(part: str, cells: list[Any], caches: Sequence[Path]) -> Encoded:
     def open(i: int) -> io.BufferedIOBase:
         column, row = cells[i]
         value = column[row].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         file = Path(value.get("path") or "").resolve() if isinstance(value, dict) else Path()
         if not content and any(file.is_relative_to(cache.resolve()) for cache in caches):
-            return open_file(file)
+            return open_picture(file)
         if not content:
             raise Unreadable("no bytes in the table")
         return io.BytesIO(content)
@@ -76,13 +77,13 @@ def _pictures(part: str, cells: list[Any], caches: Sequence[Path]) -> Encoded:
     return Encoded([f"{part} row {i}" for i in range(len(cells))], open)
 
 
-def _columns(schema: Any, name: str) -> tuple[str, str]:
+def _image_and_label_columns(schema: Any, name: str) -> tuple[str, str]:
     """The names of the columns of images and labels."""
     types = require("pyarrow.types", "A table of images", EXTRA)
     images = [field.name for field in schema if _holds_bytes(field.type, types)]
     image = next((known for known in ("image", "img") if known in images), images[0] if len(images) == 1 else None)
     if image is None or schema.names.count("label") != 1 or schema.names.count(image) != 1:
-        shown = printable(", ".join(schema.names[:8]))
+        shown = printable_name(", ".join(schema.names[:8]))
         raise ValueError(f"{name} must have the columns image (bytes, or {{bytes, path}}) and label; it has: {shown}.")
     return image, "label"
 
@@ -95,7 +96,7 @@ def _holds_bytes(kind: Any, types: Any) -> bool:
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
-    """As Hugging Face keeps them beside the schema."""
+    """The class names in the schema's metadata, where Hugging Face writes them."""
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
@@ -103,9 +104,9 @@ def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def _name(label: object, classes: tuple[str, ...] | None, name: str) -> str:
+def _label_text(label: object, classes: tuple[str, ...] | None, name: str) -> str:
     if isinstance(label, bool) or not isinstance(label, int | str):
-        raise ValueError(f"{name} has a label {printable(repr(label))[:40]}; expected whole numbers or text.")
+        raise ValueError(f"{name} has a label {printable_name(repr(label))[:40]}; expected whole numbers or text.")
     if classes is None or isinstance(label, str):
         return str(label)
     if not 0 <= label < len(classes):
@@ -113,33 +114,33 @@ def _name(label: object, classes: tuple[str, ...] | None, name: str) -> str:
     return classes[label]
 
 
-def _parquet(file: Path) -> list[Any]:
-    """The batches of a file: read bit by bit, since a repeated row takes no room there and all of it here."""
+def _parquet_batches(file: Path) -> list[Any]:
+    """The batches of a file, read one by one: a repeated row costs nothing in the file, and its full size in memory."""
     parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
-    with _explained(str(file)), parquet.ParquetFile(file) as opened:
-        said = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
-        check_room(str(file), said)
+    with _arrow_errors_named(str(file)), parquet.ParquetFile(file) as opened:
+        announced = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
+        check_room(str(file), announced)
         batches, held = [], 0
-        for batch in opened.iter_batches(ROWS, columns=_columns(opened.schema_arrow, str(file))):
+        for batch in opened.iter_batches(ROWS, columns=_image_and_label_columns(opened.schema_arrow, str(file))):
             batches.append(batch)
             held += batch.nbytes
-            if held > 2 * said + SLACK:
+            if held > 2 * announced + SLACK:
                 raise ValueError(
-                    f"{printable(str(file))} says that it unpacks to {said / 1e6:,.1f} MB and unpacks to more than "
-                    f"{held / 1e6:,.1f} MB: its rows repeat each other."
+                    f"{printable_name(str(file))} says that it unpacks to {announced / 1e6:,.1f} MB and unpacks to "
+                    f"more than {held / 1e6:,.1f} MB: its rows repeat each other."
                 )
         return batches
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def _arrow_errors_named(name: str) -> Iterator[None]:
     """Turn what Arrow says about a broken file into a ValueError that names it."""
     arrow = require("pyarrow", "A table of images", EXTRA)
     try:
         yield
     except (arrow.ArrowException, OSError) as error:
-        reason = printable(first_line(error))[:100]
-        raise ValueError(f"{printable(name)} is not a whole table: {reason}.") from None
+        reason = printable_name(first_line(error))[:100]
+        raise ValueError(f"{printable_name(name)} is not a whole table: {reason}.") from None
 
 
 def read_hugging_face(reference: str) -> Found:
@@ -149,32 +150,32 @@ def read_hugging_face(reference: str) -> Found:
         ConnectionError: the hub is not reachable, or has nothing under this name.
     """
     path = Path(reference).expanduser()
-    return _folder(path) if is_saved(path) else _hub(reference)
+    return _read_saved(path) if is_saved(path) else _read_hub(reference)
 
 
 def is_saved(path: Path) -> bool:
     return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def _folder(path: Path) -> Found:
+def _read_saved(path: Path) -> Found:
     if not (path / "dataset_dict.json").is_file():
-        return _found({"train": _saved_tables(path)}, str(path))
-    splits = map(str, _list(path / "dataset_dict.json", "splits"))
+        return _found_in_tables({"train": _saved_tables(path)}, str(path))
+    splits = map(str, _json_list(path / "dataset_dict.json", "splits"))
     named = {part: _saved_tables(path / Path(name).name) for name in splits if (part := part_named(name))}
-    return _found(named, str(path))
+    return _found_in_tables(named, str(path))
 
 
 def _saved_tables(path: Path) -> list[Any]:
     ipc = require("pyarrow.ipc", "A saved Hugging Face dataset", EXTRA)
-    files = [file.get("filename") for file in _list(path / "state.json", "_data_files") if isinstance(file, dict)]
+    files = [file.get("filename") for file in _json_list(path / "state.json", "_data_files") if isinstance(file, dict)]
     read = []
     for name in files:
-        with _explained(f"{path}/{name}"):
+        with _arrow_errors_named(f"{path}/{name}"):
             read.append(ipc.open_stream((path / Path(str(name)).name).read_bytes()).read_all())
     return read
 
 
-def _list(path: Path, key: str) -> list[Any]:
+def _json_list(path: Path, key: str) -> list[Any]:
     try:
         value = json.loads(path.read_text())[key]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -184,7 +185,7 @@ def _list(path: Path, key: str) -> list[Any]:
     return value
 
 
-def _hub(name: str) -> Found:
+def _read_hub(name: str) -> Found:
     datasets = require("datasets", f"hf:{name}", "hf")
     try:
         splits = datasets.load_dataset(name)
@@ -192,10 +193,10 @@ def _hub(name: str) -> Found:
         check_hugging_face(error)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         advice = "Fetch it where there is a network (load_dataset, then save_to_disk) and give that folder."
-        raise ConnectionError(f"hf:{name} cannot be had: {reason}. {advice}") from error
+        raise ConnectionError(f"hf:{name} cannot be fetched: {reason}. {advice}") from error
     known = {part: content for split, content in splits.items() if (part := part_named(split))}
     names = next((getattr(content.features.get("label"), "names", None) for content in known.values()), None)
     classes = tuple(names) if names else None
     found = {part: [content.data.table] for part, content in known.items()}
     caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
-    return _found(found, f"hf:{name}", classes, [Path(cache) for cache in caches])
+    return _found_in_tables(found, f"hf:{name}", classes, [Path(cache) for cache in caches])

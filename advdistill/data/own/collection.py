@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .pictures import Look, Pictures, Unreadable, printable
+from .pictures import Header, Pictures, Unreadable, printable_name
 
 __all__ = ["Collection", "Found", "Part", "Survey", "natural", "part_named", "survey"]
 
 TEST_SHARE = 0.2
-_PARTS = {
+_PART_NAMES = {
     "train": "train", "training": "train", "test": "test",
     "val": "val", "valid": "val", "validation": "val",
 }  # fmt: skip
 
 
 def part_named(name: str) -> str | None:
-    """`train`, `test` or `val` for the names that people give to them."""
-    return _PARTS.get(name.lower())
+    """`train`, `test` or `val` for the usual names of these parts; `None` for others."""
+    return _PART_NAMES.get(name.lower())
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a reader found.
+    """The data that a reader found.
 
     Attributes:
         parts: the pictures and their classes' names, by part: `train`, and perhaps `test` and `val`.
@@ -62,11 +62,11 @@ class Collection:
 
     @classmethod
     def of(cls, name: str, found: Found) -> "Collection":
-        """Put what was found in order.
+        """Sort classes, divide into parts and shuffle.
 
-        Without a test part the part `val` is taken for it; without either, 20 % of each class's different pictures are
-        held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing else.
-        The order is mixed, so that the first n pictures are of every class.
+        Without a test part the part `val` is the test split; without either, 20 % of each class's different pictures
+        are held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing
+        else. The order is mixed, so that the first n pictures are of every class.
 
         Raises:
             ValueError: no pictures, fewer than two classes, or a class that is missing in a part.
@@ -80,12 +80,12 @@ class Collection:
         elif validation:
             given["test"] = validation
             notes.append("The part val is the test split.")
-        classes = _classes(name, found.classes, {part: labels for part, (_, labels) in given.items()})
-        parts = {part: _part(pictures, labels, classes) for part, (pictures, labels) in given.items()}
+        classes = _checked_classes(name, found.classes, {part: labels for part, (_, labels) in given.items()})
+        parts = {part: _labelled_part(pictures, labels, classes) for part, (pictures, labels) in given.items()}
         if "test" not in parts:
-            parts = _divide(name, parts["train"], classes)
+            parts = _hold_out_test(name, parts["train"], classes)
             notes.append("20 % of each class are held out as the test split, by the images' sha256.")
-        return cls(name, classes, {part: _mixed(parts[part]) for part in ("train", "test")}, tuple(notes))
+        return cls(name, classes, {part: _shuffled(parts[part]) for part in ("train", "test")}, tuple(notes))
 
     def __len__(self) -> int:
         return sum(len(part.index) for part in self.parts.values())
@@ -97,7 +97,7 @@ def natural(name: str) -> tuple[list[int | str], str]:
     return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)], name
 
 
-def _classes(name: str, known: tuple[str, ...] | None, labels: dict[str, Sequence[str]]) -> tuple[str, ...]:
+def _checked_classes(name: str, known: tuple[str, ...] | None, labels: dict[str, Sequence[str]]) -> tuple[str, ...]:
     present = {part: set(names) for part, names in labels.items()}
     classes = known or tuple(sorted(set().union(*present.values()), key=natural))
     for each in classes:
@@ -105,40 +105,41 @@ def _classes(name: str, known: tuple[str, ...] | None, labels: dict[str, Sequenc
             raise ValueError(f"{name}: {each!r} cannot be the name of a class; give it one that can be printed.")
         for part in present:
             if each not in present[part]:
-                what = f"class {printable(each)!r} has no images in {part}"
+                what = f"class {printable_name(each)!r} has no images in {part}"
                 raise ValueError(f"{name}: {what}; every part needs all the classes.")
     if len(set(classes)) != len(classes) or len(classes) < 2:
         raise ValueError(f"{name} has the classes {', '.join(classes) or '(none)'}; expected two or more, distinct.")
     return classes
 
 
-def _part(pictures: Pictures, labels: Sequence[str], classes: tuple[str, ...]) -> Part:
+def _labelled_part(pictures: Pictures, labels: Sequence[str], classes: tuple[str, ...]) -> Part:
     place = {name: label for label, name in enumerate(classes)}
     return Part(pictures, np.arange(len(labels)), np.array([place[name] for name in labels], np.int64))
 
 
-def _divide(name: str, everything: Part, classes: tuple[str, ...]) -> dict[str, Part]:
-    contents = np.array([_content(everything.pictures, i).encode() for i in everything.index])  # text takes fourfold
+def _hold_out_test(name: str, everything: Part, classes: tuple[str, ...]) -> dict[str, Part]:
+    # bytes, as text takes fourfold
+    contents = np.array([_content_or_name(everything.pictures, i).encode() for i in everything.index])
     held = np.zeros(len(contents), bool)
     for label, each in enumerate(classes):
         mine = everything.labels == label
         different = np.unique(contents[mine])
         if len(different) < 2:
-            what = f"class {printable(each)!r} has {len(different)} different image(s)"
+            what = f"class {printable_name(each)!r} has {len(different)} different image(s)"
             raise ValueError(f"{name}: {what}; a test part needs 2.")
         share = max(1, round(TEST_SHARE * len(different)))
         held |= mine & np.isin(contents, different[:share])
     return {"train": everything.take(~held), "test": everything.take(held)}
 
 
-def _content(pictures: Pictures, i: int) -> str:
+def _content_or_name(pictures: Pictures, i: int) -> str:
     try:
         return pictures.content(i)
     except Unreadable:
         return pictures.names[i]  # it is refused by name, with all the others, when the pictures are read
 
 
-def _mixed(part: Part) -> Part:
+def _shuffled(part: Part) -> Part:
     # numpy never changes RandomState's stream (NEP 19)
     return part.take(np.random.RandomState(0).permutation(len(part.index)))
 
@@ -149,16 +150,16 @@ class Survey:
 
     Attributes:
         counts: images of each class, by part.
-        looks: of the images that can be read.
+        headers: of the images that can be read.
         faults: names of those that cannot, and why.
         repeated: images whose pixels an earlier one of the same part has, by part.
         shared: test images whose pixels are in the training part, too.
-        disputed: different images that stand under more than one class.
+        disputed: different images that have more than one class.
     """
 
     collection: Collection
     counts: dict[str, tuple[int, ...]]
-    looks: tuple[Look, ...]
+    headers: tuple[Header, ...]
     faults: tuple[tuple[str, str], ...]
     repeated: dict[str, int]
     shared: int
@@ -167,36 +168,36 @@ class Survey:
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
         """How many images there are of each (height, width)."""
-        return Counter((look.height, look.width) for look in self.looks)
+        return Counter((header.height, header.width) for header in self.headers)
 
 
 def survey(collection: Collection) -> Survey:
     """Decode each picture, one at a time."""
-    looks, faults = [], []
-    seen: dict[str, Counter[bytes]] = {split: Counter() for split in collection.parts}
+    headers, faults = [], []
+    digests: dict[str, Counter[bytes]] = {split: Counter() for split in collection.parts}
     classes = defaultdict(set)
     for split, part in collection.parts.items():
         for i, label in zip(part.index, part.labels, strict=True):
             try:
-                look, pixels = part.pictures.look(i), part.pictures.pixels(i)
+                header, pixels = part.pictures.header(i), part.pictures.pixels(i)
             except Unreadable as error:
                 faults.append((part.pictures.names[i], str(error)))
                 continue
-            looks.append(look)
+            headers.append(header)
             key = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest()
-            seen[split][key] += 1
+            digests[split][key] += 1
             classes[key].add(label)
     return Survey(
         collection,
-        {split: _count(part.labels, collection.classes) for split, part in collection.parts.items()},
-        tuple(looks),
+        {split: _counts_by_class(part.labels, collection.classes) for split, part in collection.parts.items()},
+        tuple(headers),
         tuple(sorted(faults)),
-        {split: found.total() - len(found) for split, found in seen.items()},
-        sum(n for key, n in seen["test"].items() if key in seen["train"]),
+        {split: found.total() - len(found) for split, found in digests.items()},
+        sum(n for key, n in digests["test"].items() if key in digests["train"]),
         sum(len(labels) > 1 for labels in classes.values()),
     )
 
 
-def _count(labels: np.ndarray, classes: tuple[str, ...]) -> tuple[int, ...]:
+def _counts_by_class(labels: np.ndarray, classes: tuple[str, ...]) -> tuple[int, ...]:
     found = Counter(labels.tolist())
     return tuple(found[label] for label in range(len(classes)))

@@ -1,33 +1,41 @@
-"""Picture files: a folder, `DIR/train/CLASS/*` with `test` or `val` or `DIR/CLASS/*` alone; or a table of paths."""
+"""Files: a folder `DIR/train/CLASS/*` with `test` or `val`, or `DIR/CLASS/*` alone; a table of paths; an `.npz`."""
 
 import csv
 import os
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from ..._internal.reading import printable
 from .collection import Found, part_named
-from .pictures import SUFFIXES, Files, printable
+from .pictures import SUFFIXES, Arrays, Files, printable_name
+from .stack import check_room
 
-__all__ = ["EXPECTED", "read_folder", "read_table"]
+__all__ = ["read_folder", "read_npz", "read_table"]
 
-EXPECTED = "DIR/CLASS/picture.png, or DIR/train/CLASS/picture.png with DIR/test or DIR/val"
+EXPECTED_FOLDERS = "DIR/CLASS/picture.png, or DIR/train/CLASS/picture.png with DIR/test or DIR/val"
 
 
 def read_folder(place: Path) -> Found:
     """Raises ValueError for a folder of another form."""
-    homes = _homes(place)
+    homes = _part_folders(place)
     parts, others = {}, Counter[str]()
     for part, home in homes.items():
-        parts[part] = _part(home, others)
-    ignored = f"{others.total()} other files are ignored ({', '.join(sorted(map(printable, others)))})."
+        parts[part] = _folder_part(home, others)
+    ignored = f"{others.total()} other files are ignored ({', '.join(sorted(map(printable_name, others)))})."
     return Found(parts, notes=(ignored,) if others else ())
 
 
-def _homes(place: Path) -> dict[str, Path]:
+def _part_folders(place: Path) -> dict[str, Path]:
     """The folders of the parts; the place itself where there are only classes, of which one may be called train."""
-    named = [(part, folder) for folder in _folders(place) if (part := part_named(folder.name))]
-    if not any(_folders(folder) for _, folder in named):
+    named = [(part, folder) for folder in _subfolders(place) if (part := part_named(folder.name))]
+    if not any(_subfolders(folder) for _, folder in named):
         return {"train": place}
     homes = dict(named)
     if "train" not in homes or len(homes) < len(named):
@@ -36,24 +44,24 @@ def _homes(place: Path) -> dict[str, Path]:
     return homes
 
 
-def _part(home: Path, others: Counter[str]) -> tuple[Files, list[str]]:
+def _folder_part(home: Path, others: Counter[str]) -> tuple[Files, list[str]]:
     paths, labels = [], []
-    for folder in _folders(home):
-        mine = sorted(_pictures(folder, others))
+    for folder in _subfolders(home):
+        mine = sorted(_picture_files(folder, others))
         if not mine:
-            raise ValueError(f"{printable(str(folder))} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
+            raise ValueError(f"{printable_name(str(folder))} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
         paths += mine
         labels += [folder.name] * len(mine)
     if not paths:
-        raise ValueError(f"{home} has no folder for each class; expected {EXPECTED}.")
+        raise ValueError(f"{home} has no folder for each class; expected {EXPECTED_FOLDERS}.")
     return Files(paths, home), labels
 
 
-def _folders(place: Path) -> list[Path]:
+def _subfolders(place: Path) -> list[Path]:
     return sorted(entry for entry in place.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
 
 
-def _pictures(folder: Path, others: Counter[str]) -> Iterator[Path]:
+def _picture_files(folder: Path, others: Counter[str]) -> Iterator[Path]:
     for where, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not _is_hidden(name)]
         for name in files:
@@ -68,31 +76,31 @@ def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-_PATHS = ("path", "file_name", "filename", "image")
+_PATH_COLUMNS = ("path", "file_name", "filename", "image")
 
 
 def read_table(table: Path, root: Path | None = None) -> Found:
-    """Paths are below `root`, or beside the table. Raises ValueError for a table of another form."""
+    """Paths are relative to `root`, or to the table's folder. Raises ValueError for a table of another form."""
     root = root or table.parent
     found: dict[str, tuple[list[Path], list[str]]] = {}
-    for line, row in _rows(table):
+    for line, row in _table_rows(table):
         part = part_named(row["split"]) if row["split"] else "train"
         if part is None:
             raise ValueError(f"{table}, line {line}: split is {row['split']!r}; expected train, test or val.")
         paths, labels = found.setdefault(part, ([], []))
-        paths.append(_below(root, row["path"], f"{table}, line {line}"))
+        paths.append(_path_below(root, row["path"], f"{table}, line {line}"))
         labels.append(row["label"])
     return Found({part: (Files(paths, root), labels) for part, (paths, labels) in found.items()})
 
 
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _table_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers, and rows of `path`, `label` and `split`."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             separator = "\t" if table.suffix.lower() == ".tsv" else _separator(stream.readline())
             stream.seek(0)
             lines = csv.reader(stream, delimiter=separator)
-            columns = _columns(table, next(lines, []))
+            columns = _table_columns(table, next(lines, []))
             for cells in filter(None, lines):
                 row = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
                 if not row["path"] or not row["label"]:
@@ -106,18 +114,104 @@ def _separator(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _columns(table: Path, header: list[str]) -> dict[str, int]:
+def _table_columns(table: Path, header: list[str]) -> dict[str, int]:
     names = [name.strip().lower() for name in header]
-    path = next((name for name in _PATHS if name in names), None)
+    path = next((name for name in _PATH_COLUMNS if name in names), None)
     if path is None or "label" not in names:
-        shown = printable(", ".join(names[:8])) or "nothing"
+        shown = printable_name(", ".join(names[:8])) or "nothing"
         raise ValueError(f"{table} must begin with the columns path, label and perhaps split; it begins with: {shown}.")
     wanted = {"path": path, "label": "label", "split": "split"}
     return {what: names.index(name) for what, name in wanted.items() if name in names}
 
 
-def _below(root: Path, path: str, where: str) -> Path:
+def _path_below(root: Path, path: str, where: str) -> Path:
     full = Path(os.path.normpath(root / path))
     if not full.is_relative_to(os.path.normpath(root)):
         raise ValueError(f"{where}: {path!r} leads out of {root}. Give a folder that holds all: --data.folder FOLDER.")
     return full
+
+
+_EXPECTED_ARRAYS = "x_train, y_train, x_test and y_test; train_images, train_labels and so on; or images and labels"
+_NPZ_FAULTS = (
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, OSError, EOFError,
+    KeyError, IndexError, TypeError, OverflowError, MemoryError, RuntimeError,  # of numpy, of encrypted entries
+)  # fmt: skip
+
+
+def read_npz(path: Path) -> Found:
+    """Raises ValueError for other arrays, for pickled objects, and for a file that is not whole."""
+    try:
+        # opened here, as numpy leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            pairs = dict(_npz_keys(arrays.files))
+            if "train" not in pairs:
+                raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}; expected {_EXPECTED_ARRAYS}")
+            return Found({part: _npz_part(path, arrays, *keys) for part, keys in pairs.items()})
+    except (ValueError, AttributeError, *_NPZ_FAULTS) as error:
+        raise ValueError(f"{path} cannot be read: {printable(error)}") from None
+
+
+def _npz_keys(keys: list[str]) -> Iterator[tuple[str, tuple[str, str]]]:
+    """The keys of images and labels of each part."""
+    for part in ("train", "test", "val"):
+        for images, labels in (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("images_{}", "labels_{}")):
+            pair = images.format(part), labels.format(part)
+            if set(pair) <= set(keys):
+                yield part, pair
+                break
+    if {"images", "labels"} <= set(keys):
+        yield "train", ("images", "labels")
+
+
+def _npz_part(
+    path: Path, arrays: Mapping[str, np.ndarray], images_key: str, labels_key: str
+) -> tuple[Arrays, list[str]]:
+    for key in (images_key, labels_key):
+        check_room(key, _npz_bytes(path, key))
+    images, labels = _npz_images(images_key, arrays[images_key]), _npz_labels(labels_key, arrays[labels_key])
+    if len(images) != len(labels):
+        raise ValueError(f"{images_key} has {len(images)} images and {labels_key} {len(labels)} labels")
+    return Arrays(images, images_key), labels
+
+
+def _npz_bytes(path: Path, key: str) -> int:
+    """The bytes of an array, by its header alone."""
+    with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        old = version == (1, 0)
+        read_header = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+        shape, _, kind = read_header(stream)
+    return int(np.prod(shape, dtype=object)) * kind.itemsize
+
+
+def _npz_images(key: str, images: np.ndarray) -> np.ndarray:
+    """uint8 `[N, H, W, C]`."""
+    if images.ndim not in (3, 4) or 0 in images.shape:
+        raise ValueError(f"{key} has the shape {list(images.shape)}; expected [N, H, W], [N, H, W, C] or [N, C, H, W]")
+    return _to_uint8(key, images[..., None] if images.ndim == 3 else _channels_last(key, images))
+
+
+def _channels_last(key: str, images: np.ndarray) -> np.ndarray:
+    first, last = (images.shape[axis] in (1, 3, 4) for axis in (1, 3))
+    if first == last:
+        problem = "may be [N, H, W, C] or [N, C, H, W]" if first else "has not 1, 3 or 4 channels"
+        raise ValueError(f"{key} of the shape {list(images.shape)} {problem}; expected [N, H, W, C] of larger images")
+    return images.transpose(0, 2, 3, 1) if first else images
+
+
+def _to_uint8(key: str, images: np.ndarray) -> np.ndarray:
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind == "f" and (images >= 0).all() and (images <= 1).all():  # NaN is neither
+        return np.rint(images * 255).astype(np.uint8)
+    span = f" from {images.min():g} to {images.max():g}" if images.dtype.kind in "iuf" else ""
+    raise ValueError(f"{key} is {images.dtype}{span}; expected uint8 from 0 to 255, or floats in [0, 1]")
+
+
+def _npz_labels(key: str, labels: np.ndarray) -> list[str]:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        shape = list(labels.shape)
+        raise ValueError(f"{key} is {labels.dtype} {shape}; expected whole numbers or text [N], one for each image")
+    return [str(label) for label in labels]

@@ -19,14 +19,17 @@ from ..._internal.reading import shown
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "Arrays", "Encoded", "Files", "Look", "Pictures", "Unreadable", "open_file", "printable"]
+__all__ = [
+    *("SUFFIXES", "Arrays", "Encoded", "Files", "Header", "Pictures", "Unreadable", "open_picture", "printable_name"),
+]
+
 
 class Unreadable(Exception):
     """A picture that cannot be read; the message is the reason, in a few words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Header:
     """What is known of a picture before its pixels are read."""
 
     height: int
@@ -41,7 +44,7 @@ class Pictures(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
 
-    def look(self, i: int) -> Look: ...
+    def header(self, i: int) -> Header: ...
 
     def pixels(self, i: int) -> np.ndarray:
         """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured; what is transparent is white."""
@@ -62,9 +65,9 @@ class Arrays:
         self.images = images
         self.names = [f"{name}[{i}]" for i in range(len(images))]
 
-    def look(self, i: int) -> Look:
+    def header(self, i: int) -> Header:
         height, width, channels = self.images.shape[1:]
-        return Look(height, width, colour=channels > 1, alpha=channels == 4)
+        return Header(height, width, colour=channels > 1, alpha=channels == 4)
 
     def pixels(self, i: int) -> np.ndarray:
         image = self.images[i]
@@ -81,7 +84,7 @@ def _on_white(image: np.ndarray) -> np.ndarray:
     return np.rint(image[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
-def printable(text: str) -> str:
+def printable_name(text: str) -> str:
     """Names of files and columns may hold anything; what a terminal would obey or cannot show is replaced."""
     return shown(text, but="")
 
@@ -103,18 +106,18 @@ class Encoded:
     """
 
     def __init__(self, names: Sequence[str], open: Callable[[int], BufferedIOBase]):
-        self.names = [printable(name) for name in names]
+        self.names = [printable_name(name) for name in names]
         self._open = open
 
-    def look(self, i: int) -> Look:
+    def header(self, i: int) -> Header:
         with self._opened(i) as image:
             turned = _orientation(image) >= 5  # 5 to 8 lie on their side
             height, width = image.size if turned else image.size[::-1]
-            return Look(height, width, not _is_grey(image), _is_transparent(image))
+            return Header(height, width, not _is_grey(image), _is_transparent(image))
 
     def pixels(self, i: int) -> np.ndarray:
         with self._opened(i) as image:
-            return _decode(image)
+            return _decode_image(image)
 
     def content(self, i: int) -> str:
         with self._stream(i) as stream:
@@ -153,10 +156,10 @@ class Files(Encoded):
 
 
 def _open_one(paths: Sequence[Path], i: int) -> BufferedIOBase:
-    return open_file(paths[i])
+    return open_picture(paths[i])
 
 
-def open_file(path: Path) -> BufferedIOBase:
+def open_picture(path: Path) -> BufferedIOBase:
     """Open an ordinary file; a pipe of that name would be waited for without end."""
     if not path.is_file():
         raise Unreadable("not an ordinary file" if path.exists() else "no such file")
@@ -165,7 +168,7 @@ def open_file(path: Path) -> BufferedIOBase:
     return path.open("rb")
 
 
-def _decode(image: "Image") -> np.ndarray:
+def _decode_image(image: "Image") -> np.ndarray:
     pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
         image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
@@ -207,4 +210,4 @@ def _reason(error: Exception) -> str:
         return "too many pixels"
     if "truncated" in text or isinstance(error, EOFError):
         return "truncated"
-    return printable(text)[:_LONGEST_REASON] or type(error).__name__
+    return printable_name(text)[:_LONGEST_REASON] or type(error).__name__

@@ -1,22 +1,22 @@
 """Pictures as one array, of one size, grey or coloured as the whole collection is; and whether the memory holds it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from ..._internal.optional import require
 from .collection import Collection, Part
-from .pictures import Files, Look, Unreadable
+from .pictures import Files, Unreadable
 
-__all__ = ["TooLarge", "check_room", "fitted", "form", "free_memory", "looks", "refusal", "stacked", "unreadable"]
+__all__ = ["TooLarge", "check_room", "common_shape", "fitted", "free_memory", "refusal", "stacked", "unreadable"]
+
 
 class TooLarge(ValueError):
     """Images that do not fit into the memory."""
 
 
 def free_memory() -> int | None:
-    """Bytes that can be taken without swapping; None where the system does not tell."""
+    """Bytes that can be allocated without swapping; `None` where the system does not report them."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -47,7 +47,7 @@ def stacked(collection: Collection, split: str, size: int | None) -> np.ndarray:
     """
     part = collection.parts[split]
     try:
-        channels, height, width = form(collection, [look for _, look in looks(collection)], size)
+        channels, height, width = common_shape(collection, size)
         _check_memory(collection.name, part, (channels, height, width))
         images = np.empty((len(part.index), channels, height, width), np.uint8)
         for image, i in zip(images, part.index, strict=True):
@@ -57,23 +57,18 @@ def stacked(collection: Collection, split: str, size: int | None) -> np.ndarray:
     return images
 
 
-def looks(collection: Collection) -> Iterator[tuple[str, Look]]:
-    """The name of each picture of both parts and what its header says. Raises Unreadable."""
-    for part in collection.parts.values():
-        for i in part.index:
-            yield part.pictures.names[i], part.pictures.look(i)
-
-
-def form(collection: Collection, seen: list[Look], size: int | None) -> tuple[int, int, int]:
-    """Channels, height and width of every image: coloured if any is.
+def common_shape(collection: Collection, size: int | None) -> tuple[int, int, int]:
+    """Channels, height and width of every image, by the headers of all: coloured if any is.
 
     Raises:
         ValueError: the images differ in size, and no `size` is given.
+        Unreadable: a header cannot be read.
     """
-    channels = 3 if any(look.colour for look in seen) else 1
+    headers = [part.pictures.header(i) for part in collection.parts.values() for i in part.index]
+    channels = 3 if any(header.colour for header in headers) else 1
     if size:
         return channels, size, size
-    sizes = sorted({(look.height, look.width) for look in seen}, key=lambda pair: (pair[0] * pair[1], pair))
+    sizes = sorted({(header.height, header.width) for header in headers}, key=lambda pair: (pair[0] * pair[1], pair))
     if len(sizes) > 1:
         (low, narrow), (high, wide) = sizes[0], sizes[-1]
         raise ValueError(
@@ -100,7 +95,7 @@ def refusal(collection: Collection, faults: list[tuple[str, str]]) -> ValueError
     more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     return ValueError(
         f"{len(faults)} of {len(collection)} images of {collection.name} cannot be read: {shown}{more}. "
-        "Mend them or take them out."
+        "Repair or remove them."
     )
 
 

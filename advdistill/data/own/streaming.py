@@ -24,8 +24,8 @@ from ..._internal.optional import require
 from ..source import places
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found
-from .pictures import Files, Look, Pictures, Unreadable
-from .stack import fitted, form, looks, refusal, unreadable
+from .pictures import Files, Header, Pictures, Unreadable
+from .stack import common_shape, fitted, refusal, unreadable
 
 __all__ = ["streamable", "streamed"]
 
@@ -52,18 +52,18 @@ def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dic
         parts = {part: (UnchangedFiles(files[part], index), labels) for part, (_, labels) in found.parts.items()}
         collection = Collection.of(name, Found(parts, found.classes, found.notes))
         index.forget_others()
-        key = _key(collection, size)
+        key = _pass_key(collection, size)
         outcome = index.passes.get(key) or _first_pass(collection, size)
         if key not in index.passes:
             index.passes[key] = outcome
             index.write()
-    images = _images(collection, tuple(outcome["shape"]), size)
+    images = _streamed_images(collection, tuple(outcome["shape"]), size)
     for part, known in outcome["fingerprints"].items():
         images[part].fingerprints |= known
     return collection, images
 
 
-def _key(collection: Collection, size: int | None) -> str:
+def _pass_key(collection: Collection, size: int | None) -> str:
     """Names everything that the outcome depends on, Pillow too: its JPEG may change by a bit."""
     version = require("PIL", "Reading images", "data").__version__
     parts = collection.parts.values()
@@ -71,14 +71,15 @@ def _key(collection: Collection, size: int | None) -> str:
     return " ".join([version, str(size), *digests])
 
 
-def _images(collection: Collection, shape: tuple[int, int, int], size: int | None) -> dict[str, Streamed]:
+def _streamed_images(collection: Collection, shape: tuple[int, int, int], size: int | None) -> dict[str, Streamed]:
+    name = collection.name
     return {
-        name: Streamed(partial(_decode, part.pictures, shape, size), part.index, shape, f"{collection.name}/{name}")
-        for name, part in collection.parts.items()
+        split: Streamed(partial(_decode_batch, part.pictures, shape, size), part.index, shape, f"{name}/{split}")
+        for split, part in collection.parts.items()
     }
 
 
-def _decode(
+def _decode_batch(
     pictures: Pictures, shape: tuple[int, int, int], size: int | None, places: np.ndarray
 ) -> tuple[np.ndarray, Faults]:
     images, faults = np.zeros((len(places), *shape), np.uint8), []
@@ -93,10 +94,10 @@ def _decode(
 def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
     """The shape of the images, and the fingerprint of each part."""
     try:
-        shape = form(collection, [look for _, look in looks(collection)], size)
+        shape = common_shape(collection, size)
     except Unreadable:
         raise refusal(collection, unreadable(collection)) from None
-    images, faults = _images(collection, shape, size), []
+    images, faults = _streamed_images(collection, shape, size), []
     progress = _Progress(collection)
 
     def met(count: int, found: Faults) -> None:
@@ -111,22 +112,22 @@ def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
 
 
 class _Progress:
-    """Lines on the standard error, of a pass that takes long."""
+    """Lines of progress on the standard error, every ten seconds."""
 
     def __init__(self, collection: Collection):
         self.name, self.total, self.done = collection.name, len(collection), 0
-        self.began = self.said = time.monotonic()
+        self.began = self.reported = time.monotonic()
 
     def add(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if now - self.said > QUIET:
+        if now - self.reported > QUIET:
             left = timedelta(seconds=round((now - self.began) / self.done * (self.total - self.done)))
             print(
                 f"{self.name}: {self.done} of {self.total} images decoded, about {left} left",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-            self.said = now
+            self.reported = now
 
 
 _READERS = 8  # threads: they wait for the disk
@@ -138,7 +139,7 @@ class Index:
     """A file in the cache, one for each folder or table; a damaged one is begun anew.
 
     Attributes:
-        passes: by what was looked at, what came out.
+        passes: the outcome of the first pass, by `_pass_key`.
     """
 
     def __init__(self, reference: str):
@@ -179,12 +180,12 @@ class UnchangedFiles:
     def __init__(self, files: Files, index: Index):
         self.files, self.names = files, files.names
         with ThreadPoolExecutor(_READERS) as threads:
-            rows = list(threads.map(lambda path: _row(path, index), files.paths))
+            rows = list(threads.map(lambda path: _index_row(path, index), files.paths))
         self.stamps = np.array([row[:2] for row in rows], np.int64)  # arrays, which a fork need not copy
         self.sums = np.array([row[2] for row in rows], "S64")
 
-    def look(self, i: int) -> Look:
-        return self._unchanged(i).look(i)
+    def header(self, i: int) -> Header:
+        return self._unchanged(i).header(i)
 
     def pixels(self, i: int) -> np.ndarray:
         return self._unchanged(i).pixels(i)
@@ -207,7 +208,7 @@ class UnchangedFiles:
         return self.files
 
 
-def _row(path: Path, index: Index) -> list[Any]:
+def _index_row(path: Path, index: Index) -> list[Any]:
     try:
         return index.row(path) if path.is_file() and path.stat().st_size else _UNREAD
     except OSError:

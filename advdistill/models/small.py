@@ -1,10 +1,9 @@
-"""MobileNetV2 for 32 x 32 images."""
+"""Small students: MobileNetV2 for 32 x 32 images, and a network of three convolutions for tiny ones."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .classifier import Classifier, ModelSpec
-from .layers import conv1x1, conv3x3, global_pool, projection
+from .classifier import Classifier, ModelSpec, conv1x1, conv3x3, global_pool, init_he, projection
 
 # (expansion, channels, blocks, stride), as the paper's table 2 but with stride 1 in the second row.
 STAGES = (
@@ -51,7 +50,7 @@ class MobileNetV2(Classifier):
         super().__init__(spec)
         self.conv1 = conv3x3(spec.in_channels, 32)
         self.bn1 = nn.BatchNorm2d(32)
-        self.layers = _blocks(inputs=32)
+        self.layers = _inverted_residuals(inputs=32)
         self.conv2 = conv1x1(320, 1280)
         self.bn2 = nn.BatchNorm2d(1280)
         self.linear = nn.Linear(1280, spec.num_classes)
@@ -62,10 +61,37 @@ class MobileNetV2(Classifier):
         return self.linear(global_pool(out))
 
 
-def _blocks(inputs: int) -> nn.Sequential:
+def _inverted_residuals(inputs: int) -> nn.Sequential:
     blocks = nn.Sequential()
     for expansion, outputs, count, stride in STAGES:
         for block_stride in (stride, *[1] * (count - 1)):
             blocks.append(InvertedResidual(inputs, outputs, expansion, block_stride))
             inputs = outputs
     return blocks
+
+
+class ConvNet(Classifier):
+    """Three 3x3 convolutions of `width`, 2 and 4 times `width` channels, the last two of stride 2, each with
+    batch-norm and ReLU; then global average pooling and a linear head. Meant for 8 x 8 to 32 x 32 images."""
+
+    def __init__(self, spec: ModelSpec, width: int):
+        super().__init__(spec)
+        self.conv1 = conv3x3(spec.in_channels, width)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = conv3x3(width, 2 * width, stride=2)
+        self.bn2 = nn.BatchNorm2d(2 * width)
+        self.conv3 = conv3x3(2 * width, 4 * width, stride=2)
+        self.bn3 = nn.BatchNorm2d(4 * width)
+        self.linear = nn.Linear(4 * width, spec.num_classes)
+        init_he(self)
+
+    def network(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        out = F.relu(self.bn3(self.conv3(out)))
+        return self.linear(global_pool(out))
+
+
+def convnet_width(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Read `(width,)` off a state dict's shapes; `()` if it has no stem."""
+    return shapes["conv1.weight"][:1] if "conv1.weight" in shapes else ()

@@ -1,4 +1,4 @@
-"""What is wrong with a teacher that does worse than it should: its normalisation, its order of classes, its claim."""
+"""Why a teacher is less accurate than expected: wrong normalisation, another order of classes, a wrong claim."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ..data.batches import in_order
 from ..models.classifier import Classifier
 from ..results.result import wilson
 
-__all__ = ["Claim", "against", "order", "predictions", "statistics"]
+__all__ = ["Claim", "refuted_claims", "wrong_class_order", "predictions", "wrong_normalisation"]
 
 STATISTICS = {  # per channel, in units of images in [0, 1]
     "none": (None, None),
@@ -30,7 +30,7 @@ STATISTICS = {  # per channel, in units of images in [0, 1]
 
 @dataclass(frozen=True)
 class Claim:
-    """What a teacher is said to reach on the test split, fractions; `robust` under AutoAttack or any PGD."""
+    """A teacher's claimed accuracies on the test split, fractions; `robust` under AutoAttack or any PGD."""
 
     clean: float | None = None
     robust: float | None = None
@@ -42,17 +42,17 @@ class Claim:
 
 
 def predictions(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> Tensor:
-    """The classes that it names, `[N]` on the CPU; in eval mode."""
+    """Predicted classes `[N]`, on the CPU; the network is in eval mode meanwhile."""
     with torch.no_grad(), in_mode(network, train=False):
         return torch.cat([network(x).argmax(1).cpu() for _, x, _ in in_order(split, 64, device)])
 
 
-def statistics(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:
-    """A sentence, where usual statistics other than its own make a network significantly more accurate."""
+def wrong_normalisation(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:
+    """A sentence if other statistics in common use make the network significantly more accurate, else `None`."""
     if not isinstance(network, Classifier):
         return None
-    given = _right(network, split, device)
-    found = {name: _right(other, split, device) for name, other in _restated(network)}
+    given = _count_correct(network, split, device)
+    found = {name: _count_correct(other, split, device) for name, other in _renormalised(network)}
     name = max(found, key=found.__getitem__, default=None)
     n = len(split)
     if name is None or wilson(found[name], n)[0] <= wilson(given, n)[1]:
@@ -66,12 +66,12 @@ def statistics(network: nn.Module, split: Split, device: torch.device | str = "c
     )
 
 
-def order(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:
-    """A sentence, where the network's classes, named otherwise, fit the data's significantly better."""
+def wrong_class_order(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:
+    """A sentence if the network is significantly more accurate with its classes renamed, else `None`."""
     k, n = split.num_classes, len(split)
     counts = torch.zeros(k, k, dtype=torch.long)
     counts.index_put_((predictions(network, split, device), split.labels), torch.ones(n, dtype=torch.long), True)
-    meant = counts.argmax(1)  # of each class it names, the data's that it mostly stands for
+    meant = counts.argmax(1)  # for each predicted class, the label that it mostly goes with
     given, renamed = int(counts.diag().sum()), int(counts.max(1).values.sum())
     if len(meant.unique()) < k or wilson(renamed, n)[0] <= max(wilson(given, n)[1], 0.5):
         return None
@@ -83,8 +83,8 @@ def order(network: nn.Module, split: Split, device: torch.device | str = "cpu") 
     )
 
 
-def against(claim: Claim, clean: Sequence[bool], attacked: Sequence[bool]) -> Iterator[str]:
-    """A sentence for each claimed figure that the held-out images refute.
+def refuted_claims(claim: Claim, clean: Sequence[bool], attacked: Sequence[bool]) -> Iterator[str]:
+    """A sentence for each claimed accuracy that the held-out images refute.
 
     They are easier than the test split: the teacher may have been trained on them, and PGD-10 finds less than the
     attack of a claim. Only a figure that is significantly too low even so refutes one.
@@ -100,7 +100,7 @@ def against(claim: Claim, clean: Sequence[bool], attacked: Sequence[bool]) -> It
             )
 
 
-class _Restated(nn.Module):
+class _Renormalised(nn.Module):
     def __init__(self, network: Classifier, mean: Tensor, std: Tensor):
         super().__init__()
         self.network, self.mean, self.std = network, mean, std
@@ -109,13 +109,13 @@ class _Restated(nn.Module):
         return self.network.network((x - self.mean.to(x)) / self.std.to(x))
 
 
-def _restated(network: Classifier) -> Iterator[tuple[str, nn.Module]]:
+def _renormalised(network: Classifier) -> Iterator[tuple[str, nn.Module]]:
     channels = network.spec.in_channels
     for name, statistics in STATISTICS.items():
         mean, std = (part or (neutral,) * channels for part, neutral in zip(statistics, (0.0, 1.0), strict=True))
         if len(mean) == channels:
-            yield name, _Restated(network, *(torch.tensor(part).view(1, -1, 1, 1) for part in (mean, std)))
+            yield name, _Renormalised(network, *(torch.tensor(part).view(1, -1, 1, 1) for part in (mean, std)))
 
 
-def _right(network: nn.Module, split: Split, device: torch.device | str) -> int:
+def _count_correct(network: nn.Module, split: Split, device: torch.device | str) -> int:
     return int((predictions(network, split, device) == split.labels).sum())

@@ -6,7 +6,7 @@ from torch import nn
 from training import taught
 
 from advdistill import data, models
-from advdistill.preflight.suspicion import Claim, against, order, predictions, statistics
+from advdistill.preflight.teacher import Claim, predictions, refuted_claims, wrong_class_order, wrong_normalisation
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +27,12 @@ def restated(model, mean, std):
 
 
 def test_a_teacher_that_is_loaded_right_is_not_suspected(teacher, split):
-    assert statistics(teacher, split) is None and order(teacher, split) is None
+    assert wrong_normalisation(teacher, split) is None and wrong_class_order(teacher, split) is None
 
 
 def test_missing_statistics_are_named_with_the_option_to_give(teacher, split):
     right = (predictions(teacher, split) == split.labels).float().mean().item()
-    said = statistics(restated(teacher, (0.0,), (0.05,)), split)
+    said = wrong_normalisation(restated(teacher, (0.0,), (0.05,)), split)
     assert "wrong normalisation" in said and f"on {right:.1%} with that of Fashion-MNIST" in said
     assert said.endswith("Give ?mean=0.286&std=0.353.")
 
@@ -46,7 +46,7 @@ def test_statistics_given_to_a_network_that_needs_none(split):
     labels = predictions(bare, split)  # it is never wrong on its own answers
     own = type(split)(split.images, labels, split.classes, "its own answers")
     model.load_state_dict(weights)
-    assert "with none. Leave mean and std out." in (statistics(restated(model, (5.0,), (0.1,)), own) or "")
+    assert "with none. Leave mean and std out." in (wrong_normalisation(restated(model, (5.0,), (0.1,)), own) or "")
 
 
 class Renamed(nn.Module):
@@ -60,7 +60,7 @@ class Renamed(nn.Module):
 
 def test_classes_in_another_order_are_named(teacher, split):
     places = torch.tensor([1, 0, 2, 3, 4, 5, 6, 7, 9, 8])  # the network's class 0 is the digit 1
-    said = order(Renamed(teacher, places), split)
+    said = wrong_class_order(Renamed(teacher, places), split)
     for text in ("in another order", "its class 0 is the data's 1 (1)", "its class 8 is the data's 9 (9)"):
         assert text in said
     assert "its class 2" not in said
@@ -69,16 +69,16 @@ def test_classes_in_another_order_are_named(teacher, split):
 def test_a_network_that_guesses_is_not_taken_for_a_renamed_one(split):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        assert order(models.create("convnet-8", 10, 1).eval(), split) is None
+        assert wrong_class_order(models.create("convnet-8", 10, 1).eval(), split) is None
 
 
 def test_a_claim_falls_only_if_it_is_significantly_out_of_reach():
     flags = [True] * 50 + [False] * 50  # the 95 % interval is 40.4 to 59.6
-    assert list(against(Claim(0.59, 0.59), flags, flags)) == []
-    (said,) = against(Claim(robust=0.6), flags, flags)
+    assert list(refuted_claims(Claim(0.59, 0.59), flags, flags)) == []
+    (said,) = refuted_claims(Claim(robust=0.6), flags, flags)
     assert "60.0%, is out of reach: 50.0% of 100 held-out images under PGD-10 (40.4% to 59.6%)" in said
-    assert [text.split()[1] for text in against(Claim(0.9, 0.9), flags, flags)] == ["clean", "robust"]
-    assert list(against(Claim(0.1, 0.1), flags, flags)) == []  # better than claimed is no contradiction
+    assert [text.split()[1] for text in refuted_claims(Claim(0.9, 0.9), flags, flags)] == ["clean", "robust"]
+    assert list(refuted_claims(Claim(0.1, 0.1), flags, flags)) == []  # better than claimed is no contradiction
 
 
 def test_a_claim_is_a_fraction():

@@ -1,4 +1,4 @@
-"""Accuracies with their 95 % intervals as Markdown, CSV or LaTeX, to paste into a paper or a notebook."""
+"""Results in the formats of others: Markdown, CSV and LaTeX tables, and an entry of RobustBench's model_info files."""
 
 import csv
 import io
@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from .compare import Compared, load, mismatches, summed_up
-from .table import distinct
+from ..results.result import Measurement, Result
+from .compare import distinct, mismatches, summed_up
+from .loading import LoadedResult, load_result
 
-__all__ = ["KINDS", "Kind", "tables"]
+__all__ = ["KINDS", "Kind", "robustbench_entry", "tables"]
 
 Kind = Literal["markdown", "csv", "latex"]
 KINDS: dict[str, Kind] = {".md": "markdown", ".csv": "csv", ".tex": "latex"}  # by the ending of a file
@@ -19,6 +20,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}  # fmt: skip
+ACCURACIES = {"clean_acc": "clean", "autoattack_acc": "autoattack"}
 
 
 def tables(paths: Sequence[Path | str], kind: Kind) -> str:
@@ -34,12 +36,12 @@ def tables(paths: Sequence[Path | str], kind: Kind) -> str:
         raise ValueError(f"A table is one of {', '.join(get_args(Kind))}, got {kind!r}.")
     if not paths:
         raise ValueError("Nothing to tabulate. Name run folders or result files: advdistill report runs/*")
-    runs = [load(path) for path in paths]
+    runs = [load_result(path) for path in paths]
     text = {"markdown": _markdown, "csv": _csv, "latex": _latex}[kind](runs)
     return text.encode(errors="replace").decode()  # a path may hold bytes that are no text
 
 
-def _csv(runs: Sequence[Compared]) -> str:
+def _csv(runs: Sequence[LoadedResult]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -51,29 +53,29 @@ def _csv(runs: Sequence[Compared]) -> str:
     return file.getvalue()
 
 
-def _markdown(runs: Sequence[Compared]) -> str:
-    head, *rows = _grid(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", _markdown_text)
+def _markdown(runs: Sequence[LoadedResult]) -> str:
+    head, *rows = _rows(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", _markdown_text)
     rule = ["---", *["---:"] * (len(head) - 1)]
     lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-    notes = [_markdown_text(line) for line in (_caption(runs), *mismatches([run.result for run in runs]))]
+    notes = [_markdown_text(line) for line in (_caption_of_runs(runs), *mismatches([run.result for run in runs]))]
     return "\n\n".join(["\n".join(lines), *notes]) + "\n"
 
 
-def _latex(runs: Sequence[Compared]) -> str:
+def _latex(runs: Sequence[LoadedResult]) -> str:
     cell = r"${:.1f}$ {{\footnotesize $[{:.1f}, {:.1f}]$}}"
-    head, *rows = (f"{' & '.join(cells)} \\\\" for cells in _grid(runs, cell, r"${:.1f} \pm {:.1f}$", _latex_text))
-    attacks = len(_attacks(runs))
-    notes = [f"% {_latex_text(line)}" for line in (_caption(runs), *mismatches([run.result for run in runs]))]
+    head, *rows = (f"{' & '.join(cells)} \\\\" for cells in _rows(runs, cell, r"${:.1f} \pm {:.1f}$", _latex_text))
+    attacks = len(_attack_names(runs))
+    notes = [f"% {_latex_text(line)}" for line in (_caption_of_runs(runs), *mismatches([run.result for run in runs]))]
     begin = f"\\begin{{tabular}}{{l{'r' * attacks}rlr}}"
     lines = ["% \\usepackage{booktabs}", *notes, begin, "\\toprule", head, "\\midrule", *rows, "\\bottomrule"]
     return "\n".join([*lines, "\\end{tabular}"]) + "\n"
 
 
-def _grid(
-    runs: Sequence[Compared], cell: str, spread: str, escape: Callable[[str], str]
+def _rows(
+    runs: Sequence[LoadedResult], cell: str, spread: str, escape: Callable[[str], str]
 ) -> Iterator[list[str]]:
     """The head, then a row for each model and for each sum over seeds."""
-    attacks = _attacks(runs)
+    attacks = _attack_names(runs)
     yield [escape(name) for name in ("model", *attacks, "n", "threat", "seed")]
     for r in (run.result for run in runs):
         known = {m.attack: cell.format(*(100 * v for v in (m.accuracy, *m.interval))) for m in r.measurements}
@@ -84,11 +86,11 @@ def _grid(
         yield [escape(name), *(known.get(attack, "–") for attack in attacks), "", "", ""]
 
 
-def _attacks(runs: Sequence[Compared]) -> list[str]:
+def _attack_names(runs: Sequence[LoadedResult]) -> list[str]:
     return distinct(m.attack for run in runs for m in run.result.measurements)
 
 
-def _caption(runs: Sequence[Compared]) -> str:
+def _caption_of_runs(runs: Sequence[LoadedResult]) -> str:
     data = " or ".join(distinct(f"{run.result.data} ({run.result.fingerprint})" for run in runs))
     return f"Accuracy in % with its 95 % interval, on {data}."
 
@@ -99,3 +101,34 @@ def _markdown_text(text: str) -> str:
 
 def _latex_text(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def robustbench_entry(result: Result) -> dict[str, str]:
+    """What a result knows of a RobustBench entry: dataset, eps, and the accuracies it has, in per cent.
+
+    Left out, because a result does not know them: link, name, authors, venue, architecture, additional_data,
+    number_forward_passes, and reported, which is the figure in the authors' paper. The footnote says how many images
+    were measured and how: a leaderboard's figures are of the whole test split and of plain AutoAttack.
+
+    Raises:
+        ValueError: the result is of another split than a test split, or has neither accuracy.
+    """
+    dataset, _, split = result.data.rpartition("/")
+    if split != "test":
+        raise ValueError(f"RobustBench lists accuracies on test splits; this result is of {result.data}.")
+    measured = {m.attack: m for m in result.measurements}
+    known = {field: measured[attack] for field, attack in ACCURACIES.items() if attack in measured}
+    if not known:
+        raise ValueError(
+            f"RobustBench lists clean and autoattack; this result has {', '.join(measured) or 'no measurement'}. "
+            "Run --suite autoattack."
+        )
+    eps = result.threat.rpartition(" ")[2]
+    accuracies = {field: f"{100 * m.accuracy:.2f}" for field, m in known.items()}
+    return {"dataset": dataset, "eps": eps, **accuracies, "footnote": _robustbench_footnote(result, known)}
+
+
+def _robustbench_footnote(result: Result, known: dict[str, Measurement]) -> str:
+    said = [f"{field}: {m.n} images{m.settings and f', {m.settings}'}" for field, m in known.items()]
+    version = result.versions.get("advdistill", "")
+    return f"{'; '.join(said)}; {result.threat}, seed {result.seed}. Measured with advdistill {version}".rstrip() + "."

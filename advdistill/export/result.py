@@ -1,6 +1,7 @@
-"""What is known of a file besides its accuracy: size, checksum, latency, and how well its twin follows it."""
+"""What is known of an exported file: its `Result`, and size, checksum, latency, and how well its twin follows it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,46 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..models.price import latency
-from .artefact import Artefact
-from .opened import session
-from .parity import compare
+from ..results.result import Measurement, Result
+from .artefact import Artefact, compare_logits
+from .runtime import session
 
-__all__ = ["facts", "versions"]
+__all__ = ["NOT_MEASURED", "WORST", "ExportedResult", "facts", "robust", "versions"]
 
+WORST = "worst-case"
+NOT_MEASURED = "not measured"
 FLOAT_ONNX, TORCH = "float ONNX", "torch"
 TWIN_LIMIT, TWIN_AGREEMENT = 0.05, 0.9  # a value between two levels may fall to either; more is another network
 PACKAGES = ("advdistill", "torch", "onnx", "onnxruntime", "pyautoattack")
+
+
+@dataclass(frozen=True)
+class ExportedResult(Result):
+    """The measurements of one file; `weights` names what it computes, whatever its metadata.
+
+    Args:
+        file: its name, kind, bytes and sha256, the sha256 of its source, parity with the network it was made from,
+            latency. Plain values, to be written as JSON.
+    """
+
+    file: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def robust(self) -> str:
+        """The robust accuracy in words, or that it was not measured."""
+        return robust(self.measurements, self.data, self.threat)
+
+
+def robust(measurements: tuple[Measurement, ...], data: str, threat: str) -> str:
+    """The figure under all attacks together, with its interval and what it is a figure of; else `not measured`."""
+    worst = next((m for m in measurements if m.attack == WORST), None)
+    if worst is None:
+        return NOT_MEASURED
+    low, high = (100 * bound for bound in worst.interval)
+    return (
+        f"{100 * worst.accuracy:.1f} % (95 % interval {low:.1f} to {high:.1f}) of the first {worst.n} images of "
+        f"{data}, {threat}: {worst.settings}"
+    )
 
 
 def facts(
@@ -44,7 +76,7 @@ def facts(
         known["bytes_of_float_onnx"] = len(artefact.plain)
         rivals[FLOAT_ONNX] = session(artefact.plain, threads=1)
     if twin := climbed.get("twin-"):
-        parity = compare(file, twin, images)
+        parity = compare_logits(file, twin, images)
         parity.check(f"The twin that attacks would climb does not follow {path.name}", TWIN_LIMIT, TWIN_AGREEMENT)
         known["twin"] = vars(parity)
     if artefact.graph is not None:
@@ -54,10 +86,10 @@ def facts(
 
 def versions() -> dict[str, str]:
     """Of the packages that take part, where they are installed."""
-    return {package: found for package in PACKAGES if (found := _version(package))}
+    return {package: found for package in PACKAGES if (found := _installed_version(package))}
 
 
-def _version(package: str) -> str | None:
+def _installed_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

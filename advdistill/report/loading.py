@@ -1,0 +1,168 @@
+"""Runs read from disk: a result and the other files of its run. Every file but the result may be missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from .._internal.reading import ordinary, parse_yaml, printable, read_text
+from ..results.files import ResultFiles
+from ..results.inspection import Inspection
+from ..results.masking import Verdict
+from ..results.metrics import read_metrics
+from ..results.result import Measurement, Result
+from ..results.selection import Epoch
+
+__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs"]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedResult:
+    """A result, named by its path, and the files of the same run that comparisons need.
+
+    Attributes:
+        path: the run's folder or the result's file, as it was given.
+        file: the result's.
+        verdicts: by attack, `[n]`: 1 still classified correctly, 0 broken.
+        recipe: of a run's folder.
+    """
+
+    path: Path
+    file: Path
+    result: Result
+    verdicts: Mapping[str, np.ndarray]
+    recipe: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportedRun(LoadedResult):
+    """A result with everything that a report shows of its run.
+
+    Attributes:
+        name: short, and no other run's on the page.
+        epochs: a row of named figures for each epoch of the training.
+    """
+
+    name: str
+    masking: Verdict | None
+    inspection: Inspection | None
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def clean(self) -> Measurement | None:
+        return next((m for m in self.result.measurements if m.attack == "clean"), None)
+
+    @property
+    def robust(self) -> Measurement | None:
+        """Under the attack with the lowest accuracy."""
+        attacked = [m for m in self.result.measurements if m.attack != "clean"]
+        return min(attacked, key=lambda m: m.accuracy, default=None)
+
+    @property
+    def w_robust(self) -> float | None:
+        """(clean + robust) / 2."""
+        return (self.clean.accuracy + self.robust.accuracy) / 2 if self.clean and self.robust else None
+
+
+def load_result(path: Path | str) -> LoadedResult:
+    """A run's folder or a result's file; raises as `load_runs` does."""
+    path = Path(path)
+    file = path / "result.json" if path.is_dir() else path
+    if not file.exists():
+        raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {file.parent}")
+    result = Result.load(file)
+    verdicts = _read_verdicts(ResultFiles(file).verdicts, result)
+    return LoadedResult(path, file, replace(result, model=str(path)), verdicts, _read_recipe(path / "recipe.yaml"))
+
+
+def load_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
+    """Run folders or result files, each once, with the other files of each run.
+
+    Raises:
+        FileNotFoundError: a folder or file without a result.
+        ValueError: nothing to read, or a file is damaged or does not belong to its result.
+    """
+    if not paths:
+        raise ValueError("Nothing to report. Name run folders or result files: advdistill report runs/*")
+    runs = [load_result(path) for path in dict.fromkeys(map(Path, paths))]
+    short = [_short_name(run) for run in runs]
+    names = [str(run.path) if short.count(name) > 1 else name for run, name in zip(runs, short, strict=True)]
+    return [_reported_run(name, run) for name, run in zip(names, runs, strict=True)]
+
+
+def _read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
+    if not file.exists():
+        return {}
+    try:
+        with safe_open(ordinary(file), "np") as opened:
+            described, names = opened.metadata() or {}, set(opened.keys())
+            verdicts = {m.attack: opened.get_tensor(m.attack) for m in result.measurements if m.attack in names}
+    except (SafetensorError, AttributeError, TypeError) as error:  # the latter of types that numpy lacks
+        what = printable(error)
+        raise ValueError(f"{file} is truncated or damaged ({what}). Delete it, or run the evaluation again.") from None
+    for what in ("fingerprint", "threat", "seed"):
+        if described.get(what) != str(getattr(result, what)):
+            there, here = described.get(what), getattr(result, what)
+            shown = f"{what} {printable(there)}, its result of {printable(here)}"
+            raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
+    for attack, found in verdicts.items():
+        _check_verdicts(file, found, result[attack])
+    return verdicts
+
+
+def _check_verdicts(file: Path, verdicts: np.ndarray, measured: Measurement) -> None:
+    right, broken = (int((verdicts == value).sum()) for value in (1, 0))
+    if verdicts.shape != (measured.n,) or (right, broken) != (measured.correct, measured.n - measured.correct):
+        raise ValueError(
+            f"{file} has {verdicts.size} verdicts under {measured.attack}, {right} right and {broken} broken; its "
+            f"result has {measured.correct} of {measured.n} images right. Delete it, or evaluate again."
+        )
+
+
+def _read_recipe(file: Path) -> dict[str, object] | None:
+    if not file.exists():
+        return None
+    recipe = parse_yaml(read_text(file), str(file))
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{file} must hold fields such as 'epochs: 50', got {type(recipe).__name__}.")
+    return recipe
+
+
+def _reported_run(name: str, run: LoadedResult) -> ReportedRun:
+    files = ResultFiles(run.file)
+    metrics = run.path / "metrics.jsonl" if run.path.is_dir() else files.metrics
+    epochs = tuple(read_metrics(metrics, for_report=True))
+    masking, inspection = _read_masking(files.masking, run.result), _read_inspection(files.inspection, run.result)
+    return ReportedRun(**vars(run), name=name, masking=masking, inspection=inspection, epochs=epochs)
+
+
+def _short_name(run: LoadedResult) -> str:
+    own = run.file.stem
+    return run.file.resolve().parent.name if own == "result" else own
+
+
+def _read_masking(file: Path, result: Result) -> Verdict | None:
+    if not file.exists():
+        return None
+    verdict = Verdict.load(file)
+    _check_same(file, verdict, result, ("data", "threat"))
+    return verdict
+
+
+def _read_inspection(file: Path, result: Result) -> Inspection | None:
+    if not file.exists():
+        return None
+    inspection = Inspection.load(file)
+    weights = ("weights",) if result.weights else ()  # a result of an earlier version does not name them
+    _check_same(file, inspection, result, (*weights, "fingerprint", "threat"))
+    return inspection
+
+
+def _check_same(file: Path, found: Verdict | Inspection, result: Result, what: Sequence[str]) -> None:
+    for name in what:
+        there, here = getattr(found, name), getattr(result, name)
+        if there != here:
+            shown = f"{name} {printable(there)}, its result of {printable(here)}"
+            raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
