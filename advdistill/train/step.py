@@ -112,7 +112,7 @@ class Step:
         def loss() -> Tensor:
             with self.fabric.autocast():
                 total = sum(loss.sum() * weight for loss in self.distiller.losses(batch, self.student).values())
-            for part, state in zip(parts, states, strict=True):  # only the step that follows changes it
+            for part, state in zip(parts, states, strict=True):  # only the optimiser step below changes it
                 part.state = state
             return cast(Tensor, total)
 
