@@ -1,10 +1,10 @@
-"""A training step beside the textbook loop, in one process and in alternation.
+"""A training step compared with the textbook loop, alternating in one process.
 
     python benchmarks/step.py                       # every case that this machine can do in minutes
     python benchmarks/step.py --case adaad-resnet18 --pairs 9
 
-Ours is the trainer's own step on random images, data and augmentation included. `--out` takes a table, and beside it
-the figures as JSON and a plot.
+advdistill's step is the trainer's, on random images, with data loading and augmentation. `--out` is the table's file;
+measurements as JSON and a plot are written next to it.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     python benchmarks/streaming.py --out benchmarks/results/streaming.md
 
-The pictures are scikit-learn's digits, enlarged, with noise that a photograph has too; half PNG, half JPEG. Linux only:
+The pictures are scikit-learn's digits, enlarged, with noise like a photograph's; half PNG, half JPEG. Linux only:
 memory is read from /proc.
 """
 
