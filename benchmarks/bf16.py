@@ -39,7 +39,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    print(f"{receipt()}\n\n| attack, PGD-20 on {options.n} images | rise of the loss | share of fp32's | stand |")
+    print(f"{receipt()}\n\n| attack, PGD-20 on {options.n} images | rise of the loss | share of fp32's | robust |")
     print("|---|--:|--:|--:|", flush=True)
     print("\n".join(attack(models.load(options.teacher).to(DEVICE), options.n)), flush=True)
     print("\n| training | precision | runs | clean | pgd-20 |\n|---|---|--:|--:|--:|")

@@ -4,7 +4,7 @@
     python benchmarks/cheap_adaad.py --cifar10 ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors \\
         --variants exact k2 k3 k5 --images 10000 --epochs 10
 
-An interrupted benchmark resumes. k5 is `teacher_every` 5; label, top2, top3 and all are rows of these logits of the teacher's
+It resumes if interrupted. k5 is `teacher_every` 5; label, top2, top3 and all are rows of these logits of the teacher's
 Jacobian, taken once, or again at every k-th step (benchmarks/linear_rows.py).
 """
 

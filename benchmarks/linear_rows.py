@@ -1,4 +1,4 @@
-"""AdaAD with a teacher linearised along chosen logits: an alternative to `teacher_every` that was measured and is not in the library."""
+"""AdaAD with a teacher linearised along chosen logits: measured as an alternative to `teacher_every`."""
 
 from dataclasses import dataclass
 

@@ -194,7 +194,7 @@ def main(options: Options) -> None:
     for name in options.case:
         rows.append(measured(name, options.pairs))
         print(rows[-1], flush=True)
-    head = f"# A training step beside the textbook loop\n\n{receipt()}\n\n{CAPTION}"
+    head = f"# A training step compared with the textbook loop\n\n{receipt()}\n\n{CAPTION}"
     table = "\n".join([HEAD, *map(str, rows)])
     options.out.write_text(f"{head}\n\n{table}\n\n![ratios]({options.out.with_suffix('.png').name})\n")
     options.out.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")

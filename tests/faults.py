@@ -150,7 +150,7 @@ FAULTS = [
           "total=self._total, rng=rng", "total=self._total, rng=None", f"{DIED}[rslad]"),
     Fault("a continued run skips one batch", "data/batches.py",
           "[skip : len(self)]", "[skip + bool(skip) : len(self)]", f"{DIED}[rslad]"),
-    Fault("the worst checkpoint is kept, not the best", "train/checkpoints.py",
+    Fault("the worst checkpoint is saved, not the best", "train/checkpoints.py",
           "_rank(figures, by) > _rank(best, by)", "_rank(figures, by) < _rank(best, by)",
           "test_train.py::test_the_best_checkpoint_is_the_best_of_the_validation"),
     Fault("the learning rate falls one step late", "train/schedule.py",
