@@ -164,7 +164,7 @@ def measured(name: str, pairs: int) -> Row:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Ratios with their range, beside what was aimed at."""
+    """Ratios with their range, and the goals."""
     figure, axes = plt.subplots(figsize=(8, 0.6 * len(rows) + 1.2), layout="constrained")
     for place, row in enumerate(reversed(rows)):
         middle = statistics.median(row.ratios)
@@ -201,12 +201,15 @@ def main(options: Options) -> None:
     draw(rows, options.out.with_suffix(".png"))
 
 
-COLUMNS = ["case", "slow", "ours", "ratio", "aim", "images/s", "MiB, slow", "MiB, ours", "GFLOP/s", "of peak", "data"]
+COLUMNS = [
+    *("case", "slow", "advdistill", "ratio", "goal", "images/s", "MiB, slow", "MiB, advdistill"),
+    *("GFLOP/s", "of peak", "data"),
+]
 HEAD = f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}"
 CAPTION = """Medians over pairs run in alternation; the ratio is that of each pair, median (smallest to largest).
 Textbook: eager fp32 as released scripts have it, `benchmarks/textbook.py`. Ours: the trainer's step. MiB: at most,
 above what the process held before the networks were made, over the first step. GFLOP/s counts convolutions and matrix
-products; peak is the fastest of five square matrix products in the step's precision, measured beside it. Data: the
+products; peak is the fastest of five square matrix products in the step's precision, measured next to it. Data: the
 share of a step that takes the batch and augments it."""
 
 

