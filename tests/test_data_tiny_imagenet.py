@@ -147,7 +147,8 @@ def annotate(line):
     ("test", annotate("val_0.JPEG\tn01443537\n"), "has 1 pictures for test, expected 3"),
     ("test", annotate("val_0.JPEG\tn99999999\t0\n"), "val_0.JPEG has class n99999999, which is not a class of Tiny"),
     ("test", annotate("val_0.JPEG\n"), "val_0.JPEG has class nothing, which is not a class"),
-    ("test", lambda home: (home / "val/val_annotations.txt").unlink(), "lacks val/val_annotations.txt. Download the"),
+    ("test", lambda home: (home / "val/val_annotations.txt").unlink(),
+     "lacks val/val_annotations.txt. Download the off"),  # fmt: skip
     (
         "test",
         lambda home: (home / PICTURE).unlink(),
