@@ -1,4 +1,4 @@
-"""The whole of it in minutes, on embedded data: a robust teacher, a small student alone, the same student distilled."""
+"""A complete example in minutes, on embedded data: a robust teacher, a small student without and with distillation."""
 
 import time
 from collections.abc import Callable
@@ -31,12 +31,12 @@ RADII = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 def quickstart(out: Path, say: Callable[[str], None] = print) -> list[Result]:
     """Train, attack and compare; the folder holds the three runs, `curve.png` and `gallery.png`.
 
-    Started again on the same folder, it continues where it was.
+    Called again with the same folder, it resumes.
     """
     began = time.monotonic()
     teacher = recipes.load("digits.teacher")
     test = data.load(teacher.data.name, "test")
-    attacks(SUITE, teacher.attack.threat)  # a package that is missing is better reported now than after the training
+    attacks(SUITE, teacher.attack.threat)  # report a missing package before the training, not after it
     require_plots("The quickstart")
     runs = {"teacher": _run(teacher, out / "teacher", say)}
     runs["pgd_at"] = _run(recipes.load("digits.pgd_at"), out / "pgd_at", say)

@@ -15,8 +15,8 @@ from .recipe import Recipe
 
 __all__ = ["Run", "previous"]
 
-MAY_CHANGE = {"on_divergence"}  # when a run is resumed: it only says what happens where the run would stop
-PATIENCE = 1  # seconds; `Run.busy` has the lock for an instant
+MAY_CHANGE = {"on_divergence"}  # may change when a run is resumed: they matter only where the run would stop
+PATIENCE = 1  # seconds; `Run.busy` takes the lock for a moment
 
 
 def previous(state: Path) -> Path:
@@ -30,7 +30,7 @@ class Run:
     Attributes:
         best, last: weights as safetensors, with their architecture in the header.
         state: everything that resuming needs; `previous_state` is the last one before it from the end of an epoch.
-        metrics: a row for each epoch, see `results.metrics`.
+        metrics: one row per epoch, see `results.metrics`.
         heartbeat: the process that trains it, its progress, and how it ended.
 
     Example:
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe the run was made with.
+        """The recipe of the run.
 
         Raises:
             FileNotFoundError: the folder is not a run.
@@ -81,7 +81,7 @@ class Run:
             lock.acquire(timeout=0)
         except Timeout:
             return True
-        except OSError:  # another person's run
+        except OSError:  # a run of another user
             return None
         lock.release()
         return False
@@ -93,7 +93,7 @@ class Run:
 
     @contextmanager
     def writing(self, recipe: Recipe) -> Iterator[None]:
-        """Lock the folder for this process; it is made if need be.
+        """Lock the folder for this process; it is created if needed.
 
         Raises:
             ValueError: the folder is of another recipe, has other files in it, or another process has locked it.
@@ -123,14 +123,14 @@ class Run:
             old = to_config(self.recipe) | {name: new[name] for name in MAY_CHANGE}
             if changes := list(_differences(old, new)):
                 raise ValueError(
-                    f"{self.folder} was made by another recipe ({'; '.join(changes)}). "
+                    f"{self.folder} was made with another recipe ({'; '.join(changes)}). "
                     "Choose another --out, or delete the folder."
                 )
         elif self.folder.exists() and any(map(self._foreign, self.folder.iterdir())):
             raise ValueError(f"{self.folder} is not empty and not a run. Choose another --out.")
 
     def _foreign(self, file: Path) -> bool:
-        """Whether a file is not of a run; one killed while it wrote its recipe has nothing but its temporary file."""
+        """Whether a file is not one of a run's. A run killed while it wrote its recipe has only a temporary file."""
         return file != self._lock and not file.name.startswith(f".{self.recipe_file.name}.")
 
 
@@ -140,4 +140,4 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
         if isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after, f"{prefix}{name}.")
         elif before != after:
-            yield f"{prefix}{name}: {before} there, {after} here"
+            yield f"{prefix}{name}: {before} in the folder, {after} in this command"

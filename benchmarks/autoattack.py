@@ -1,4 +1,4 @@
-"""AutoAttack: the library as shipped, our reference mode, and the accelerated one; on one network, in one process.
+"""AutoAttack: the original library, the reference mode and the accelerated mode, on one network in one process.
 
     python benchmarks/autoattack.py ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors --n 8
 """

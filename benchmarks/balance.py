@@ -1,4 +1,4 @@
-"""What a method balances by itself, epoch by epoch: weights and temperatures of a run, drawn from its metrics.
+"""Plot of the weights and temperatures that a method adapts, epoch by epoch, from a run's metrics.
 
     python benchmarks/balance.py runs/cifar10.bmtard_small balance.png
 """

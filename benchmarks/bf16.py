@@ -1,8 +1,8 @@
-"""Does bf16 cost anything? The attack on a robust network, and students trained in bf16, beside fp32.
+"""Does bf16 cost accuracy? The attack on a robust network, and trained students, in bf16 and in fp32.
 
     python benchmarks/bf16.py ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
 
-Interrupted, the training runs continue. Evaluation is in fp32 throughout.
+Interrupted training runs resume. Evaluation is in fp32 throughout.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    print(f"{receipt()}\n\n| attack, PGD-20 on {options.n} images | rise of the loss | share of fp32's | stand |")
+    print(f"{receipt()}\n\n| attack, PGD-20 on {options.n} images | rise of the loss | share of fp32's | robust |")
     print("|---|--:|--:|--:|", flush=True)
     print("\n".join(attack(models.load(options.teacher).to(DEVICE), options.n)), flush=True)
     print("\n| training | precision | runs | clean | pgd-20 |\n|---|---|--:|--:|--:|")

@@ -1,10 +1,10 @@
-"""AdaAD whose attack runs the teacher at some steps only, beside exact AdaAD: cost, gradients, trained students.
+"""AdaAD whose attack runs the teacher at some steps only, compared with exact AdaAD: cost, gradients, trained students.
 
     python benchmarks/cheap_adaad.py --seeds 3                              # digits, every variant that was tried
     python benchmarks/cheap_adaad.py --cifar10 ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors \\
         --variants exact k2 k3 k5 --images 10000 --epochs 10
 
-Interrupted, it continues. k5 is `teacher_every` 5; label, top2, top3 and all are rows of these logits of the teacher's
+It resumes if interrupted. k5 is `teacher_every` 5; label, top2, top3 and all are rows of these logits of the teacher's
 Jacobian, taken once, or again at every k-th step (benchmarks/linear_rows.py).
 """
 

@@ -2,7 +2,7 @@
 
     python benchmarks/digits.py --seeds 3
 
-What is measured already is kept in benchmarks/results/digits/ and not run again; the table goes to digits.md beside it.
+Measured results are saved in benchmarks/results/digits/ and not run again; the table is benchmarks/results/digits.md.
 """
 
 import statistics

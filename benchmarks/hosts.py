@@ -1,6 +1,6 @@
-"""The ways to start several processes, tried: here, torchrun, SLURM's variables, two hosts with a network between them.
+"""Tests of the ways to start several processes: on one host, by torchrun, by SLURM's variables, on two hosts.
 
-    sudo python benchmarks/hosts.py                 # two network namespaces stand for two hosts, which takes root
+    sudo python benchmarks/hosts.py                 # two network namespaces simulate two hosts; needs root
 
 Each is the same training run by two processes; all must end with the same weights, bit for bit.
 """

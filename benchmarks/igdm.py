@@ -2,7 +2,7 @@
 
     python benchmarks/igdm.py --eps 0.05 --weight 20 --seeds 3
 
-Interrupted, it continues.
+An interrupted benchmark resumes.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""AdaAD with a teacher linearised along chosen logits: tried beside `teacher_every`, and not kept in the library."""
+"""AdaAD with a teacher linearised along chosen logits: measured as an alternative to `teacher_every`."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What this machine can do, and what a piece of work takes of it."""
+"""Speed of this machine, and time and memory used by a function."""
 
 import ctypes
 import gc

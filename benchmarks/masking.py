@@ -1,8 +1,8 @@
-"""The verdict on gradient masking for two networks whose robustness is known, and for both with a mask put on.
+"""The verdict on gradient masking for two networks whose robustness is known, and for both with added gradient masking.
 
     python benchmarks/masking.py clean.pt robust.safetensors
 
-Interrupted, it continues. The clean network's robust accuracy is 0 and not masked: "pass" is right for both, and
+An interrupted benchmark resumes. The clean network's robust accuracy is 0 and not masked: "pass" is right for both, and
 "fail" for every mask.
 """
 

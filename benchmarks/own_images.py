@@ -1,8 +1,8 @@
-"""One's own images from PNG files to the file that ships: Fashion-MNIST as a folder, by the commands a user types.
+"""From your own PNG files to an exported file: Fashion-MNIST as a folder, with the commands of a user.
 
     python benchmarks/own_images.py --classes 3 --per-class 300 --epochs 3
 
-Without Fashion-MNIST's files it takes scikit-learn's digits.
+Without Fashion-MNIST's files it uses scikit-learn's digits.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Where, when and from what code a figure was made."""
+"""Machine, date and code version of a measurement."""
 
 import platform
 import shlex

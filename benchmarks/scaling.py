@@ -1,4 +1,4 @@
-"""What a training step costs as batch, attack steps, networks and processes grow.
+"""Cost of a training step against batch size, attack steps, network size and processes.
 
     python benchmarks/scaling.py                    # AdaAD, resnet8 from ResNet-18 unless the row says otherwise
 """

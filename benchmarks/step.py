@@ -1,10 +1,10 @@
-"""A training step beside the textbook loop, in one process and in alternation.
+"""A training step compared with the textbook loop, alternating in one process.
 
     python benchmarks/step.py                       # every case that this machine can do in minutes
     python benchmarks/step.py --case adaad-resnet18 --pairs 9
 
-Ours is the trainer's own step on random images, data and augmentation included. `--out` takes a table, and beside it
-the figures as JSON and a plot.
+advdistill's step is the trainer's, on random images, with data loading and augmentation. `--out` is the table's file;
+measurements as JSON and a plot are written next to it.
 """
 
 import json
@@ -164,7 +164,7 @@ def measured(name: str, pairs: int) -> Row:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Ratios with their range, beside what was aimed at."""
+    """Ratios with their range, and the goals."""
     figure, axes = plt.subplots(figsize=(8, 0.6 * len(rows) + 1.2), layout="constrained")
     for place, row in enumerate(reversed(rows)):
         middle = statistics.median(row.ratios)
@@ -194,19 +194,22 @@ def main(options: Options) -> None:
     for name in options.case:
         rows.append(measured(name, options.pairs))
         print(rows[-1], flush=True)
-    head = f"# A training step beside the textbook loop\n\n{receipt()}\n\n{CAPTION}"
+    head = f"# A training step compared with the textbook loop\n\n{receipt()}\n\n{CAPTION}"
     table = "\n".join([HEAD, *map(str, rows)])
     options.out.write_text(f"{head}\n\n{table}\n\n![ratios]({options.out.with_suffix('.png').name})\n")
     options.out.with_suffix(".json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     draw(rows, options.out.with_suffix(".png"))
 
 
-COLUMNS = ["case", "slow", "ours", "ratio", "aim", "images/s", "MiB, slow", "MiB, ours", "GFLOP/s", "of peak", "data"]
+COLUMNS = [
+    *("case", "slow", "advdistill", "ratio", "goal", "images/s", "MiB, slow", "MiB, advdistill"),
+    *("GFLOP/s", "of peak", "data"),
+]
 HEAD = f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}"
 CAPTION = """Medians over pairs run in alternation; the ratio is that of each pair, median (smallest to largest).
 Textbook: eager fp32 as released scripts have it, `benchmarks/textbook.py`. Ours: the trainer's step. MiB: at most,
 above what the process held before the networks were made, over the first step. GFLOP/s counts convolutions and matrix
-products; peak is the fastest of five square matrix products in the step's precision, measured beside it. Data: the
+products; peak is the fastest of five square matrix products in the step's precision, measured next to it. Data: the
 share of a step that takes the batch and augments it."""
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/streaming.py --out benchmarks/results/streaming.md
 
-The pictures are scikit-learn's digits, enlarged, with noise that a photograph has too; half PNG, half JPEG. Linux only:
+The pictures are scikit-learn's digits, enlarged, with noise like a photograph's; half PNG, half JPEG. Linux only:
 memory is read from /proc.
 """
 
@@ -25,7 +25,7 @@ from advdistill import PGD, Data, Linf, Recipe, Schedule, data, distill, methods
 from advdistill._internal.files import write_atomic
 from advdistill.data.batches import Batches
 
-STEPS = 2  # of the attack: as little work beside the reading as a robust training ever has
+STEPS = 2  # of the attack: the least computation per image read that a robust training has
 CLASSES = 4
 
 

@@ -1,6 +1,6 @@
-"""How the package is built, in figures: `python benchmarks/structure.py [--repo CHECKOUT] [--out FILE.md]`.
+"""Size and imports of the package: `python benchmarks/structure.py [--repo CHECKOUT] [--out FILE.md]`.
 
-A room is a folder or a file directly below `advdistill/`; an arrow leads from a room to another whose code it imports.
+A room is a folder or file directly below `advdistill/`; an arrow leads from it to each room that it imports.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Twenty steps of every method in two checkouts, fp32, CPU: `trajectories.py OTHER`. Exit code 1 if a bit differs.
 
-Only the public names are used, so that the checkouts may be built differently inside.
+Only public names are used, so the internals of the checkouts may differ.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from advdistill.losses import cross_entropy, kl
 
 @dataclass
 class HardLabelRSLAD(ad.Method):
-    """RSLAD that is told the label as well.
+    """RSLAD with an additional loss on the label.
 
         x'    = argmax_{|x' - x| <= eps}  KL(T(x) || S(x'))
         min_S   KL(T(x) || S(x')) + label_weight CE(S(x), y)

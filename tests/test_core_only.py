@@ -124,7 +124,7 @@ def test_a_missing_extra_is_one_sentence(said, step, extra, sentence):
     outcome = said["commands"][step]
     *before, last = outcome["err"].splitlines()
     assert last == f'advdistill: {sentence}; install it with: pip install "advdistill[{extra}]"'
-    assert outcome["code"] == 2 and before in ([], ["looking at 4 images"], ["making runs/own/model.onnx"])
+    assert outcome["code"] == 2 and before in ([], ["examining 4 images"], ["making runs/own/model.onnx"])
 
 
 def test_what_is_missing_is_said_before_anything_is_trained(said, tmp_path, without):

@@ -76,7 +76,7 @@ def test_digits_that_drifted_are_refused(monkeypatch):
 
 
 def test_digits_need_no_folder(tmp_path):
-    with pytest.raises(ValueError, match="come with scikit-learn and are read from no folder; leave out"):
+    with pytest.raises(ValueError, match="come with scikit-learn, not from a folder; leave out"):
         data.load("digits", "train", tmp_path)
 
 

@@ -32,25 +32,25 @@ def test_round_trip(tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (encode(IMAGES)[:-1], "header promises 24 bytes"),
-        (encode(IMAGES) + b"x", "header promises 24 bytes, it has more"),
+        (encode(IMAGES)[:-1], "header announces 24 bytes"),
+        (encode(IMAGES) + b"x", "header announces 24 bytes, the file has more"),
         (encode(IMAGES[0]), "does not start as one of 3 dimension"),
-        (b"\0\0\x08\x03" + b"\xff" * 12, "header promises 79228162\\d* bytes, which this file cannot hold"),
-        (b"\0\0\x08\x03" + b"\0" * 12, "header promises 0 bytes"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "header announces 79228162\\d* bytes, more than this file can contain"),
+        (b"\0\0\x08\x03" + b"\0" * 12, "header announces 0 bytes"),
         (b"", "does not start as"),
     ],
 )
 def test_damaged(tmp_path, content, message, packed):
     file = tmp_path / ("images.gz" if packed else "images")
     file.write_bytes(gzip.compress(content) if packed else content)
-    with pytest.raises(ValueError, match=f"{file} is not a whole IDX file: .*{message}"):
+    with pytest.raises(ValueError, match=f"{file} is not a complete IDX file: .*{message}"):
         read_idx(file, dims=3)
 
 
 def test_half_a_gzip_file(tmp_path):
     file = tmp_path / "images.gz"
     file.write_bytes(gzip.compress(encode(IMAGES))[:-9])
-    with pytest.raises(ValueError, match="not a whole IDX file"):
+    with pytest.raises(ValueError, match="not a complete IDX file"):
         read_idx(file, dims=3)
 
 

@@ -145,19 +145,24 @@ def annotate(line):
 @pytest.mark.parametrize(("split", "spoil", "message"), [
     ("train", lambda home: (home / GREY).unlink(), "has 199 pictures for train, expected 200"),
     ("test", annotate("val_0.JPEG\tn01443537\n"), "has 1 pictures for test, expected 3"),
-    ("test", annotate("val_0.JPEG\tn99999999\t0\n"), "val_0.JPEG belongs to n99999999, which is no class of Tiny"),
-    ("test", annotate("val_0.JPEG\n"), "val_0.JPEG belongs to nothing, which is no class"),
-    ("test", lambda home: (home / "val/val_annotations.txt").unlink(), "lacks val/val_annotations.txt. Take the off"),
-    ("test", lambda home: (home / PICTURE).unlink(), f"lacks {PICTURE}. Take the official tiny-imagenet-200.zip again"),
-    ("test", lambda home: (home / PICTURE).write_bytes(jpeg(5)[:-200]), f"{PICTURE} is not a whole picture"),
-    ("test", lambda home: (home / PICTURE).write_bytes(b"\xff\xd8 no"), f"{PICTURE} is not a whole picture"),
-    ("test", lambda home: (home / PICTURE).write_bytes(b""), f"{PICTURE} is not a whole picture"),
+    ("test", annotate("val_0.JPEG\tn99999999\t0\n"), "val_0.JPEG has class n99999999, which is not a class of Tiny"),
+    ("test", annotate("val_0.JPEG\n"), "val_0.JPEG has class nothing, which is not a class"),
+    ("test", lambda home: (home / "val/val_annotations.txt").unlink(),
+     "lacks val/val_annotations.txt. Download the off"),  # fmt: skip
+    (
+        "test",
+        lambda home: (home / PICTURE).unlink(),
+        f"lacks {PICTURE}. Download the official tiny-imagenet-200.zip again",
+    ),
+    ("test", lambda home: (home / PICTURE).write_bytes(jpeg(5)[:-200]), f"{PICTURE} is not a complete picture"),
+    ("test", lambda home: (home / PICTURE).write_bytes(b"\xff\xd8 no"), f"{PICTURE} is not a complete picture"),
+    ("test", lambda home: (home / PICTURE).write_bytes(b""), f"{PICTURE} is not a complete picture"),
     ("test", lambda home: (home / PICTURE).write_bytes(jpeg(5, (64, 32))), "has 64 x 32 pixels, expected 64 x 64"),
     ("train", lambda home: (home / "wnids.txt").write_text("\n".join([*WNIDS, "n02480855"])),
      "wnids.txt lists 201 classes, expected the 200 of Tiny-ImageNet; the two differ in 'n02480855'"),
     ("train", lambda home: (home / "wnids.txt").write_text("\n".join(WNIDS[1:])), "lists 199 .* differ in 'n01443537'"),
     ("train", lambda home: (home / f"train/{WNIDS[0]}").rename(home / "train/n00000000"),
-     "n00000000/images/n01443537_0.JPEG belongs to n00000000, which is no class"),
+     "n00000000/images/n01443537_0.JPEG has class n00000000, which is not a class"),
 ])  # fmt: skip
 @pytest.mark.parametrize("packed", [False, True])
 def test_mistakes_are_explained(home, tmp_path, split, spoil, message, packed):
@@ -169,7 +174,7 @@ def test_mistakes_are_explained(home, tmp_path, split, spoil, message, packed):
 def test_half_a_zip(official, tmp_path):
     file = pack(official / "tiny-imagenet-200", tmp_path) / "tiny-imagenet-200.zip"
     file.write_bytes(file.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="tiny-imagenet-200.zip is damaged: .*not a zip file. Take the official"):
+    with pytest.raises(ValueError, match="tiny-imagenet-200.zip is damaged: .*not a zip file. Download the official"):
         data.load("tiny_imagenet", "test", tmp_path)
 
 
@@ -182,7 +187,7 @@ def test_a_zip_with_wrong_bytes(official, tmp_path, skip, message):
     start = entry.header_offset + 30 + len(entry.filename) + skip
     content[start : start + 40] = bytes(40)
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=f"tiny-imagenet-200.zip is damaged: .*{message}.*. Take the official"):
+    with pytest.raises(ValueError, match=f"tiny-imagenet-200.zip is damaged: .*{message}.*. Download the official"):
         data.load("tiny_imagenet", "test", tmp_path)
 
 

@@ -100,14 +100,14 @@ def test_make_with_an_old_python(old_python, tmp_path):
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "svhn"])
 def test_a_dataset_without_a_home(name, no_home):
-    with pytest.raises(OSError, match=r"Not a directory; name a folder where one can: export ADVDISTILL_DATA=FOLDER$"):
+    with pytest.raises(OSError, match=r"Not a directory; name a writable folder: export ADVDISTILL_DATA=FOLDER$"):
         data.load(name, "test")
 
 
 def test_a_teacher_without_a_home(no_home, capsys, tmp_path):
     assert main(["evaluate", WRN, "--data", "digits", "--out", str(tmp_path / "r.json")]) == 2
     assert capsys.readouterr().err == (
-        f"advdistill: Cannot write to {no_home}/models/cifar10/Linf: Not a directory; name a folder where one can: "
+        f"advdistill: Cannot write to {no_home}/models/cifar10/Linf: Not a directory; name a writable folder: "
         "export ADVDISTILL_MODELS=FOLDER\n"
     )
 
@@ -127,7 +127,8 @@ def test_a_user_who_has_no_home(monkeypatch):
 
     monkeypatch.delenv("ADVDISTILL_MODELS", raising=False)
     monkeypatch.setattr(Path, "expanduser", nobody)
-    with pytest.raises(ValueError, match="no home to keep models in; name another: export ADVDISTILL_MODELS=FOLDER"):
+    expected = "no home folder for the cache of models; name a folder: export ADVDISTILL_MODELS=FOLDER"
+    with pytest.raises(ValueError, match=expected):
         cache("models")
 
 
@@ -135,7 +136,7 @@ def test_a_run_where_nothing_can_be_written(tmp_path, capsys):
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "run"
     assert main(["train", "digits.pgd_at", "--epochs", "1", "--out", str(out)]) == 2
-    sentence = f"advdistill: Cannot make the folder {out}: Not a directory; choose another place.\n"
+    sentence = f"advdistill: Cannot create the folder {out}: Not a directory; choose another folder.\n"
     assert capsys.readouterr().err.endswith(sentence)
 
 
@@ -164,7 +165,9 @@ def test_a_dataset_without_a_network(name, address, no_network, monkeypatch):
         data.load(name, "test")
     text = str(refused.value)
     assert text.startswith(f"{name}: the official site is not reachable (") and "Connection refused" in text
-    assert text.endswith(f"Download {address} and give its folder: --data.folder FOLDER.")
+    assert text.endswith(
+        f"Download {address} and give its folder: --data.folder FOLDER (train) or --folder FOLDER (evaluate)."
+    )
 
 
 def test_a_robustbench_teacher_without_a_network(no_network, tmp_path):

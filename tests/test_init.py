@@ -39,7 +39,7 @@ def test_from_a_folder_to_an_evaluated_student(shapes, capsys):
     assert Run("runs/shapes").recipe.teacher == "runs/shapes.teacher"
     result = Result.load("runs/shapes/result.json")
     assert result.data == "shapes/test" and result.fingerprint == data.load("shapes", "test").fingerprint()
-    assert main(["init", "shapes"]) == 2 and "shapes.teacher.yaml is there already" in capsys.readouterr().err
+    assert main(["init", "shapes"]) == 2 and "shapes.teacher.yaml exists already" in capsys.readouterr().err
     assert main(["evaluate", "runs/shapes", "--suite", "clean", "--data", "shapes/bar"]) == 2
     assert "shapes/bar has no folder for each class" in capsys.readouterr().err
 
@@ -54,7 +54,7 @@ def test_a_teacher_one_has(shapes, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["shapes", "--out", "recipe.txt"], "recipe.txt would not be read as a recipe"),
+    (["shapes", "--out", "recipe.txt"], "recipe.txt must end in .yaml"),
     (["shapes", "--size", "4"], "data.size must lie between 8 and 512"),
     (["flowers"], "Unknown dataset 'flowers'"),
     (["shapes"], "1 of 60 images of shapes cannot be read: bar/0.png (truncated)"),

@@ -42,5 +42,5 @@ def test_damage_is_explained(tmp_path, damage):
     other = {"cut": whole[:300], "other": b"{}", "field": whole.replace(b'\\"n\\": 4,', b'\\"n\\":"4",')}[damage]
     assert other != whole
     file.write_bytes(other)
-    with pytest.raises(ValueError, match="is damaged or no inspection"):
+    with pytest.raises(ValueError, match="is damaged or not an inspection"):
         Inspection.load(file)

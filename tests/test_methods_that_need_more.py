@@ -81,7 +81,7 @@ def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, monkeypatc
 
 
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory):
+def by_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     command = [*launch, "--nproc-per-node", "2", ROOT / "tests" / "in_processes.py", folder, "2", json.dumps(RUNS)]
@@ -91,9 +91,9 @@ def two_processes(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_two_processes_follow_the_path_of_one(tmp_path, two_processes, name):
+def test_two_processes_follow_the_path_of_one(tmp_path, by_two, name):
     main(tmp_path, 1, {name: dict(RUNS[name])})
-    assert_same_path(Run(tmp_path / name), Run(two_processes / name))
+    assert_same_path(Run(tmp_path / name), Run(by_two / name))
 
 
 def made(name, **coefficients):

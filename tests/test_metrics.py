@@ -42,7 +42,7 @@ def test_rows_without_a_step_are_for_reports_only(tmp_path):
 
 def test_a_file_that_is_not_text(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="is not text: byte 0 is no UTF-8.$"):
+    with pytest.raises(ValueError, match="is not text: byte 0 is not UTF-8.$"):
         read_metrics(tmp_path / "metrics.jsonl")
-    with pytest.raises(ValueError, match="is no UTF-8. Delete it, or give the result's file alone."):
+    with pytest.raises(ValueError, match="is not UTF-8. Delete it, or name the result's file instead of the folder."):
         read_metrics(tmp_path / "metrics.jsonl", for_report=True)

@@ -116,7 +116,7 @@ def test_what_is_no_network(nets, name, message):
 
 def test_references_that_cannot_be_imported(nets):
     assert "Cannot import 'no_such_module' for 'no_such_module:Net': " in refusal("python:no_such_module:Net")
-    assert "'Net' names no module; write my_module:Net or path/to/file.py:Net." in refusal("python:Net")
+    assert "'Net' has no module; write my_module:Net or path/to/file.py:Net." in refusal("python:Net")
 
 
 def test_forbidden_code_is_not_run(nets, forbidden):
@@ -250,7 +250,7 @@ def test_a_download_that_breaks_off_goes_on_and_is_recorded(server, tmp_path):
     assert (tmp_path / "m.pt").read_bytes() == CONTENT and not (tmp_path / "m.pt.part").exists()
     check_recorded(tmp_path / "m.pt")
     (tmp_path / "m.pt").write_bytes(CONTENT[1:])
-    with pytest.raises(ValueError, match="m.pt has sha256 .*, but when it was downloaded .*; delete both it and m"):
+    with pytest.raises(ValueError, match="m.pt has sha256 .*, but had .* when it was downloaded; delete it and m"):
         check_recorded(tmp_path / "m.pt")
 
 

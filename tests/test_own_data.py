@@ -91,7 +91,7 @@ def test_a_class_that_one_part_lacks(parted, lose, message):
 @pytest.mark.parametrize(("make", "reference", "message"), [
     (None, "./nothing", "There is no file or folder ./nothing"),
     (None, "folder:digits", "There is no file or folder digits"),
-    (None, "flowers", "Unknown dataset 'flowers'.* Nor is there a file or folder of that name"),
+    (None, "flowers", "Unknown dataset 'flowers'.* There is no file or folder of that name either"),
     ("x.zip", "x.zip", "x.zip is an archive; unpack it"),
     ("x.doc", "x.doc", "is neither a folder nor one of .npz, .csv"),
     ("x.npz", "folder:x.npz", "x.npz is a file, not a folder"),
@@ -127,7 +127,7 @@ def test_what_a_reference_does_not_take(flat):
         data.load(str(flat), "train", "/tmp")
     with pytest.raises(ValueError, match="Unknown split 'val' of .*Known: train, test"):
         data.load(str(flat), "val")
-    with pytest.raises(ValueError, match=r"digits has images of 8 x 8; data.size \(16\) is for your own"):
+    with pytest.raises(ValueError, match=r"digits has images of 8 x 8; data.size \(16\) is for your own images"):
         data.load("digits", "train", size=16)
     with pytest.raises(ValueError, match="data.size must lie between 8 and 512, got 4"):
         Data("x", size=4)

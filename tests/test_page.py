@@ -132,7 +132,7 @@ def test_the_summary_says_figures_verdicts_and_the_choice(tmp_path):
         (None, "How this checkpoint was chosen is not recorded; published checkpoints are often picked on the test"),
         (
             Selection(text="best of 5", on_test=True),
-            "A checkpoint chosen on the split it is measured on flatters itself",
+            "This checkpoint was chosen on the split it is measured on",
         ),
     ],
 )
@@ -216,8 +216,8 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
         ("result.inspection.safetensors", {"weights": "f" * 12}, "is of weights ffffffffffff, its result of 012"),
         ("result.inspection.safetensors", {"threat": "L2 0.5"}, "is of threat L2 0.5, its result of Linf 8/255"),
         ("result.masking.json", MASKING | {"data": "digits/train"}, "is of data digits/train, its result of"),
-        ("result.masking.json", MASKING | {"status": "fine"}, "is damaged or no verdict on gradient masking"),
-        ("result.masking.json", [], "is damaged or no verdict on gradient masking"),
+        ("result.masking.json", MASKING | {"status": "fine"}, "is damaged or not a verdict on gradient masking"),
+        ("result.masking.json", [], "is damaged or not a verdict on gradient masking"),
         ("metrics.jsonl", "x\n{}\n", r"line 1, must be named numbers such as \{\"epoch\": 1\}, got 'x'"),
         ("metrics.jsonl", '{"epoch": 1, "lr": "<b>"}\n', "line 1, must be named numbers"),
     ],

@@ -69,5 +69,5 @@ def test_from_the_command_line(teacher, tmp_path, monkeypatch, capsys):
     assert main(["preflight", *given, "--claim-clean", "99"]) == 2
     assert "fraction such as 0.563, got 99" in capsys.readouterr().err
     assert main(["preflight", *given, "--budget", "soon"]) == 2
-    assert "A budget is a number and a unit, 90m, 4h or 2d; got 'soon'." in capsys.readouterr().err
+    assert "--budget must be a number and a unit, e.g. 90m, 4h or 2d; got 'soon'." in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -160,7 +160,7 @@ def test_how_a_checkpoint_was_chosen_comes_back_from_its_header_and_says_where_i
     assert header["chosen"] == str(chosen) and header["chosen_on"] == "b94169546686"  # for earlier versions
     flattered = Selection.from_header(header, "b94169546686")
     assert flattered == replace(chosen, on_test=True)
-    assert str(flattered) == f"chosen on the test split itself, which flatters every figure: {chosen}"
+    assert str(flattered) == f"chosen on the test split itself, so every figure is too high: {chosen}"
     assert str(chosen) == (
         "best mean of clean and PGD-10 accuracy on 5000 held-out training images among 20 checkpoints, epoch 19 of 20"
     )

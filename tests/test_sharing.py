@@ -122,7 +122,7 @@ def test_files_made_from_it_go_along_with_their_own_figures(place, tmp_path):
 
 def test_somebodys_folder_is_left_alone(place, tmp_path):
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(ValueError, match="is not empty, and no model folder of ours"):
+    with pytest.raises(ValueError, match="is not empty, and `advdistill push` did not write it"):
         Push(str(place / "run"), str(tmp_path))()
     assert (tmp_path / "README.md").read_text() == "mine"
 
@@ -157,5 +157,5 @@ def test_a_failed_upload_and_a_missing_extra_are_sentences(place, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r'pip install "advdistill\[hub\]"'):
         Push(str(place / "run"), "hf:me/mine")()
-    with pytest.raises(ValueError, match="hf:mine names no repository; write hf:OWNER/NAME"):
+    with pytest.raises(ValueError, match="hf:mine is not a repository; write hf:OWNER/NAME"):
         Push(str(place / "run"), "hf:mine")()

@@ -269,7 +269,7 @@ def test_what_was_not_measured_is_said_and_an_older_figure_is_put_aside(folder, 
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--to", "safetensors"], "is the checkpoint itself. Give --out"),
-    (["--to", "torch-export", "--out", "x.onnx"], "x.onnx should end in .pt2"),
+    (["--to", "torch-export", "--out", "x.onnx"], "x.onnx must end in .pt2"),
     (["--eps", "8"], "eps must lie in"),
     (["--n", "0"], "the first 0 cannot be taken"),
     (["--queries", "-1"], "Square needs at least 1 query"),

@@ -217,7 +217,8 @@ def test_a_process_that_is_killed_is_a_sentence():
     batches = images.batches([[i] for i in range(60)])
     next(batches)
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-    with pytest.raises(OSError, match="A process that decodes images is gone, perhaps for lack of memory: DataLoader"):
+    expected = "A process that decodes images has ended, perhaps for lack of memory: DataLoader"
+    with pytest.raises(OSError, match=expected):
         list(batches)
 
 
@@ -230,7 +231,7 @@ def test_what_does_not_fit_is_streamed_or_refused(folder, monkeypatch, capsys):
 
 
 def test_what_is_no_file_by_itself_cannot_be_streamed(tmp_path):
-    with pytest.raises(ValueError, match="digits is read as a whole; data.stream is for your own image files"):
+    with pytest.raises(ValueError, match="digits is read into memory; data.stream is for your own image files"):
         data.load("digits", "train", stream=True)
     np.savez(tmp_path / "x.npz", images=pixels(20, 8, 8), labels=np.arange(20) % 2)
     with pytest.raises(ValueError, match="x.npz is read as a whole; data.stream is for a folder or a table"):

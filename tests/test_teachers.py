@@ -165,7 +165,7 @@ def warned(split, method):
 def test_a_robust_teacher_that_is_not_robust_is_warned_about():
     (message,) = warned(coded((241, 2)), RSLAD())
     assert message.startswith("The robust teacher is not robust: 2.0 % under PGD-10 (Linf 0.2), 94.1 % clean. ")
-    assert message.endswith("at x'. Give one trained against attacks.")
+    assert message.endswith("at x' are wrong. Use an adversarially trained teacher.")
 
 
 def test_the_warning_needs_significance():

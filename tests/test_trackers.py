@@ -75,7 +75,7 @@ def test_two_loggers_of_a_kind_both_have_the_rows(tmp_path):
 
 def test_a_logger_that_cannot_begin_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
-    with pytest.raises(ValueError, match="The logger mlflow cannot begin: .*nonsense"):
+    with pytest.raises(ValueError, match="The logger mlflow cannot start: .*nonsense"):
         quick(tmp_path / "run", four(Tiny), "rslad", loggers=["mlflow"])
     assert quick(tmp_path / "run", four(Tiny), "rslad").last.exists()  # without it the same folder goes on
 

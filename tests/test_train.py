@@ -208,7 +208,8 @@ def test_networks_that_do_not_fit_are_refused(tmp_path, tiny):
 
 def test_a_folder_of_another_recipe_or_of_something_else_is_refused(tmp_path, teacher):
     distill(short("rslad", teacher, epochs=1), tmp_path / "run")
-    refused(short("rslad", teacher, epochs=2), tmp_path / "run", "made by another recipe .epochs: 1 there, 2 here")
+    message = "made with another recipe .epochs: 1 in the folder, 2 in this command"
+    refused(short("rslad", teacher, epochs=2), tmp_path / "run", message)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     refused(short("rslad", teacher), tmp_path / "mine", "is not empty and not a run")

@@ -1,1 +1,1 @@
-"""What the package needs inside and promises to nobody."""
+"""Internal helpers; not part of the public API."""

@@ -1,4 +1,4 @@
-"""Checks of a training step's inputs: images, labels and networks that fit."""
+"""Checks of a training step's inputs: whether images, labels and networks fit together."""
 
 import torch
 from torch import Tensor, nn

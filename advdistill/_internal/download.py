@@ -1,6 +1,6 @@
-"""Downloads that are continued where the line broke, and checked before use.
+"""Downloads that continue after an interruption, and are checked before use.
 
-Pooch is not used: of a line that breaks it deletes what came, and it knows nothing of Google Drive.
+Pooch is not used: it deletes an interrupted download, and does not support Google Drive's confirmation page.
 """
 
 import http.client
@@ -20,13 +20,13 @@ from .files import sha256
 
 __all__ = ["Remote", "check", "check_recorded", "download"]
 
-_TIMEOUT = 10  # seconds to connect, and to wait for the next bytes
+_TIMEOUT = 10  # seconds to connect, and to wait for more bytes
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file on the web, with its size in bytes and its sha256 where they are published."""
+    """A file on the web, with its size in bytes and its sha256 if they are published."""
 
     url: str
     size: int | None = None
@@ -38,15 +38,15 @@ class Remote:
 
 
 def download(remote: Remote, path: Path) -> Path:
-    """Fetch `remote` to `path`; what an earlier call left as `path.part` is continued.
+    """Download `remote` to `path`; an earlier, partial `path.part` is continued.
 
-    Where no checksum is published, that of this first download is written to `path.sha256`: later changes are noticed.
+    If no checksum is published, that of this first download is written to `path.sha256`, so later changes are noticed.
 
     Returns:
         `path`.
 
     Raises:
-        ConnectionError: the server is not reachable, offers another file or a web page, or sends nothing more.
+        ConnectionError: the server is not reachable, offers another file or a web page, or stops sending.
         ValueError: the content is not what was expected; it is deleted.
     """
     part = path.with_name(f"{path.name}.part")
@@ -54,10 +54,10 @@ def download(remote: Remote, path: Path) -> Path:
     while total is None or have < total:
         total = _continue(remote, part, have)
         now = _size(part)
-        if total is None:  # nothing told how much there is: what came is all
+        if total is None:  # the server announced no size: the bytes received are the whole file
             break
         if now <= have:
-            raise ConnectionError(f"{remote.url} broke off at {now} of {total} bytes")
+            raise ConnectionError(f"the download of {remote.url} was interrupted at {now} of {total} bytes")
         have = now
     if remote.sha256 is None:
         _record(path).write_text(f"{sha256(part)}  {path.name}\n")
@@ -71,18 +71,18 @@ def check(file: Path, expected: str) -> None:
     found = sha256(file)
     if found != expected:
         file.unlink()
-        raise ValueError(f"{file.name} has sha256 {found}, expected {expected}; deleted, please try again.")
+        raise ValueError(f"{file.name} has sha256 {found}, expected {expected}; deleted, run the same command again.")
 
 
 def check_recorded(path: Path) -> None:
-    """Raise ValueError if `download` recorded a sha256 for the file and it has another one now."""
+    """Raise ValueError if the file's sha256 differs from the one that `download` recorded."""
     record = _record(path)
     if not record.exists():
         return
     recorded, found = record.read_text().split()[0], sha256(path)
     if found != recorded:
-        raise ValueError(f"{path} has sha256 {found}, but when it was downloaded {recorded}; delete both it and "
-                         f"{record.name} to fetch it anew.")  # fmt: skip
+        raise ValueError(f"{path} has sha256 {found}, but had {recorded} when it was downloaded; delete it and "
+                         f"{record.name} to download it again.")  # fmt: skip
 
 
 def _size(part: Path) -> int:
@@ -90,7 +90,7 @@ def _size(part: Path) -> int:
 
 
 def _continue(remote: Remote, part: Path, have: int) -> int | None:
-    """Add what comes to `part`. Returns the bytes of the whole file, if the server tells."""
+    """Append the response to `part`. Returns the size of the whole file, if the server announces it."""
     with _open(remote.url, have) as response:
         if response.headers.get_content_type() == "text/html":
             reason = "too many downloads today, a page to log in, or it was removed"
@@ -100,7 +100,7 @@ def _continue(remote: Remote, part: Path, have: int) -> int | None:
             raise ConnectionError(f"{remote.url} offers {response.length} bytes instead of {remote.size - have}")
         total = None if response.length is None else have + response.length
         with part.open("ab" if have else "wb") as file, _progress(response, part.stem) as stream, suppress(*_BROKEN):
-            shutil.copyfileobj(stream, file)  # what came stays, and the next call asks for the rest
+            shutil.copyfileobj(stream, file)  # `part` is left in place; the next call requests the rest
     return total
 
 

@@ -23,11 +23,11 @@ SEAL = hashlib.sha256().digest_size
 def write_atomic(
     path: Path | str, write: Callable[[Path], object], *, size: int | None = None, keep: Path | None = None
 ) -> None:
-    """Let `write` fill a temporary file, then put it in the place of `path`.
+    """Let `write` fill a temporary file, then rename it to `path`.
 
     Args:
         size: bytes needed, where known; named in the error of a full disk.
-        keep: where an earlier file at `path` is moved. One of the two is intact at every instant.
+        keep: where an earlier file at `path` is moved. One of the two is intact at every moment.
 
     Raises:
         OSError: no space or no permission; an earlier file at `path` is unchanged.
@@ -58,7 +58,7 @@ def write_json(path: Path | str, value: object) -> None:
 
 
 def write_sealed(path: Path, data: bytes | memoryview, keep: Path | None = None) -> None:
-    """`write_atomic` of these bytes, followed by their SHA-256."""
+    """Write these bytes followed by their SHA-256, atomically."""
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -76,7 +76,7 @@ def read_sealed(path: Path) -> io.BytesIO:
     """
     if not path.exists():
         raise ValueError(f"{path} is missing")
-    if not path.is_file():  # a pipe would be waited for without end
+    if not path.is_file():  # reading a pipe could block forever
         raise ValueError(f"{path} is not a regular file")
     stream = io.BytesIO(path.read_bytes())
     with stream.getbuffer() as data:
@@ -102,11 +102,11 @@ def append(path: Path, text: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder if need be. Raises OSError where that is not possible."""
+    """Create a folder if needed. Raises OSError if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"Cannot make the folder {folder}: {error.strerror}; choose another place.") from error
+        raise OSError(f"Cannot create the folder {folder}: {error.strerror}; choose another folder.") from error
 
 
 def drop_unfinished(path: Path) -> None:
@@ -117,7 +117,7 @@ def drop_unfinished(path: Path) -> None:
 
 @contextmanager
 def explained(path: Path, size: int | None = None) -> Iterator[None]:
-    """Within, an OSError names the file and, where the disk is full, the space needed and left."""
+    """Within, an OSError names the file and, if the disk is full, the space needed and left."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Imports of `module:Name` as a user wrote it: the only place that runs a user's code; it can be forbidden."""
+"""Imports a user's `module:Name`: the only place that runs a user's code; it can be forbidden."""
 
 import importlib
 import importlib.util
@@ -28,7 +28,7 @@ def import_object(reference: str) -> object:
     if os.environ.get(SWITCH):
         raise ValueError(f"{reference!r} would run Python code, which --no-python-refs or {SWITCH} forbids.")
     if not location:
-        raise ValueError(f"{reference!r} names no module; write my_module:{name} or path/to/file.py:{name}.")
+        raise ValueError(f"{reference!r} has no module; write my_module:{name} or path/to/file.py:{name}.")
     try:
         module = _module_from_file(Path(location)) if location.endswith(".py") else _module(location)
     except (ImportError, FileNotFoundError, TypeError, SyntaxError) as error:
@@ -39,7 +39,7 @@ def import_object(reference: str) -> object:
 
 
 def absolute(reference: str) -> str:
-    """The same reference, found from any working directory if it names a file."""
+    """The same reference, with an absolute path if it names a file."""
     location, _, name = reference.rpartition(":")
     return f"{Path(location).resolve()}:{name}" if location.endswith(".py") else reference
 
@@ -54,6 +54,6 @@ def _module_from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader  # of a file that ends in .py
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up there
+    sys.modules[path.stem] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)
     return module

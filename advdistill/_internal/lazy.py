@@ -11,13 +11,13 @@ def lazy(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], objec
 
     Args:
         package: its name.
-        places: by public name, where it is defined below the package: `module.name`, or `module` for a module itself.
+        places: for each public name, its definition below the package: `module.name`, or `module` for a module itself.
     """
 
     def get(name: str) -> object:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        importlib.import_module(f"{__package__}.versions").check_torch()  # here, for it reads advdistill.__version__
+        importlib.import_module(f"{__package__}.versions").check_torch()  # here: it reads advdistill.__version__
         module, _, attribute = places[name].rpartition(".")
         found = importlib.import_module(f".{module or attribute}", package)
         return getattr(found, attribute) if module else found

@@ -17,12 +17,12 @@ def first_line(error: BaseException) -> str:
 def check_hugging_face(error: BaseException) -> None:
     """If Hugging Face's cache cannot be written, raise OSError with the variable to set; otherwise do nothing."""
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        raise OSError(f"Cannot write to Hugging Face's cache, {error.filename}: {error.strerror}; name a folder where "
-                      "one can: export HF_HOME=FOLDER") from error  # fmt: skip
+        raise OSError(f"Cannot write to Hugging Face's cache, {error.filename}: {error.strerror}; name a "
+                      "writable folder: export HF_HOME=FOLDER") from error  # fmt: skip
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    """The error for a name that is not among `known`, to be raised: it names the nearest one and lists all."""
+    """The ValueError to raise for a name that is not among `known`: it names the nearest one and lists all."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""

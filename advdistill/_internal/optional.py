@@ -1,4 +1,4 @@
-"""Packages that only some features need: extras of the installation."""
+"""Optional packages, which extras of the installation bring."""
 
 import importlib
 from types import ModuleType
@@ -7,7 +7,7 @@ __all__ = ["require"]
 
 
 def require(module: str, purpose: str, extra: str) -> ModuleType:
-    """Import `module`, or raise ImportError that says what needs it and the command that installs it."""
+    """Import `module`, or raise ImportError with the feature that needs it and the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

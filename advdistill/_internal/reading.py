@@ -9,15 +9,15 @@ import yaml
 __all__ = ["home", "ordinary", "parse_yaml", "printable", "read_text", "shown"]
 
 MOST_TEXT = 2**26  # bytes
-MOST_YAML = 2**16  # characters: PyYAML takes a second for them
+MOST_YAML = 2**16  # characters; PyYAML needs a second to parse them
 
 
 def ordinary(path: Path | str) -> Path:
-    """The same path, if it is a regular file; a pipe or a device could be read forever.
+    """Check that the path is a regular file and return it; reading a pipe or a device could block forever.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is a folder, a pipe, a device.
+        ValueError: it is a folder, a pipe or a device.
     """
     path = Path(path)
     if not path.is_file():
@@ -28,11 +28,11 @@ def ordinary(path: Path | str) -> Path:
 
 
 def home(path: Path | str) -> Path:
-    """The path with `~` expanded. Raises ValueError where there is no such user."""
+    """The path with `~` expanded. Raises ValueError if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise ValueError(f"{path} begins with the name of nobody here; write the whole path.") from None
+        raise ValueError(f"{path} begins with the name of an unknown user; write the whole path.") from None
 
 
 def read_text(path: Path | str) -> str:
@@ -43,11 +43,11 @@ def read_text(path: Path | str) -> str:
         ValueError: it is not a regular file, not UTF-8, or larger than 64 MiB.
     """
     if (size := ordinary(path).stat().st_size) > MOST_TEXT:
-        raise ValueError(f"{path} has {size / 1e6:,.0f} MB; expected a text of {MOST_TEXT / 1e6:.0f} MB at most.")
+        raise ValueError(f"{path} has {size / 1e6:,.0f} MB; expected a text file of {MOST_TEXT / 1e6:.0f} MB at most.")
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text: byte {error.start} is no UTF-8.") from None
+        raise ValueError(f"{path} is not text: byte {error.start} is not UTF-8.") from None
 
 
 def printable(text: object, most: int = 200) -> str:
@@ -62,7 +62,7 @@ def shown(text: str, but: str = "\n") -> str:
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Plain values; keys are text. Aliases are refused: a few lines of them expand to gigabytes.
+    """Parse YAML to plain values; keys are text. Aliases are refused: a few lines of them expand to gigabytes.
 
     Raises:
         ValueError: not YAML, or longer than 65,536 characters.
@@ -72,8 +72,8 @@ def parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, _Plain)  # noqa: S506
     except RecursionError:
-        raise ValueError(f"{source} is not YAML of a recipe: it is nested too deeply.") from None
-    except Exception as error:  # PyYAML meets values that do not fit their tags with a dozen kinds of exceptions
+        raise ValueError(f"{source} is not a recipe: its YAML is nested too deeply.") from None
+    except Exception as error:  # PyYAML raises a dozen kinds of exceptions for values that do not fit their tags
         raise ValueError(f"{source} is not YAML: {printable(error)}") from None
 
 
@@ -87,5 +87,5 @@ class _Plain(yaml.SafeLoader):
         mapping = super().construct_mapping(node, deep)
         for name in mapping:
             if not isinstance(name, str):
-                raise yaml.YAMLError(f"a field is called {name!r}, which is no text")
+                raise yaml.YAMLError(f"a field is called {name!r}, which is not text")
         return mapping

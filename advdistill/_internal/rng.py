@@ -21,7 +21,7 @@ class Rng:
     Args:
         key: the draws depend on it alone, e.g. `(seed, epoch, step)`.
         start: the place of this process's first image in the global batch.
-        total: images in the global batch; `None` if this process holds all of them.
+        total: images in the global batch; `None` if this process has all of them.
     """
 
     def __init__(self, *key: int | str, device: torch.device | str = "cpu", start: int = 0, total: int | None = None):

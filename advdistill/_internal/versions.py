@@ -12,7 +12,7 @@ OLDEST_TORCH = (2, 9)
 
 
 def about() -> str:
-    """The versions that a bug report needs, in a line."""
+    """One line with the versions that a bug report needs."""
     return f"advdistill {__version__}, torch {_torch() or 'of unknown version'}, Python {platform.python_version()}"
 
 

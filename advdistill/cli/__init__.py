@@ -1,7 +1,7 @@
 """The command line: one file a command, with its arguments as a dataclass and what it does.
 
-`--help`, `--version` and a mistyped argument should answer at once, so at the top of these files stands only what is
-quick to import; torch and what needs it are imported by the function that runs the command.
+`--help`, `--version` and a mistyped argument should answer at once, so these files import at the top only what is
+quick to import; torch and modules that need it are imported by the function that runs the command.
 """
 
 import logging
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = [word for word in given if word != FORBID]
     if FORBID in given:
         forbid()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it, and it warns without a home
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it warns without a home
     if argv == ["--version"]:
         print(about())
         return 0

@@ -12,7 +12,7 @@ __all__ = ["Compare"]
 
 @dataclass(frozen=True)
 class Compare:
-    """Put the results of several runs into one table, and test which are better or worse than the first."""
+    """Compare the results of several runs in one table, and test which are better or worse than the first."""
 
     runs: Positional[tuple[Path, ...]]
     """Run folders or result files."""

@@ -1,4 +1,4 @@
-"""Output of the commands: results to stdout, progress to stderr, by one process for all."""
+"""Output of the commands: results to stdout, progress to stderr, printed by the first process only."""
 
 import shlex
 import sys
@@ -31,14 +31,14 @@ CONSOLE = Terminal(highlight=False)
 
 
 def typed() -> str:
-    """The command as it was typed, be it `advdistill` or a script that calls a command."""
+    """The command as it was typed, `advdistill` or a script that calls a command."""
     program = Path(sys.argv[0])
     ours = program.name == "advdistill" or program.parts[-2:] == ("advdistill", "__main__.py")
     return shlex.join([*(["advdistill"] if ours else ["python", sys.argv[0]]), *sys.argv[1:]])
 
 
 def is_first() -> bool:
-    """Whether this is the only process, or of several the one that prints."""
+    """Whether this process prints: the only one, or the first of several."""
     import torch
 
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
@@ -50,7 +50,7 @@ def say(line: str) -> None:
 
 
 def tell(line: str, *, wrap: bool = True) -> None:
-    """Print a line of a command's result, to stdout; `wrap` breaks it where the terminal ends."""
+    """Print a line of a command's result, to stdout; `wrap` breaks it at the terminal's width."""
     CONSOLE.print(line, markup=False, soft_wrap=not wrap)
 
 

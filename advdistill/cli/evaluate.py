@@ -30,23 +30,23 @@ class Evaluate:
     folder: str | None = None
     """Folder of the dataset's files, if not in the cache."""
     size: int | None = None
-    """Side in pixels to which your own images are resized, where they differ; the run's unless given."""
+    """Side in pixels to which your own images are resized, if their sizes differ; the run's unless given."""
     eps: str | None = None
     """Radius of the threat model, e.g. 8/255; the run's unless given."""
     norm: Literal["linf", "l2"] | None = None
     """Threat model; the run's unless given."""
     surrogate: str | None = None
-    """Model whose adversarial images the transfer- attacks try; the run's teacher unless given."""
+    """Model on which the transfer- attacks compute adversarial images; the run's teacher unless given."""
     n: int | None = None
     """Only the first n images of the test split."""
     batch_size: int = 256
-    """Images attacked at once; the figures depend on it through the attacks' random numbers."""
+    """Images attacked at once; results depend on it through the attacks' random numbers."""
     accelerated: bool = False
     """Attack a bf16 copy (folded fp32 where bf16 is not native); the fp32 model classifies; not for claims."""
     keep_images: bool = False
     """Save the adversarial image of each counted break, for `advdistill verify`."""
     masking: bool = False
-    """Also test for gradient masking, on 200 images: signs that only the attack failed."""
+    """Also check for gradient masking, on 200 images."""
     inspect: bool = False
     """Also compute what `advdistill report` shows besides accuracies: curve, pictures, gradients; on 200 images."""
     seed: int = 0
@@ -54,7 +54,7 @@ class Evaluate:
     devices: int | str = 1
     """Processes that share the images, one per device."""
     out: Path | None = None
-    """Where result.json is written; into the run unless given. After an interruption the same command continues."""
+    """The result's file; RUN/result.json unless given. After an interruption the same command continues."""
 
     def __call__(self) -> int:
         keep_freed_memory()
@@ -70,7 +70,7 @@ class Evaluate:
         out = self.out or (target.run.result if target.run else None)
         files = ResultFiles(out) if out else None
         if self.keep_images and not files:
-            raise ValueError("--keep-images needs a place for them: give --out, e.g. --out result.json.")
+            raise ValueError("--keep-images writes next to the result: give --out, e.g. --out result.json.")
         if out:
             make_folder(out.parent)
         device, shared = _processes(self.devices)
@@ -93,7 +93,7 @@ class Evaluate:
 
 
 def _processes(devices: int | str) -> tuple["Device | str", bool]:
-    """The device of this process, and whether several share the work; starts the others if asked for."""
+    """The device of this process, and whether several processes share the work; starts the others."""
     import torch
 
     from .target import device

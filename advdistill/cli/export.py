@@ -23,37 +23,37 @@ if TYPE_CHECKING:
 
 __all__ = ["Export"]
 
-CALIBRATION, COMPARED = 512, 256  # training images: int8's scales are read off the first, others are compared
+CALIBRATION, COMPARED = 512, 256  # training images: the first set int8's scales, the others compare file and network
 
 
 @dataclass(frozen=True)
 class Export:
-    """Write a network as a file for a device, compare it with the original, and attack that very file."""
+    """Write a network as a file for a device, compare it with the original, and attack the file itself."""
 
     model: Positional[str]
-    """A run folder, or a checkpoint."""
+    """A run folder or a checkpoint."""
     to: Literal["onnx", "onnx-fp16", "onnx-int8", "safetensors", "torch-export"] = "onnx"
     """The kind of file; int8 takes its scales from 512 training images."""
     out: Path | None = None
-    """The file; model.onnx, model.int8.onnx and so on in the run's folder, or beside the checkpoint, unless given."""
+    """The file; unless given, model.onnx, model.int8.onnx and so on in the run's or the checkpoint's folder."""
     data: str | None = None
-    """Dataset; a run's own unless given."""
+    """Dataset; the run's unless given."""
     folder: str | None = None
-    """Where its files are, if not in the cache."""
+    """Folder of the dataset's files, if not in the cache."""
     eps: str | None = None
-    """Radius of the threat model, e.g. 8/255; a run's own unless given."""
+    """Radius of the threat model, e.g. 8/255; the run's unless given."""
     norm: Literal["linf", "l2"] | None = None
-    """Threat model; a run's own unless given."""
+    """Threat model; the run's unless given."""
     n: int = 1000
-    """How many test images the file is attacked on, all of them if there are fewer."""
+    """Number of test images on which the file is attacked; all of them if there are fewer."""
     queries: int = 200
-    """Of the Square attack for each image, asked of the file itself; 0 leaves it out."""
+    """Queries of the Square attack per image, made to the file itself; 0 leaves the attack out."""
     evaluate: bool = True
-    """Without, the file's robust accuracy stays "not measured"."""
+    """Attack the file; otherwise its robust accuracy is "not measured"."""
     batch_size: int = 128
     """Images attacked at once."""
     seed: int = 0
-    """Seed of the attacks, and of the choice of training images."""
+    """Seed of the attacks and of the choice of training images."""
 
     def __call__(self) -> int:
         from ..attacks.square import Square
@@ -109,14 +109,14 @@ def _place(target: "Target", to: str, out: Path | None) -> Path:
     stem = "model" if target.run or source is None else source.stem
     path = out or (source.parent if source else Path()) / f"{stem}{KINDS[to].ending}"
     if path.suffix != KINDS[to].suffix:
-        raise ValueError(f"{path} should end in {KINDS[to].suffix}, being of kind {to}.")
+        raise ValueError(f"{path} must end in {KINDS[to].suffix} for --to {to}.")
     if source and path.resolve() == source.resolve():
         raise ValueError(f"{path} is the checkpoint itself. Give --out with another name.")
     return path
 
 
 def _checkpoint(target: "Target") -> Path | None:
-    """The checkpoint's file, if it is one of this machine."""
+    """The checkpoint's file, if it is on this machine."""
     from ..models.reference import parse
 
     path = target.run.best if target.run else Path(parse(target.reference).name).expanduser()
@@ -124,7 +124,7 @@ def _checkpoint(target: "Target") -> Path | None:
 
 
 def _source(target: "Target") -> dict[str, str]:
-    """What the file says of where it comes from."""
+    """The metadata written into the file: its source."""
     from ..models.checkpoint import provenance
 
     source, channels, height, width = _checkpoint(target), *target.split.shape
@@ -138,9 +138,9 @@ def _source(target: "Target") -> dict[str, str]:
 
 
 def _images(target: "Target", seed: int) -> tuple["Tensor", "Tensor"]:
-    """Training images `[N, C, H, W]`, never the test split's: for calibration, and others to compare on."""
+    """Training images `[N, C, H, W]`, never the test split's: for calibration, and others for the comparison."""
     import torch
-    
+
     from .._internal.rng import generator
     from ..data.batches import to_float
 
@@ -164,7 +164,7 @@ def _unmeasured(target: "Target", path: Path, identity: str, seed: int) -> "Expo
 
 
 def _make_way(files: "ResultFiles", identity: str | None) -> None:
-    """A result of another content is no longer this file's: it is put aside, or removed if it measured nothing."""
+    """Rename the result of an earlier file with other content, or remove it if it measured nothing."""
     if not files.result.exists():
         return
     earlier = Result.load(files.result)

@@ -1,4 +1,4 @@
-"""Arguments of `train` and `preflight`: every field of a recipe, whichever recipe it is."""
+"""Arguments of `train` and `preflight`: every field of any recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,10 +17,10 @@ HELP, TEACHERS = ("-h", "--help"), "--teachers."
 
 @dataclass(frozen=True)
 class ChosenRecipe:
-    """What decides which fields there are, so it is parsed first."""
+    """The choices that decide which fields there are; they are parsed first."""
 
     recipe: Positional[str] = "digits.rslad"
-    """A name of `advdistill list recipes`, or a YAML file."""
+    """A name from `advdistill list recipes`, or a YAML file."""
     method: str | None = None
     """Another method, e.g. adaad+igdm, or my_module:MyMethod."""
     threat: Literal["linf", "l2"] | None = None
@@ -29,10 +29,10 @@ class ChosenRecipe:
     """Another optimizer: sgd, adamw, lamb, or a class of torch.optim."""
 
     def load(self) -> "Recipe":
-        """The recipe, with another method, threat model or optimizer where one is given.
+        """The recipe, with another method, threat model or optimizer if one is given.
 
         Raises:
-            ValueError: an unknown name, or a file that is no recipe.
+            ValueError: an unknown name, or a file that is not a recipe.
         """
         from .. import methods, recipes
         from ..config import THREATS
@@ -54,8 +54,8 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
     """Parse the arguments of a command that takes a recipe's fields.
 
     Args:
-        command: the dataclass of its first arguments, of the command's name.
-        options: from the first arguments, the defaults of its other arguments: a dataclass instance.
+        command: a dataclass with the command's name and its first arguments.
+        options: a function of the first arguments; returns a dataclass with the defaults of the other arguments.
         argv: the words after the command's name.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`advdistill init`: recipes for one's own images, each value with its reason."""
+"""`advdistill init`: recipes for your own images, each value with its reason."""
 
 import json
 import re
@@ -25,14 +25,14 @@ _SIDES = (64, 32, 16, 8)
 _FEW = 10_000
 _TEMPLATE = """\
 # {title}
-# What is left out has its default: `advdistill train THIS_FILE --help` shows every field.
+# Fields left out have their defaults: `advdistill train THIS_FILE --help` shows every field.
 
 method: {method}  # others: advdistill list methods
 student: {student}  # others: advdistill list models
 {teacher}data:
   name: {name}
 {size}  validation: 0.1  # share of the training images held out to choose the checkpoint
-  augment: {augment}  # crop_flip mirrors images: where that changes the class (digits, letters, signs), take shift
+  augment: {augment}  # crop_flip mirrors images: if that changes the class (digits, letters, signs), use shift
 attack:
   steps: 10
   step_size: {step}  # a quarter of eps
@@ -45,24 +45,24 @@ optimizer:
 schedule:
   kind: onecycle
   warmup: 0.2
-epochs: {epochs}  # for {images} training images; papers train 100 to 300, where there is time
+epochs: {epochs}  # for {images} training images; papers train 100 to 300
 batch_size: {batch}
-precision: {precision}  # auto takes bf16 where it is native
+precision: {precision}  # auto uses bf16 where the hardware has it
 """
 
 
 @dataclass(frozen=True)
 class Init:
-    """Look at your own images and write recipes for them: a robust teacher, and a student distilled from it."""
+    """Examine your own images and write two recipes: a robust teacher, and a student distilled from it."""
 
     data: Positional[str]
     """A folder of images, .npz, .csv, .tsv, .parquet, hf:OWNER/NAME, or one of `advdistill list datasets`."""
     out: Path | None = None
-    """The student's recipe, a new .yaml; the teacher's goes beside it. By default named after the data."""
+    """The student's recipe, a new .yaml; the teacher's is written next to it. By default named after the data."""
     size: int | None = None
-    """Side in pixels to which the images are resized; chosen where they differ in size."""
+    """Side in pixels to which the images are resized; chosen for you if their sizes differ."""
     teacher: str | None = None
-    """A robust teacher you have: a run folder, or file:PATH. No recipe for one is written then."""
+    """A robust teacher you have: a run folder, or file:PATH. Then no recipe for a teacher is written."""
 
     def __call__(self) -> int:
         from .. import data as datasets
@@ -71,15 +71,15 @@ class Init:
 
         student_file = self.out or Path(f"{_slug(self.data)}.yaml")
         if student_file.suffix not in (".yaml", ".yml"):
-            raise ValueError(f"{student_file} would not be read as a recipe; let --out end in .yaml.")
+            raise ValueError(f"{student_file} must end in .yaml; give --out NAME.yaml.")
         name = student_file.stem
         teacher_file = None if self.teacher else student_file.with_name(f"{name}.teacher{student_file.suffix}")
         files = [file for file in (teacher_file, student_file) if file]
         for file in files:
             if file.exists():
-                raise FileExistsError(f"{file} is there already; give another --out, or delete it.")
+                raise FileExistsError(f"{file} exists already; give another --out, or delete it.")
         collection = datasets.collect(self.data)
-        say(f"looking at {len(collection)} images")
+        say(f"examining {len(collection)} images")
         found = survey(collection)
         CONSOLE.print(_classes(found))
         for line in _lines(found):
@@ -92,7 +92,7 @@ class Init:
             make_folder(file.parent)
             with file.open("x") as stream:
                 stream.write(text)
-        tell("\nWritten: " + ", ".join(map(str, files)) + ". Look at them, then:\n")
+        tell("\nWritten: " + ", ".join(map(str, files)) + ". Read them, then:\n")
         for command in _plan(name, student_file, teacher_file):
             tell(f"  advdistill {shlex.join(command)}", wrap=False)
         return 0
@@ -100,11 +100,11 @@ class Init:
 
 @dataclass(frozen=True)
 class Draft:
-    """The recipes for somebody's data.
+    """The recipes for the user's data.
 
     Args:
         found: what the images are like.
-        name: the reference that the recipes take.
+        name: the reference to the data in the recipes.
         size: the side to resize to, if the user gave one.
     """
 
@@ -128,7 +128,7 @@ class Draft:
 
     @property
     def resized(self) -> int | None:
-        """The given size; else, where sizes differ, one that half of the images reach, 64 at most."""
+        """The given size; else, if sizes differ, one that half of the images reach, 64 at most."""
         if self.size or len(self.found.sizes) == 1:
             return self.size
         sides = sorted(min(header.height, header.width) for header in self.found.headers)
@@ -147,12 +147,12 @@ class Draft:
     def radius(self) -> tuple[str, str, str]:
         """eps, a quarter of it, and why."""
         if self.grey and self.side <= 16:
-            return "0.2", "0.05", "tiny grey images are still read under 0.2; up to 0.3 is usual"
+            return "0.2", "0.05", "tiny grey images are still recognisable under 0.2; up to 0.3 is usual"
         if self.grey and self.side <= 32:
-            return "0.1", "0.025", "usual for grey images such as Fashion-MNIST; MNIST's bold strokes take 0.3"
+            return "0.1", "0.025", "usual for grey images such as Fashion-MNIST; 0.3 is usual for MNIST's bold strokes"
         if self.side < 64:
             return "8/255", "2/255", "usual for images of about 32 x 32"
-        return "4/255", "1/255", "usual from 64 x 64 on, where a change is easier to see"
+        return "4/255", "1/255", "usual from 64 x 64 on, where a perturbation is easier to see"
 
     @property
     def _images(self) -> int:
@@ -165,7 +165,7 @@ class Draft:
 
     def _written(self, title: str, method: str, network: str, teacher: str = "") -> str:
         eps, step, why = self.radius()
-        resize = f"  size: {self.resized}  # the shorter side is resized to it, the centre cut out\n"
+        resize = f"  size: {self.resized}  # the shorter side is resized to it, then a centre crop is taken\n"
         text = _TEMPLATE.format(
             title=title, method=method, student=network, teacher=teacher,
             name=json.dumps(self.name), size=resize if self.resized else "", augment=self._augment,
@@ -218,7 +218,7 @@ def _lines(found: "Survey") -> Iterator[str]:
     all_rgb = ", so all are read as RGB" if colour else ""
     yield f"channels: {colour} of {len(found.headers)} images in colour{all_rgb}"
     if alpha:
-        yield f"transparency: {alpha} images, laid on white"
+        yield f"transparency: {alpha} images, put on a white background"
     repeated = ", ".join(f"{n} within {split}" for split, n in found.repeated.items())
     yield f"exact duplicates: {repeated}, {found.shared} of test in train{_flattering(found.shared)}"
     if found.disputed:
@@ -228,8 +228,8 @@ def _lines(found: "Survey") -> Iterator[str]:
 
 
 def _unequal(ratio: float) -> str:
-    return "; look at each class's accuracy, not at the mean alone" if ratio >= 3 else ""
+    return "; check each class's accuracy, not only the mean" if ratio >= 3 else ""
 
 
 def _flattering(shared: int) -> str:
-    return ", which flatters every figure; take them out" if shared else ""
+    return ", which makes every accuracy too high; remove them" if shared else ""

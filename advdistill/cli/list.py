@@ -14,16 +14,16 @@ __all__ = ["List"]
 
 @dataclass(frozen=True)
 class List:
-    """Show the methods, models, published teachers, datasets or recipes there are."""
+    """List the methods, models, published teachers, datasets or recipes."""
 
     what: Positional[Literal["methods", "models", "teachers", "datasets", "recipes"]]
     """What to list."""
     json: bool = False
     """As JSON."""
     input: str | None = None
-    """Models: channels x height x width of an image, such as 3x32x32, to count multiplications for."""
+    """Models: channels x height x width of an image, such as 3x32x32, for which multiplications are counted."""
     latency: bool = False
-    """Models: measure the time of one such image on this machine, on one thread."""
+    """Models: measure the latency of one such image on this machine, on one thread."""
 
     def __call__(self) -> int:
         from .. import data, methods, models, recipes
@@ -42,7 +42,7 @@ class List:
         for row in rows:
             shown.add_row(*(str(value) for value in row.values()))
         words = Measurement.get(CONSOLE, CONSOLE.options.update(max_width=1000), shown).minimum
-        Terminal(width=max(CONSOLE.width, words), highlight=False).print(shown)  # a name that is cut cannot be typed
+        Terminal(width=max(CONSOLE.width, words), highlight=False).print(shown)  # a truncated name cannot be typed
         if self.what == "datasets":
             tell(data.HELP)
         return 0

@@ -22,21 +22,21 @@ UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Preflight(ChosenRecipe):
-    """Before a training: are data and teachers what they should be, how long will it take? Exit code 1 if refused."""
+    """Before a training: check data and teachers, and estimate the time. Exit code 1 if a check fails."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is expected of a training."""
+    """What the user expects of the training."""
 
     claim_clean: float | None = None
-    """Clean accuracy that the robust teacher is said to have, a fraction; a RobustBench name knows its own."""
+    """Claimed clean accuracy of the robust teacher, a fraction; for a RobustBench name the leaderboard's."""
     claim_robust: float | None = None
-    """The same under attack."""
+    """Claimed robust accuracy of the robust teacher, a fraction."""
     budget: str | None = None
-    """Time for the run, 90m, 4h or 2d; where it does not fit, cheaper runs are timed."""
+    """Time for the run, e.g. 90m, 4h or 2d; if the run takes longer, cheaper runs are timed."""
     price: float | None = None
-    """Of an hour of this machine."""
+    """Price of one hour of this machine."""
     accelerator: str = "auto"
     """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
 
@@ -95,5 +95,5 @@ def _span(seconds: float) -> str:
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
     if not found or not float(found[1]):
-        raise ValueError(f"A budget is a number and a unit, 90m, 4h or 2d; got {text!r}.")
+        raise ValueError(f"--budget must be a number and a unit, e.g. 90m, 4h or 2d; got {text!r}.")
     return float(found[1]) * UNITS[found[2]]

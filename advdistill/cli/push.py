@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = ["Push"]
 
-RESULT = ".result.json"  # after the name of a file that `export` made
-OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # of an earlier push
+RESULT = ".result.json"  # suffixes after the name of an exported file
+OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # written by an earlier push
 SHIPPED = (".onnx", ".pt2")
 SAID = ("chosen", "chosen_on", "selection")
-LIBRARY = {"library_name": "advdistill"}  # by which a folder that we made is known
+LIBRARY = {"library_name": "advdistill"}  # identifies a folder that `push` wrote
 HUB = "hf:"
 
 
 @dataclass(frozen=True)
 class Push:
-    """Make a Hugging Face model folder of a run: weights, configuration, figures, and a card that claims no more."""
+    """Write a Hugging Face model folder: weights, configuration, results, and a card with what was measured."""
 
     model: Positional[str]
-    """A run folder, or a checkpoint."""
+    """A run folder or a checkpoint."""
     to: str
-    """A folder to write, or hf:OWNER/NAME to upload it as."""
+    """A folder to write, or hf:OWNER/NAME to upload to."""
     result: Path | None = None
-    """result.json of `advdistill evaluate`; a run's own unless given."""
+    """result.json of `advdistill evaluate`; the run's unless given."""
 
     def __call__(self) -> int:
         if not self.to.startswith(HUB):
@@ -49,7 +49,7 @@ class Push:
             return 0
         if self.to.count("/") != 1:
             raise ValueError(
-                f"{self.to} names no repository; write {HUB}OWNER/NAME, or a folder's path without {HUB}"
+                f"{self.to} is not a repository; write {HUB}OWNER/NAME, or a folder's path without {HUB}"
             )
         hub = require("huggingface_hub", "push", "hub")
         with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +60,7 @@ class Push:
 
 
 def _write(folder: Path, model: str, result: Path | None, reference: str) -> None:
-    """The weights come last, since a folder that has them is taken as complete."""
+    """Write the model folder; the weights come last, because a folder that has them counts as complete."""
     from .. import models
     from ..export.card import About, card
     from ..models import Classifier
@@ -73,7 +73,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     run = Run(model) if Path(model, "recipe.yaml").is_file() else None
     network, said = models.load(model), provenance(model)
     if not isinstance(network, Classifier):
-        raise ValueError(f"{model} is no network of ours (advdistill list models), so a folder could not rebuild it.")
+        raise ValueError(f"{model} is not a network of `advdistill list models`, so a folder could not rebuild it.")
     source = run.best if run else Path(parse(model).name)
     measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
     shipped = _shipped(source) if source.is_file() else []
@@ -95,20 +95,20 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
 
 
 def _check(folder: Path) -> None:
-    """A folder of somebody's is not written into."""
+    """Raise ValueError for a folder with files that `push` did not write."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file. Give --to a folder, or hf:OWNER/NAME.")
     ours = folder / "config.json"
     known = ours.is_file() and LIBRARY["library_name"] in ours.read_text()
     if folder.exists() and any(folder.iterdir()) and not known:
-        raise ValueError(f"{folder} is not empty, and no model folder of ours. Give --to another folder.")
+        raise ValueError(f"{folder} is not empty, and `advdistill push` did not write it. Give --to another folder.")
 
 
 def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
-    """The result's file, if it is there and of this network.
+    """The result's file, if it exists and is of this network.
 
     Raises:
-        ValueError: it is of another one, or does not say of which.
+        ValueError: it is of another network, or does not record of which.
     """
     from ..evaluation.verdicts import digest
 
@@ -125,7 +125,7 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
 
 
 def _recorded(file: Path, folder: Path) -> Result:
-    """The result, written into the folder, and as RobustBench has it where it has such figures."""
+    """Write the result into the folder, and a RobustBench entry if there are AutoAttack results."""
     from ..report.formats import robustbench_entry
 
     result = Result.load(file)
@@ -142,7 +142,7 @@ def _masking(file: Path) -> str | None:
 
 
 def _shipped(source: Path) -> list[Path]:
-    """Files beside a checkpoint that `export` made from it, and that are as they were measured."""
+    """Files that `export` made from a checkpoint, in its folder, unchanged since they were measured."""
     found = []
     for record in sorted(source.parent.glob(f"*{RESULT}")):
         known, file = json.loads(record.read_text()).get("file", {}), record.with_name(record.name.removesuffix(RESULT))
@@ -161,7 +161,7 @@ def _upload(hub: ModuleType, folder: Path, name: str) -> None:
     try:
         api.create_repo(name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="advdistill push")
-    except Exception as error:  # of the client and of the libraries that it asks
+    except Exception as error:  # raised by the client and by the libraries it uses
         raise OSError(
             f"{HUB}{name} could not be written ({first_line(error)}). Are you logged in? hf auth login"
         ) from error

@@ -22,7 +22,7 @@ class Report:
     out: Path = Path("report.html")
     """The file to write."""
     as_is: bool = False
-    """Show only what was measured before; otherwise missing pictures and masking verdicts of runs are computed."""
+    """Show only what was measured before; otherwise missing pictures and masking verdicts are computed."""
 
     def __call__(self) -> int:
         text = self._text()
@@ -41,7 +41,7 @@ class Report:
             return _entry(self.runs)
         if self.out.suffix != ".html":
             known = f"a page (.html), a table ({', '.join(KINDS)}) or a RobustBench entry (.json)"
-            raise ValueError(f"{self.out}: a report is {known}, not {self.out.suffix!r}.")
+            raise ValueError(f"{self.out}: a report must be {known}, not {self.out.suffix!r}.")
         check()
         if not self.as_is:
             for run in filter(Path.is_dir, self.runs):
@@ -59,7 +59,7 @@ def _entry(runs: Sequence[Path]) -> str:
 
 
 def _complete(folder: Path) -> None:
-    """Compute what the page shows and the run does not have yet."""
+    """Compute what the page shows and the run lacks."""
     from ..results.files import ResultFiles
     from ..results.result import Result
     from ..run import Run
@@ -70,7 +70,7 @@ def _complete(folder: Path) -> None:
     missing = {"masking": not files.masking.exists(), "inspection": not files.inspection.exists()}
     if not files.result.exists() or not any(missing.values()):
         return
-    say(f"{folder}: looking at the networks; --as-is leaves that out")
+    say(f"{folder}: computing pictures and masking verdicts; --as-is leaves them out")
     measured = Result.load(files.result)
     target = Target(str(folder), measured.data.rpartition("/")[0], None, None, None)
     target.threat = parse(measured.threat)

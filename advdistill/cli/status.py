@@ -34,14 +34,14 @@ class Status:
         from ..train.status import status
 
         if not self.runs:
-            raise ValueError("No run to look at. Name run folders: advdistill status runs/*")
+            raise ValueError("No run folder given. Name run folders: advdistill status runs/*")
         found = [status(Run(folder)) for folder in self.runs]
         if self.json:
             print(json.dumps([asdict(one) | {"done": one.done} for one in found], indent=2))
             return 0
         shown = _table(found)
         whole = Measurement.get(CONSOLE, CONSOLE.options.update(max_width=1000), shown).maximum
-        Terminal(width=max(CONSOLE.width, whole), highlight=False).print(shown)  # never cut a figure
+        Terminal(width=max(CONSOLE.width, whole), highlight=False).print(shown)  # never truncate a number
         for one in found:
             if said := " ".join(filter(None, [one.why, *(f"{sentence}." for sentence in one.health)])):
                 tell(f"{one.run}: {said}", wrap=False)

@@ -22,7 +22,7 @@ from .console import say, tell
 
 __all__ = ["Target", "device", "look_closer"]
 
-MOST = 200  # images of the search for gradient masking and of an inspection
+MOST = 200  # images for the checks for gradient masking and for an inspection
 
 
 class Target:
@@ -40,7 +40,7 @@ class Target:
         self.threat = _threat(self.run, norm, eps)
 
     def part(self, which: str) -> Split:
-        """The `train` or `test` split: a run's own unless other data were named."""
+        """The `train` or `test` split: the run's unless other data are given."""
         name, folder, size = self._data
         if self.run:
             known = self.run.recipe.data
@@ -48,11 +48,11 @@ class Target:
             if name in (None, known.name):
                 return datasets.load(known.name, which, folder or known.folder, size, known.stream or None)
         if name is None:
-            raise ValueError("Which data? A checkpoint does not say; give --data, e.g. --data cifar10.")
+            raise ValueError("A checkpoint does not record its dataset; give --data, e.g. --data cifar10.")
         return datasets.load(name, which, folder, size, stream=None)
 
     def other(self, surrogate: str | None) -> nn.Module | None:
-        """The surrogate, or else the run's teacher, if its file is still where the recipe says."""
+        """The surrogate, or else the run's teacher, if its file still exists."""
         reference = surrogate or (self.run.recipe.teacher if self.run else None)
         if reference is None:
             return None
@@ -61,7 +61,7 @@ class Target:
         except FileNotFoundError:
             if surrogate:
                 raise
-            say(f"the teacher {reference} is not there; going on without it")
+            say(f"the teacher {reference} does not exist any more; continuing without it")
             return None
 
     def chosen(self) -> Selection | None:
@@ -81,7 +81,7 @@ def look_closer(
     masking: bool,
     inspection: bool,
 ) -> None:
-    """Look for gradient masking, and make what a report shows beyond counts; on the first `n` images, 200 at most."""
+    """Check for gradient masking, and compute a report's pictures and curve; on the first `n` images, at most 200."""
     where: dict[str, Any] = {"n": min(n or MOST, MOST), "seed": seed, "device": device, "report": tell}
     if masking:
         verdict = gradient_masking(target.network, target.split, target.threat, surrogate=other, **where)

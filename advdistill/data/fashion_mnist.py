@@ -1,6 +1,6 @@
 """Fashion-MNIST: 28 x 28 grey images of clothes, from its four IDX files.
 
-IDX is the format of MNIST and its kin: a magic number, big-endian sizes, then unsigned bytes.
+IDX is the file format of MNIST: a magic number, big-endian sizes, then unsigned bytes.
 Reference: Xiao et al., Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms.
 2017, arXiv:1708.07747.
 """
@@ -60,7 +60,7 @@ FASHION_MNIST = Dataset(
 _UNSIGNED_BYTE = 8
 _PIECE = 2**20
 _DEFLATE_LIMIT = 1032  # no gzip file expands further than this
-_MOST = 2**28  # bytes unpacked; MNIST's kin take 47 million
+_MOST = 2**28  # bytes unpacked; Fashion-MNIST and MNIST have 47 million
 
 
 def read_idx(path: Path, dims: int) -> np.ndarray:
@@ -70,7 +70,7 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
         A uint8 array of `dims` dimensions.
 
     Raises:
-        ValueError: not such a file, or one whose length differs from what its header says.
+        ValueError: not an IDX file, or its length differs from what its header says.
     """
     packed = path.suffix == ".gz"
     size = path.stat().st_size
@@ -79,23 +79,23 @@ def read_idx(path: Path, dims: int) -> np.ndarray:
         try:
             return _parse(stream, dims, room)
         except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path} is not a whole IDX file: {error}") from error
+            raise ValueError(f"{path} is not a complete IDX file: {error}") from error
 
 
 def _parse(stream: BufferedIOBase, dims: int, room: int) -> np.ndarray:
     shape = _header(stream, dims)
     count = math.prod(shape)
     if not 0 < count <= room:
-        raise ValueError(f"its header promises {count} bytes, which this file cannot hold.")
-    data = np.empty(count, np.uint8)  # takes memory as it is filled, not as the header promises
+        raise ValueError(f"its header announces {count} bytes, more than this file can contain.")
+    data = np.empty(count, np.uint8)  # memory grows with the bytes read, not with what the header announces
     found = _fill(data.data, stream)
     if found < count or stream.read(1):
-        raise ValueError(f"its header promises {count} bytes, it has {found if found < count else 'more'}.")
+        raise ValueError(f"its header announces {count} bytes, the file has {found if found < count else 'more'}.")
     return data.reshape(shape)
 
 
 def _fill(data: memoryview, stream: BufferedIOBase) -> int:
-    """The number of bytes that there were."""
+    """Returns the number of bytes read."""
     found = 0
     while read := stream.readinto(data[found : found + _PIECE]):
         found += read

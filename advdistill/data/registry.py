@@ -40,17 +40,17 @@ def names() -> list[str]:
 
 
 def load(name: str, split: str, folder: Folder = None, size: int | None = None, stream: bool | None = False) -> Split:
-    """Read one split of a dataset, fetching the dataset first where that is possible.
+    """Read one split of a dataset; it is downloaded first where that is possible.
 
     Args:
-        name: one of `names()`; or your own: a folder of images, a .npz, .csv, .tsv or .parquet, or `hf:OWNER/NAME`.
+        name: one of `names()`; or your data: a folder of images, a .npz, .csv, .tsv or .parquet, or `hf:OWNER/NAME`.
         split: `"train"` or `"test"`.
         folder: the folder that holds the dataset, or its parent; nothing is downloaded into it. By default
             the environment variable `ADVDISTILL_DATA`, else `~/.cache/advdistill/data`, each dataset in a
-            subfolder by its name. Of one's own data, where the images of a table lie.
-        size: of one's own images: the shorter side is resized to it and the centre cut out.
-        stream: of one's own image files: decode them when they are needed, in worker processes; `None` does so where
-            they do not fit the memory.
+            subfolder of its name. For your own tables: the folder of the images.
+        size: for your own images: the shorter side is resized to it, then a centre crop is taken.
+        stream: for your own image files: decode them when they are needed, in worker processes; `None` does so where
+            they do not fit into memory.
 
     Returns:
         The split, images uint8 `[N, C, H, W]` and labels int64 `[N]`.
@@ -58,8 +58,8 @@ def load(name: str, split: str, folder: Folder = None, size: int | None = None, 
     Raises:
         ValueError: an unknown name or split, a folder that is not the dataset, a damaged file, images that cannot be
             read or are of several sizes.
-        FileNotFoundError: a path that leads nowhere.
-        ConnectionError: the dataset is not here and could not be fetched.
+        FileNotFoundError: the path does not exist.
+        ConnectionError: the dataset is not on this machine and could not be downloaded.
         ImportError: an optional package is missing.
 
     >>> load("digits", "test").shape
@@ -72,9 +72,9 @@ def load(name: str, split: str, folder: Folder = None, size: int | None = None, 
         raise ValueError(f"Unknown split {split!r} of {name}. Known: {', '.join(dataset.sizes)}.")
     if size not in (None, dataset.shape[1]):
         side = dataset.shape[1]
-        raise ValueError(f"{name} has images of {side} x {side}; data.size ({size}) is for your own. Leave it out.")
+        raise ValueError(f"{name} has images of {side} x {side}; data.size ({size}) is for your own images; omit it.")
     if stream:
-        raise ValueError(f"{name} is read as a whole; data.stream is for your own image files. Leave it out.")
+        raise ValueError(f"{name} is read into memory; data.stream is for your own image files. Leave it out.")
     images, labels = dataset.read(split, folder)
     return Split(images, labels, dataset.classes, f"{name}/{split}")
 
@@ -131,5 +131,5 @@ def describe() -> list[dict[str, Any]]:
 
 def _find(name: str) -> Dataset:
     if name not in _DATASETS:
-        raise ValueError(f"{unknown('dataset', name, _DATASETS)} Nor is there a file or folder of that name.")
+        raise ValueError(f"{unknown('dataset', name, _DATASETS)} There is no file or folder of that name either.")
     return _DATASETS[name]

@@ -1,4 +1,4 @@
-"""Datasets by name: what each tells about itself, and where its files come from: a folder, an archive, the web."""
+"""Known datasets: their description, and where their files come from: a folder, an archive or a download."""
 
 import gzip
 import os
@@ -17,9 +17,21 @@ from torch import Tensor
 from .._internal.cache import cache, writable
 from .._internal.download import Remote, download
 
-__all__ = ["Dataset", "Folder", "Mirror", "Release", "contains", "exclusive", "missing", "places", "unpack"]
+__all__ = [
+    "GIVE_FOLDER",
+    "Dataset",
+    "Folder",
+    "Mirror",
+    "Release",
+    "contains",
+    "exclusive",
+    "missing",
+    "places",
+    "unpack",
+]
 
 Folder = str | os.PathLike[str] | None
+GIVE_FOLDER = "--data.folder FOLDER (train) or --folder FOLDER (evaluate)"
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Dataset:
         classes: the classes' names, in the order of the labels.
         shape: channels, height and width of one image.
         sizes: number of images of each split.
-        source: where it comes from, in a few words.
+        source: its origin, in a few words.
         how: how to get it, in one line.
         read: `(split, folder)` to uint8 images `[N, C, H, W]` and int64 labels `[N]`.
     """
@@ -49,7 +61,7 @@ _SHOWN = 6
 
 
 def places(name: str, folder: Folder) -> list[Path]:
-    """Where to look for a dataset, in order; the last is where it is put when fetched."""
+    """The folders that are searched for a dataset, in order; a download goes into the last one."""
     base = Path(folder).expanduser() if folder else cache("data")
     return [base, base / name]
 
@@ -74,8 +86,8 @@ def _content(place: Path) -> str:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Let one process at a time fetch into `folder` (made if needed); the others wait their turn."""
-    import fcntl  # not on Windows, where only fetching is out of reach
+    """Lock `folder` (created if needed), so that one process at a time downloads into it."""
+    import fcntl  # does not exist on Windows; only downloading needs it
 
     writable(folder, "data")
     flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
@@ -86,7 +98,7 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Mirror:
-    """Another source of the same files: its name for the user, and what puts them into a folder."""
+    """Another source of the same files: its name, and a function that puts them into a folder."""
 
     name: str
     fetch: Callable[[Path], None]
@@ -101,7 +113,7 @@ class Release:
         files: the files of each split, in order.
         inner: the folder inside the archive.
         remote: the official archive.
-        mirror: where else to turn when the official site is not reachable.
+        mirror: used when the official site is not reachable.
     """
 
     name: str
@@ -111,9 +123,9 @@ class Release:
     mirror: Mirror | None = None
 
     def locate(self, split: str, folder: Folder) -> Path:
-        """The folder that holds the files of `split`, unpacked from the archive or fetched if need be.
+        """The folder that holds the files of `split`, unpacked from the archive or downloaded if needed.
 
-        Nothing is fetched when a folder is given.
+        Nothing is downloaded when a folder is given.
 
         Raises:
             ValueError: the given folder is not the dataset, or the archive is damaged.
@@ -154,7 +166,7 @@ class Release:
     def _fetch_mirror(self, home: Path, reason: str) -> None:
         if self.mirror is None:
             raise ConnectionError(f"{self.name}: {reason}. {self._advice()}")
-        self._say(f"{reason}, taking {self.mirror.name}")
+        self._say(f"{reason}, downloading from {self.mirror.name}")
         try:
             self.mirror.fetch(home)
         except ConnectionError as error:
@@ -167,20 +179,20 @@ class Release:
             unpack(archive, Path(scratch))
             content = Path(scratch, self.inner)
             if not contains(content, files):
-                raise ValueError(f"{archive} must hold {', '.join(files)} in {self.inner}, and does not.")
+                raise ValueError(f"{archive} must contain {', '.join(files)} in {self.inner}, and does not.")
             for file in files:
                 os.replace(content / file, archive.parent / file)
 
     def _advice(self) -> str:
-        return f"Download {self.remote.url} and give its folder: --data.folder FOLDER."
+        return f"Download {self.remote.url} and give its folder: {GIVE_FOLDER}."
 
     def _say(self, text: str) -> None:
         print(f"{self.name}: {text}", file=sys.stderr, flush=True)
 
 
 _MOST_UNPACKED = 256 * 2**20
-_LEAST = 2**16  # what a file counts, an empty one too: there is room for 4,096
-_HEADER = 2**20  # what is read in one piece: blocks of content, and headers, which announce their own size
+_LEAST = 2**16  # counted for each file, even an empty one: 4,096 files at most
+_HEADER = 2**20  # bytes of one read: a block of content, or a header, whose size is announced in the file
 _FAULTS = (tarfile.TarError, zlib.error, OSError, EOFError, ValueError, KeyError, IndexError, RecursionError)
 
 
@@ -195,12 +207,12 @@ def unpack(archive: Path, folder: Path) -> None:
     """Unpack a `.tar.gz` into `folder`.
 
     Raises:
-        ValueError: the archive is damaged, larger than 256 MiB unpacked, or leads out of `folder`; or this Python is
-            older than 3.11.4, which came with a safe way to unpack.
+        ValueError: the archive is damaged, larger than 256 MiB unpacked, or has paths outside `folder`; or this Python
+            is older than 3.11.4, the first with safe unpacking.
     """
     if not hasattr(tarfile, "data_filter"):
         old = f"Python {platform.python_version()} cannot unpack {archive} safely"
-        raise ValueError(f"{old}; take 3.11.4 or newer, or unpack it yourself.")
+        raise ValueError(f"{old}; use 3.11.4 or newer, or unpack it yourself.")
     room = _MOST_UNPACKED
     try:
         with _Pieces(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:

@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for, by worker processes: for data that does not fit the memory."""
+"""Images decoded on demand by worker processes, for data that does not fit into memory."""
 
 import ctypes
 import hashlib
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 __all__ = ["Decode", "Faults", "Streamed", "decoded", "workers"]
 
 MOST_WORKERS, AHEAD = 4, 2  # processes, and batches that each has ready
-CHUNK = 64  # images of a batch where only their order matters
+CHUNK = 64  # images decoded at once where only their order matters
 _PR_SET_PDEATHSIG = 1
 
 Faults = list[tuple[str, str]]
@@ -24,11 +24,11 @@ Decode = Callable[[np.ndarray], tuple[np.ndarray, Faults]]
 
 
 class Streamed:
-    """Lazy replacement for `Split.images`, uint8 `[N, C, H, W]`: `images[index]` reads and decodes, as of a file.
+    """Lazy replacement for `Split.images`, uint8 `[N, C, H, W]`: `images[index]` reads and decodes files.
 
     Args:
-        decode: places in the data to uint8 `[n, C, H, W]`, and the names of what could not be read, with the reasons.
-        places: which images these are, int64 `[N]`.
+        decode: maps indices into the data to uint8 `[n, C, H, W]`, and names what could not be read, with reasons.
+        places: the indices of these images in the data, int64 `[N]`.
         form: channels, height and width.
         name: of the data, for messages.
     """
@@ -50,11 +50,11 @@ class Streamed:
         return self._checked(*self.decode(self._at(index)))
 
     def take(self, index: slice | Sequence[int] | Tensor) -> "Streamed":
-        """Some of these images; none of them is decoded."""
+        """A subset of these images; nothing is decoded."""
         return Streamed(self.decode, self._at(index), self.form, self.name)
 
     def batches(self, indices: Iterable[slice | Sequence[int] | Tensor]) -> Iterator[Tensor]:
-        """`images[index]` for each of them, decoded ahead; the processes live as long as the iterator.
+        """`images[index]` for each index, decoded ahead; the processes end with the iterator.
 
         Raises:
             ValueError: an image can no longer be read, or has changed.
@@ -64,10 +64,10 @@ class Streamed:
             yield self._checked(images, faults)
 
     def fingerprint(self, labels: Tensor, met: Callable[[int, Faults], None] | None = None) -> str:
-        """That of the decoded images with these labels; found once, by a pass over all.
+        """The fingerprint of the decoded images with these labels; computed once, in one pass over all images.
 
         Args:
-            met: receives the number of images in each batch and what could not be read, which is then no error.
+            met: called with the number of images in each batch and the unreadable ones, which then raise no error.
         """
         answers = labels.contiguous().numpy().data
         key = hashlib.sha256(answers).hexdigest()
@@ -88,8 +88,8 @@ class Streamed:
         if faults:
             shown = ", ".join(f"{name} ({reason})" for name, reason in faults)
             raise ValueError(
-                f"{len(faults)} of {len(images)} images of {self.name} can no longer be read as they were at the "
-                f"start: {shown}. Put them back; the same command continues."
+                f"{len(faults)} of {len(images)} images of {self.name} can no longer be read, or differ from the "
+                f"start of the run: {shown}. Put them back and run the same command to resume."
             )
         return torch.from_numpy(images)
 
@@ -103,14 +103,14 @@ class _Jobs(torch.utils.data.Dataset[tuple[np.ndarray, Faults]]):
 
 
 def decoded(decode: Decode, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Faults]]:
-    """`decode` of each batch of places, in order; a single one in this process."""
+    """`decode` of each batch of indices, in order; a single batch is decoded in this process."""
     if len(batches) < 2:
         yield from map(decode, batches)
         return
     loader = DataLoader(
         _Jobs(decode), sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=min(workers(), len(batches)),
         worker_init_fn=_begin, prefetch_factor=AHEAD, multiprocessing_context=_start(),
-        generator=torch.Generator(),  # or a draw would be taken from the training's
+        generator=torch.Generator(),  # else the loader would draw from the training's random state
     )  # fmt: skip
     jobs = iter(loader)
     while (done := _next(jobs)) is not None:
@@ -128,18 +128,18 @@ def _next(jobs: Iterator[tuple[np.ndarray, Faults]]) -> tuple[np.ndarray, Faults
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise OSError(f"A process that decodes images is gone, perhaps for lack of memory: {error}") from error
+        raise OSError(f"A process that decodes images has ended, perhaps for lack of memory: {error}") from error
 
 
 def _as_it_is(done: Any) -> Any:
-    """Arrays, not tensors, come through a pipe: many a container has next to no shared memory."""
+    """Sends arrays, not tensors, through a pipe: many containers have almost no shared memory."""
     return done
 
 
 def _begin(worker: int) -> None:
-    """What stops a run is often sent to its whole group, which is to save its state with what is decoded here.
+    """Shield a worker from signals sent to the whole process group: the run needs its workers to save its state.
 
-    Where the run is killed these go at once, since they hold what it had locked.
+    If the run is killed, the workers are killed with it, because they inherited its lock.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
@@ -148,5 +148,5 @@ def _begin(worker: int) -> None:
 
 
 def _start() -> str | None:
-    """A fork takes milliseconds, and needs no guard in anybody's script; nowhere but on Linux is it sound."""
+    """Fork on Linux: it takes milliseconds and needs no `__main__` guard. On other systems fork is not safe."""
     return "fork" if sys.platform == "linux" else None

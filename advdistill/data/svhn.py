@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .._internal.download import Remote, download
 from .._internal.optional import require
-from .source import Dataset, Folder, contains, exclusive, missing, places
+from .source import GIVE_FOLDER, Dataset, Folder, contains, exclusive, missing, places
 
 _URL = "http://ufldl.stanford.edu/housenumbers"
 _REMOTES = {
@@ -34,7 +34,7 @@ def _read(split: str, folder: Folder) -> tuple[Tensor, Tensor]:
     images, labels = content.get("X"), content.get("y")
     if images is None or labels is None or images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3):
         raise ValueError(f"{file} is not SVHN: expected X, uint8 [32, 32, 3, N], and y.")
-    digits = labels.ravel().astype(np.int64) % 10  # there, 10 stands for the digit 0
+    digits = labels.ravel().astype(np.int64) % 10  # the files label the digit 0 as 10
     return torch.from_numpy(np.ascontiguousarray(images.transpose(3, 2, 0, 1))), torch.from_numpy(digits)
 
 
@@ -42,8 +42,8 @@ def _content(file: Path) -> dict[str, np.ndarray]:
     load = require("scipy.io", "SVHN", "data").loadmat
     try:
         return load(file, variable_names=["X", "y"])
-    except Exception as error:  # scipy meets broken files with many kinds of exceptions
-        raise ValueError(f"{file} is not a whole MATLAB file: {error}. Get it again.") from None
+    except Exception as error:  # scipy raises many kinds of exceptions for damaged files
+        raise ValueError(f"{file} is not a complete MATLAB file: {error}. Download it again.") from None
 
 
 def _locate(remote: Remote, folder: Folder) -> Path:
@@ -51,7 +51,7 @@ def _locate(remote: Remote, folder: Folder) -> Path:
     for place in searched:
         if contains(place, [remote.name]):
             return place / remote.name
-    advice = f"Download {remote.url} and give its folder: --data.folder FOLDER."
+    advice = f"Download {remote.url} and give its folder: {GIVE_FOLDER}."
     if folder:
         raise missing("svhn", searched[0], [remote.name], advice)
     home = searched[-1]
@@ -70,6 +70,6 @@ SVHN = Dataset(
     shape=(3, 32, 32),
     sizes={"train": 73_257, "test": 26_032},
     source="ufldl.stanford.edu/housenumbers",
-    how="fetched on first use (174 and 61 MB), or give a folder with train_32x32.mat and test_32x32.mat",
+    how="downloaded on first use (174 and 61 MB), or give a folder with train_32x32.mat and test_32x32.mat",
     read=_read,
 )

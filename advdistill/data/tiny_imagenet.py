@@ -1,8 +1,8 @@
-"""Tiny-ImageNet: 64 x 64 colour images of two hundred classes, from the official folder or the official zip as it is.
+"""Tiny-ImageNet: 64 x 64 colour images of two hundred classes, from the official folder or the official zip.
 
-The official test images have no labels, so its 10,000 validation images are the split `test` here; what chooses a
-checkpoint is held out from the 100,000 training images. Classes are in the order of their WordNet ids, under their
-first name in `words.txt`; the images of a class in the order of their files' names.
+The official test images have no labels, so its 10,000 validation images are the split `test` here; the images that
+choose a checkpoint are held out from the 100,000 training images. Classes are ordered by WordNet id and named by their
+first name in `words.txt`; the images of a class are ordered by file name.
 """
 
 import io
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .._internal.optional import require
-from .source import Dataset, Folder, missing, places
+from .source import GIVE_FOLDER, Dataset, Folder, missing, places
 
 _INNER = "tiny-imagenet-200"
 _ZIP = f"{_INNER}.zip"
@@ -75,7 +75,7 @@ _LABELS = {wnid: label for label, wnid in enumerate(_NAMES)}
 
 @dataclass(frozen=True)
 class _Files:
-    """The dataset's files, by their names below `tiny-imagenet-200`; in a zip as in a folder."""
+    """The dataset's files, by their names below `tiny-imagenet-200`; the same for a zip and a folder."""
 
     home: Path
     pictures: Iterable[str]
@@ -85,7 +85,7 @@ class _Files:
         try:
             return self.bytes_of(name)
         except (FileNotFoundError, KeyError):
-            raise ValueError(f"{self.home} lacks {name}. Take the official {_ZIP} again.") from None
+            raise ValueError(f"{self.home} lacks {name}. Download the official {_ZIP} again.") from None
 
     def text(self, name: str) -> str:
         return self.read(name).decode(errors="replace")
@@ -101,7 +101,7 @@ def _read(split: str, folder: Folder) -> tuple[Tensor, Tensor]:
                 raise ValueError(f"{home} has {len(pictures)} pictures for {split}, expected {_SIZES[split]}.")
             return _images(files, [name for name, _ in pictures]), torch.tensor([label for _, label in pictures])
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{home} is damaged: {error}. Take the official {_ZIP} again.") from error
+        raise ValueError(f"{home} is damaged: {error}. Download the official {_ZIP} again.") from error
 
 
 def _locate(folder: Folder) -> Path:
@@ -113,7 +113,7 @@ def _locate(folder: Folder) -> Path:
         if (place / _ZIP).is_file():
             return place / _ZIP
     expected = ["wnids.txt, train and val", f"or {_ZIP}"]
-    raise missing("tiny_imagenet", searched[0 if folder else -1], expected, f"Get it: {_HOW}: --data.folder FOLDER.")
+    raise missing("tiny_imagenet", searched[0 if folder else -1], expected, f"Get it: {_HOW}: {GIVE_FOLDER}.")
 
 
 @contextmanager
@@ -142,19 +142,19 @@ def _train(files: _Files) -> list[tuple[str, int]]:
 
 
 def _test(files: _Files) -> list[tuple[str, int]]:
-    """A line of the annotations: the picture's file, its class, and a box that is not needed here."""
+    """One line of the annotations: picture file, class, and a bounding box, which is ignored."""
     lines = [line.split() for line in files.text("val/val_annotations.txt").splitlines()]
     return [(f"val/images/{name}", _label(files, name, *rest[:1])) for name, *rest in filter(None, lines)]
 
 
 def _label(files: _Files, name: str, wnid: str = "nothing") -> int:
     if wnid not in _LABELS:
-        raise ValueError(f"{files.home}: {name} belongs to {wnid}, which is no class of Tiny-ImageNet.")
+        raise ValueError(f"{files.home}: {name} has class {wnid}, which is not a class of Tiny-ImageNet.")
     return _LABELS[wnid]
 
 
 def _images(files: _Files, names: list[str]) -> Tensor:
-    images = np.empty((len(names), 3, 64, 64), np.uint8)  # in one piece: the training images take 1.2 GB
+    images = np.empty((len(names), 3, 64, 64), np.uint8)  # one allocation: the training images take 1.2 GB
     for image, name in zip(images, names, strict=True):
         image[:] = _pixels(files, name)
     return torch.from_numpy(images)
@@ -167,7 +167,7 @@ def _pixels(files: _Files, name: str) -> np.ndarray:
         if picture.size == (64, 64):
             return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
     except OSError:
-        raise ValueError(f"{files.home}: {name} is not a whole picture. Take the official {_ZIP} again.") from None
+        raise ValueError(f"{files.home}: {name} is not a complete picture. Download {_ZIP} again.") from None
     raise ValueError(f"{files.home}: {name} has {picture.width} x {picture.height} pixels, expected 64 x 64.")
 
 

@@ -1,1 +1,1 @@
-"""What an evaluation leaves: the result and the files beside it. Nothing here needs torch."""
+"""What an evaluation writes: the result and the files next to it. Nothing here needs torch."""

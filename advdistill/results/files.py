@@ -1,4 +1,4 @@
-"""The files of a result: `result.json`, and beside it whatever is named after it."""
+"""The files of a result: `result.json`, and the files next to it whose names begin with its name."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +16,14 @@ Kind = TypeVar("Kind", bound=Result)
 
 
 class ResultFiles:
-    """Where everything about one result lies.
+    """The paths of all files of one result.
 
     Attributes:
         verdicts: by attack, uint8 `[n]`: 1 still classified correctly, 0 broken.
-        images: a folder, the adversarial images of the counted breaks.
-        masking, inspection: what `--masking` and `--inspect` found.
-        metrics: a row for each epoch of the training, where the result is not in a run's folder.
-        unfinished, unfinished_images: of an evaluation that a later call continues.
+        images: a folder with the adversarial images of the counted breaks.
+        masking, inspection: the results of `--masking` and `--inspect`.
+        metrics: one row per epoch of the training, where the result is not in a run's folder.
+        unfinished, unfinished_images: of an interrupted evaluation; a later call continues it.
     """
 
     def __init__(self, result: Path):
@@ -36,10 +36,10 @@ class ResultFiles:
         self.unfinished_images = result.with_suffix(".unfinished.adv")
 
     def store(self, result: Kind) -> Kind:
-        """Write a result and its verdicts; earlier ones in their place are joined if measured alike, else renamed.
+        """Write a result and its verdicts; an earlier result is merged if model, data and settings agree, else renamed.
 
         Returns:
-            The result as it is written: with the measurements of the earlier one, where the two were joined.
+            The result as written: with the earlier measurements, if the two were merged.
         """
         if self.result.exists():
             earlier = Result.load(self.result)
@@ -56,7 +56,7 @@ class ResultFiles:
         return result
 
     def set_aside(self, date: str) -> None:
-        """Rename the result and all that belongs to it: the date goes into the names."""
+        """Rename the result and all its files: the date is added to the names."""
         stem, dated = self.result.stem, f"{self.result.stem}-{date.replace(':', '')}"
         for file in filter(Path.exists, self._finished()):
             file.rename(file.with_name(f"{dated}{file.name[len(stem) :]}"))
@@ -66,17 +66,17 @@ class ResultFiles:
 
 
 class AdversarialImages:
-    """A folder with a file `ATTACK.START.safetensors` for each batch: x' and the images' places in the split.
+    """A folder with a file `ATTACK.START.safetensors` for each batch: x' and the indices of the images in the split.
 
     Args:
-        folder: made with the first file.
+        folder: created with the first file.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def put(self, attack: str, start: int, x_adv: np.ndarray, broken: np.ndarray) -> None:
-        """Save the x' `[B, C, H, W]` of the images marked in `[B]`, of the batch that begins at `start`.
+        """Save the x' `[B, C, H, W]` of the images that are True in `[B]`, of the batch that begins at index `start`.
 
         Raises:
             ValueError: the folder is a link.
@@ -87,7 +87,7 @@ class AdversarialImages:
         write_atomic(file, lambda temporary: save_file(tensors, temporary))
 
     def replace(self, folder: Path) -> None:
-        """Let the files of this folder take the place of another's of the same attacks, and remove this one."""
+        """Move the files of this folder to another, replacing those of the same attacks, and remove this folder."""
         if not self.folder.exists():
             return
         _no_link(folder).mkdir(exist_ok=True)
@@ -101,7 +101,7 @@ class AdversarialImages:
 
 
 def unfinished_files(path: Path | None) -> list[Path]:
-    """The verdicts of an evaluation that is not finished: this process's file, and those of others beside it."""
+    """The verdicts of an unfinished evaluation: the file of this process, and those of the other processes."""
     if path is None or not path.parent.is_dir():
         return []
     return sorted(file for file in path.parent.iterdir() if file.name.startswith(path.name))
@@ -114,5 +114,5 @@ def remove_unfinished(path: Path) -> None:
 
 def _no_link(folder: Path) -> Path:
     if folder.is_symlink():
-        raise ValueError(f"{folder} is a link; images are not written through it, take it away.")
+        raise ValueError(f"{folder} is a link, and images are not written through links; delete the link.")
     return folder

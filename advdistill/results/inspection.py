@@ -1,4 +1,4 @@
-"""What a report shows beyond counts: figures and pictures that took the networks to make, kept in one file."""
+"""What a report shows besides accuracies: numbers and pictures computed with the networks, saved in one file."""
 
 import json
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ __all__ = ["Example", "Inspection", "Prediction", "Network"]
 
 @dataclass(frozen=True)
 class Network:
-    """Figures of one network.
+    """Numbers of one network.
 
     Attributes:
         curve: PGD-20 accuracy by eps, ascending.
-        classes: by `clean` and the attack's name, how many images of each class there are and stand, `(n, correct)`.
+        classes: by `clean` and the attack's name, images and correct predictions of each class, `(n, correct)`.
         calibration: by `clean` and the attack's name, the expected calibration error in [0, 1].
-        remainder: what a linearisation misses of the logits near an image, relative; `None` where torch cannot tell.
+        remainder: relative error of a linearisation of the logits near an image; `None` where torch cannot compute it.
     """
 
     curve: dict[float, Measurement]
@@ -39,12 +39,12 @@ class Network:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """One network's prediction of one image, clean and attacked; arrays `[C, H, W]`.
+    """The predictions of one network for one image; arrays `[C, H, W]`.
 
     Attributes:
-        before, after: the predicted class of the clean and of its own adversarial image.
-        x_adv: that adversarial image, in [0, 1].
-        gradient: of the network's cross-entropy at the clean image.
+        before, after: the predicted class of the clean and of the adversarial image.
+        x_adv: the network's own adversarial image, in [0, 1].
+        gradient: of the cross-entropy at the clean image.
     """
 
     before: str
@@ -55,7 +55,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One test image `[C, H, W]` in [0, 1], its class, and each network's prediction by the network's name."""
+    """One test image `[C, H, W]` in [0, 1], its class, and each network's predictions for it."""
 
     clean: np.ndarray
     label: str
@@ -64,16 +64,16 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """A student, and its teacher where there is one, inspected on the first images of a split.
+    """A student, and its teacher if there is one, on the first images of a split.
 
     Attributes:
-        weights: twelve hex digits that name the student's weights.
-        data, fingerprint, threat, eps, n, seed: of the images and the attack, as in `Result`.
-        attack: whose adversarial images are shown, with its settings.
+        weights: twelve hex digits of the hash of the student's weights.
+        data, fingerprint, threat, eps, n, seed: the images and the attack, as in `Result`.
+        attack: the attack whose adversarial images are shown, with its settings.
         class_names: in the order of the labels.
         networks: by `student` and `teacher`.
         alignment: by scalar (`cross_entropy`, `true_logit`), cosine and L2 distance of both networks' input gradients.
-        distances: by where the images lie (`uniform`, `adversarial`), the L2 distance of both networks' logits.
+        distances: by kind of perturbed image (`uniform`, `adversarial`), the L2 distance of both networks' logits.
         examples: the first image of each class, at most ten.
     """
 
@@ -92,7 +92,7 @@ class Inspection:
     examples: tuple[Example, ...]
 
     def save(self, path: Path) -> None:
-        """Write figures and pictures as one safetensors file."""
+        """Write numbers and pictures to one safetensors file."""
         figures = {name: value for name, value in vars(self).items() if name != "examples"}
         figures["networks"] = {name: _network_to_json(network) for name, network in self.networks.items()}
         arrays: dict[str, np.ndarray] = {}
@@ -113,7 +113,7 @@ class Inspection:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: truncated, or something else.
+            ValueError: the file is truncated, or not an inspection.
         """
         try:
             with safe_open(ordinary(path), "np") as opened:
@@ -129,19 +129,19 @@ class Inspection:
             return made
         except FAULTS as error:
             said = printable(error)
-            raise ValueError(f"{path} is damaged or no inspection ({said}). Delete it, it is made again.") from None
+            raise ValueError(f"{path} is damaged or not an inspection ({said}). Delete it; it is made again.") from None
 
 
 FAULTS = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, TypeCheckError, RecursionError)
 
 
 def _check_inspection(made: Inspection) -> None:
-    """Raise ValueError where charts and pictures could not be drawn of it."""
+    """Raise ValueError if charts and pictures cannot be drawn from it."""
     for example in made.examples:
         arrays = [array for one in example.predictions.values() for array in (one.x_adv, one.gradient)]
         shape = example.clean.shape
         if len(shape) != 3 or 0 in shape or any(array.shape != shape for array in arrays):
-            raise ValueError(f"pictures of {list(shape)}, expected [C, H, W] and all of an example alike")
+            raise ValueError(f"pictures of {list(shape)}, expected [C, H, W], the same for all pictures of an example")
     for network in made.networks.values():
         if "student" not in made.networks or not network.curve or not all(map(isfinite, network.curve)):
             raise ValueError("it lacks a student's curve")

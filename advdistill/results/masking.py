@@ -1,4 +1,4 @@
-"""What a check of a model found, and the verdict that several checks make."""
+"""Findings of single checks for gradient masking, and the verdict made of them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,16 +13,16 @@ from .result import wilson
 
 __all__ = ["Finding", "Status", "Verdict", "above"]
 
-Status = Literal["skip", "pass", "warn", "fail"]  # from good to bad; skip: it could not be run, and says why
+Status = Literal["skip", "pass", "warn", "fail"]  # from good to bad; skip: could not be run, see `reason`
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check measured.
+    """The outcome of one check.
 
     Args:
-        figures: shares and accuracies as fractions, counts and logits as they are.
-        reason: one sentence that names them.
+        figures: the measured numbers; shares and accuracies as fractions, counts and logits unscaled.
+        reason: one sentence with these numbers.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The findings on one model, and on what they were made.
+    """The findings on one model, and the data and threat model they were measured with.
 
     Args:
         data: the split, such as `"cifar10/test"`.
         threat: such as `"Linf 8/255"`.
-        n: how many of the split's first images.
+        n: number of images, the first of the split.
     """
 
     data: str
@@ -68,27 +68,27 @@ class Verdict:
         """Read the JSON of `to_json`.
 
         Raises:
-            ValueError: truncated, not JSON, or the JSON of something else.
+            ValueError: truncated, not JSON, or not a verdict.
         """
         try:
             values = check_type(json.loads(read_text(path)), dict)
             findings = tuple(build(Finding, one) for one in check_type(values.get("findings"), list))
             verdict: Verdict = build(Verdict, values | {"findings": findings})
             if values.get("status") != verdict.status:
-                raise ValueError(f"its status is {values.get('status')!r}, that of its findings {verdict.status!r}")
+                raise ValueError(f"its status is {values.get('status')!r}, but its findings give {verdict.status!r}")
             return verdict
         except (ValueError, RecursionError, TypeCheckError) as error:
             raise ValueError(
-                f"{path} is damaged or no verdict on gradient masking ({printable(error)}). "
+                f"{path} is damaged or not a verdict on gradient masking ({printable(error)}). "
                 "Delete it, or evaluate again with --masking."
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`; the status stands beside the findings."""
+        """Plain values for `json.dumps`; includes the status."""
         return {"status": self.status} | asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
 
 
 def above(count: int, n: int, warn: float, fail: float = 1.0) -> Status:
-    """`fail` or `warn` where `count` of `n` is significantly more than that share: by the 95 % interval's lower end."""
-    lower = wilson(count, n)[0] if count else 0.0  # of none, rounding leaves an end slightly above 0
+    """`fail` or `warn` where `count` of `n` is significantly more than that share: its 95 % interval lies above."""
+    lower = wilson(count, n)[0] if count else 0.0  # for a count of 0, rounding leaves the lower end slightly above 0
     return "fail" if lower > fail else "warn" if lower > warn else "pass"

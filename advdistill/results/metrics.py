@@ -1,7 +1,7 @@
-"""`metrics.jsonl`, a row of named figures for each epoch of a training: the one reader of it.
+"""`metrics.jsonl`, one row of named numbers per epoch of a training: its only reader.
 
 Rows have `step` and `epoch`, both counted from 1; `lr`, `seconds`, `loss/NAME` for each loss, `clean` and `robust`
-held-out accuracies where the epoch was validated, and what the method adds, such as `temperature/adv`.
+held-out accuracies if the epoch was validated, and what the method adds, such as `temperature/adv`.
 """
 
 import json
@@ -13,16 +13,18 @@ from .selection import Epoch
 
 __all__ = ["losses_of", "read_metrics"]
 
-LARGEST = 2**53  # of whole numbers, up to which a float is exact
+LARGEST = 2**53  # largest integer up to which every float is exact
 
 
 def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
-    """Read a `metrics.jsonl`. A last line that is cut off is skipped: the process was killed while it wrote it.
+    """Read a `metrics.jsonl`.
+
+    A last line that is cut off is skipped: the process was killed while it wrote it.
 
     Args:
         file: a row for each epoch.
-        for_report: refuse a damaged line; otherwise lines that lack a step or an epoch, or hold anything but numbers,
-            are skipped, so that a run continues whatever happened to its figures.
+        for_report: refuse a damaged line; otherwise lines that lack a step or an epoch, or have other values than
+            numbers, are skipped, so that a damaged file never stops a run.
 
     Returns:
         The rows, figures by name; none where there is no such file.
@@ -36,7 +38,7 @@ def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
         lines = read_text(file).splitlines()
     except ValueError as error:
         if for_report:
-            raise ValueError(f"{error} Delete it, or give the result's file alone.") from None
+            raise ValueError(f"{error} Delete it, or name the result's file instead of the folder.") from None
         raise
     rows = []
     for number, line in enumerate(lines, 1):

@@ -9,7 +9,7 @@ __all__ = ["build"]
 
 
 def build(kind: type, values: Any) -> Any:
-    """A dataclass from plain values, their types checked; unknown fields are left out.
+    """Make a dataclass from plain values and check their types; unknown fields are ignored.
 
     Raises:
         TypeCheckError: a field is missing or of another type.

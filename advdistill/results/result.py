@@ -1,4 +1,4 @@
-"""A result: what was measured, on what, with which code. Accuracies are fractions."""
+"""A result: what was measured, on which data, with which versions. Accuracies are fractions."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +21,7 @@ MOST = 10**12  # images
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a proportion.
+    """Wilson's interval of a proportion, from `successes` out of `n`.
 
         (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n),   p = successes / n
 
@@ -45,7 +45,7 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
 
 
 class Counted:
-    """What follows from `correct` of `n` images."""
+    """Properties derived from `correct` of `n` images."""
 
     n: int
     correct: int
@@ -74,7 +74,7 @@ class Measurement(Counted):
     def __post_init__(self) -> None:
         if not 0 <= self.correct <= self.n <= MOST or not self.n:
             counted = f"{printable(self.correct)} of {printable(self.n)}"
-            raise ValueError(f"{printable(self.attack)}: {counted} images cannot be right.")
+            raise ValueError(f"{printable(self.attack)}: {counted} images correct is impossible.")
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ class Result:
     Args:
         model: its name.
         data: the split, such as `"cifar10/test"`.
-        fingerprint: twelve hex digits that name the whole split's images and labels.
+        fingerprint: twelve hex digits of the hash of the whole split's images and labels.
         threat: such as `"Linf 8/255"`.
-        eps: the same eps as a number, where 1 is white.
-        weights: twelve hex digits that name the model's weights.
-        chosen: how the checkpoint was chosen; `None` is not known.
+        eps: the same eps as a number, in units of [0, 1].
+        weights: twelve hex digits of the hash of the model's weights.
+        chosen: how the checkpoint was chosen; `None` if unknown.
         date: UTC, ISO 8601.
-        versions: of the packages that took part.
-        command: what was typed.
+        versions: of the packages used.
+        command: the command line.
 
     Example:
         >>> measured = (Measurement("clean", "", 100, 80, 1.0), Measurement("pgd-20", "PGD-20", 100, 50, 9.0))
@@ -117,7 +117,7 @@ class Result:
         return {m.attack: m for m in self.measurements}[attack]
 
     def joined(self, earlier: "Result") -> Self | None:
-        """This result with the other attacks of an earlier one, or `None` if they were not measured alike."""
+        """This result with the other attacks of an earlier one, or `None` if model, data or settings differ."""
         if self._setting() != earlier._setting():
             return None
         measured = {m.attack: m for m in (*earlier.measurements, *self.measurements)}
@@ -128,7 +128,7 @@ class Result:
         return self.model, self.weights, self.data, self.fingerprint, self.threat, self.seed, str(self.chosen), images
 
     def save(self, path: Path | str) -> None:
-        """Write JSON; with accuracies and intervals besides the counts."""
+        """Write JSON, with counts, accuracies and intervals."""
         derived = [
             asdict(m) | {"accuracy": round(m.accuracy, 6), "interval": [round(bound, 6) for bound in m.interval]}
             for m in self.measurements
@@ -141,7 +141,7 @@ class Result:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: truncated, not JSON, or the JSON of something else.
+            ValueError: truncated, not JSON, or not a result.
         """
         text = read_text(path)
         try:

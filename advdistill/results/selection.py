@@ -1,4 +1,4 @@
-"""How a checkpoint was chosen, and what the training lost after its best epoch."""
+"""How a checkpoint was chosen, and how much accuracy was lost after the best epoch."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,19 @@ UNKNOWN = (
     "How this checkpoint was chosen is not recorded; published checkpoints are often picked on the test split, "
     "and their figures on it are then too high."
 )
-ON_TEST = "A checkpoint chosen on the split it is measured on flatters itself: these figures are too high."
+ON_TEST = "This checkpoint was chosen on the split it is measured on: these figures are too high."
 
 
 @dataclass(frozen=True)
 class Selection:
-    """How a checkpoint was chosen; `None` is not known.
+    """How a checkpoint was chosen; `None` means unknown.
 
     Attributes:
-        by: the accuracy that was best.
+        by: the accuracy that decided.
         images: how many images it was measured on, held out from the training images.
         fingerprint: of those images, twelve hex digits.
-        among: how many checkpoints there were.
-        epoch, epochs: the epoch after which it was saved, and how many there were.
+        among: number of checkpoints to choose from.
+        epoch, epochs: the epoch after which it was saved, and the number of epochs.
         on_test: whether those images are the split on which the checkpoint is evaluated.
         text: a sentence in place of the fields, from a file of an earlier version or of another program.
 
@@ -53,7 +53,7 @@ class Selection:
     def __str__(self) -> str:
         said = self.text if self.by is None else self._sentence(self.by)
         if self.on_test:
-            return f"chosen on the test split itself, which flatters every figure: {said or 'how is not recorded'}"
+            return f"chosen on the test split itself, so every figure is too high: {said or 'how is not recorded'}"
         return said or ""
 
     def _sentence(self, by: By) -> str:
@@ -72,7 +72,7 @@ class Selection:
 
     @staticmethod
     def from_header(header: Mapping[str, str], evaluated_on: str | None = None) -> "Selection | None":
-        """Read what `to_header` wrote, or the sentence that earlier versions wrote; `None` where there is neither.
+        """Read what `to_header` wrote, or the sentence that earlier versions wrote; `None` if there is neither.
 
         Args:
             evaluated_on: the fingerprint of the split on which the checkpoint is evaluated.
@@ -116,7 +116,7 @@ class Overfitting:
 
 
 def overfitting(epochs: Sequence[Epoch]) -> Overfitting | None:
-    """`None` where no epoch was validated."""
+    """`None` if no epoch was validated."""
     if not (rows := _validated(epochs)):
         return None
     best, last = max(rows, key=lambda row: row["robust"]), rows[-1]

@@ -1,4 +1,4 @@
-"""Training: `distill` makes a trained student, in a run's folder, of a recipe."""
+"""Training: `distill` trains a student from a recipe, in a run's folder."""
 
 from .setup import distill
 

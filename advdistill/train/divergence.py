@@ -23,7 +23,7 @@ WITHIN = 3  # validations; a slower fall is robust overfitting
 
 
 class Diverged(ValueError):
-    """A loss or a weight is no longer finite."""
+    """A loss or a weight is not finite."""
 
 
 class Recent:

@@ -1,4 +1,4 @@
-"""Where the figures of each epoch go: `metrics.jsonl`, TensorBoard, and loggers such as W&B and MLflow."""
+"""Writers of each epoch's metrics: `metrics.jsonl`, TensorBoard, and loggers such as W&B and MLflow."""
 
 import json
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 __all__ = ["Loggers", "Metrics", "check_loggers"]
 
-PROJECT = "advdistill"  # of W&B, and the experiment of MLflow, where the environment names none
+PROJECT = "advdistill"  # project of W&B and experiment of MLflow, unless the environment names them
 
 
 class Metrics:
@@ -63,7 +63,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
     except ImportError:
         return None
     if folder.is_symlink():
-        raise ValueError(f"{folder} is a link, and would be written through; take it away.")
+        raise ValueError(f"{folder} is a link, and logs are not written through links; delete the link.")
     with explained(folder):
         return SummaryWriter(str(folder), purge_step=step + 1)
 
@@ -78,7 +78,7 @@ class Loggers:
         say: prints a line.
 
     Raises:
-        ValueError: on entering, a logger cannot begin, e.g. without access to its server.
+        ValueError: on entering, a logger cannot start, e.g. without access to its server.
     """
 
     def __init__(self, loggers: Sequence["str | Logger"], run: Run, say: Callable[[str], None]):
@@ -94,9 +94,9 @@ class Loggers:
                 self.running.append((name, logger))
                 with suppress(NotImplementedError):  # Lightning's own of CSV files
                     logger.log_hyperparams(to_config(self.run.recipe))
-            except Exception as error:  # each has a hierarchy of its own
-                self.__exit__(type(error), error, None)  # those that have begun
-                raise ValueError(f"The logger {name} cannot begin: {printable(error)}") from error
+            except Exception as error:  # each has its own hierarchy of exceptions
+                self.__exit__(type(error), error, None)  # those that have started
+                raise ValueError(f"The logger {name} cannot start: {printable(error)}") from error
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -109,7 +109,7 @@ class Loggers:
     def _begin(self, name: str) -> Any:
         ids = _ids(self.file)
         logger = KINDS[name](self.run, ids.get(name))
-        logger.experiment  # noqa: B018  it is begun now, or refused
+        logger.experiment  # noqa: B018  starts the logger, or fails
         write_json(self.file, ids | {name: logger.version})
         return logger
 

@@ -1,4 +1,4 @@
-"""From a recipe to a training: `distill` puts networks, data and devices together, and trains."""
+"""From a recipe to a training: `distill` assembles networks, data and devices, and trains."""
 
 import sys
 import warnings
@@ -84,7 +84,7 @@ def distill(
     Args:
         recipe: every choice of the run.
         out: the run's folder.
-        student, teacher, clean_teacher: your own modules in place of the recipe's names; images `[B, C, H, W]` in
+        student, teacher, clean_teacher: your own modules instead of those the recipe names; images `[B, C, H, W]` in
             [0, 1] to logits `[B, K]`.
         peer: for methods that train a peer along with a student of your own: a second network like that student.
         teachers: your own modules by role, for any role of the method.
@@ -151,7 +151,7 @@ def assemble(
     )  # fmt: skip
     images = to_float(used.images[:2])
     distiller.prepare(student, images, used.labels)
-    for network in (student, *distiller.trained.values()):  # of the others only copies are run
+    for network in (student, *distiller.trained.values()):  # copies of the others are run
         to_channels_last(network, images)
     fabric = (placement or Placement()).launch("bf16-mixed" if bf16 else "32-true")
     if fabric.world_size > 1:

@@ -144,7 +144,7 @@ class Step:
             with self.fabric.autocast():
                 losses = self.distiller.losses(replace(batch, trial=True), self.student)
                 total = sum(loss.sum() * weight for loss in losses.values())
-            for part, state in zip(parts, states, strict=True):  # only the step that follows changes it
+            for part, state in zip(parts, states, strict=True):  # only the optimiser step below changes it
                 part.state = state
             return cast(Tensor, total)
 

@@ -33,7 +33,7 @@ def inspect(
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = print,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Measure the teachers on a few held-out images, and refuse one that cannot be right.
+    """Measure the teachers on a few held-out images, and refuse one that is evidently wrong.
 
     Clean accuracy is of 256 images, PGD-10 accuracy (step eps / 4, uniform start) of the first 100 of them; both sets
     take the classes in turn. Teachers that begin untrained are skipped: those that train along, but for `robust` and
@@ -129,8 +129,8 @@ def _fragile(clean: Tensor, attacked: Tensor) -> bool:
 def _warning(clean: Tensor, attacked: Tensor, threat: Threat, method: Method) -> str:
     sentences = [
         f"The robust teacher is not robust: {_percent(attacked)} under PGD-10 ({threat}), {_percent(clean)} clean.",
-        "A standard-trained teacher has no robustness to pass on, and misleads where it is queried at x'.",
-        "Give one trained against attacks.",
+        "A standard-trained teacher cannot teach robustness, and its predictions at x' are wrong.",
+        "Use an adversarially trained teacher.",
         *(part.caution for part in method.parts),
     ]
     return " ".join(filter(None, sentences))

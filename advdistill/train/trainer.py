@@ -42,7 +42,7 @@ REMEDY = (
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a training is made of.
+    """The parts of a training.
 
     Attributes:
         fabric: launched.
@@ -92,7 +92,7 @@ class Trainer:
         """
         at, run = self.state.at, self.run
         total = self.recipe.epochs * len(self.batches)
-        logged = at.step - bool(at.batch)  # the row of an epoch under way comes later, whatever a killed run wrote
+        logged = at.step - bool(at.batch)  # drop the row of the unfinished epoch, which a killed run may have written
         self.metrics = Metrics(run.metrics, logged) if self._first else None
         self.signals, self.reporter = StopSignals(), Reporter(str(run), total, at.step, self._first)
         self.heartbeat = Heartbeat(run.heartbeat, self.state, total, self._first)
@@ -132,7 +132,7 @@ class Trainer:
             raise Diverged(f"{error} It was rolled back {done} times before. Try a smaller --optimizer.lr.")
         self.recent.clear()
         self.state.load_epoch(self.run.state)
-        self.fabric.barrier()  # every process has read what the first one now writes over
+        self.fabric.barrier()  # every process has read the file that the first one now overwrites
         at = self.state.at
         at.rollbacks = done + 1
         again = f"rolled back to the end of epoch {at.epoch}, with the learning rate divided by {2**at.rollbacks}"

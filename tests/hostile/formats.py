@@ -98,7 +98,7 @@ FORMATS = {
         lambda: json.dumps(BEAT).encode(), "heartbeat.json", lambda f: status(Run(f)), run_folder, 2),
     "state.pt": Format(lambda: torch_bytes(state()._values()), "state.pt", lambda f: state().load(f / "state.pt"),
                        share=6, seal=True),
-    "checkpoint of ours": Format(
+    "advdistill checkpoint": Format(
         lambda: save(network().state_dict(), {"format": "advdistill", "spec": SPEC}), "best.safetensors",
         lambda f: loaded(str(f)), share=6),
     "checkpoint, foreign safetensors": Format(

@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.dont_write_bytecode = True
-FORMS = ["recipe.yaml", "result.json", "state.pt", "checkpoint of ours", "checkpoint, .pt", "IDX", "CIFAR", "npz",
+FORMS = ["recipe.yaml", "result.json", "state.pt", "advdistill checkpoint", "checkpoint, .pt", "IDX", "CIFAR", "npz",
          "model reference"]  # fmt: skip
 
 

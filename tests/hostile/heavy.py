@@ -91,7 +91,7 @@ RAW = 3072 * IMAGES
 STATE = state(network(), (2, 3, 32, 32))  # a run has one before it reads another
 FILES = {
     "state.pt": Heavy(lambda: torch_bytes(STATE._values()), "state.pt", lambda f: STATE.load(f), seal=True),
-    "checkpoint of ours": Heavy(
+    "advdistill checkpoint": Heavy(
         made(lambda file: models.save(network(), file), ".safetensors"), "m.safetensors", lambda f: loaded(str(f))),
     "checkpoint, foreign safetensors": Heavy(
         lambda: save(network().state_dict()), "m.safetensors", lambda f: loaded(f"{f}?arch=resnet18")),
