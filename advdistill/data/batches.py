@@ -98,8 +98,8 @@ def _read(images: Tensor | Streamed, parts: Sequence[slice | Tensor]) -> Iterato
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 to floats in [0, 1]."""
-    return images.float().div_(255)
+    """uint8 to floats in [0, 1]; a copy of what is in floats already."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.clone()
 
 
 KINDS = {"none": (0, False), "shift": (1, False), "crop_flip": (4, True)}

@@ -19,7 +19,10 @@ from ..._internal.reading import shown
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "Arrays", "Encoded", "Files", "Look", "Pictures", "Unreadable", "open_file", "printable"]
+__all__ = [
+    *("SUFFIXES", "Arrays", "Encoded", "Files", "Look", "Pictures", "Unreadable"),
+    *("decode", "open_file", "printable"),
+]
 
 class Unreadable(Exception):
     """A picture that cannot be read; the message is the reason, in a few words."""
@@ -114,7 +117,7 @@ class Encoded:
 
     def pixels(self, i: int) -> np.ndarray:
         with self._opened(i) as image:
-            return _decode(image)
+            return decode(image)
 
     def content(self, i: int) -> str:
         with self._stream(i) as stream:
@@ -165,7 +168,8 @@ def open_file(path: Path) -> BufferedIOBase:
     return path.open("rb")
 
 
-def _decode(image: "Image") -> np.ndarray:
+def decode(image: "Image") -> np.ndarray:
+    """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured, of a picture of Pillow. Raises Unreadable."""
     pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
         image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
