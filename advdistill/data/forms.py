@@ -99,7 +99,7 @@ def compact(images: Tensor) -> Tensor:
 def as_tensor(given: Any, what: str) -> Tensor:
     """A tensor of numbers, without a graph; copied only where it must be. Raises ValueError, which names `what`."""
     if isinstance(given, Tensor):
-        return given.detach()
+        return given.detach() if given.requires_grad else given
     try:
         array = np.asarray(given)
     except (ValueError, TypeError, RuntimeError):  # of several shapes, or not on the CPU

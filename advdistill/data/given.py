@@ -108,7 +108,7 @@ def _source(data: Any) -> _Source:
     if type(data) is TensorDataset:
         return _Source(pairs([data.tensors], kind), kind)
     if isinstance(data, tuple | list) and all(isinstance(part, Tensor | np.ndarray) for part in data[:1]):
-        return _Source(pairs([data], "The tuple"), "(x, y)")
+        return _Source(pairs([data], kind), "(x, y)")
     if is_loader(data):
         loaded = pairs(collated(drawn(data, 0), kind), kind)
         return _Source(loaded, name_of(data), class_names(data), _length(getattr(data, "dataset", None)))
@@ -183,7 +183,7 @@ def _is_hugging_face(data: object) -> bool:
 
 def _hugging_face(data: Any) -> _Source:
     """Of a `datasets.Dataset`; images and labels are known by the types of its columns."""
-    if not hasattr(data, "__getitem__"):
+    if not hasattr(data, "__len__"):
         raise TypeError("A streaming Hugging Face dataset has no length. Load it without streaming=True.")
     if data.format["type"] == "custom":
         raise ValueError("The Hugging Face Dataset has a transform of its own. Put it in a DataLoader whose collate_fn "

@@ -1,7 +1,9 @@
 """Loaders of batches, PyTorch's or another's: how they are drawn from, and a training on one."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,6 +15,7 @@ from .._internal.rng import generator
 from .batches import Batches, Share, to_float
 from .forms import as_images, as_labels
 from .split import Split
+from .streamed import begin
 
 __all__ = [
     *("Loaded", "LoadedBatches", "batches_of", "class_names", "collated", "drawn", "is_loader", "name_of", "pair"),
@@ -51,12 +54,37 @@ def drawn(batches: Iterable[Any], *key: int) -> Iterator[Any]:
         with torch.random.fork_rng(devices=[]):
             torch.set_rng_state(state)
             try:
-                iterator = iter(batches) if iterator is None else iterator
+                if iterator is None:
+                    with _apart(batches):
+                        iterator = iter(batches)
                 batch = next(iterator)
             except StopIteration:
                 return
             state = torch.get_rng_state()
         yield batch
+
+
+@contextmanager
+def _apart(batches: Iterable[Any]) -> Iterator[None]:
+    """Processes that a loader starts within leave this one's group: what stops a run is sent to all of that.
+
+    The run then saves its state with what they load.
+    """
+    if not isinstance(batches, DataLoader):
+        yield
+        return
+    own = batches.worker_init_fn
+    batches.worker_init_fn = partial(_begin_apart, own)
+    try:
+        yield
+    finally:
+        batches.worker_init_fn = own
+
+
+def _begin_apart(own: Callable[[int], object] | None, worker: int) -> None:
+    begin(worker)
+    if own is not None:
+        own(worker)
 
 
 def pairs(elements: Iterable[Any], kind: str) -> Iterator[tuple[Any, Any]]:
