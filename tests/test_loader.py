@@ -223,6 +223,7 @@ WRONG = {
     "some images": ({"data": Data("x", train_images=9)}, r"chooses its own images; data.train_images \(9\) would not"),
     "length": ({"train": DataLoader(Endless(), 24)}, "loader of Endless has no length"),
     "empty": ({"train": DataLoader(TensorDataset(torch.zeros(0, 1, 4, 4), torch.zeros(0)), 24)}, "yields no batch"),
+    "a Dataset that draws": ({"train": Noisy()}, r"Noisy draws its transforms anew.* Put it in a DataLoader\(dataset"),
     "one element": ({"train": DataLoader(TENSORS.tensors[0], 24)}, r"yields 1 element\(s\), which leaves no labels"),
     "0..255": ({"train": faulty(lambda x, y: (x * 255, y))}, "Divide them by 255"),
     "normalised": ({"train": faulty(lambda x, y: (x - 0.5, y))}, "Leave normalisation to the model"),

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 from .. import data
 from ..data import Given, Split, as_split
@@ -11,6 +13,8 @@ from ..evaluation.networks import counting
 from ..recipe import Recipe
 
 __all__ = ["check_loader", "training_data"]
+
+FEW = 16  # images of a Dataset that are asked for twice; of one in two that is mirrored, all agree once in 65,536
 
 
 def training_data(
@@ -34,12 +38,26 @@ def training_data(
         split = data.load(source.name, "train", source.folder, source.size, source.stream)
     else:
         split = as_split(train, classes=count)
+        _check_steady(train)
     if validation is None:
         used, held = split.holdout(source.validation, recipe.seed)
     else:
         used, held = split, as_split(validation, classes=lambda x: split.num_classes)
         _check_alike(split, held)
     return split, _some(used, recipe), held
+
+
+def _check_steady(train: Any) -> None:
+    """Raise ValueError where a Dataset has transforms that draw, of which one pass would see one outcome."""
+    if not isinstance(train, Dataset) or not hasattr(train, "__len__"):
+        return
+    some, seen = range(min(FEW, len(train))), set()
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(2):
+            seen.add(as_split([train[i] for i in some]).fingerprint())
+    if len(seen) > 1:
+        raise ValueError(f"{name_of(train)} draws its transforms anew, and as it is read once, each image would be the "
+                         "same in every epoch. Put it in a DataLoader(dataset, shuffle=True, ...).")  # fmt: skip
 
 
 def _loaded(train: Any, validation: Given | None, network: nn.Module | None) -> tuple[Loaded, Loaded, Split]:
