@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from training import assert_same_path, differences, four, losses_of, quick, quick_data, short
 
 from advdistill import Data, Run
-from advdistill.data.loader import Loaded
+from advdistill.data.loaded import Loaded
 from advdistill.results.metrics import read_metrics
 from advdistill.train.checkpoints import accuracies
 from advdistill.train.given import check_loader

@@ -1,5 +1,6 @@
 """Data as people have it: each form gives what the Split gives, bit for bit; what does not fit is a sentence."""
 
+import multiprocessing
 import re
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from children import PATIENCE
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
@@ -270,6 +272,33 @@ def test_a_shuffled_loader_is_resumed_and_another_order_is_refused(model, tmp_pa
         measured(model, loader(1), keep=tmp_path / "b")
 
 
+def share(rank, folder, seeds):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    drawn = None if seeds is None else torch.Generator().manual_seed(seeds[rank])
+    loader = DataLoader(TensorDataset(X, Y), batch_size=16, shuffle=True, generator=drawn)
+    try:
+        said = str(counts(measured(taught(20).eval(), loader, shared=True)))
+    except ValueError as error:
+        said = str(error)
+    (folder / f"{rank}.txt").write_text(said)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("seeds", [None, (1, 1), (1, 2)], ids=str)
+def test_processes_that_share_an_evaluation_must_have_the_same_order(seeds, tmp_path):
+    workers = [multiprocessing.get_context("fork").Process(target=share, args=(r, tmp_path, seeds)) for r in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(PATIENCE)
+    first, second = ((tmp_path / f"{rank}.txt").read_text() for rank in (0, 1))
+    assert first == second
+    if seeds == (1, 2):
+        assert "were given different images, or another order of them" in first
+    else:
+        assert "('clean', 60," in first
+
+
 # What does not fit
 
 
@@ -311,10 +340,10 @@ WRONG = {
     "single images": (lambda: DataLoader(TensorDataset(X, Y), batch_size=None), ValueError, "have no axis of channels"),
     "sizes": (lambda: DataLoader(sizes(), 2), ValueError, "DataLoader: its images differ in size. Resize them to one"),
     "sizes of batches": (lambda: DataLoader(sizes(), 1), ValueError, "differ in size, from 1 x 8 x 8 to 1 x 8 x 9"),
-    "sizes of workers": (lambda: DataLoader(sizes(), 2, num_workers=1), ValueError, "its images differ in size"),
     "sizes of a list": (sizes, ValueError, "list: its images differ in size, from 1 x 8 x 8 to 1 x 8 x 9"),
     "pictures in a loader": (lambda: DataLoader(Pictures(), 9), ValueError, "cannot make batches of pictures. Make"),
     "other images": (lambda: [("a.png", 0)], ValueError, "has an image of type str; expected a tensor"),
+    "32 bits": (lambda: [(Image.new("F", (4, 4)), 0)], ValueError, "cannot be read: pixels of 32 bits, expected 8"),
     "flat images": (lambda: [(X[0, 0], 0)], ValueError, r"has an image of shape \[8, 8\]; expected \[C, H, W\]"),
     "generator": (lambda: ((x, y) for x, y in zip(X, Y, strict=True)), TypeError, "a generator; .* in a DataLoader"),
     "stream": (Stream, TypeError, "a Stream; expected .* It has no length: put its dataset in a DataLoader"),

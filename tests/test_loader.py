@@ -19,7 +19,7 @@ from advdistill import Data, Run
 from advdistill._internal.rng import generator
 from advdistill.data import Split
 from advdistill.data.batches import to_float
-from advdistill.data.loader import Loaded, LoadedBatches
+from advdistill.data.loaded import Loaded, LoadedBatches
 from advdistill.models.checkpoint import provenance
 from advdistill.train import trainer as loop
 
@@ -68,6 +68,15 @@ def same(one, other):
     return not differences(state_of(one), state_of(other)) and same_weights(one.last, other.last) and (
         losses_of(one) == losses_of(other)
     )  # fmt: skip
+
+
+def test_a_loader_with_a_generator_of_its_own_has_the_order_that_it_would_have_elsewhere():
+    def loader():
+        return shuffled(generator=torch.Generator().manual_seed(5))
+
+    plain, ours = loader(), LoadedBatches(Loaded(loader(), WHOLE.classes), 0, "cpu")
+    for epoch in (0, 1):
+        assert [share.y.tolist() for share in ours.epoch(epoch)] == [y.tolist() for _, y in plain]
 
 
 @pytest.mark.parametrize("method", ["rslad", "mtard"])

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from .batches import to_float
 from .forms import as_images, as_labels, as_tensor, compact
 from .loader import class_names, collated, drawn, is_loader, name_of, pairs
-from .own.pictures import decode
+from .own.pictures import Unreadable, decode
 from .own.stack import check_room
 from .split import Split
 from .streamed import Streamed
@@ -136,7 +136,10 @@ def _stacked(rows: Iterator[tuple[Any, Any]], kind: str) -> Iterator[tuple[Tenso
 def _image(given: Any, kind: str) -> Tensor:
     """`[C, H, W]` of a tensor, an array, or a picture of Pillow."""
     if (pillow := sys.modules.get("PIL.Image")) and isinstance(given, pillow.Image):
-        pixels = torch.from_numpy(decode(given).copy())
+        try:
+            pixels = torch.from_numpy(decode(given).copy())
+        except Unreadable as error:
+            raise ValueError(f"{kind} has a picture that cannot be read: {error}.") from None
         return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
     if not isinstance(given, Tensor | np.ndarray):
         raise ValueError(f"{kind} has an image of type {type(given).__name__}; expected a tensor [C, H, W] or a "

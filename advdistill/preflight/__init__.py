@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..data import Split
-from ..data.loader import Loaded
+from ..data.loaded import Loaded
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels

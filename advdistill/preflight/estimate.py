@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..data import Split
-from ..data.loader import Loaded, batches_of
+from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..train.checkpoints import accuracies
