@@ -6,7 +6,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from ..data import Split
 from ..data.batches import in_order, to_float
-from ..data.loader import Loaded
+from ..data.loaded import Loaded
 from ..recipe import Recipe
 
 __all__ = ["averaged", "estimate_statistics"]

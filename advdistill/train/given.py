@@ -8,7 +8,8 @@ from torch.utils.data import Dataset
 
 from .. import data
 from ..data import Given, Split, as_split
-from ..data.loader import Loaded, class_names, is_loader, name_of
+from ..data.loaded import Loaded
+from ..data.loader import class_names, is_loader, name_of
 from ..evaluation.networks import counting
 from ..recipe import Recipe
 

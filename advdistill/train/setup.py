@@ -16,7 +16,7 @@ from .. import models
 from ..acceleration.frozen import native_bf16, to_channels_last
 from ..data import Given, Split
 from ..data.batches import to_float
-from ..data.loader import Loaded
+from ..data.loaded import Loaded
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..run import Run

@@ -11,7 +11,7 @@ from torch import nn
 from .. import models
 from ..data import Split
 from ..data.batches import Share
-from ..data.loader import Loaded, batches_of
+from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..run import Run
