@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..data import Split
-from ..data.batches import Batches
+from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..train.checkpoints import accuracies
@@ -65,11 +65,12 @@ class Estimate:
 
 
 def estimate(
-    fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split, validation: Split
-) -> Estimate:
+    fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split | Loaded,
+    validation: Split,
+) -> Estimate:  # fmt: skip
     """Train for a few steps and time them; the networks are changed, and moved to the device."""
     step = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
-    batches = Batches(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
+    batches = batches_of(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
     shares, times, began = cycle(batches.epoch(0)), [], time.monotonic()
     for share in shares:
         times.append(_time(partial(step, share, 0, 0.0), fabric.device))
