@@ -16,7 +16,7 @@ _PLACES = {place.rpartition(".")[2]: place for place in (
     "methods.Batch", "methods.Method", "methods.Term", *(f"methods.{kind}" for kind in CLASSES),
     "attacks.PGD", "threat.L2", "threat.Linf", "distiller.Distiller", "recipe.Data", "recipe.Recipe", "recipe.SGD",
     "recipe.Schedule", "run.Run", "train.distill", "evaluation.evaluate", "results.result.Result",
-    "data", "losses", "methods", "models", "recipes",
+    "attacks", "data", "losses", "methods", "models", "recipes",
 )}  # fmt: skip
 
 __all__ = [*_PLACES]  # noqa: PLE0604  all of them are strings
