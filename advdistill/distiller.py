@@ -15,13 +15,15 @@ from ._internal.rng import Rng
 from .acceleration.cuda_graph import CudaGraphs, Tensors
 from .acceleration.frozen import FrozenCopies
 from .acceleration.teacher_extrapolation import Extrapolated
-from .attacks import PGD
+from .attacks import PGD, CustomAttack
+from .attacks.pgd import Objective
 from .methods import Batch, Method
 from .methods.batch import Network
-from .methods.cost import STEPS, passes
+from .methods.cost import check_teacher_every
 
 __all__ = ["FLAGS", "Distiller"]
 
+Climb = Callable[[Objective, Tensor, Tensor], Tensor]
 FLAGS = {"robust": "--teacher", "clean": "--clean-teacher"}  # of the command line, for the roles that have one
 
 
@@ -35,7 +37,7 @@ class Distiller:
         method: e.g. `AdaAD() + IGDM(weight=5)`.
         teacher: the robust teacher T, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
         clean_teacher: the teacher of clean accuracy N, likewise.
-        attack: the training attack; start and student mode are the method's unless it has its own.
+        attack: the training attack, a `PGD` or a `CustomAttack`; start and student mode are the method's unless given.
         peer: a network like the student, not yet trained, for methods that train one along.
         teachers: networks by role, in place of the three arguments above, and for roles of your own methods.
         label_mixing: share m of the label in a frozen teacher's output: log((1 - m) softmax(T) + m onehot(y)).
@@ -67,7 +69,7 @@ class Distiller:
         method: Method,
         teacher: nn.Module | None = None,
         clean_teacher: nn.Module | None = None,
-        attack: PGD | None = None,
+        attack: PGD | CustomAttack | None = None,
         *,
         peer: nn.Module | None = None,
         teachers: Mapping[str, nn.Module] | None = None,
@@ -87,7 +89,7 @@ class Distiller:
         if not 0 <= label_mixing < 1:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
         if teacher_every is not None:
-            check_teacher_every(method, teacher_every)
+            check_teacher_every(method, teacher_every, isinstance(attack, CustomAttack))
         self.method, self.attack, self.label_mixing = method, filled(attack or PGD(), method), label_mixing
         self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
         for role, network in self.teachers.items():
@@ -144,8 +146,13 @@ class Distiller:
             for network in self.trained.values():
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
-            start = cache(partial(self.attack.begin, x, rng))
-            x_adv = self._replayed(batch, start) if self._captures(x) else self._attacked(batch, start)
+            if isinstance(self.attack, CustomAttack):
+                objective = self._objective(self.method, batch)
+                x_adv = x if objective is None else self.attack.on(attacked, y, batch.notes)(objective, x, rng)
+            else:
+                start = cache(partial(self.attack.begin, x, rng))
+                pgd = self.attack.climb
+                x_adv = self._replayed(batch, start, pgd) if self._captures(x) else self._attacked(batch, start, pgd)
         torch.clear_autocast_cache()  # weights cast under no_grad have no gradient
         return batch.attacked(x_adv, student)
 
@@ -164,15 +171,15 @@ class Distiller:
     def _captures(self, x: Tensor) -> bool:
         return self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
-    def _attacked(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
+    def _attacked(self, batch: Batch, start: Callable[[], Tensor], pgd: Climb) -> Tensor:
         objective = self._objective(self.method, batch)
-        return batch.x if objective is None else self.attack.climb(objective, batch.x, start())
+        return batch.x if objective is None else pgd(objective, batch.x, start())
 
     def _objective(self, method: Method, batch: Batch) -> Callable[[Tensor], Tensor] | None:
         with torch.no_grad():
             return method.inner(self._extrapolated(batch))
 
-    def _replayed(self, batch: Batch, start: Callable[[], Tensor]) -> Tensor:
+    def _replayed(self, batch: Batch, start: Callable[[], Tensor], pgd: Climb) -> Tensor:
         """As `_attacked`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
         copies = self._copies.by_role
         given: Tensors = {"x": batch.x, "y": batch.y, "start": start()}
@@ -186,12 +193,12 @@ class Distiller:
             for at, (part, original) in enumerate(zip(method.parts, self.method.parts, strict=True)):
                 part.state = {name: given[at, name] for name in original.state}
             objective = self._objective(method, inputs)
-            x_adv = x if objective is None else self.attack.climb(objective, x, begin)
+            x_adv = x if objective is None else pgd(objective, x, begin)
             return {"x_adv": x_adv, **inputs.computed}
 
         found = self._graphs(climb, given, *copies.values())
         if found is None:
-            return self._attacked(batch, start)
+            return self._attacked(batch, start, pgd)
         x_adv = found.pop("x_adv")
         batch.reuse(found)
         return x_adv
@@ -216,6 +223,8 @@ class Distiller:
     def check(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
         """Raise ValueError where images, labels, student and teachers do not fit; `craft` does at its first batch."""
         check_fit(student, self.teachers, x, y)
+        if isinstance(self.attack, CustomAttack):
+            self.attack.try_on(student, x, y)
         self._checked = True
 
 
@@ -230,20 +239,9 @@ def _refuse_total(values: Tensor) -> Tensor:
     raise RuntimeError("it asks for a sum over the images of all processes.")
 
 
-def filled(attack: PGD, method: Method) -> PGD:
+def filled(attack: PGD | CustomAttack, method: Method) -> PGD | CustomAttack:
     """The attack, with the method's start and student mode where it has none of its own."""
     mode = attack.student_mode or method.student_mode
+    if isinstance(attack, CustomAttack):
+        return replace(attack, student_mode=mode)
     return replace(attack, start=attack.start or method.start, student_mode=mode)
-
-
-def check_teacher_every(method: Method, every: int) -> None:
-    """Raise ValueError unless `every` is a number of steps, and the method's attack queries a frozen teacher at x'."""
-    if every < 1:
-        raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")
-    counts = passes(method)
-    if not any(counts.get(role, 0) >= STEPS for role in method.teachers if role not in method.trained):
-        name = type(method.parts[0]).__name__
-        raise ValueError(
-            f"teacher_every={every} has no effect: {name}'s attack never queries a frozen teacher at x', as AdaAD's "
-            "does. Leave it out."
-        )

@@ -10,7 +10,7 @@ import yaml
 from . import methods
 from ._internal.messages import unknown
 from ._internal.reading import parse_yaml, printable
-from .attacks import PGD
+from .attacks import PGD, CustomAttack
 from .methods import RSLAD, Method
 from .threat import L2, Linf, Threat, show_pixels
 
@@ -105,7 +105,7 @@ class Recipe:
     clean_teacher: str | None = None
     """The teacher of clean accuracy, for methods that take one."""
     data: Data = field(default_factory=Data)
-    attack: PGD = field(default_factory=PGD)
+    attack: PGD | CustomAttack = field(default_factory=PGD)
     """The attack in training; start and student mode are the method's unless given."""
     optimizer: SGD = field(default_factory=SGD)
     schedule: Schedule = field(default_factory=Schedule)
@@ -136,6 +136,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every", "teacher_every"):
             _between(name, getattr(self, name), 1, 10**9)
+        if isinstance(self.attack, CustomAttack):
+            self.attack.check_named()
         _between("ema", self.ema, 0, 1)
         _between("awp", self.awp, 0, 1)
         _between("swa", self.swa, 0, max(1, self.epochs - 1))
@@ -182,15 +184,10 @@ def to_config(value: Any) -> Any:
         return methods.to_config(value)
     if isinstance(value, Threat):
         return {value.name.lower(): show_pixels(value.eps)}
-    if isinstance(value, PGD):
-        return _fields(value) | {"step_size": show_pixels(value.step_size)}
     if is_dataclass(value):
-        return _fields(value)
+        shown = {"step_size": show_pixels(value.step_size)} if isinstance(value, PGD) else {}
+        return {f.name: to_config(getattr(value, f.name)) for f in fields(value)} | shown
     return list(value) if isinstance(value, tuple) else value
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return {f.name: to_config(getattr(value, f.name)) for f in fields(value)}
 
 
 def _build(kind: Any, config: Any, where: str) -> Any:
@@ -209,6 +206,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _method(value, where)
     if hint is Threat:
         return _threat(value, where)
+    if hint == PGD | CustomAttack:
+        hint = CustomAttack if isinstance(value, dict) and "python" in value else PGD
     if is_dataclass(hint):
         return _build(hint, value, where)
     if hint == tuple[float, ...] and isinstance(value, list):

@@ -1,7 +1,7 @@
 """Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS [DIES]`; RUNS is JSON, changes by name.
 
-With DIES the second process kills itself before that step. A change `normed` gives the networks batch-norm. Each
-process leaves the student that it ends with beside the run.
+With DIES the second process kills itself before that step. A change `normed` gives the networks batch-norm, one
+`custom_attack` names an attack of one's own. Each process leaves the student that it ends with beside the run.
 """
 
 import json
@@ -15,6 +15,9 @@ from conftest import Tiny
 from torch import nn
 from training import four, quick
 
+from advdistill import Linf
+from advdistill.attacks import CustomAttack
+
 BATCH = 21  # 72 images in batches of 21: two processes share 21 and, at the end, 9, which neither halves
 
 
@@ -26,6 +29,8 @@ class Normed(Tiny):
 
 def main(folder: str, processes: int, runs: dict[str, dict]) -> None:
     for name, changes in runs.items():
+        if own := changes.pop("custom_attack", None):
+            changes["attack"] = CustomAttack(own, Linf(0.2))
         networks = four(Normed if changes.pop("normed", False) else Tiny)
         quick(Path(folder) / name, networks, devices=processes, batch_size=BATCH, **changes)
         torch.save(networks["student"].state_dict(), Path(folder) / f"{name}.{os.environ.get('LOCAL_RANK', 0)}.pt")

@@ -3,5 +3,6 @@
 from .adapters import foolbox, torchattacks
 from .base import Attack
 from .pgd import PGD
+from .training import CustomAttack
 
-__all__ = ["PGD", "Attack", "foolbox", "torchattacks"]
+__all__ = ["PGD", "Attack", "CustomAttack", "foolbox", "torchattacks"]

@@ -33,6 +33,7 @@ class ChosenRecipe:
             ValueError: an unknown name, or a file that is no recipe.
         """
         from .. import methods, recipes
+        from ..attacks import PGD
         from ..recipe import THREATS
 
         recipe = recipes.load(self.recipe)
@@ -40,7 +41,10 @@ class ChosenRecipe:
             recipe = replace(recipe, method=methods.build(self.method))
         if self.threat is not None:
             threat = THREATS[self.threat]()
-            recipe = replace(recipe, attack=replace(recipe.attack, threat=threat, step_size=threat.eps / 4))
+            if isinstance(recipe.attack, PGD):
+                recipe = replace(recipe, attack=replace(recipe.attack, threat=threat, step_size=threat.eps / 4))
+            else:
+                recipe = replace(recipe, attack=replace(recipe.attack, threat=threat))
         return recipe
 
 
