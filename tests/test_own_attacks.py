@@ -293,6 +293,45 @@ def test_what_is_no_attack_is_refused_before_anything_is_attacked(model, test):
         evaluate(model, test, THREAT, attacks=[type("Nothing", (Attack,), {"name": "nothing"})()])
 
 
+class Object:
+    """Named, and not derived from `Attack`."""
+
+    name, _secret = "object", 1
+
+    def __init__(self, size):
+        self.size = size
+
+    def __call__(self, model, x, y, *, rng):
+        return noise(model, x, y, rng=rng, size=self.size)
+
+
+def test_an_object_with_a_name_is_an_attack(model, test):
+    found = evaluate(model, test, THREAT, attacks=[Object(0.1), CallableAttack("again", noise, {"size": 0.1})])
+    assert [(m.attack, m.settings) for m in found.measurements] == [("object", "size 0.1"), ("again", "size 0.1")]
+    assert found["object"].correct == found["again"].correct
+
+
+class Transferred(Stepped):
+    name, transferred = "transferred", True
+
+    def __call__(self, model, x, y, *, rng):
+        return one_step(model, x, y, rng=rng)
+
+
+def test_an_own_attack_searches_on_the_surrogate_or_the_fast_copy_if_that_is_asked_for(model, test, tmp_path):
+    torch.manual_seed(0)
+    other, keep = models.create("convnet-4", 10, 1), tmp_path / "v.safetensors"
+    result = evaluate(model, test, THREAT, attacks=[Transferred()], surrogate=other, keep=keep)
+    x, y, rng = batches(test, 100)[0]
+    right = model(one_step(other.eval(), x.clone(), y, rng=rng)).argmax(1) == y
+    assert torch.equal(load_file(keep)["transferred"].bool(), right)
+    assert "transferred from a model of weights" in result["transferred"].settings
+    with pytest.raises(ValueError, match="transferred takes its adversarial images from another model"):
+        evaluate(model, test, THREAT, attacks=[Transferred()])
+    fast = evaluate(model, test, THREAT, attacks=["clean", one_step], accelerated=True)
+    assert "searched in" in fast["one_step"].settings and fast["one_step"].correct < fast["clean"].correct
+
+
 def test_a_name_of_python_means_a_function_an_attack_or_what_makes_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own_attacks.py").write_text(
