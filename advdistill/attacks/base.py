@@ -129,17 +129,18 @@ def call(attack: Attack, model: nn.Module, x: Tensor, y: Tensor, rng: Rng) -> Te
     Raises:
         ValueError: see `checked` and `naming`.
     """
-    with naming(attack.name), seeded(rng), kept_modes(model), torch.enable_grad():
+    with naming(attack), seeded(rng), kept_modes(model), torch.enable_grad():
         found = attack(model, x.detach().clone(), y.clone(), rng=rng)
-    return checked(attack.name, found, x)
+    return checked(attack, found, x)
 
 
-def checked(name: str, found: object, x: Tensor) -> Tensor:
-    """What the attack of this name returned for images x, if it is images like them; detached.
+def checked(attack: Attack, found: object, x: Tensor) -> Tensor:
+    """What an attack returned for images x, if it is images like them; detached.
 
     Raises:
         ValueError: no tensor, another shape, dtype or device, or values that are NaN or infinite.
     """
+    name = _title(attack)
     if not isinstance(found, Tensor):
         raise ValueError(f"{name} must return x' as a tensor, it returns a {type(found).__name__}.")
     if found.shape != x.shape:
@@ -157,7 +158,7 @@ NO_GRADIENT = ("does not require grad", "not have been used in the graph")  # of
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
+def naming(attack: Attack) -> Iterator[None]:
     """Raise ValueError that names the attack where, within, a gradient is asked for that there is none of."""
     try:
         yield
@@ -165,9 +166,13 @@ def naming(name: str) -> Iterator[None]:
         if not any(part in str(error) for part in NO_GRADIENT):
             raise
         raise ValueError(
-            f"{name} needs a gradient, and the model's logits have none with respect to the images: something in the "
-            "model, or the attack itself, detaches them (detach, no_grad, NumPy). Square attacks need no gradient."
+            f"{_title(attack)} needs a gradient, and the model's logits have none with respect to the images: "
+            "something in the model or the attack detaches them (detach, no_grad, NumPy). Square needs none."
         ) from error
+
+
+def _title(attack: Attack) -> str:
+    return getattr(attack, "name", type(attack).__name__)
 
 
 def inside(threat: Threat, x_adv: Tensor, x: Tensor) -> Tensor:

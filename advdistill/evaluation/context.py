@@ -67,9 +67,9 @@ class Context:
             ValueError: it returns something else than images like x, or needs a gradient where there is none.
         """
         rng, network = self.rng(start), self.attacked.network
-        with naming(attack.name):
+        with naming(attack):
             found = attack.outcome(self.model, x, y, attacked=network, rng=rng, report=self.report)
-        return replace(found, x_adv=checked(attack.name, found.x_adv, x))
+        return replace(found, x_adv=checked(attack, found.x_adv, x))
 
     def correct(self, attack: Attack, *, among: Tensor | None = None, again: int = 0) -> Tensor:
         """Which images are classified correctly at the attack's x', `[N]` booleans on the CPU.
