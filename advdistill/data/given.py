@@ -56,6 +56,9 @@ def as_split(
         classes: their names, or how many there are, or what counts them, given the first two images in [0, 1]. By
             default the data's own names, else "0" to the largest label.
 
+    Returns:
+        The split, on the CPU.
+
     Raises:
         ValueError: images or labels of another type, form or range; or no way to tell which columns they are.
         TypeError: `data` is something else.

@@ -1,13 +1,13 @@
 """`evaluate`: a model's accuracy, clean and under attack, as a `Result`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attacks.base import Attack, Report
 from ..attacks.suites import ATTACKS
@@ -17,7 +17,7 @@ from ..results.files import AdversarialImages
 from ..results.result import Result
 from ..threat import Linf, Threat
 from .context import Context, silent
-from .measure import measure
+from .measure import measure, try_on_two_images
 from .networks import EvaluatedModel, attacked_networks, placed, precision
 from .verdicts import Verdicts, digest
 
@@ -30,7 +30,7 @@ def evaluate(
     threat: Threat | None = None,
     suite: str = "paper",
     *,
-    attacks: Sequence[str | Attack] | None = None,
+    attacks: Sequence[str | Attack | Callable[..., Tensor]] | None = None,
     n: int | None = None,
     batch_size: int = 256,
     seed: int = 0,
@@ -51,7 +51,9 @@ def evaluate(
             TensorDataset, a Hugging Face or another Dataset.
         threat: `None` is Linf 8/255.
         suite: one of `SUITES`, or names of `ATTACKS` with commas between.
-        attacks: such names, and attacks of your own (`advdistill.attacks.base.Attack`), in place of `suite`.
+        attacks: such names, and attacks of your own in place of `suite`: see `advdistill.attacks.Attack`; a function
+            `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
+            model or [0, 1] breaks nothing.
         n: the first n images only.
         device: where to run; by default where the model is.
         name: of the model in tables; `None` is its class.
@@ -72,6 +74,8 @@ def evaluate(
         ValueError: the data are of another form or range, the model or the surrogate does not fit them, an unknown
             suite, a `transfer-` attack without a surrogate, n larger than the data, two attacks of one name, processes
             that share an evaluation but not the data, or `keep` is of another evaluation; nothing was attacked.
+            Or an attack of your own, first tried on two images, returns something else than images like x, or needs a
+            gradient where there is none.
         TypeError: something in `attacks` is neither a name nor an attack, or `data` is no data.
         ImportError: an attack needs pyautoattack, which is missing.
 
@@ -106,10 +110,13 @@ def evaluate(
         "batch_size": batch_size, "searched": precision(device) if accelerated else None,
         "surrogate": None if surrogate is None else digest(surrogate),
     }  # fmt: skip
-    custom = {f"attack {one.name}": one.describe(split.num_classes) for one in chosen if one.name not in ATTACKS}
-    described = {name: str(value) for name, value in (setting | custom).items()}
+    custom = [one for one in chosen if one.name not in ATTACKS]
+    setting |= {f"attack {one.name}": f"{one.describe(split.num_classes)}; {one.settings}" for one in custom}
+    described = {name: str(value) for name, value in setting.items()}
     verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0])
     images = AdversarialImages(Path(keep_images)) if keep_images else None
+    for one in custom:
+        try_on_two_images(replace(context, attacked=networks[one.name]), one, verdicts)
     return Result(
         model=name or type(model).__name__,
         data=split.name,
@@ -122,7 +129,7 @@ def evaluate(
             measure(replace(context, attacked=networks[attack.name]), attack, verdicts, images) for attack in chosen
         ),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=_versions("advdistill", "torch", "pyautoattack"),
+        versions=_versions("advdistill", "torch", "pyautoattack", *(name for one in custom for name in one.packages)),
     )
 
 

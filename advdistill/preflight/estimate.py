@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..attacks import PGD
 from ..data import Split
 from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
@@ -87,7 +88,7 @@ def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Cheaper runs of the same kind, and what to type for them; some may not suit the method."""
     if recipe.teacher_every is None:
         yield "--teacher-every 5", replace(recipe, teacher_every=5)
-    if recipe.attack.steps > 1:
+    if isinstance(recipe.attack, PGD) and recipe.attack.steps > 1:
         steps = (recipe.attack.steps + 1) // 2
         yield f"--attack.steps {steps}", replace(recipe, attack=replace(recipe.attack, steps=steps))
     family, _, width = recipe.student.partition("-")
