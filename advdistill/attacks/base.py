@@ -14,7 +14,7 @@ from .._internal.rng import Rng, seeded
 from ..threat import Threat
 from .settings import described, plain
 
-__all__ = ["TOLERANCE", "Attack", "Outcome", "Report", "call", "checked", "inside"]
+__all__ = ["TOLERANCE", "Attack", "Outcome", "Report", "call", "checked", "inside", "naming"]
 
 Report = Callable[[str], None]
 _PLAIN = (bool, int, float, str, tuple, *get_args(Threat))  # attributes of a class that are settings
@@ -132,7 +132,7 @@ def call(attack: Attack, model: nn.Module, x: Tensor, y: Tensor, rng: Rng) -> Te
     Raises:
         ValueError: see `checked`; or the attack needs a gradient and there is none.
     """
-    with _naming(attack), seeded(rng), kept_modes(model), torch.enable_grad():
+    with naming(attack), seeded(rng), kept_modes(model), torch.enable_grad():
         found = attack(model, x.detach().clone(), y.clone(), rng=rng)
     return checked(attack, found, x)
 
@@ -169,8 +169,12 @@ NO_GRADIENT = ("does not require grad", "not have been used in the graph")  # of
 
 
 @contextmanager
-def _naming(attack: Attack) -> Iterator[None]:
-    """Raise ValueError that names the attack where, within, a gradient is asked for that there is none of."""
+def naming(attack: Attack) -> Iterator[None]:
+    """Raise ValueError that names the attack where, within, a gradient is asked for that there is none of.
+
+    Args:
+        attack: the one that runs within.
+    """
     try:
         yield
     except RuntimeError as error:
