@@ -170,10 +170,13 @@ NO_GRADIENT = ("does not require grad", "not have been used in the graph")  # of
 
 @contextmanager
 def naming(attack: Attack) -> Iterator[None]:
-    """Raise ValueError that names the attack where, within, a gradient is asked for that there is none of.
+    """Within, an error about a missing gradient names the attack.
 
     Args:
         attack: the one that runs within.
+
+    Raises:
+        ValueError: a gradient is asked for that there is none of.
     """
     try:
         yield
