@@ -107,6 +107,12 @@ class Recipe:
     """Of training; auto is bf16 where it is native. Evaluation is always fp32."""
     compile: bool = False
     """Compile the networks that the attack runs; on a GPU the whole attack is one CUDA graph."""
+    passes: Literal["ours", "released"] = "ours"
+    """Which passes update batch-norm's running statistics: those of the losses at x' and x, or the released code's."""
+    statistics: Literal["training", "adversarial", "clean", "mixed"] = "training"
+    """Batch-norm statistics of the network that is validated and saved: as trained, or re-estimated on such images."""
+    statistics_images: int = 2048
+    """Augmented training images for that."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
     """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
     validate_every: int = 1
@@ -115,7 +121,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every", "teacher_every", "accumulate"):
+        for name in ("epochs", "batch_size", "validate_every", "teacher_every", "accumulate", "statistics_images"):
             _between(name, getattr(self, name), 1, 10**9)
         _between("clip_gradient", self.clip_gradient, 1e-9, 1e9)
         if self.accumulate > self.batch_size // 2:

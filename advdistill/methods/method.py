@@ -21,6 +21,7 @@ class Term:
     Attributes:
         teachers: roles of the teachers it uses: `robust`, `clean`, `peer`, or names of your own.
         optional: which of these roles may be missing; `batch.teachers` then lacks them.
+        released_passes: `clean` or `adv`, images that the released code forwards besides; see `Recipe.passes`.
         caution: a warning for teachers that are not robust, where such a teacher does harm.
         state: tensors by name that training changes in a method; saved and resumed with a run.
 
@@ -31,6 +32,7 @@ class Term:
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     teachers: tuple[str, ...] = ("robust",)
     optional: tuple[str, ...] = ()
+    released_passes: tuple[str, ...] = ()
     caution: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -56,11 +58,7 @@ class Term:
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
 
     def end_epoch(self, rate: float) -> None:
-        """Called after the last step of an epoch; it may change `state`.
-
-        Args:
-            rate: factor of the learning rate's schedule at the beginning of the next epoch.
-        """
+        """Called after the last step of an epoch, with the schedule's factor at the next one; it may change `state`."""
 
     def figures(self) -> dict[str, float]:
         """Figures of `state` by name; written to the metrics after every epoch."""
@@ -199,6 +197,7 @@ class Sum(Method):
         self.teachers = tuple(dict.fromkeys((*self.base.teachers, *self.term.teachers)))
         needed = {role for part in (self.base, self.term) for role in part.teachers if role not in part.optional}
         self.optional = tuple(role for role in self.teachers if role not in needed)
+        self.released_passes = tuple(name for part in self.parts for name in part.released_passes)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
 
     @property
