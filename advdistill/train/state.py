@@ -1,7 +1,7 @@
 """The state of a run: one object, saved whole, from which training resumes exactly."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ..methods import Method
 from ..models.checkpoint import check_tensors, load_torch
 from ..results.plain import build
 from ..run import previous
+from .inputs import Inputs
 
 __all__ = ["Position", "State"]
 
@@ -42,7 +43,7 @@ class Position:
 
 
 class State:
-    """Student, what trains along, optimiser, the method's own state, weight average and position.
+    """Student, what trains along, optimiser, the method's own state, weight average, position, and what it began from.
 
     On disk there are two files, each with its checksum: the newest state, and the last one before it that was saved at
     the end of an epoch.
@@ -58,7 +59,7 @@ class State:
     ):  # fmt: skip
         self.student, self.trained, self.optimizer, self.method = student, nn.ModuleDict(trained), optimizer, method
         self.modules = nn.ModuleDict(modules or {})
-        self.average, self.at = average, Position()
+        self.average, self.at, self.inputs = average, Position(), Inputs()
         self._keep = False  # whether the file at `path` is intact and was saved at the end of an epoch
 
     @property
@@ -86,14 +87,26 @@ class State:
         self._keep = not (wrong or self.at.batch)
         return wrong
 
+    def resume_on(self, digests: Mapping[str, str], run: str, accept: bool) -> str:
+        """Compare what a loaded run resumes on with what it began with; see `Inputs.resume`.
+
+        Args:
+            digests: of what it resumes on, by name.
+            run: its folder, for messages.
+            accept: whether to continue where they differ.
+        """
+        networks = {"student": self.student} | {f"teachers.{role}": each for role, each in self.trained.items()}
+        return self.inputs.resume(digests, networks, self.at.epoch, run, accept)
+
     def load_epoch(self, path: Path) -> None:
         """Load the state at the end of the last epoch, or at the beginning of the first.
 
         Raises:
             ValueError: its file is damaged.
         """
-        values, _ = _newest(path)
+        values, inputs = _newest(path)[0], self.inputs
         self._load_values(_read(previous(path)) if values["position"].get("batch") else values)
+        self.inputs = inputs  # a change since then still holds
 
     def _load_values(self, values: dict[str, Any]) -> None:
         try:
@@ -107,6 +120,7 @@ class State:
             for part, saved in zip(self.method.parts, values["method"], strict=True):
                 part.state = {name: tensor.to(device) for name, tensor in saved.items()}
             self.at = build(Position, values["position"])
+            self.inputs = build(Inputs, values.get("inputs", vars(Inputs())))  # earlier versions have none
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, TypeCheckError) as error:
             first = " ".join(str(error).splitlines()[:1])
             raise ValueError(f"The run's state is of other networks ({first}). Give those it began with.") from error
@@ -120,6 +134,7 @@ class State:
             "average": self.average.state_dict() if self.average else None,
             "method": [part.state for part in self.method.parts],
             "position": vars(self.at),
+            "inputs": vars(self.inputs),
         }
 
 

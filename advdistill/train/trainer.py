@@ -1,7 +1,7 @@
 """The training loop: attack, descend, validate, save; deterministic, and resumable after any step."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,20 +65,32 @@ class Trainer:
     Args:
         run: where the files go; `fit` continues from its state, if there is one.
         loggers: receive each epoch's figures too.
+        digests: of what it trains from, by name; with `accept_changes` they may differ from those in the state.
+
+    Raises:
+        ValueError: the states are damaged, or of a run with other networks or data.
     """
 
-    def __init__(self, recipe: Recipe, parts: Parts, run: Run, loggers: Sequence["str | Logger"] = ()):
+    def __init__(
+        self, recipe: Recipe, parts: Parts, run: Run, loggers: Sequence["str | Logger"] = (),
+        digests: Mapping[str, str] | None = None, accept_changes: bool = False,
+    ):  # fmt: skip
         self.recipe, self.run, self.loggers = recipe, run, loggers
         self.fabric, self.distiller, self.train = parts.fabric, parts.distiller, parts.train
         fabric = self.fabric
-        self.best = BestCheckpoint(recipe, parts.validation, run, fabric)
         self.batches = Batches(
             parts.train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
         self.state = beginning(fabric, recipe, parts.student, parts.distiller)
         self.student = self.state.student
-        self.damage = self.state.load(run.state) if run.begun else ""
+        self.damage, self.resumed_on = "", ""
+        if run.begun:
+            self.damage = self.state.load(run.state)
+            self.resumed_on = self.state.resume_on(digests or {}, str(run), accept_changes)
+        else:
+            self.state.inputs.digests = dict(digests or {})
+        self.best = BestCheckpoint(recipe, parts.validation, run, fabric, self.state)
         self.descend = Step(fabric, recipe, parts.distiller, self.state)
         self.recent = Recent(fabric)
 
@@ -115,6 +127,8 @@ class Trainer:
             self.reporter.say(f"{self.damage}; continuing from the state before it, step {at.step} of {total}.")
         elif 0 < at.step < total:
             self.reporter.say(f"{self.run}: continuing at step {at.step} of {total}.")
+        if self.resumed_on and at.step < total:
+            self.reporter.say(self.resumed_on)
         if at.step == 0:
             self._save()
         if not at.batch and not self.best.is_saved(at.epoch):
@@ -161,7 +175,8 @@ class Trainer:
         self._save()
         self._average(epoch)
         row = {"step": at.step, "epoch": epoch + 1, "lr": self.descend.rate}
-        row |= {"rollbacks": at.rollbacks} if at.rollbacks else {}
+        counts = {"rollbacks": at.rollbacks, "changed_inputs": len(self.state.inputs.changes)}
+        row |= {name: count for name, count in counts.items() if count}
         row |= {f"loss/{name}": value / at.batch for name, value in at.sums.items()}
         row |= self._validate(epoch)
         row["seconds"] = round(time.monotonic() - began, 2)
