@@ -140,7 +140,7 @@ def distill(
         inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext(), naming_lost_processes(fabric, run):
         digests = _digests(recipe, parts, networks, check_all_images) if fabric.is_global_zero else {}
-        digests = fabric.broadcast(digests)  # so that all processes agree to refuse
+        digests = fabric.broadcast(digests)  # all processes refuse, or none
         Trainer(recipe, parts, run, loggers, digests, accept_changes).fit()
     return run
 
