@@ -38,6 +38,10 @@ class Options:
     """Machines."""
     loggers: tuple[str, ...] = ()
     """wandb, mlflow: log each epoch's metrics there too, besides metrics.jsonl and TensorBoard."""
+    accept_changes: bool = False
+    """Resume on other teachers or images than the run began with; its state, metrics and checkpoints record it."""
+    check_all_images: bool = False
+    """Compare every image with those that the run began with, where otherwise a sample is compared."""
 
 
 def run_train(argv: Sequence[str]) -> int:

@@ -17,6 +17,7 @@ from ..results.selection import Selection
 from ..run import Run
 from ..threat import Threat
 from .distributed import reduced
+from .state import State
 from .statistics import described
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -31,10 +32,11 @@ class BestCheckpoint:
 
     Args:
         split: the images held out from training.
+        state: of the run, whose changes of networks and data the header names.
     """
 
-    def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: "Fabric"):
-        self.recipe, self.split, self.run, self.fabric = recipe, split, run, fabric
+    def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: "Fabric", state: State):
+        self.recipe, self.split, self.run, self.fabric, self.state = recipe, split, run, fabric, state
 
     def due(self, epoch: int) -> bool:
         """Whether to validate after this epoch, counted from 1."""
@@ -57,9 +59,9 @@ class BestCheckpoint:
         """How the checkpoint of this epoch was chosen: the only place that says so."""
         recipe = self.recipe
         among = ceil(recipe.epochs / recipe.validate_every)
-        fingerprint = self.split.fingerprint()
+        fingerprint, changed = self.split.fingerprint(), self.state.inputs.changed_before(epoch) or None
         chosen = Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs)
-        return replace(chosen, statistics=described(recipe)).to_header()
+        return replace(chosen, changed=changed, statistics=described(recipe)).to_header()
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:

@@ -13,8 +13,9 @@ from ..run import Run
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["Statistics", "naming_lost_processes", "reduced"]
+__all__ = ["Statistics", "agreed", "naming_lost_processes", "reduced"]
 
+AGREE_EVERY = 10  # steps; several processes ask each other whether to stop or save
 SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # of what PyTorch raises as a plain RuntimeError
 
 
@@ -36,6 +37,15 @@ def naming_lost_processes(fabric: "Fabric", run: Run) -> Iterator[None]:
 def reduced(fabric: "Fabric", values: Tensor, by: str) -> Tensor:
     """The tensor's `mean`, `sum` or `max` over the processes, on each of them."""
     return cast(Tensor, fabric.all_reduce(values, reduce_op=by))
+
+
+def agreed(fabric: "Fabric", step: int, *values: int) -> tuple[int, ...]:
+    """The largest of each value over the processes; 0 at steps at which they do not ask each other."""
+    if fabric.world_size == 1:
+        return values
+    if step % AGREE_EVERY:
+        return (0,) * len(values)
+    return tuple(reduced(fabric, torch.tensor(values, device=fabric.device), "max").tolist())
 
 
 class Statistics:

@@ -23,6 +23,7 @@ from ..recipe import Recipe
 from ..run import Run
 from .distributed import naming_lost_processes
 from .given import check_loader, training_data
+from .inputs import data_digests, network_digests
 from .logging import check_loggers
 from .teacher_check import inspect
 from .trainer import Parts, Trainer
@@ -81,8 +82,13 @@ def distill(
     devices: int | str = 1,
     num_nodes: int = 1,
     loggers: Sequence["str | Logger"] = (),
+    accept_changes: bool = False,
+    check_all_images: bool = False,
 ) -> Run:
     """Train a student as the recipe says; called again with the same recipe and folder, resume.
+
+    The run's state has digests of the networks and images that it began with. A student of your own, or a teacher that
+    trains along, must have the weights that it had at the start, or those of the state: seed it before you make it.
 
     Args:
         recipe: every choice of the run.
@@ -99,6 +105,8 @@ def distill(
         accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
             the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
         loggers: receive the figures of each epoch as `metrics.jsonl` does: "wandb", "mlflow", or loggers of Lightning.
+        accept_changes: resume on networks or data other than the run's; state, metrics and checkpoints record it.
+        check_all_images: compare every image where a sample would do, see `train.inputs.data_digests`.
 
     Returns:
         The run, with `best` and `last` checkpoints.
@@ -106,7 +114,8 @@ def distill(
     Raises:
         ImportError: a logger's package is missing.
         ValueError: something in the recipe does not fit, or a teacher is no better than guessing, and no file was
-            written; or a loss is no longer finite (`train.divergence.Diverged`), or both states of the run are damaged.
+            written; a run is resumed on other networks or data; a loss is no longer finite
+            (`train.divergence.Diverged`), or both states of the run are damaged.
         OSError: the disk is full, or another process of the run has ended; the last saved state is intact.
 
     Warns:
@@ -137,7 +146,9 @@ def distill(
         threat, report = recipe.attack.threat, _reporter(fabric)
         inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext(), naming_lost_processes(fabric, run):
-        Trainer(recipe, parts, run, loggers).fit()
+        digests = _digests(recipe, parts, networks, check_all_images) if fabric.is_global_zero else {}
+        digests = fabric.broadcast(digests)  # all processes refuse, or none
+        Trainer(recipe, parts, run, loggers, digests, accept_changes).fit()
     return run
 
 
@@ -168,6 +179,14 @@ def assemble(
         for role, network in distiller.trained.items():
             distiller.teachers[role] = _synchronised(network, fabric.device)
     return Parts(fabric, student, distiller, split, used, held)
+
+
+def _digests(recipe: Recipe, parts: Parts, given: Networks, every_image: bool) -> dict[str, str]:
+    """Digests of what a run is trained from, by name; see `inputs.Inputs`."""
+    made = [f"teachers.{r}" for r in recipe.method.trained if r not in given.teachers and r not in recipe.references]
+    made += ["student"] if given.student is None else []
+    networks = network_digests(parts.student, parts.distiller.teachers, made)
+    return networks | data_digests(parts.data, parts.validation, every_image)
 
 
 def _networks(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple[nn.Module, dict[str, nn.Module]]:

@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..methods import Method
 from ..models.checkpoint import check_tensors, load_torch
 from ..results.plain import build
 from ..run import previous
+from .inputs import Inputs
 
 __all__ = ["Position", "State"]
 
@@ -43,7 +44,7 @@ class Position:
 
 
 class State:
-    """Student, what trains along, optimiser, the method's own state, weight average and position.
+    """Student, what trains along, optimiser, the method's own state, weight average, position, and what it began from.
 
     On disk there are two files, each with its checksum: the newest state, and the last one before it that was saved at
     the end of an epoch.
@@ -62,7 +63,7 @@ class State:
     ):  # fmt: skip
         self.student, self.trained, self.optimizer, self.method = student, nn.ModuleDict(trained), optimizer, method
         self.modules = nn.ModuleDict(modules or {})
-        self.average, self.at = average, Position()
+        self.average, self.at, self.inputs = average, Position(), Inputs()
         self.statistics: dict[str, Tensor] = {}
         self._keep = False  # whether the file at `path` is intact and was saved at the end of an epoch
 
@@ -95,14 +96,26 @@ class State:
         self._keep = not (wrong or self.at.batch)
         return wrong
 
+    def resume_on(self, digests: Mapping[str, str], run: str, accept: bool) -> str:
+        """Compare what a loaded run resumes on with what it began with; see `Inputs.resume`.
+
+        Args:
+            digests: of what it resumes on, by name.
+            run: its folder, for messages.
+            accept: whether to continue where they differ.
+        """
+        networks = {"student": self.student} | {f"teachers.{role}": each for role, each in self.trained.items()}
+        return self.inputs.resume(digests, networks, self.at.epoch, run, accept)
+
     def load_epoch(self, path: Path) -> None:
         """Load the state at the end of the last epoch, or at the beginning of the first.
 
         Raises:
             ValueError: its file is damaged.
         """
-        values, _ = _newest(path)
+        values, inputs = _newest(path)[0], self.inputs
         self._load_values(_read(previous(path)) if values["position"].get("batch") else values)
+        self.inputs = inputs  # a change since then still holds
 
     def _load_values(self, values: dict[str, Any]) -> None:
         try:
@@ -117,6 +130,7 @@ class State:
                 part.state = {name: tensor.to(device) for name, tensor in saved.items()}
             self.statistics = {name: tensor.to(device) for name, tensor in values.get("statistics", {}).items()}
             self.at = build(Position, values["position"])
+            self.inputs = build(Inputs, values.get("inputs", vars(Inputs())))  # earlier versions have none
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, TypeCheckError) as error:
             first = " ".join(str(error).splitlines()[:1])
             raise ValueError(f"The run's state is of other networks ({first}). Give those it began with.") from error
@@ -131,6 +145,7 @@ class State:
             "method": [part.state for part in self.method.parts],
             "statistics": self.statistics,
             "position": vars(self.at),
+            "inputs": vars(self.inputs),
         }
 
 

@@ -185,6 +185,8 @@ def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, flo
         yield f"catastrophic overfitting since epoch {since}"
     if rollbacks := max(beat.get("rollbacks", 0), int(rows[-1].get("rollbacks", 0)) if rows else 0):
         yield f"{rollbacks} rollback{'s' if rollbacks > 1 else ''}"
+    if changed := int(rows[-1].get("changed_inputs", 0)) if rows else 0:
+        yield f"resumed on other networks or data than it began with ({changed} differ{'s' if changed == 1 else ''})"
     if state in ("running", "stale", "waiting"):  # a running one renames its states meanwhile
         return
     for path in (run.state, run.previous_state):

@@ -1,11 +1,10 @@
 """The training loop: attack, descend, validate, save; deterministic, and resumable after any step."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from .. import models
@@ -18,7 +17,7 @@ from ..recipe import Recipe
 from ..run import Run
 from .average import estimate_statistics
 from .checkpoints import BestCheckpoint
-from .distributed import reduced
+from .distributed import agreed
 from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
 from .logging import Loggers, Metrics
 from .progress import Reporter
@@ -35,7 +34,6 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 __all__ = ["Parts", "Trainer"]
 
 READ_EVERY = 50  # steps; reading the losses makes the processor wait for the device
-AGREE_EVERY = 10  # steps; several processes ask each other whether to stop or save
 SAVE_SECONDS = 600
 REMEDY = (
     "The student is robust only to the attack it is trained with; use more --attack.steps, or a smaller "
@@ -68,20 +66,32 @@ class Trainer:
     Args:
         run: where the files go; `fit` continues from its state, if there is one.
         loggers: receive each epoch's figures too.
+        digests: of what it trains from, by name; with `accept_changes` they may differ from those in the state.
+
+    Raises:
+        ValueError: the states are damaged, or of a run with other networks or data.
     """
 
-    def __init__(self, recipe: Recipe, parts: Parts, run: Run, loggers: Sequence["str | Logger"] = ()):
+    def __init__(
+        self, recipe: Recipe, parts: Parts, run: Run, loggers: Sequence["str | Logger"] = (),
+        digests: Mapping[str, str] | None = None, accept_changes: bool = False,
+    ):  # fmt: skip
         self.recipe, self.run, self.loggers = recipe, run, loggers
         self.fabric, self.distiller, self.train = parts.fabric, parts.distiller, parts.train
         fabric = self.fabric
-        self.best = BestCheckpoint(recipe, parts.validation, run, fabric)
         self.batches = batches_of(
             parts.train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
         self.state = beginning(fabric, recipe, parts.student, parts.distiller)
         self.student = self.state.student
-        self.damage = self.state.load(run.state) if run.begun else ""
+        self.damage, self.resumed_on = "", ""
+        if run.begun:
+            self.damage = self.state.load(run.state)
+            self.resumed_on = self.state.resume_on(digests or {}, str(run), accept_changes)
+        else:
+            self.state.inputs.digests = dict(digests or {})
+        self.best = BestCheckpoint(recipe, parts.validation, run, fabric, self.state)
         self.descend = Step(fabric, recipe, parts.distiller, self.state)
         self.estimate = ReestimatedStatistics(recipe, parts.distiller, parts.train, fabric)
         self.recent = Recent(fabric)
@@ -121,6 +131,8 @@ class Trainer:
             self.reporter.say(f"{self.damage}; continuing from the state before it, step {at.step} of {total}.")
         elif 0 < at.step < total:
             self.reporter.say(f"{self.run}: continuing at step {at.step} of {total}.")
+        if self.resumed_on and at.step < total:
+            self.reporter.say(self.resumed_on)
         if at.step == 0:
             self._save()
         if not at.batch and not self.best.is_saved(at.epoch):
@@ -158,7 +170,7 @@ class Trainer:
             self.heartbeat.beat()
             if at.step % READ_EVERY == 0:
                 self._read_losses()
-            stop, due = self._agreed(self.signals.received, time.monotonic() - saved > SAVE_SECONDS)
+            stop, due = agreed(self.fabric, at.step, self.signals.received, time.monotonic() - saved > SAVE_SECONDS)
             if stop or due:
                 self._save()
                 saved = time.monotonic()
@@ -167,7 +179,8 @@ class Trainer:
         self._save()
         self._average(epoch)
         row = {"step": at.step, "epoch": epoch + 1, "lr": self.descend.rate}
-        row |= {"rollbacks": at.rollbacks} if at.rollbacks else {}
+        counts = {"rollbacks": at.rollbacks, "changed_inputs": len(self.state.inputs.changes)}
+        row |= {name: count for name, count in counts.items() if count}
         row |= {f"loss/{name}": value / at.batch for name, value in at.sums.items()}
         row |= self._validate(epoch)
         row["seconds"] = round(time.monotonic() - began, 2)
@@ -176,15 +189,6 @@ class Trainer:
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
         self._save_best()  # the state first: from it a run that is killed in between writes the checkpoint
-
-    def _agreed(self, *values: int) -> tuple[int, ...]:
-        """The largest of each value over the processes; 0 at steps at which they do not ask each other."""
-        if self.fabric.world_size == 1:
-            return values
-        if self.state.at.step % AGREE_EVERY:
-            return (0,) * len(values)
-        largest = reduced(self.fabric, torch.tensor(values, device=self.fabric.device), "max")
-        return tuple(largest.tolist())
 
     def _step(self, share: Share, epoch: int) -> None:
         self.recent.add(self.descend(share, epoch, epoch + self.state.at.batch / len(self.batches)))

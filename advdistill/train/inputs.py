@@ -1,0 +1,183 @@
+"""What a run is trained from, its networks and data: digests in its state, compared when the run resumes."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from ..data import Split
+from ..data.loaded import Loaded
+from ..data.streamed import Streamed
+
+__all__ = ["MADE", "Inputs", "data_digests", "described", "network_digest", "network_digests"]
+
+MADE = "made as the recipe says"  # in place of the digest of a network that is neither given nor loaded
+SAMPLE = 32  # images whose pixels are always compared
+MOST_BYTES = 2**29  # of pixels in memory of which all are compared; a few tenths of a second
+
+
+@dataclass
+class Inputs:
+    """What a run is trained from.
+
+    Attributes:
+        digests: by name: `student`, `teachers.ROLE`, and of the training split `data.images` (a sample of the pixels),
+            `data.content` (all of them, where that is cheap), `data.labels`, `data.classes` and `data.held_out`.
+        changes: names of what was replaced on purpose when the run was resumed, and the epochs done by then.
+    """
+
+    digests: dict[str, str] = field(default_factory=dict)
+    changes: dict[str, list[int]] = field(default_factory=dict)
+
+    def resume(
+        self, now: Mapping[str, str], saved: Mapping[str, nn.Module], epoch: int, run: str, accept: bool
+    ) -> str:
+        """Compare with what the run is resumed on, which is then recorded.
+
+        Args:
+            now: digests by name.
+            saved: networks whose weights are in the run's state and have been loaded from it, by name. The weights
+                with which they are given count as the same too: those of a module that this process has trained.
+            epoch: epochs done.
+            run: the run's folder, for messages.
+            accept: record differences instead of refusing them.
+
+        Returns:
+            A line that says what differs or could not be compared, or nothing.
+
+        Raises:
+            ValueError: something differs.
+        """
+        both = now.keys() & self.digests.keys()
+        differing = sorted(name for name in both if now[name] != self.digests[name])
+        differing = [n for n in differing if n not in saved or network_digest(saved[n]) != now[n]]
+        if differing and not accept:
+            raise ValueError(_refusal(run, differing, saved.keys() & differing))
+        if not self.digests:
+            said = f"{run}: its state has no digests (an earlier version wrote it), so whether networks and data are "
+            said += "those it began with could not be checked."
+        elif missing := sorted(now.keys() - both):
+            said = f"{run}: its state has no digest of {', '.join(missing)}, which could not be compared."
+        else:
+            said = ""
+        if changed := [name for name in differing if name not in saved]:
+            said = f"{run}: from epoch {epoch + 1} on with {described(changed)}, as accepted; its metrics record it."
+        for name in changed:
+            self.changes.setdefault(name, []).append(epoch)
+        kept = {name: self.digests[name] for name in self.digests.keys() & saved.keys()}  # what they began with
+        self.digests = ({} if changed else self.digests) | dict(now) | kept
+        return said
+
+    def changed_before(self, epoch: int) -> str:
+        """What changed before the end of this epoch, counted from 1: "from epoch 3 on with other data (images)"."""
+        at: dict[int, list[str]] = {}
+        for name, epochs in self.changes.items():
+            for done in epochs:
+                if done < epoch:
+                    at.setdefault(done, []).append(name)
+        return ", ".join(f"from epoch {done + 1} on with {described(at[done])}" for done in sorted(at))
+
+
+def network_digests(student: nn.Module, teachers: Mapping[str, nn.Module], made: Collection[str]) -> dict[str, str]:
+    """Digests of a run's networks before its first step.
+
+    Args:
+        student: the network to train.
+        teachers: by role; those that train along too.
+        made: names of those that were made as the recipe says. Their weights are drawn from its seed, and may differ
+            between versions of PyTorch.
+
+    Returns:
+        By name, `student` and `teachers.ROLE`.
+    """
+    networks = {"student": student} | {f"teachers.{role}": network for role, network in teachers.items()}
+    return {name: MADE if name in made else network_digest(network) for name, network in networks.items()}
+
+
+def network_digest(network: nn.Module) -> str:
+    """Names a network's parameters, its buffers, `mean` and `std` included, and its architecture if it is of the zoo.
+
+    Returns:
+        Sixteen hex digits.
+    """
+    digest = hashlib.sha256(str(getattr(getattr(network, "spec", None), "name", "")).encode())
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def data_digests(split: Split | Loaded, held_out: Split, every_image: bool = False) -> dict[str, str]:
+    """Digests of the images that a run is trained on.
+
+    Args:
+        split: the whole training split; of a loader only the classes are known.
+        held_out: its part held out for validation.
+        every_image: read all pixels even where that takes long. Otherwise, of more than 512 MB in memory, every k-th
+            image is read (`data.part`), and of images that stay on the disk a sample; their fingerprint is then the
+            one remembered with the files' sizes and times.
+
+    Returns:
+        By name, as in `Inputs`.
+    """
+    found = {
+        "data.classes": _digest(repr(split.classes).encode()),
+        "data.held_out": _digest(held_out.labels.contiguous().numpy().data, _sampled(held_out).encode()),
+    }
+    if isinstance(split, Loaded):
+        return found
+    found |= {"data.labels": _digest(split.labels.contiguous().numpy().data), "data.images": _sampled(split)}
+    images = split.images
+    if isinstance(images, Streamed):
+        fresh = images.take(slice(None)) if every_image else images  # remembers nothing
+        content = fresh.fingerprint(split.labels) if every_image else images.known_fingerprint(split.labels)
+        return found | ({"data.content": content} if content else {})
+    step = 1 if every_image else -(-images.nbytes // MOST_BYTES)
+    part = split if step == 1 else split.take(range(0, len(split), step))
+    return found | {"data.content" if step == 1 else "data.part": part.fingerprint()}
+
+
+def described(names: Iterable[str]) -> str:
+    """What differs, such as "another robust teacher and other data (images, labels)"."""
+    return " and ".join(_parts(set(names)))
+
+
+def _parts(names: set[str]) -> Iterator[str]:
+    for name in sorted(names):
+        kind, _, what = name.partition(".")
+        if kind == "teachers":
+            yield f"another {what} teacher"
+        elif kind != "data":
+            yield f"another {name}"
+    of_data = {name.partition(".")[2] for name in names if name.startswith("data.")}
+    if of_data & {"content", "part"} and not of_data & {"images", "labels"}:
+        of_data.add("images")
+    of_data -= {"content", "part"}
+    if of_data > {"held_out"}:
+        of_data.remove("held_out")  # follows from the rest
+    if of_data:
+        yield f"other data ({', '.join(what.replace('held_out', 'held-out images') for what in sorted(of_data))})"
+
+
+def _refusal(run: str, names: list[str], saved: Collection[str]) -> str:
+    seed = " Seed it (torch.manual_seed) before you make it; its trained weights are in the state." if saved else ""
+    return (
+        f"{run} is resumed on {described(names)} than it began with.{seed} Give what it began with, choose another "
+        "--out, or continue on purpose with --accept-changes (accept_changes=True), which the run records."
+    )
+
+
+def _sampled(split: Split) -> str:
+    """Of the number of images, their form, and the pixels of a few of them."""
+    n = len(split)
+    places = torch.linspace(0, n - 1, min(n, SAMPLE), dtype=torch.float64).round().long().unique()
+    return _digest(split.images[places].contiguous().numpy().data, str(tuple(split.images.shape)).encode())
+
+
+def _digest(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]
