@@ -65,9 +65,9 @@ def train(folder, loader, method="rslad", **changes):
 
 
 def same(one, other):
-    return not differences(state_of(one), state_of(other)) and same_weights(one.last, other.last) and (
-        losses_of(one) == losses_of(other)
-    )  # fmt: skip
+    """But for the digests of what they were given, which has other class names, or is a loader."""
+    states = [{name: value for name, value in state_of(run).items() if name != "inputs"} for run in (one, other)]
+    return not differences(*states) and same_weights(one.last, other.last) and losses_of(one) == losses_of(other)
 
 
 def test_a_loader_with_a_generator_of_its_own_has_the_order_that_it_would_have_elsewhere():
