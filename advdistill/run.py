@@ -12,8 +12,10 @@ from ._internal.reading import read_text
 from .config import to_config
 from .models.checkpoint import provenance
 from .recipe import Recipe
+from .results.result import Result
+from .results.weights import digest_of, of_other_weights
 
-__all__ = ["Run", "previous"]
+__all__ = ["Run", "check_result", "previous", "stale"]
 
 MAY_CHANGE = {"on_divergence"}  # may change when a run is resumed: they matter only where the run would stop
 PATIENCE = 1  # seconds; `Run.busy` takes the lock for a moment
@@ -22,6 +24,27 @@ PATIENCE = 1  # seconds; `Run.busy` takes the lock for a moment
 def previous(state: Path) -> Path:
     """The file to which the state at the end of an epoch is moved when a newer one replaces it."""
     return state.with_name(f"{state.stem}.previous{state.suffix}")
+
+
+def stale(file: Path) -> str | None:
+    """A sentence if a result is of other weights than those beside it, else `None`; of any version's files."""
+    return of_other_weights(file, Result.load(file), _digest) if file.exists() else None
+
+
+def check_result(path: Path) -> None:
+    """Raise ValueError if a result, named by its file or its run's folder, is of other weights than those beside it."""
+    if said := stale(path / "result.json" if path.is_dir() else path):
+        raise ValueError(said)
+
+
+def _digest(path: Path) -> str | None:
+    from .models import load
+
+    try:
+        weights = load(path).float().state_dict()
+    except ValueError:  # not a network
+        return None
+    return digest_of((name, tensor.numpy()) for name, tensor in weights.items())
 
 
 class Run:

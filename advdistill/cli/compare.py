@@ -19,6 +19,9 @@ class Compare:
 
     def __call__(self) -> int:
         from ..report.compare import compare
+        from ..run import check_result
 
+        for run in self.runs:
+            check_result(run)
         CONSOLE.print(compare(self.runs))
         return 0

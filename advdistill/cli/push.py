@@ -64,14 +64,14 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     from .. import models
     from ..export.card import About, card
     from ..models import Classifier
-    from ..models.checkpoint import provenance
     from ..models.reference import parse
     from ..results.files import ResultFiles
     from ..run import Run
+    from .target import load_with_header
 
     _check(folder)
     run = Run(model) if Path(model, "recipe.yaml").is_file() else None
-    network, said = models.load(model), provenance(model)
+    network, said = load_with_header(model)
     if not isinstance(network, Classifier):
         raise ValueError(f"{model} is not a network of `advdistill list models`, so a folder could not rebuild it.")
     source = run.best if run else Path(parse(model).name)

@@ -34,7 +34,10 @@ class Report:
     def _text(self) -> str:
         from ..report.formats import KINDS, tables
         from ..report.page import check, page
+        from ..run import check_result
 
+        for run in self.runs:
+            check_result(run)
         if self.out.suffix in KINDS:
             return tables(self.runs, KINDS[self.out.suffix])
         if self.out.suffix == ".json":

@@ -96,8 +96,9 @@ def evaluate(
     }  # fmt: skip
     custom = {f"attack {one.name}": one.describe(split.num_classes) for one in chosen if one.name not in ATTACKS}
     described = {name: str(value) for name, value in (setting | custom).items()}
-    verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0])
-    images = AdversarialImages(Path(keep_images)) if keep_images else None
+    verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0], context.report)
+    facts = {name: described[name] for name in ("weights", "fingerprint", "threat", "seed")}
+    images = AdversarialImages(Path(keep_images), facts) if keep_images else None
     return Result(
         model=name or type(model).__name__,
         data=split.name,
