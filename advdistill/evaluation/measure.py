@@ -103,6 +103,8 @@ def _attacked(
     if not near.all():
         x_adv = torch.where(near[:, None, None, None], x_adv, x)
         right = torch.where(near, right, context.right(x, y))
+    if attack.perturbs:
+        right = right & context.right(x, y)  # x itself is an admissible x'
     return x_adv, right, found.notes
 
 

@@ -150,7 +150,8 @@ def _read_masking(file: Path, result: Result) -> Verdict | None:
     if not file.exists():
         return None
     verdict = Verdict.load(file)
-    _check_same(file, verdict, result, ("data", "threat"))
+    weights = ("weights",) if result.weights and verdict.weights else ()
+    _check_same(file, verdict, result, (*weights, "data", "threat"))
     return verdict
 
 
