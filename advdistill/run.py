@@ -15,7 +15,7 @@ from .recipe import Recipe
 from .results.result import Result
 from .results.weights import digest_of, of_other_weights
 
-__all__ = ["Run", "check_result", "previous", "stale"]
+__all__ = ["Run", "digest_of_loaded", "previous", "stale"]
 
 MAY_CHANGE = {"on_divergence"}  # may change when a run is resumed: they matter only where the run would stop
 PATIENCE = 1  # seconds; `Run.busy` takes the lock for a moment
@@ -28,16 +28,11 @@ def previous(state: Path) -> Path:
 
 def stale(file: Path) -> str | None:
     """A sentence if a result is of other weights than those beside it, else `None`; of any version's files."""
-    return of_other_weights(file, Result.load(file), _digest) if file.exists() else None
+    return of_other_weights(file, Result.load(file), digest_of_loaded) if file.exists() else None
 
 
-def check_result(path: Path) -> None:
-    """Raise ValueError if a result, named by its file or its run's folder, is of other weights than those beside it."""
-    if said := stale(path / "result.json" if path.is_dir() else path):
-        raise ValueError(said)
-
-
-def _digest(path: Path) -> str | None:
+def digest_of_loaded(path: Path) -> str | None:
+    """The digest of the network in a file, loaded in fp32 as for an evaluation; `None` if it holds no network."""
     from .models import load
 
     try:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from .console import CONSOLE
+from .console import CONSOLE, check_results
 
 __all__ = ["Compare"]
 
@@ -19,9 +19,7 @@ class Compare:
 
     def __call__(self) -> int:
         from ..report.compare import compare
-        from ..run import check_result
 
-        for run in self.runs:
-            check_result(run)
+        check_results(self.runs)
         CONSOLE.print(compare(self.runs))
         return 0

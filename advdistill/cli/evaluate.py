@@ -10,7 +10,6 @@ from tyro.conf import Positional
 
 from .._internal.files import make_folder
 from .._internal.malloc import keep_freed_memory
-from ..run import stale
 from .console import is_first, not_measured_here, say, show, typed
 
 if TYPE_CHECKING:
@@ -85,6 +84,7 @@ class Evaluate:
         self, target: "Target", other: "nn.Module | None", transferred: bool, files: "ResultFiles | None"
     ) -> int:
         from ..evaluation import evaluate
+        from ..run import stale
         from .target import look_closer
 
         device, shared = _processes(self.devices)

@@ -8,7 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from .._internal.files import make_folder, write_atomic
-from .console import say
+from .console import check_results, say
 
 __all__ = ["Report"]
 
@@ -34,10 +34,8 @@ class Report:
     def _text(self) -> str:
         from ..report.formats import KINDS, tables
         from ..report.page import check, page
-        from ..run import check_result
 
-        for run in self.runs:
-            check_result(run)
+        check_results(self.runs)
         if self.out.suffix in KINDS:
             return tables(self.runs, KINDS[self.out.suffix])
         if self.out.suffix == ".json":

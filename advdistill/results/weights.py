@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from .._internal.reading import ordinary, printable
 from .result import Result
 
-__all__ = ["ORDER", "digest_of", "digest_of_file", "of_other_weights", "weights_beside"]
+__all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "of_other_weights", "weights_beside"]
 
 ORDER = "order"  # the header's list of names in the network's order, in which they are hashed; the file sorts them
 
@@ -61,6 +61,13 @@ def of_other_weights(file: Path, result: Result, digest: Callable[[Path], str | 
         f"{file} was measured on weights {printable(result.weights)}, and {beside.name} beside it has {found}: "
         f"another epoch, or another model. Measure again: advdistill evaluate {what}"
     )
+
+
+def check_result(path: Path, digest: Callable[[Path], str | None] | None = None) -> None:
+    """Raise ValueError if a result, named by its file or its run's folder, is of other weights than those beside it."""
+    file = path / "result.json" if path.is_dir() else path
+    if file.exists() and (said := of_other_weights(file, Result.load(file), digest)):
+        raise ValueError(said)
 
 
 def _in_fp32(tensor: np.ndarray) -> np.ndarray:
