@@ -56,7 +56,7 @@ def edit(file: Path, **changes) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def measured(file: Path, attack: str, **changes) -> None:
+def measured(file: Path, attack: str, /, **changes) -> None:
     """Change one measurement in a result's file."""
     known = json.loads(file.read_text())
     known["measurements"] = [m | changes if m["attack"] == attack else m for m in known["measurements"]]
