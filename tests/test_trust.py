@@ -20,6 +20,7 @@ from advdistill._internal import secret
 from advdistill.cli import target as targets
 from advdistill.evaluation.verdicts import Verdicts, digest
 from advdistill.evaluation.verification.findings import Again, Survivors
+from advdistill.models.checkpoint import provenance
 from advdistill.results import files as storing
 from advdistill.results.files import ResultFiles
 from advdistill.results.weights import digest_of_file, of_other_weights, weights_beside
@@ -123,7 +124,7 @@ def test_train_measures_again_what_is_not_of_its_weights_or_not_its_own(tmp_path
     honest, text = file.read_text(), said(*go, cwd=tmp_path)[1]
     assert file.read_text() == honest and "written to" not in text  # shown, not measured again
 
-    models.save(models.load(teacher), run.best, {"chosen": "by hand"})
+    models.save(models.load(teacher), run.best, provenance(run.best))
     code, text = said(*go, cwd=tmp_path)
     assert code == 0 and "was measured on weights" in text
     assert Result.load(file).weights == digest(models.load(teacher))
@@ -303,7 +304,7 @@ def larger_eps_in_every_file(run: Path) -> None:
 def renamed(to: str, settings: str | None = None):
     def change(run: Path) -> None:
         measured(run / "result.json", "pgd-20", attack=to, **{} if settings is None else {"settings": settings})
-        rewrite(run / "result.verdicts.safetensors", lambda tensors: tensors.update({to: tensors["pgd-20"]}))
+        rewrite(run / "result.verdicts.safetensors", lambda tensors: tensors.update({to: tensors["pgd-20"].clone()}))
         for file in (run / "result.adv").glob("pgd-20.*"):
             file.rename(file.with_name(file.name.replace("pgd-20", to)))
 
