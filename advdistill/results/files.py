@@ -129,8 +129,9 @@ class ResultFiles:
         for file in (self.result, self.verdicts, self.masking, self.inspection, self.unfinished):
             drop_unfinished(file)
         for folder in (self.images, self.unfinished_images):
-            for left in folder.glob(".*") if folder.is_dir() and not folder.is_symlink() else ():
-                left.unlink()
+            for left in folder.glob(".*.safetensors.*") if folder.is_dir() and not folder.is_symlink() else ():
+                if left.is_file():
+                    left.unlink()
 
 
 class AdversarialImages:
