@@ -19,7 +19,7 @@ from .recipe import Recipe
 from .report.pictures import draw_curves, draw_gallery, require_plots
 from .results.result import Result
 from .results.selection import Selection
-from .run import Run
+from .run import Run, stale
 from .train import distill
 
 __all__ = ["quickstart"]
@@ -54,7 +54,7 @@ def _run(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Run:
 
 
 def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[[str], None]) -> Result:
-    if run.result.exists():
+    if run.result.exists() and not stale(run.result):
         return Result.load(run.result)
     result = evaluate(
         network, test, run.recipe.attack.threat, SUITE,

@@ -12,8 +12,10 @@ from ._internal.reading import read_text
 from .config import to_config
 from .models.checkpoint import provenance
 from .recipe import Recipe
+from .results.result import Result
+from .results.weights import digest_of, of_other_weights
 
-__all__ = ["Run", "previous"]
+__all__ = ["Run", "digest_of_loaded", "previous", "stale"]
 
 MAY_CHANGE = {"on_divergence"}  # may change when a run is resumed: they matter only where the run would stop
 PATIENCE = 1  # seconds; `Run.busy` takes the lock for a moment
@@ -22,6 +24,22 @@ PATIENCE = 1  # seconds; `Run.busy` takes the lock for a moment
 def previous(state: Path) -> Path:
     """The file to which the state at the end of an epoch is moved when a newer one replaces it."""
     return state.with_name(f"{state.stem}.previous{state.suffix}")
+
+
+def stale(file: Path) -> str | None:
+    """A sentence if a result is of other weights than those beside it, else `None`; of any version's files."""
+    return of_other_weights(file, Result.load(file), digest_of_loaded) if file.exists() else None
+
+
+def digest_of_loaded(path: Path) -> str | None:
+    """The digest of the network in a file, loaded in fp32 as for an evaluation; `None` if it holds no network."""
+    from .models import load
+
+    try:
+        weights = load(path).float().state_dict()
+    except ValueError:  # not a network
+        return None
+    return digest_of((name, tensor.numpy()) for name, tensor in weights.items())
 
 
 class Run:

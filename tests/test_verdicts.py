@@ -215,8 +215,13 @@ def test_the_notes_say_which_attack_broke_an_image_and_how_far_away(place):
     broken = (by > 0) & (by < 5)
     assert (distance[~broken] == 0).all() and (0 < distance[broken]).all() and (distance[broken] <= 0.1 + 1e-6).all()
     with safe_open(place / "whole.verdicts.safetensors", "pt") as file:
-        assert file.metadata() == {"fingerprint": data.load("digits", "test").fingerprint(), "threat": "Linf 0.1",
-                                   "seed": "0"}  # fmt: skip
+        facts = file.metadata()
+    result = Result.load(place / "whole.json")
+    assert len(facts.pop("tag")) == 64
+    measured = {m.attack: [m.settings, m.n, m.correct] for m in result.measurements}
+    assert json.loads(facts.pop("attacks")) == measured and facts.pop("elsewhere") == "[]"
+    assert facts == {"fingerprint": data.load("digits", "test").fingerprint(), "threat": "Linf 0.1", "seed": "0",
+                     "weights": result.weights}  # fmt: skip
 
 
 def test_verdicts_join_and_part_with_their_results(place):

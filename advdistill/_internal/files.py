@@ -5,10 +5,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DAY = 86_400  # seconds
 SEAL = hashlib.sha256().digest_size
 
 
@@ -34,6 +37,7 @@ def write_atomic(
     """
     path = Path(path)
     with explained(path, size):
+        drop_unfinished(path, DAY)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
         os.close(handle)
         _replace(path, Path(name), write, keep)
@@ -109,10 +113,16 @@ def make_folder(folder: Path) -> None:
         raise OSError(f"Cannot create the folder {folder}: {error.strerror}; choose another folder.") from error
 
 
-def drop_unfinished(path: Path) -> None:
-    """Remove temporary files of killed processes next to `path`; call it only while no other process writes there."""
-    for left in path.parent.glob(f"{_prefix(path)}*"):
-        left.unlink()
+def drop_unfinished(path: Path, seconds: float = 0) -> None:
+    """Remove temporary files of killed processes next to `path`, those that are older than so many seconds.
+
+    With 0, call it only while no other process writes there.
+    """
+    named = re.compile(re.escape(_prefix(path)) + r"(?!lock)[a-z0-9_]+")  # as mkstemp names them
+    for left in path.parent.iterdir() if path.parent.is_dir() else ():
+        with suppress(FileNotFoundError):
+            if named.fullmatch(left.name) and time.time() - left.lstat().st_mtime >= seconds:
+                left.unlink()
 
 
 @contextmanager

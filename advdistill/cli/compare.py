@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from .console import CONSOLE
+from .console import CONSOLE, check_results
 
 __all__ = ["Compare"]
 
@@ -20,5 +20,6 @@ class Compare:
     def __call__(self) -> int:
         from ..report.compare import compare
 
+        check_results(self.runs)
         CONSOLE.print(compare(self.runs))
         return 0

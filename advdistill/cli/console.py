@@ -16,7 +16,9 @@ from .._internal.reading import shown
 if TYPE_CHECKING:
     from ..results.result import Result
 
-__all__ = ["CONSOLE", "Terminal", "columns", "is_first", "say", "show", "tell", "typed"]
+__all__ = [
+    "CONSOLE", "Terminal", "check_results", "columns", "is_first", "not_measured_here", "say", "show", "tell", "typed",
+]  # fmt: skip
 
 
 class Terminal(Console):
@@ -57,6 +59,27 @@ def tell(line: str, *, wrap: bool = True) -> None:
 def columns(*names: str, **options: Any) -> Table:
     """An empty table with these columns."""
     return Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, **options)
+
+
+def not_measured_here(file: Path, attacks: Sequence[str]) -> str:
+    """A sentence about figures of a result that are somebody's claim, or an earlier version's."""
+    return (
+        f"{file} also has {', '.join(attacks)}, not measured with this user's key and not shown: "
+        f"advdistill verify {file.parent} checks it."
+    )
+
+
+def check_results(paths: Sequence[Path]) -> None:
+    """Raise ValueError if a result is of other weights than those beside it; torch is imported only if needed."""
+    from ..results.weights import check_result
+
+    def digest(path: Path) -> str | None:
+        from ..run import digest_of_loaded
+
+        return digest_of_loaded(path)
+
+    for path in paths:
+        check_result(path, digest)
 
 
 def show(results: Sequence["Result"]) -> None:

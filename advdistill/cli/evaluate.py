@@ -1,6 +1,7 @@
 """`advdistill evaluate`."""
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,10 +10,15 @@ from tyro.conf import Positional
 
 from .._internal.files import make_folder
 from .._internal.malloc import keep_freed_memory
-from .console import is_first, say, show, typed
+from .console import is_first, not_measured_here, say, show, typed
 
 if TYPE_CHECKING:
     from torch import device as Device
+    from torch import nn
+
+    from ..attacks.base import Attack
+    from ..results.files import ResultFiles
+    from .target import Target
 
 __all__ = ["Evaluate"]
 
@@ -62,9 +68,8 @@ class Evaluate:
         keep_freed_memory()
 
         from ..attacks.suites import attacks
-        from ..evaluation import evaluate
         from ..results.files import ResultFiles
-        from .target import Target, look_closer
+        from .target import Target
 
         target = Target(self.model, self.data, self.folder, self.norm, self.eps, self.size)
         chosen = attacks(self.attacks or self.suite, target.threat)
@@ -76,7 +81,18 @@ class Evaluate:
             raise ValueError("--keep-images writes next to the result: give --out, e.g. --out result.json.")
         if out:
             make_folder(out.parent)
+        with files.writing() if files and _first_of_all() else nullcontext():
+            return self._measure(target, chosen, other, files)
+
+    def _measure(
+        self, target: "Target", chosen: "list[Attack]", other: "nn.Module | None", files: "ResultFiles | None"
+    ) -> int:
+        from ..evaluation import evaluate
+        from ..run import stale
+        from .target import look_closer
+
         device, shared = _processes(self.devices)
+        transferred = any(attack.transferred for attack in chosen)
         result = evaluate(
             target.network, target.split, target.threat, attacks=chosen,
             n=self.n, batch_size=self.batch_size, seed=self.seed, name=target.name, accelerated=self.accelerated,
@@ -86,13 +102,24 @@ class Evaluate:
         )  # fmt: skip
         result = replace(result, chosen=target.chosen(), command=typed())
         if files and is_first():
-            result = files.store(result)
-            say(f"written to {out}")
+            measured, result = {m.attack for m in result.measurements}, files.store(result)
+            say(f"written to {files.result}")
+            measured |= files.measured_here(result)
+            if others := [m.attack for m in result.measurements if m.attack not in measured]:
+                say(not_measured_here(files.result, others))
+            result = replace(result, measurements=tuple(m for m in result.measurements if m.attack in measured))
+            if target.run and (said := stale(files.result)):
+                say(said)
         show([result])
         if is_first():
             wanted = {"masking": self.masking, "inspection": self.inspect}
             look_closer(target, other, files, device, n=self.n, seed=self.seed, **wanted)
         return 0
+
+
+def _first_of_all() -> bool:
+    """Whether this is the first process, before the others are started or have found each other."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def _processes(devices: int | str) -> tuple["Device | str", bool]:

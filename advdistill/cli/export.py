@@ -77,28 +77,29 @@ class Export:
         make_folder(path.parent)
         parity = write(artefact, source | {"robust_accuracy": result.robust}, path, network, compared)
         files = ResultFiles(path.with_name(f"{path.name}.result.json"))
-        _make_way(files, artefact.identity if self.evaluate else None)
-        file = open_file(self.to, path)
-        known = facts(artefact, path, network, file, climbed, compared) | {"parity": vars(parity), "source": source}
-        tell(f"parity: {parity}", wrap=False)
-        tell(f"size: {path.stat().st_size:,} bytes", wrap=False)
-        _tell_latency(known["latency_ms"])
-        if self.evaluate:
-            context = Context(
-                file, target.split, target.threat,
-                seed=self.seed, batch_size=self.batch_size, device=device(), report=say,
-            )  # fmt: skip
-            measured = attacked(
-                context, climbed, identity=artefact.identity, n=n, queries=self.queries, keep=files.unfinished
-            )
-            result = files.store(replace(result, measurements=measured))
-            content = artefact.pack(source | {"threat": result.threat, "robust_accuracy": result.robust})
-            write_atomic(path, lambda temporary: temporary.write_bytes(content))
-            CONSOLE.print(_table(result))
-        replace(result, file=known | {"bytes": path.stat().st_size, "sha256": sha256(path)}).save(files.result)
-        tell(f"robust accuracy: {result.robust}", wrap=False)
-        say(f"written to {path} and {files.result.name}")
-        return 0
+        with files.writing():
+            _make_way(files, artefact.identity if self.evaluate else None)
+            file = open_file(self.to, path)
+            known = facts(artefact, path, network, file, climbed, compared) | {"parity": vars(parity), "source": source}
+            tell(f"parity: {parity}", wrap=False)
+            tell(f"size: {path.stat().st_size:,} bytes", wrap=False)
+            _tell_latency(known["latency_ms"])
+            if self.evaluate:
+                context = Context(
+                    file, target.split, target.threat,
+                    seed=self.seed, batch_size=self.batch_size, device=device(), report=say,
+                )  # fmt: skip
+                measured = attacked(
+                    context, climbed, identity=artefact.identity, n=n, queries=self.queries, keep=files.unfinished
+                )
+                result = files.store(replace(result, measurements=measured))
+                content = artefact.pack(source | {"threat": result.threat, "robust_accuracy": result.robust})
+                write_atomic(path, lambda temporary: temporary.write_bytes(content))
+                CONSOLE.print(_table(replace(result, measurements=measured)))
+            replace(result, file=known | {"bytes": path.stat().st_size, "sha256": sha256(path)}).save(files.result)
+            tell(f"robust accuracy: {result.robust}", wrap=False)
+            say(f"written to {path} and {files.result.name}")
+            return 0
 
 
 def _place(target: "Target", to: str, out: Path | None) -> Path:
@@ -125,15 +126,13 @@ def _checkpoint(target: "Target") -> Path | None:
 
 def _source(target: "Target") -> dict[str, str]:
     """The metadata written into the file: its source."""
-    from ..models.checkpoint import provenance
-
     source, channels, height, width = _checkpoint(target), *target.split.shape
     known = {"source": target.name, "input": f"images, float32 [batch, {channels}, {height}, {width}] in [0, 1]"}
     if source:
         known["source_sha256"] = sha256(source)
     if spec := getattr(target.network, "spec", None):
         known["spec"] = json.dumps(vars(spec))
-    said = provenance(source) if source else {}
+    said = target.header if source else {}
     return known | {name: said[name] for name in ("chosen", "chosen_on", "selection") if name in said}
 
 

@@ -14,7 +14,6 @@ from tyro.conf import Positional
 from .._internal.files import make_folder, sha256, write_atomic, write_json
 from .._internal.messages import first_line
 from .._internal.optional import require
-from .._internal.reading import read_text
 from ..results.result import Result
 from .console import say
 
@@ -64,14 +63,14 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     from .. import models
     from ..export.card import About, card
     from ..models import Classifier
-    from ..models.checkpoint import provenance
     from ..models.reference import parse
     from ..results.files import ResultFiles
     from ..run import Run
+    from .target import load_with_header
 
     _check(folder)
     run = Run(model) if Path(model, "recipe.yaml").is_file() else None
-    network, said = models.load(model), provenance(model)
+    network, said = load_with_header(model)
     if not isinstance(network, Classifier):
         raise ValueError(f"{model} is not a network of `advdistill list models`, so a folder could not rebuild it.")
     source = run.best if run else Path(parse(model).name)
@@ -86,7 +85,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
         result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
-        chosen=said.get("chosen"), masking=_masking(ResultFiles(measured).masking) if measured else None,
+        chosen=said.get("chosen"), masking=_masking(ResultFiles(measured).masking, network) if measured else None,
         files={file.name: Result.load(_result_of(file)) for file in shipped},
     )  # fmt: skip
     text = card(about)
@@ -137,8 +136,18 @@ def _recorded(file: Path, folder: Path) -> Result:
     return result
 
 
-def _masking(file: Path) -> str | None:
-    return json.loads(read_text(file))["status"] if file.exists() else None
+def _masking(file: Path, network: "nn.Module") -> str | None:
+    """The verdict on gradient masking, unless it is of another network."""
+    from ..evaluation.verdicts import digest
+    from ..results.masking import Verdict
+
+    if not file.exists():
+        return None
+    verdict = Verdict.load(file)
+    if verdict.weights not in (None, digest(network)):
+        say(f"{file} is of weights {verdict.weights}, another network's: the card leaves it out")
+        return None
+    return verdict.status
 
 
 def _shipped(source: Path) -> list[Path]:

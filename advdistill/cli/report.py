@@ -8,7 +8,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from .._internal.files import make_folder, write_atomic
-from .console import say
+from .console import check_results, say
 
 __all__ = ["Report"]
 
@@ -35,6 +35,7 @@ class Report:
         from ..report.formats import KINDS, tables
         from ..report.page import check, page
 
+        check_results(self.runs)
         if self.out.suffix in KINDS:
             return tables(self.runs, KINDS[self.out.suffix])
         if self.out.suffix == ".json":

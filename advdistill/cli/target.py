@@ -20,8 +20,9 @@ from ..run import Run
 from ..threat import Linf, Threat
 from .console import say, tell
 
-__all__ = ["Target", "device", "look_closer"]
+__all__ = ["Target", "device", "load_with_header", "look_closer"]
 
+ATTEMPTS = 10
 MOST = 200  # images for the checks for gradient masking and for an inspection
 
 
@@ -34,7 +35,7 @@ class Target:
     ):  # fmt: skip
         self.run = Run(model) if Path(model).is_dir() else None
         self.name, self.reference = Path(model).name, model
-        self.network = models.load(model)
+        self.network, self.header = load_with_header(model)
         self._data = data, folder, size
         self.split = self.part("test")
         self.threat = _threat(self.run, norm, eps)
@@ -66,8 +67,16 @@ class Target:
 
     def chosen(self) -> Selection | None:
         """How the checkpoint was chosen, and whether that was on the split it is measured on."""
-        known = provenance(self.run.best if self.run else self.reference)
-        return Selection.from_header(known, self.split.fingerprint())
+        return Selection.from_header(self.header, self.split.fingerprint())
+
+
+def load_with_header(reference: str) -> tuple[nn.Module, dict[str, str]]:
+    """A model and what the header of its file says, both of one moment: a training may replace the file in between."""
+    for _ in range(ATTEMPTS):
+        header, network = provenance(reference), models.load(reference)
+        if provenance(reference) == header:
+            return network, header
+    raise ValueError(f"{reference} changes faster than it can be read. Copy the checkpoint, and name the copy.")
 
 
 def look_closer(

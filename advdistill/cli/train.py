@@ -2,17 +2,19 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._internal.malloc import keep_freed_memory
-from .console import show
+from .console import not_measured_here, say, show
 from .evaluate import Evaluate
 from .fields import ChosenRecipe, parse
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
+    from ..results.result import Result
+    from ..run import Run
 
 __all__ = ["Options", "Train", "run_train", "train"]
 
@@ -54,7 +56,6 @@ def train(recipe: "Recipe", options: Options) -> int:
     keep_freed_memory()
 
     from ..attacks.suites import attacks
-    from ..results.result import Result
     from ..train import distill
     from ..train.signals import Interrupted
 
@@ -69,7 +70,27 @@ def train(recipe: "Recipe", options: Options) -> int:
         return 128 + stopped.signum
     if suite is None:
         return 0
-    if run.result.exists():  # the run was finished and evaluated before
-        show([Result.load(run.result)])
+    if (known := _evaluated_before(run, {attack.name for attack in attacks(suite, recipe.attack.threat)})) is not None:
+        show([known])
         return 0
     return Evaluate(str(run.folder), suite)()
+
+
+def _evaluated_before(run: "Run", wanted: set[str]) -> "Result | None":
+    """The run's result, as far as this user measured it, if it has these attacks and is of the run's weights."""
+    from ..results.files import ResultFiles
+    from ..results.result import Result
+    from ..run import stale
+
+    if not run.result.exists():
+        return None
+    result = Result.load(run.result)
+    if said := stale(run.result):
+        say(said)
+        return None
+    measured = ResultFiles(run.result).measured_here(result)
+    others = [m.attack for m in result.measurements if m.attack not in measured]
+    if others:
+        say(not_measured_here(run.result, others))
+    mine = tuple(m for m in result.measurements if m.attack in measured)
+    return replace(result, measurements=mine) if wanted <= measured else None

@@ -1,10 +1,12 @@
 """`advdistill verify`."""
 
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
+from .._internal.reading import ordinary
 from .console import say, tell
 
 __all__ = ["Verify"]
@@ -12,7 +14,7 @@ __all__ = ["Verify"]
 
 @dataclass(frozen=True)
 class Verify:
-    """Check a published result: is every counted break inside eps and really misclassified? Exit code 1 if not."""
+    """Check a published result: verdicts, images, attacks. Exit code 1 if something is wrong or an attack too weak."""
 
     result: Positional[Path]
     """A run folder or a result file, with its verdicts and images next to it (`evaluate --keep-images`)."""
@@ -23,11 +25,14 @@ class Verify:
     folder: str | None = None
     """Folder of the dataset's files, if not in the cache."""
     sample: int = 64
-    """Number of images counted as robust that are attacked again, by other attacks."""
+    """Number of images attacked again: by each attack of the result, and by a stronger one if counted as robust."""
+    bound: float = 0.25
+    """Largest share of the robust images that the stronger attack may break; more refutes the result."""
+    draw: int | None = None
+    """Seed of the choice of these images; unless given a fresh one, which is printed: nobody can know it before."""
 
     def __call__(self) -> int:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
         from ..evaluation.verification import verify
         from ..results.files import ResultFiles
@@ -49,13 +54,16 @@ class Verify:
                 f"{files.verdicts} is missing; without the verdict on each image nothing can be checked."
             )
         try:
-            verdicts = load_file(files.verdicts)
+            with safe_open(ordinary(files.verdicts), "pt") as opened:
+                facts, verdicts = opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{files.verdicts} is damaged ({error}). Download it again.") from None
+        draw = secrets.randbelow(2**31) if self.draw is None else self.draw
+        say(f"images to attack again are drawn with --draw {draw}")
         found = verify(
-            target.network, target.split, claimed, verdicts, files.images, sample=self.sample, device=device(),
-            report=say,
+            target.network, target.split, claimed, verdicts, files.images,
+            facts=facts, sample=self.sample, bound=self.bound, draw=draw, device=device(), report=say,
         )  # fmt: skip
         for line in found.lines():
             tell(line)
-        return 0 if found.ok else 1
+        return 0 if found.ok and found.supported else 1

@@ -113,8 +113,9 @@ def evaluate(
     custom = [one for one in chosen if one.name not in ATTACKS]
     setting |= {f"attack {one.name}": f"{one.describe(split.num_classes)}; {one.settings}" for one in custom}
     described = {name: str(value) for name, value in setting.items()}
-    verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0])
-    images = AdversarialImages(Path(keep_images)) if keep_images else None
+    verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0], context.report)
+    facts = {name: described[name] for name in ("weights", "fingerprint", "threat", "seed")}
+    images = AdversarialImages(Path(keep_images), facts) if keep_images else None
     for one in custom:
         try_on_two_images(replace(context, attacked=networks[one.name]), one, verdicts)
     return Result(

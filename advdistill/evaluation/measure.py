@@ -59,7 +59,8 @@ def measure(
         ValueError: see `Context.attack`.
     """
     verdicts = verdicts or Verdicts(len(context.split))
-    missing = _missing(context, attack, verdicts)
+    wanted = images if attack.perturbs else None  # its images may be missing where an earlier call did not save them
+    missing = _missing(context, attack, verdicts, wanted)
     began = said = time.monotonic()
     with exact():
         for done, (start, x, y) in enumerate(context.batches(missing), 1):
@@ -103,12 +104,18 @@ def try_on_two_images(context: Context, attack: Attack, verdicts: Verdicts) -> N
         )
 
 
-def _missing(context: Context, attack: Attack, verdicts: Verdicts) -> list[int]:
-    """The first images of this process's batches on which there are no verdicts yet."""
+def _missing(
+    context: Context, attack: Attack, verdicts: Verdicts, images: AdversarialImages | None = None
+) -> list[int]:
+    """The first images of this process's batches of which verdicts, or the images to be saved, are missing."""
     counted = {} if attack.stays_inside(context.threat) else {OUTSIDE: torch.uint8}
     verdicts.begin(attack.name, {**attack.notes, **counted})
     size = context.batch_size
-    return [start for start in context.starts() if not verdicts.knows(attack.name, start, start + size)]
+    return [
+        start
+        for start in context.starts()
+        if not (verdicts.knows(attack.name, start, start + size) and (not images or images.has(attack.name, start)))
+    ]
 
 
 def _attacked(
@@ -125,6 +132,8 @@ def _attacked(
     if not near.all():
         x_adv = torch.where(near[:, None, None, None], x_adv, x)
         right = torch.where(near, right, context.right(x, y))
+    if attack.perturbs:
+        right = right & context.right(x, y)  # x itself is an admissible x'
     return x_adv, right, found.notes if known else {**found.notes, OUTSIDE: ~near}
 
 

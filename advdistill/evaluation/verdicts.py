@@ -1,7 +1,8 @@
 """The verdict on each image, attack by attack: in memory, and in a file from which a later call resumes."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from .._internal.files import write_atomic
 from .._internal.reading import ordinary
-from ..results.files import unfinished_files
+from .._internal.secret import key_problem
+from ..results.files import TAG, signed, unfinished_files, written_here
 
 __all__ = ["CORRECT", "Verdicts", "digest"]
 
@@ -25,16 +27,34 @@ class Verdicts:
         setting: what these verdicts are verdicts of; strings by name.
         path: where they are saved after every batch, and where an earlier call left some; `None` for memory alone.
         rank: of this process; each but the first saves a file of its own, named after the first one's.
+        report: receives a line about a file that is not used, because this user's advdistill did not write it.
 
     Raises:
         ValueError: a file is damaged, or of another setting.
     """
 
-    def __init__(self, n: int, setting: dict[str, str] | None = None, path: Path | None = None, rank: int = 0):
+    def __init__(
+        self,
+        n: int,
+        setting: dict[str, str] | None = None,
+        path: Path | None = None,
+        rank: int = 0,
+        report: Callable[[str], None] = lambda line: None,
+    ):
         self.n, self.setting, self.path, self.rank = n, setting or {}, path, rank
         self.tensors: dict[str, Tensor] = {}
+        if path and (problem := key_problem()):
+            report(
+                f"No key can be written ({problem}): after an interruption, this evaluation starts afresh. "
+                "Name a file for the key: export ADVDISTILL_KEY=FILE"
+            )
         for file in unfinished_files(path):
-            self._merge(self._read(file))
+            setting, tensors = self._read(file)
+            if written_here({name: tensor.numpy() for name, tensor in tensors.items()}, setting):
+                self._check(file, setting, tensors)
+                self._merge(tensors)
+            else:
+                report(_set_aside(file))
 
     def begin(self, attack: str, notes: Mapping[str, torch.dtype]) -> None:
         """Make room for an attack's verdicts, its seconds (by the first image of a batch) and its notes."""
@@ -71,25 +91,30 @@ class Verdicts:
                 shared = tensor.to(device)
                 torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MIN)
                 tensor.copy_(shared)
-        self._save()
+        if not self.rank:  # its file now has the verdicts of all, and may be removed before another process saves
+            self._save()
 
     def _save(self) -> None:
         if self.path:
             own = self.path.with_name(f"{self.path.name}.{self.rank}") if self.rank else self.path
-            write_atomic(own, lambda temporary: save_file(self.tensors, temporary, self.setting))
+            setting = signed({name: tensor.numpy() for name, tensor in self.tensors.items()}, self.setting)
+            write_atomic(own, lambda temporary: save_file(self.tensors, temporary, setting))
 
     def _merge(self, tensors: dict[str, Tensor]) -> None:
         for name, tensor in tensors.items():
             self.tensors[name] = torch.minimum(self.tensors.get(name, tensor), tensor)
 
-    def _read(self, file: Path) -> dict[str, Tensor]:
+    def _read(self, file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         try:
             with safe_open(ordinary(file), "pt") as opened:
                 setting = opened.metadata() or {}
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+                return setting, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise ValueError(f"{file} is damaged ({error}). Delete it to start the evaluation afresh.") from None
-        differing = [name for name in setting | self.setting if setting.get(name) != self.setting.get(name)]
+
+    def _check(self, file: Path, setting: dict[str, str], tensors: dict[str, Tensor]) -> None:
+        known = self.setting | {TAG: setting[TAG]}
+        differing = [name for name in setting | known if setting.get(name) != known.get(name)]
         if differing:
             raise ValueError(
                 f"{file} is an unfinished evaluation of another kind ({', '.join(differing)} differ). "
@@ -97,7 +122,17 @@ class Verdicts:
             )
         if any(tensor.shape != (self.n,) for tensor in tensors.values()):
             raise ValueError(f"{file} holds no verdicts on {self.n} images. Delete it to start the evaluation afresh.")
-        return tensors
+
+
+def _set_aside(file: Path) -> str:
+    """Rename a file of verdicts that this user did not compute; returns the sentence that says so."""
+    aside = file.with_name(f"set-aside.{file.name}")
+    with suppress(FileNotFoundError):  # another process of the same evaluation was faster
+        file.replace(aside)
+    return (
+        f"{file} was not written with this user's key, so its verdicts are not used: all images are attacked afresh. "
+        f"The file is now {aside.name}."
+    )
 
 
 def _blank(n: int, dtype: torch.dtype) -> Tensor:

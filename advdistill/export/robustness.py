@@ -70,7 +70,7 @@ def attacked(
         "file": identity, "fingerprint": context.split.fingerprint(), "images": n, "threat": context.threat,
         "seed": context.seed, "batch_size": context.batch_size,
     }  # fmt: skip
-    verdicts = Verdicts(n, {name: str(value) for name, value in setting.items()}, keep)
+    verdicts = Verdicts(n, {name: str(value) for name, value in setting.items()}, keep, report=context.report)
     evaluated = EvaluatedModel(context.model, context.split, context.device)
     first = replace(context, model=evaluated, split=context.split.first(n))
     measured = [

@@ -22,6 +22,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from .._internal.files import write_atomic
 from .._internal.reading import ordinary, printable
+from ..results.weights import ORDER
 from .classifier import Classifier
 from .reference import checkpoint_at, hugging_face_file, parse
 
@@ -83,7 +84,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str
 def serialise(model: nn.Module, extra: Mapping[str, str]) -> bytes:
     """The bytes that `save` writes."""
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    header = {**extra, "format": FORMAT}
+    header = {**extra, "format": FORMAT, ORDER: json.dumps([*weights])}
     if isinstance(model, Classifier):
         header["spec"] = json.dumps(asdict(model.spec))
     return safetensors.torch.save(weights, header)
@@ -96,7 +97,9 @@ def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
         return {}
     with _opened_safetensors(file) as opened:
         header = opened.metadata() or {}
-    return {name: header[name] for name in header.keys() - {"spec", "format"}} if header.get("format") == FORMAT else {}
+    if header.get("format") != FORMAT:
+        return {}
+    return {name: header[name] for name in header.keys() - {"spec", "format", ORDER}}
 
 
 def _file_of_reference(reference: str) -> Path | None:

@@ -14,6 +14,7 @@ from ..results.masking import Verdict
 from ..results.metrics import read_metrics
 from ..results.result import Measurement, Result
 from ..results.selection import Epoch
+from ..results.weights import of_other_weights
 
 __all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs"]
 
@@ -73,6 +74,8 @@ def load_result(path: Path | str) -> LoadedResult:
     if not file.exists():
         raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {file.parent}")
     result = Result.load(file)
+    if said := of_other_weights(file, result):
+        raise ValueError(said)
     verdicts = _read_verdicts(ResultFiles(file).verdicts, result)
     return LoadedResult(path, file, replace(result, model=str(path)), verdicts, _read_recipe(path / "recipe.yaml"))
 
@@ -102,7 +105,7 @@ def _read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
     except (SafetensorError, AttributeError, TypeError) as error:  # the latter of types that numpy lacks
         what = printable(error)
         raise ValueError(f"{file} is truncated or damaged ({what}). Delete it, or run the evaluation again.") from None
-    for what in ("fingerprint", "threat", "seed"):
+    for what in ("fingerprint", "threat", "seed", *(described.keys() & {"weights"})):  # earlier versions lack weights
         if described.get(what) != str(getattr(result, what)):
             there, here = described.get(what), getattr(result, what)
             shown = f"{what} {printable(there)}, its result of {printable(here)}"
@@ -147,7 +150,8 @@ def _read_masking(file: Path, result: Result) -> Verdict | None:
     if not file.exists():
         return None
     verdict = Verdict.load(file)
-    _check_same(file, verdict, result, ("data", "threat"))
+    weights = ("weights",) if result.weights and verdict.weights else ()
+    _check_same(file, verdict, result, (*weights, "data", "threat"))
     return verdict
 
 

@@ -1,18 +1,30 @@
 """The files of a result: `result.json`, and the files next to it whose names begin with its name."""
 
-from collections.abc import Iterator
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from .._internal.files import write_atomic
+from .._internal.files import drop_unfinished, write_atomic
+from .._internal.reading import ordinary
+from .._internal.secret import genuine, tag
 from .result import Result
 
-__all__ = ["AdversarialImages", "ResultFiles", "remove_unfinished", "unfinished_files"]
+__all__ = ["TAG", "AdversarialImages", "ResultFiles", "remove_unfinished", "signed", "unfinished_files", "written_here"]
 
 Kind = TypeVar("Kind", bound=Result)
+Arrays = Mapping[str, np.ndarray]
+TAG = "tag"  # in the metadata of a file of verdicts: the HMAC of everything else in it with the user's secret
+ELSEWHERE = "elsewhere"  # in the metadata of `verdicts`: attacks of a joined result that this user did not measure
+PATIENCE = 1  # seconds
 
 
 class ResultFiles:
@@ -35,34 +47,91 @@ class ResultFiles:
         self.unfinished = result.with_suffix(".unfinished.safetensors")
         self.unfinished_images = result.with_suffix(".unfinished.adv")
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Lock the result for this process, and remove what killed processes left half-written.
+
+        Raises:
+            ValueError: another process measures the same result.
+        """
+        lock = FileLock(self.result.with_name(f".{self.result.stem}.lock"))
+        try:
+            lock.acquire(timeout=PATIENCE)
+        except Timeout:
+            raise ValueError(f"Another process is writing {self.result}; wait, or give another --out.") from None
+        try:
+            self._clean()
+            if not any(map(_is_ours, unfinished_files(self.unfinished))):  # images of no verdict of ours
+                _remove(self.unfinished_images)
+            yield
+            self._clean()
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+
     def store(self, result: Kind) -> Kind:
         """Write a result and its verdicts; an earlier result is merged if model, data and settings agree, else renamed.
+
+        Killed at any moment, the same evaluation stores the same again: what it reads is removed last.
 
         Returns:
             The result as written: with the earlier measurements, if the two were merged.
         """
+        fresh, _ = _read(self.unfinished)
+        known: dict[str, np.ndarray] = {}
+        elsewhere: set[str] = set()
+        joined = None
         if self.result.exists():
             earlier = Result.load(self.result)
-            joined = result.joined(earlier)
+            if joined := result.joined(earlier):
+                measured, (known, _) = self.measured_here(earlier), self._known_verdicts()
+                elsewhere = {m.attack for m in earlier.measurements} - measured - fresh.keys()
+                joined = joined if _counts_agree(earlier, known, elsewhere) else None
             if joined is None:
+                known, elsewhere = {}, set()
                 self.set_aside(earlier.date)
             result = joined or result
-        known = (load_file(self.verdicts) if self.verdicts.exists() else {}) | load_file(self.unfinished)
-        described = {"fingerprint": result.fingerprint, "threat": result.threat, "seed": str(result.seed)}
-        write_atomic(self.verdicts, lambda temporary: save_file(known, temporary, described))
-        AdversarialImages(self.unfinished_images).replace(self.images)
+        facts = {name: str(getattr(result, name)) for name in ("weights", "fingerprint", "threat", "seed")}
+        facts |= {"attacks": json.dumps(_attacks(result)), ELSEWHERE: json.dumps(sorted(elsewhere))}
+        tensors = {name: array for name, array in known.items() if name.split(".")[0] not in fresh} | fresh
+        write_atomic(self.verdicts, lambda temporary: save_file(tensors, temporary, signed(tensors, facts)))
+        for attack in (name for name in fresh if "." not in name):
+            same = attack in known and np.array_equal(known[attack], fresh[attack])
+            AdversarialImages(self.unfinished_images).copy_to(self.images, attack, keep=same)
         result.save(self.result)
         remove_unfinished(self.unfinished)
+        _remove(self.unfinished_images)
         return result
 
+    def measured_here(self, result: Result) -> set[str]:
+        """The attacks of a result that this user's advdistill measured: those that the verdicts' tag vouches for."""
+        with suppress(ValueError, FileNotFoundError):
+            tensors, facts = _read(self.verdicts)
+            same = all(facts.get(name) == str(getattr(result, name)) for name in ("weights", "fingerprint", "threat"))
+            if written_here(tensors, facts) and same and "attacks" in facts:
+                ours, there = json.loads(facts["attacks"]), _attacks(result)
+                return {name for name in there if ours.get(name) == there[name]} - set(json.loads(facts[ELSEWHERE]))
+        return set()
+
     def set_aside(self, date: str) -> None:
-        """Rename the result and all its files: the date is added to the names."""
-        stem, dated = self.result.stem, f"{self.result.stem}-{date.replace(':', '')}"
-        for file in filter(Path.exists, self._finished()):
+        """Rename the result and all its files, the result last: the date is added to the names."""
+        stem, dated, number = self.result.stem, f"{self.result.stem}-{date.replace(':', '')}", 1
+        while self.result.with_name(f"{dated}{self.result.suffix}").exists():  # of the same second
+            number += 1
+            dated = f"{self.result.stem}-{date.replace(':', '')}-{number}"
+        for file in filter(Path.exists, (self.verdicts, self.images, self.masking, self.inspection, self.result)):
             file.rename(file.with_name(f"{dated}{file.name[len(stem) :]}"))
 
-    def _finished(self) -> Iterator[Path]:
-        yield from (self.result, self.verdicts, self.images, self.masking, self.inspection)
+    def _known_verdicts(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        return _read(self.verdicts) if self.verdicts.exists() else ({}, {})
+
+    def _clean(self) -> None:
+        for file in (self.result, self.verdicts, self.masking, self.inspection, self.unfinished):
+            drop_unfinished(file)
+        for folder in (self.images, self.unfinished_images):
+            for left in folder.glob(".*.safetensors.*") if folder.is_dir() and not folder.is_symlink() else ():
+                if left.is_file():
+                    left.unlink()
 
 
 class AdversarialImages:
@@ -70,10 +139,11 @@ class AdversarialImages:
 
     Args:
         folder: created with the first file.
+        facts: what the images are of, such as the digest of the weights; in the metadata of each file.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, facts: Mapping[str, str] | None = None):
+        self.folder, self.facts = folder, dict(facts or {})
 
     def put(self, attack: str, start: int, x_adv: np.ndarray, broken: np.ndarray) -> None:
         """Save the x' `[B, C, H, W]` of the images that are True in `[B]`, of the batch that begins at index `start`.
@@ -83,21 +153,72 @@ class AdversarialImages:
         """
         _no_link(self.folder).mkdir(parents=True, exist_ok=True)
         tensors = {"index": start + np.flatnonzero(broken), "x_adv": np.ascontiguousarray(x_adv[broken])}
-        file = self.folder / f"{attack}.{start:06d}.safetensors"
-        write_atomic(file, lambda temporary: save_file(tensors, temporary))
+        write_atomic(self._file(attack, start), lambda temporary: save_file(tensors, temporary, self.facts or None))
 
-    def replace(self, folder: Path) -> None:
-        """Move the files of this folder to another, replacing those of the same attacks, and remove this folder."""
-        if not self.folder.exists():
+    def has(self, attack: str, start: int) -> bool:
+        """Whether the images of the batch that begins at `start` were saved."""
+        return self._file(attack, start).is_file()
+
+    def copy_to(self, folder: Path, attack: str, keep: bool) -> None:
+        """Copy an attack's files to another folder, and remove its other files there, which are of other verdicts.
+
+        Args:
+            keep: leave those files if this folder has none of the attack, because the verdicts are the same.
+        """
+        fresh = sorted(self.folder.glob(f"{attack}.*.safetensors")) if self.folder.is_dir() else []
+        if not fresh and (keep or not folder.exists()):
             return
         _no_link(folder).mkdir(exist_ok=True)
-        fresh = sorted(self.folder.iterdir())
-        for attack in {file.name.split(".")[0] for file in fresh}:
-            for old in folder.glob(f"{attack}.*.safetensors"):
-                old.unlink()
         for file in fresh:
-            file.rename(folder / file.name)
-        self.folder.rmdir()
+            write_atomic(folder / file.name, partial(shutil.copyfile, file))
+        for old in {file.name for file in folder.glob(f"{attack}.*.safetensors")} - {file.name for file in fresh}:
+            (folder / old).unlink()
+
+    def _file(self, attack: str, start: int) -> Path:
+        return self.folder / f"{attack}.{start:06d}.safetensors"
+
+
+def signed(tensors: Arrays, facts: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a file with these tensors: the facts, and a tag over everything."""
+    plain = {name: value for name, value in facts.items() if name != TAG}
+    return plain | {TAG: tag(_parts(tensors, plain))}
+
+
+def written_here(tensors: Arrays, facts: Mapping[str, str]) -> bool:
+    """Whether this user's advdistill signed these tensors and facts."""
+    return genuine(facts.get(TAG), _parts(tensors, {name: value for name, value in facts.items() if name != TAG}))
+
+
+def _parts(tensors: Arrays, facts: Mapping[str, str]) -> Iterator[bytes]:
+    yield json.dumps(facts, sort_keys=True).encode()
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        yield f"{name} {array.dtype} {array.shape}".encode()
+        yield array.tobytes()
+
+
+def _attacks(result: Result) -> dict[str, list[str | int]]:
+    return {m.attack: [m.settings, m.n, m.correct] for m in result.measurements}
+
+
+def _counts_agree(result: Result, verdicts: Arrays, attacks: set[str]) -> bool:
+    """Whether the counts are those of the verdicts, for those of the attacks that have any."""
+    found = {m.attack: (m.correct, (m.n,)) for m in result.measurements if m.attack in attacks & verdicts.keys()}
+    return all((int((verdicts[name] == 1).sum()), verdicts[name].shape) == one for name, one in found.items())
+
+
+def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    try:
+        with safe_open(ordinary(file), "np") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, AttributeError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}). Delete it, or run the evaluation again.") from None
+
+
+def _is_ours(file: Path) -> bool:
+    with suppress(ValueError):
+        return written_here(*_read(file))
+    return False
 
 
 def unfinished_files(path: Path | None) -> list[Path]:
@@ -110,6 +231,14 @@ def unfinished_files(path: Path | None) -> list[Path]:
 def remove_unfinished(path: Path) -> None:
     for file in unfinished_files(path):
         file.unlink(missing_ok=True)
+        drop_unfinished(file)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder)
 
 
 def _no_link(folder: Path) -> Path:

@@ -47,6 +47,7 @@ class Verdict:
         data: the split, such as `"cifar10/test"`.
         threat: such as `"Linf 8/255"`.
         n: number of images, the first of the split.
+        weights: twelve hex digits of the hash of the model's weights; `None` in files of earlier versions.
     """
 
     data: str
@@ -54,6 +55,7 @@ class Verdict:
     n: int
     seed: int
     findings: tuple[Finding, ...]
+    weights: str | None = None
 
     @property
     def status(self) -> Status:

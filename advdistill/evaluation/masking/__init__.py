@@ -12,6 +12,7 @@ from ...results.masking import Finding, Status, Verdict
 from ...threat import Threat
 from ..context import Context, exact, silent
 from ..networks import AttackedNetwork, EvaluatedModel, placed
+from ..verdicts import digest
 from .attacks import from_attacks
 from .passes import attackable, passes
 from .signs import FROM_PASSES, train_mode
@@ -65,7 +66,7 @@ def gradient_masking(
         for finding in _findings(model, context, other):
             findings.append(finding)
             say(str(finding))
-    return Verdict(split.name, str(threat), len(used), seed, tuple(findings))
+    return Verdict(split.name, str(threat), len(used), seed, tuple(findings), digest(copied.network))
 
 
 def _findings(model: nn.Module, context: Context, surrogate: AttackedNetwork | None) -> Iterator[Finding]:

@@ -18,7 +18,8 @@ from ..masking.attacks import pgd_100
 from ..masking.passes import attackable
 from ..networks import EvaluatedModel, placed
 from ..verdicts import CORRECT, digest
-from .findings import Breaks, Clean, Survivors, Verification
+from .again import contradictions, run_again
+from .findings import BOUND, Breaks, Clean, Survivors, Verification
 from .images import CONFIRMED, MISSING, NOT_WRONG, OUTSIDE, UNDECIDED, classify, states
 
 __all__ = ["verify"]
@@ -31,7 +32,10 @@ def verify(
     verdicts: Mapping[str, Tensor],
     images: Path,
     *,
+    facts: Mapping[str, str] | None = None,
     sample: int = 64,
+    bound: float = BOUND,
+    draw: int | None = None,
     batch_size: int = 256,
     device: torch.device | str | None = None,
     report: Report | None = None,
@@ -45,7 +49,12 @@ def verify(
         verdicts: by attack, `[n]` uint8: 1 still classified correctly, 0 broken.
         images: a folder of files `ATTACK.START.safetensors`, each with `index` int64 `[k]`, places in the split, and
             `x_adv` fp32 `[k, C, H, W]`; they are read one by one. A break that is not there is unverified.
-        sample: so many survivors of the strongest attack, drawn by the result's seed, are attacked with PGD-100.
+        facts: the metadata of the verdicts' file, compared with the result.
+        sample: so many survivors of the strongest attack are attacked with PGD-100, and so many images again with each
+            attack of the result.
+        bound: the share of the survivors that a stronger attack may break; more refutes the result.
+        draw: seed of the choice of these images. `None` is the result's seed, which its author knows: take another one
+            to verify somebody else's result.
         report: receives a line before each part of the work.
 
     Raises:
@@ -53,7 +62,9 @@ def verify(
             of `images` is damaged.
     """
     split, device = placed(model, data, device)
-    copied, threat = EvaluatedModel(model, split, device), _threat(result)
+    copied, threat, draw = EvaluatedModel(model, split, device), _threat(result), result.seed if draw is None else draw
+    if not 0 <= bound < 1:
+        raise ValueError(f"The bound is a share of the survivors in [0, 1), got {bound}. The usual one is {BOUND}.")
     _check(copied, split, result, verdicts, sample)
     correct = {m.attack: verdicts[m.attack] == CORRECT for m in result.measurements}
     attacks = [m.attack for m in result.measurements if m.attack != "clean"]
@@ -66,13 +77,20 @@ def verify(
         context.report(f"clean: classifying {len(used)} images")
         right, close = _on_clean(context)
         clean = _clean(correct["clean"], right, close) if "clean" in correct else None
-        breaks = {}
+        breaks, again, left_out = {}, {}, []
+        own = {name: str(getattr(result, name)) for name in ("weights", "fingerprint", "threat", "seed")}
         for attack in attacks:
             context.report(f"{attack}: classifying its adversarial images")
-            found = states(context, attack, Path(images))
-            breaks[attack] = _breaks(correct[attack], correct.get("clean", right), found)
-        survivors = _survivors(context, {name: correct[name] for name in attacks}, sample)
-    return Verification(result.model, result.data, result.threat, clean, breaks, survivors)
+            found, others = states(context, attack, Path(images), own)
+            left_out += others
+            breaks[attack] = _breaks(correct[attack], correct.get("clean", right), found, right | close)
+            if sample:
+                again[attack] = run_again(context, attack, correct[attack], sample, draw)
+        survivors = _survivors(context, {name: correct[name] for name in attacks}, sample, draw)
+    denied = tuple(contradictions(result, verdicts, facts or {}, threat, split.num_classes))
+    return Verification(
+        result.model, result.data, result.threat, clean, breaks, survivors, bound, again, denied, tuple(left_out)
+    )
 
 
 def _threat(result: Result) -> Threat:
@@ -120,7 +138,7 @@ def _clean(correct: Tensor, right: Tensor, close: Tensor) -> Clean:
     return Clean(len(right), int((differ & ~close).sum()), int((differ & close).sum()))
 
 
-def _breaks(correct: Tensor, right: Tensor, found: Tensor) -> Breaks:
+def _breaks(correct: Tensor, right: Tensor, found: Tensor, clean: Tensor) -> Breaks:
     """What its published images say of an attack's verdicts; an image that was wrong when clean needs none."""
     broken = found[right & ~correct]
     return Breaks(
@@ -131,16 +149,17 @@ def _breaks(correct: Tensor, right: Tensor, found: Tensor) -> Breaks:
         undecided=int((broken == UNDECIDED).sum()),
         missing=int((broken == MISSING).sum()),
         contradicted=int((found[correct] == CONFIRMED).sum()),
+        never_right=int((correct & ~clean).sum()),
     )
 
 
-def _survivors(context: Context, correct: dict[str, Tensor], sample: int) -> Survivors | None:
+def _survivors(context: Context, correct: dict[str, Tensor], sample: int, draw: int) -> Survivors | None:
     """Attack some of those that the strongest attack left, with another loss, smaller steps and other draws."""
     strongest = min(reversed(correct), key=lambda attack: correct[attack].sum(), default=None)
     if strongest is None or not sample or not context.threat.eps or not correct[strongest].any():
         return None
     left = correct[strongest].nonzero()[:, 0]
-    order = torch.randperm(len(left), generator=generator(context.seed, "survivors"))
+    order = torch.randperm(len(left), generator=generator(draw, "survivors"))
     drawn = torch.zeros_like(correct[strongest])
     drawn[left[order[:sample]]] = True
     context.report(f"{strongest}: attacking {drawn.sum()} of {len(left)} survivors with PGD-100")

@@ -1,11 +1,14 @@
 """What a verification found: numbers, and plain sentences."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from ...results.result import wilson
 
-__all__ = ["Breaks", "Clean", "Survivors", "Verification"]
+__all__ = ["AGAIN", "BOUND", "Again", "Breaks", "Clean", "Survivors", "Verification"]
+
+BOUND = 0.25  # hypothesis: a stronger attack breaks at most this share of the survivors
+AGAIN = 0.05  # hypothesis: the same attack decides otherwise on at most this share: other random starts, rounding
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Breaks:
         undecided: the same, but by no more than rounding.
         missing: there is no x'.
         contradicted: images said to be robust, which an x' of the same attack breaks.
+        never_right: images said to be robust, which are misclassified without an attack.
     """
 
     counted: int
@@ -54,10 +58,11 @@ class Breaks:
     undecided: int
     missing: int
     contradicted: int
+    never_right: int = 0
 
     @property
     def ok(self) -> bool:
-        return not self.outside + self.not_wrong + self.contradicted
+        return not self.outside + self.not_wrong + self.contradicted + self.never_right
 
     def lines(self) -> Iterator[str]:
         yield f"{self.confirmed} of {self.counted} breaks confirmed: inside eps, and really wrong."
@@ -65,10 +70,39 @@ class Breaks:
             "outside": "WRONG, breaks outside eps or the pixel range",
             "not_wrong": "WRONG, breaks that are classified correctly",
             "contradicted": "WRONG, images said to be robust, which their own adversarial image breaks",
+            "never_right": "WRONG, images said to be robust, which are misclassified without an attack",
             "undecided": "Unverified, classified correctly by no more than rounding",
             "missing": "Unverified, breaks without an adversarial image",
         }
         yield from (f"{text}: {getattr(self, name)}." for name, text in said.items() if getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Again:
+    """An attack of the result, run again on a sample of the images that are right when clean.
+
+    Attributes:
+        robust, fell: images said to be robust, and how many of them it broke now.
+        broken, stood: images said to be broken, and how many of them it did not break now.
+    """
+
+    robust: int
+    fell: int
+    broken: int
+    stood: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether the differing verdicts of both kinds may be `AGAIN` of all: their 95 % intervals reach that low."""
+        pairs = (self.fell, self.robust), (self.stood, self.broken)
+        return all(not count or wilson(count, n)[0] <= AGAIN for count, n in pairs)
+
+    def lines(self) -> Iterator[str]:
+        n, differ = self.robust + self.broken, self.fell + self.stood
+        said = f"run again on {n} images, {n - differ} verdicts are the same"
+        broken = f"{self.fell} of {self.robust} robust ones were broken"
+        details = f"; {broken}, {self.stood} of {self.broken} broken ones were not"
+        yield (f"{said}{details if differ else ''}." if self.ok else f"WRONG, {said}{details}.")
 
 
 @dataclass(frozen=True)
@@ -96,6 +130,11 @@ class Survivors:
         lower, low, high = (part * self.left / self.n for part in (share, *ends))
         return lower, low, high
 
+    def supports(self, bound: float) -> bool:
+        """Whether the share of survivors that fell may be `bound`: the 95 % interval of the share reaches that low."""
+        share = self.fell / self.sampled
+        return (share if self.sampled == self.left else wilson(self.fell, self.sampled)[0]) <= bound
+
     def __str__(self) -> str:
         lower, low, high = self.lower
         said = f"{self.fell} of {self.sampled} survivors of {self.attack} fell to {self.by}"
@@ -111,6 +150,10 @@ class Verification:
         clean: `None` where the result has no clean accuracy.
         breaks: by attack.
         survivors: `None` where nothing was attacked.
+        bound: the share of the survivors that another attack may break.
+        again: by attack, what came of running it again, or why it was not run.
+        contradictions: sentences, one for each fact that another fact denies.
+        left_out: sentences about files beside the result that are of another one, and were not used.
     """
 
     model: str
@@ -119,11 +162,21 @@ class Verification:
     clean: Clean | None
     breaks: dict[str, Breaks]
     survivors: Survivors | None
+    bound: float = BOUND
+    again: Mapping[str, Again | str] = field(default_factory=dict)
+    contradictions: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether no verdict is wrong. One that cannot be checked is not wrong, nor is one on a survivor that fell."""
-        return all(part.ok for part in self._parts().values())
+        again = (one for one in self.again.values() if isinstance(one, Again))
+        return not self.contradictions and all(part.ok for part in (*self._parts().values(), *again))
+
+    @property
+    def supported(self) -> bool:
+        """Whether the hypothesis holds: a stronger attack breaks at most `bound` of the survivors."""
+        return self.survivors is None or self.survivors.supports(self.bound)
 
     @property
     def unverified(self) -> int:
@@ -134,8 +187,12 @@ class Verification:
     def lines(self) -> list[str]:
         """Sentences for a terminal, the conclusion last."""
         found = [f"{name}: {line}" for name, part in self._parts().items() for line in part.lines()]
-        survivors = [str(self.survivors)] if self.survivors else []
-        return [f"{self.model} on {self.data}, {self.threat}", *found, *survivors, self._conclusion()]
+        for name, one in self.again.items():
+            found += [one] if isinstance(one, str) else [f"{name}: {line}" for line in one.lines()]
+        found += [f"WRONG, {said}." for said in self.contradictions]
+        survivors = [str(self.survivors), self._hypothesis()] if self.survivors else []
+        head = f"{self.model} on {self.data}, {self.threat}"
+        return [head, *self.left_out, *found, *survivors, self._conclusion()]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
@@ -143,9 +200,15 @@ class Verification:
     def _parts(self) -> dict[str, Clean | Breaks]:
         return ({"clean": self.clean} if self.clean else {}) | self.breaks
 
+    def _hypothesis(self) -> str:
+        stated = f"Hypothesis: a stronger attack breaks at most {self.bound:.0%} of the survivors"
+        return f"{stated}: {'not refuted' if self.supported else 'REFUTED'}."
+
     def _conclusion(self) -> str:
         if not self.ok:
             return "The result is wrong: see WRONG above."
+        if not self.supported:
+            return "The robust accuracy is not supported: its attack was too weak, or is not the one that was run."
         if self.unverified:
             return f"No verdict is wrong, but {self.unverified} are unverified."
         return "Every counted verdict is confirmed."

@@ -1,6 +1,6 @@
 """The adversarial images that were published with a result, classified again."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -28,17 +28,33 @@ def classify(context: Context, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (logits.argmax(1) == y).cpu(), close.cpu()
 
 
-def states(context: Context, attack: str, images: Path) -> Tensor:
+def states(
+    context: Context, attack: str, images: Path, facts: Mapping[str, str] | None = None
+) -> tuple[Tensor, list[str]]:
     """What each image's x' of an attack turned out to be, `[n]`, read file by file from a folder.
+
+    Args:
+        facts: files whose metadata name other weights, data, threat model or seed are left out.
+
+    Returns:
+        The states, and a sentence if files were left out.
 
     Raises:
         ValueError: a file is damaged, or of other images.
     """
     found = torch.full((len(context.split),), MISSING, dtype=torch.uint8)
-    for index, x_adv in _published(context.split, attack, images):
+    files = _published(attack, images)
+    others = [file for file in files if any(said.get(name, here) != here for said in [_facts(file)]
+                                            for name, here in (facts or {}).items())]  # fmt: skip
+    for file in files:
+        if file in others:
+            continue
+        index, x_adv = _read(file, context.split)
         for places, part in zip(index.split(context.batch_size), x_adv.split(context.batch_size), strict=True):
-            found[places] = _state(context, context.split.take(places), part)
-    return found
+            state = _state(context, context.split.take(places), part)
+            found[places] = torch.where(found[places] == CONFIRMED, found[places], state)  # one that breaks is enough
+    said = f"{attack}: {len(others)} files in {images.name} are of another evaluation and were left out."
+    return found, [said] if others else []
 
 
 def _state(context: Context, split: Split, x_adv: Tensor) -> Tensor:
@@ -50,14 +66,21 @@ def _state(context: Context, split: Split, x_adv: Tensor) -> Tensor:
     return state
 
 
-def _published(split: Split, attack: str, images: Path) -> Iterator[tuple[Tensor, Tensor]]:
-    """Places in the split and x', file by file."""
-    for file in sorted(images.iterdir()) if images.is_dir() else ():
-        if file.name.startswith(f"{attack}.") and file.suffix == ".safetensors":
-            yield _read(file, split)
+def _published(attack: str, images: Path) -> list[Path]:
+    files = sorted(images.iterdir()) if images.is_dir() else []
+    return [file for file in files if file.name.startswith(f"{attack}.") and file.suffix == ".safetensors"]
+
+
+def _facts(file: Path) -> dict[str, str]:
+    try:
+        with safe_open(file, "pt") as opened:
+            return opened.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}). Get it again, or delete it.") from None
 
 
 def _read(file: Path, split: Split) -> tuple[Tensor, Tensor]:
+    """Places in the split, and x'."""
     try:
         with safe_open(file, "pt") as opened:
             index, x_adv = opened.get_tensor("index"), opened.get_tensor("x_adv")

@@ -1,0 +1,486 @@
+"""Forgeries and mix-ups: figures that are not of what they stand beside, each with the sentence that it gets."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from children import advdistill
+from conftest import ROOT
+from filelock import FileLock
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from test_cli import SHORT
+from training import short
+
+from advdistill import Linf, Result, Run, data, evaluate, models
+from advdistill._internal import secret
+from advdistill.cli import target as targets
+from advdistill.evaluation.verdicts import Verdicts, digest
+from advdistill.evaluation.verification.findings import Again, Survivors
+from advdistill.models.checkpoint import provenance
+from advdistill.results import files as storing
+from advdistill.results.files import ResultFiles
+from advdistill.results.weights import digest_of_file, of_other_weights, weights_beside
+
+MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, teacher):
+    """A run's folder, evaluated with its images; `other` has weights of another model."""
+    place = tmp_path_factory.mktemp("trust")
+    (place / "run").mkdir()
+    short("pgd_at").save(place / "run" / "recipe.yaml")
+    models.save(models.load(teacher), place / "run" / "best.safetensors", {"chosen": "by hand"})
+    models.save(models.create("convnet-8", 10, 1), place / "other.safetensors")
+    done = advdistill(*MEASURE, "--suite", "clean,fgsm,pgd-20", "--keep-images", cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture
+def place(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "place")
+
+
+def said(*arguments, cwd, **options) -> tuple[int, str]:
+    """The exit code, and everything printed as one line."""
+    done = advdistill(*arguments, cwd=cwd, **options)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def edit(file: Path, **changes) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def measured(file: Path, attack: str, /, **changes) -> None:
+    """Change one measurement in a result's file."""
+    known = json.loads(file.read_text())
+    known["measurements"] = [m | changes if m["attack"] == attack else m for m in known["measurements"]]
+    file.write_text(json.dumps(known))
+
+
+def rewrite(file: Path, change=lambda tensors: None, **facts: str) -> None:
+    """Change the tensors and the metadata of a safetensors file."""
+    with safe_open(file, "pt") as opened:
+        known = opened.metadata() or {}
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file, known | facts)
+
+
+def flags(place: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.bool() for name, tensor in load_file(place / "run" / "result.verdicts.safetensors").items()}
+
+
+# ---- a result beside other weights -----------------------------------------------------------------------------------
+
+
+def swapped(run: Path) -> None:
+    shutil.copy(run.parent / "other.safetensors", run / "best.safetensors")
+
+
+def swapped_and_nameless(run: Path) -> None:
+    save_file(load_file(run.parent / "other.safetensors"), run / "best.safetensors")
+
+
+def another_digest(run: Path) -> None:
+    edit(run / "result.json", weights="0123456789ab")
+
+
+@pytest.mark.parametrize("change", [swapped, swapped_and_nameless, another_digest])
+@pytest.mark.parametrize(("command", "code", "sentence"), [
+    (["compare", "run"], 2, r"result.json was measured on weights \w{12}, and best.safetensors beside it has \w{12}"),
+    (["report", "run", "--out", "table.md"], 2, "or another model. Measure again: advdistill evaluate run"),
+    (["report", "run", "--out", "entry.json"], 2, "was measured on weights"),
+    (["push", "run", "--to", "folder"], 2, r"is of a model of weights \w{12}, this one's are \w{12}"),
+    (["verify", "run"], 2, r"The result is of weights \w{12}, this model has \w{12}"),
+    (["status", "run"], 0, "result.json was measured on other weights than best.safetensors has now"),
+])  # fmt: skip
+def test_a_result_beside_other_weights_is_refused_or_told_apart(place, change, command, code, sentence):
+    change(place / "run")
+    assert not (place / "folder").exists()
+    found, text = said(*command, cwd=place)
+    assert found == code and re.search(sentence, text), text
+
+
+def test_a_result_of_its_own_weights_is_read_everywhere(place):
+    for command in (["compare", "run"], ["report", "run", "--out", "t.md"], ["push", "run", "--to", "folder"]):
+        assert said(*command, cwd=place)[0] == 0
+    assert said("compare", "folder", cwd=place)[0] == 0  # a model folder has its result beside model.safetensors
+    shutil.copy(place / "other.safetensors", place / "folder" / "model.safetensors")
+    assert "model.safetensors beside it has" in said("compare", "folder", cwd=place)[1]
+    assert "other weights" not in said("status", "run", cwd=place)[1]
+
+
+def test_train_measures_again_what_is_not_of_its_weights_or_not_its_own(tmp_path, teacher):
+    go = ["train", "digits.pgd_at", *SHORT, "--suite", "clean", "--out", "run"]
+    assert said(*go, cwd=tmp_path)[0] == 0
+    run, file = Run(tmp_path / "run"), tmp_path / "run" / "result.json"
+    honest, text = file.read_text(), said(*go, cwd=tmp_path)[1]
+    assert file.read_text() == honest and "written to" not in text  # shown, not measured again
+
+    models.save(models.load(teacher), run.best, provenance(run.best))
+    code, text = said(*go, cwd=tmp_path)
+    assert code == 0 and "was measured on weights" in text
+    assert Result.load(file).weights == digest(models.load(teacher))
+    assert len(list(run.folder.glob("result-*.json"))) == 1  # the earlier one, renamed
+
+    measured(file, "clean", correct=600)
+    code, text = said(*go, cwd=tmp_path)
+    assert "also has clean, not measured with this user's key" in text and "100.0" not in text
+    assert Result.load(file)["clean"].correct < 600
+
+
+def test_the_digest_read_from_a_file_is_the_networks(place):
+    for name in ("run/best.safetensors", "other.safetensors"):
+        assert digest_of_file(place / name) == digest(models.load(place / name)) is not None
+    rewrite(place / "other.safetensors", order='["a"]')
+    assert digest_of_file(place / "other.safetensors") is None
+    assert weights_beside(place / "run" / "result-2026.json") is None
+
+
+def test_a_result_named_after_its_checkpoint_belongs_to_it(place):
+    shutil.copy(place / "run" / "result.json", place / "other.json")
+    result = Result.load(place / "other.json")
+    assert "other.safetensors beside it has" in of_other_weights(place / "other.json", result)
+    assert "other.safetensors beside it has" in said("compare", "other.json", cwd=place)[1]
+
+
+def test_masking_of_another_network_is_refused_and_left_out_of_a_card(place):
+    verdict = {"status": "skip", "data": "digits/test", "threat": "Linf 0.1", "n": 9, "seed": 0, "findings": []}
+    file = place / "run" / "result.masking.json"
+    file.write_text(json.dumps(verdict | {"weights": "0123456789ab"}))
+    code, text = said("push", "run", "--to", "folder", cwd=place)
+    assert code == 0 and "another network's: the card leaves it out" in text
+    assert "Gradient masking: not tested" in (place / "folder" / "README.md").read_text()
+    code, text = said("report", "run", "--as-is", "--out", "page.html", cwd=place)
+    assert code == 2 and "is of weights 0123456789ab, its result of" in text
+
+
+def test_the_header_is_of_the_weights_that_were_read(tmp_path, monkeypatch):
+    file = tmp_path / "m.safetensors"
+    nets, loads, real = [models.create("convnet-2", 10, 1) for _ in range(2)], [], models.load
+    models.save(nets[0], file, {"chosen": "epoch 1"})
+
+    def replaced_meanwhile(reference):
+        loads.append(real(reference))
+        if len(loads) == 1:
+            models.save(nets[1], file, {"chosen": "epoch 2"})
+        return loads[-1]
+
+    monkeypatch.setattr(targets.models, "load", replaced_meanwhile)
+    network, header = targets.load_with_header(str(file))
+    assert digest(network) == digest(nets[1]) and header == {"chosen": "epoch 2"} and len(loads) == 2
+
+
+# ---- verdicts that came with a folder --------------------------------------------------------------------------------
+
+
+def all_right(place: Path) -> Path:
+    """An unfinished evaluation of this very setting in which nothing breaks."""
+    split, run = data.load("digits", "test"), place / "run"
+    setting = {"weights": digest(models.load(run)), "fingerprint": split.fingerprint(), "images": "100",
+               "threat": "Linf 0.1", "seed": "0", "batch_size": "40", "searched": "None", "surrogate": "None"}
+    verdicts = {name: torch.ones(100, dtype=torch.uint8) for name in ("clean", "pgd-20")}
+    file = run / "result.unfinished.safetensors"
+    save_file(verdicts | {f"{name}.seconds": torch.ones(100) for name in verdicts}, file, setting)
+    return file
+
+
+def with_a_tag_of_another_file(place: Path) -> None:
+    with safe_open(place / "run" / "result.verdicts.safetensors", "pt") as opened:
+        tag = opened.metadata()["tag"]
+    rewrite(all_right(place), tag=tag)
+
+
+def of_another_user(place: Path) -> None:
+    file = all_right(place)
+    (place / "other.key").write_bytes(b"x" * 32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADVDISTILL_KEY", str(place / "other.key"))
+        known = {name: tensor.numpy() for name, tensor in load_file(file).items()}
+        with safe_open(file, "pt") as opened:
+            facts = storing.signed(known, opened.metadata())
+    rewrite(file, **facts)
+
+
+def of_another_process(place: Path) -> None:
+    file = all_right(place)
+    file.rename(file.with_name(f"{file.name}.1"))
+
+
+@pytest.mark.parametrize("forge", [all_right, with_a_tag_of_another_file, of_another_user, of_another_process])
+def test_verdicts_of_others_are_set_aside(place, forge):
+    forge(place)
+    code, text = said(*MEASURE, "--suite", "clean,pgd-20", cwd=place)
+    assert code == 0 and "was not written with this user's key, so its verdicts are not used" in text
+    assert "100.0" not in text and list((place / "run").glob("set-aside.result.unfinished*"))
+    assert Result.load(place / "run" / "result.json")["pgd-20"].correct < 100
+
+
+def test_images_of_others_do_not_enter_a_result(place):
+    folder = place / "run" / "result.unfinished.adv"
+    shutil.copytree(place / "run" / "result.adv", folder)
+    (folder / "pgd-20.000040.safetensors").rename(folder / "pgd-20.000001.safetensors")
+    assert said(*MEASURE, "--suite", "pgd-20", "--keep-images", cwd=place)[0] == 0
+    names = {file.name for file in (place / "run" / "result.adv").glob("pgd-20.*")}
+    assert names == {f"pgd-20.{start:06d}.safetensors" for start in (0, 40, 80)} and not folder.exists()
+
+
+def test_a_figure_that_came_with_a_run_is_not_shown_as_measured(place):
+    file = place / "run" / "result.json"
+    known = json.loads(file.read_text())
+    known["measurements"].append(known["measurements"][-1] | {"attack": "cw-30", "correct": 100})
+    file.write_text(json.dumps(known))
+    code, text = said(*MEASURE, "--suite", "clean", cwd=place)
+    assert code == 0 and "also has cw-30, not measured with this user's key and not shown" in text
+    assert "cw-30" in str(Result.load(file)) and "100.0" not in text
+    again = said(*MEASURE, "--suite", "clean", cwd=place)[1]  # joining a claim does not make it one's own
+    assert "also has cw-30, not measured with this user's key" in again and "fgsm" in again
+
+
+def test_counts_that_are_not_the_verdicts_are_not_merged(place):
+    measured(place / "run" / "result.json", "pgd-20", correct=99)
+    code, text = said(*MEASURE, "--suite", "fgsm", cwd=place)
+    assert code == 0 and len(list((place / "run").glob("result-*.json"))) == 1 and "99.0" not in text
+
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_ones_own_verdicts_go_on_also_in_a_moved_folder(tmp_path, moved):
+    (tmp_path / "a").mkdir()
+    first = Verdicts(4, {"s": "1"}, tmp_path / "a" / "v")
+    first.begin("pgd", {})
+    first.put("pgd", 0, torch.tensor([True, False]), {}, 1.0)
+    folder = (tmp_path / "a").rename(tmp_path / "b") if moved else tmp_path / "a"
+    lines: list[str] = []
+    again = Verdicts(4, {"s": "1"}, folder / "v", report=lines.append)
+    assert again.knows("pgd", 0, 2) and not again.knows("pgd", 2, 4) and lines == []
+
+
+def test_where_no_key_can_be_written_an_interruption_starts_afresh_and_says_so(place, monkeypatch):
+    all_right(place)
+    code, text = said(*MEASURE, "--suite", "clean", cwd=place, env={"ADVDISTILL_KEY": "/dev/null/key"})
+    assert code == 0 and "No key can be written" in text and "export ADVDISTILL_KEY=FILE" in text
+    monkeypatch.setenv("ADVDISTILL_KEY", str(place / "short.key"))
+    (place / "short.key").write_bytes(b"123")
+    with pytest.raises(ValueError, match="is not a key of 32 bytes, it has 3. Delete it; a new one is made"):
+        secret.tag([b"x"])
+
+
+def test_the_key_is_made_once_and_for_the_user_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVDISTILL_KEY", str(tmp_path / "cache" / "key"))
+    first = secret.tag([b"a", b"bc"])
+    assert secret.genuine(first, [b"a", b"bc"]) and not secret.genuine(first, [b"ab", b"c"])
+    assert not secret.genuine(None, [b"a", b"bc"]) and secret.key_problem() is None
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == ["key"]
+    assert (tmp_path / "cache" / "key").stat().st_mode & 0o077 == 0
+
+
+# ---- what `verify` is shown ------------------------------------------------------------------------------------------
+
+
+def claims(run: Path, eps: str) -> None:
+    edit(run / "result.json", threat=f"Linf {eps}", eps=float(eps))
+
+
+def larger_eps(run: Path) -> None:
+    claims(run, "0.2")
+
+
+def larger_eps_in_every_file(run: Path) -> None:
+    claims(run, "0.4")
+    measured(run / "result.json", "fgsm", settings="PGD-1, Linf 0.4, step 0.4, none start, cross_entropy")
+    measured(run / "result.json", "pgd-20", settings="PGD-20, Linf 0.4, step 0.1, uniform start, cross_entropy")
+    for file in (run / "result.verdicts.safetensors", *(run / "result.adv").iterdir()):
+        rewrite(file, threat="Linf 0.4")
+
+
+def renamed(to: str, settings: str | None = None):
+    def change(run: Path) -> None:
+        measured(run / "result.json", "pgd-20", attack=to, **{} if settings is None else {"settings": settings})
+        rewrite(run / "result.verdicts.safetensors", lambda tensors: tensors.update({to: tensors["pgd-20"].clone()}))
+        for file in (run / "result.adv").glob("pgd-20.*"):
+            file.rename(file.with_name(file.name.replace("pgd-20", to)))
+
+    return change
+
+
+def fgsm_as_pgd_20(run: Path) -> None:
+    result = Result.load(run / "result.json")
+    measured(run / "result.json", "pgd-20", correct=result["fgsm"].correct)
+    rewrite(run / "result.verdicts.safetensors", lambda tensors: tensors.update({"pgd-20": tensors["fgsm"].clone()}))
+    for file in (run / "result.adv").glob("pgd-20.*"):
+        shutil.copy(file.with_name(file.name.replace("pgd-20", "fgsm")), file)
+
+
+def everything_robust(run: Path) -> None:
+    measured(run / "result.json", "pgd-20", correct=100)
+    rewrite(run / "result.verdicts.safetensors", lambda tensors: tensors["pgd-20"].fill_(1))
+    shutil.rmtree(run / "result.adv")
+
+
+def robust_where_clean_is_wrong(run: Path) -> None:
+    def swap(tensors):
+        wrong = (tensors["clean"] == 0).nonzero()[0]
+        right = (tensors["pgd-20"] == 1).nonzero()[0]
+        tensors["pgd-20"][wrong], tensors["pgd-20"][right] = 1, 0
+
+    rewrite(run / "result.verdicts.safetensors", swap)
+
+
+def another_seed(run: Path) -> None:
+    edit(run / "result.json", seed=7)
+
+
+def another_step(run: Path) -> None:
+    measured(run / "result.json", "pgd-20", settings="PGD-20, Linf 0.1, step 0.05, uniform start, cross_entropy")
+
+
+def verdicts_of_other_weights(run: Path) -> None:
+    rewrite(run / "result.verdicts.safetensors", weights="0123456789ab")
+
+
+def verdicts_of_other_data(run: Path) -> None:
+    rewrite(run / "result.verdicts.safetensors", fingerprint="0123456789ab")
+
+
+def a_break_made_up(run: Path) -> None:
+    def break_all(tensors):
+        tensors["pgd-20"].zero_()
+
+    measured(run / "result.json", "pgd-20", correct=0)
+    rewrite(run / "result.verdicts.safetensors", break_all)
+
+
+@pytest.mark.parametrize(("forge", "sentence"), [
+    (larger_eps, "WRONG, its verdicts are of threat Linf 0.1, the result of threat Linf 0.2"),
+    (larger_eps, "WRONG, pgd-20: its settings are 'PGD-20, Linf 0.1, .*those of pgd-20 are 'PGD-20, Linf 0.2"),
+    (larger_eps_in_every_file, r"pgd-20: WRONG, run again on 60 images"),
+    (larger_eps_in_every_file, "at most 25% of the survivors: REFUTED"),
+    (renamed("autoattack"), "WRONG, autoattack: its settings are 'PGD-20"),
+    (renamed("autoattack", "AutoAttack standard, Linf 0.1"), "do not say which part of AutoAttack broke each image"),
+    (renamed("AutoAttack", ""), "WRONG, AutoAttack is not the name of an attack; autoattack is"),
+    (renamed("strong"), "WRONG, strong: its settings 'PGD-20.*' are those of pgd-20"),
+    (fgsm_as_pgd_20, r"pgd-20: WRONG, run again on 60 images.* robust ones were broken"),
+    (everything_robust, "WRONG, pgd-20: 100 images are robust, and only 9\\d are classified correctly"),
+    (robust_where_clean_is_wrong, "WRONG, images said to be robust, which are misclassified without an attack: 1"),
+    (another_seed, "WRONG, its verdicts are of seed 0, the result of seed 7"),
+    (another_step, "WRONG, pgd-20: its settings are 'PGD-20, Linf 0.1, step 0.05"),
+    (verdicts_of_other_weights, "WRONG, its verdicts are of weights 0123456789ab"),
+    (verdicts_of_other_data, "WRONG, its verdicts are of fingerprint 0123456789ab"),
+    (a_break_made_up, r"pgd-20: WRONG, run again on .*broken ones were not"),
+])  # fmt: skip
+def test_verify_finds(place, forge, sentence):
+    forge(place / "run")
+    code, text = said("verify", "run", "--sample", 60, "--draw", 1, cwd=place)
+    assert code == 1 and re.search(sentence, text), text
+
+
+def test_verify_passes_an_honest_result_and_says_what_it_drew(place):
+    code, text = said("verify", "run", "--sample", 30, cwd=place)
+    assert code == 0 and re.search(r"drawn with --draw \d+", text), text
+    assert re.search(r"pgd-20: run again on \d+ images, \d+ verdicts are the same", text)
+    assert "Hypothesis: a stronger attack breaks at most 25% of the survivors: not refuted." in text
+
+
+def test_images_of_an_earlier_result_condemn_nobody(place):
+    for file in (place / "run" / "result.adv").glob("fgsm.*"):
+        rewrite(file, lambda tensors: tensors["x_adv"].zero_(), seed="3")
+    code, text = said("verify", "run", "--sample", 0, cwd=place)
+    assert code == 0 and "fgsm: 3 files in result.adv are of another evaluation and were left out" in text
+
+
+def test_the_hypotheses_are_stated_and_bounded():
+    survivors = Survivors("pgd-20", "PGD-100", 100, 51, 51, 51)
+    assert not survivors.supports(0.25) and Survivors("a", "b", 100, 51, 51, 12).supports(0.25)
+    assert Survivors("a", "b", 1000, 500, 64, 20).supports(0.25) and not Survivors("a", "b", 9, 9, 9, 9).supports(0.99)
+    assert Again(32, 1, 32, 0).ok and Again(0, 0, 0, 0).ok and not Again(32, 8, 32, 0).ok and not Again(2, 0, 30, 9).ok
+
+
+# ---- two evaluations, and the SIGKILL between two files --------------------------------------------------------------
+
+
+def test_a_second_evaluation_of_the_same_result_is_refused(place):
+    with FileLock(place / "run" / ".result.lock"):
+        code, text = said(*MEASURE, "--suite", "clean", cwd=place)
+    assert code == 2 and "Another process is writing run/result.json; wait, or give another --out." in text
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("after", range(7))
+def test_no_kept_image_is_lost_wherever_it_is_killed(place, after, monkeypatch):
+    files, split = ResultFiles(place / "x.json"), data.load("digits", "test")
+    network, settings = models.load(place / "run"), {"n": 100, "batch_size": 40, "keep_images": files.unfinished_images}
+
+    def measure(**more):
+        return evaluate(network, split, Linf(0.1), "fgsm,pgd-20", keep=files.unfinished, **settings | more)
+
+    files.store(measure())
+    whole = {file.name for file in files.images.iterdir()}
+    with files.writing():  # again, and killed while the files are moved
+        again, real, calls = measure(), storing.write_atomic, []
+
+        def dying(*arguments, **options):
+            if len(calls) == after:
+                raise Killed
+            calls.append(real(*arguments, **options))
+
+        monkeypatch.setattr(storing, "write_atomic", dying)
+        with pytest.raises(Killed):
+            files.store(again)
+        monkeypatch.setattr(storing, "write_atomic", real)
+    with files.writing():
+        files.store(measure())
+    assert {file.name for file in files.images.iterdir()} == whole and len(whole) == 6
+    code, text = said("verify", "x.json", "run", "--data", "digits", "--sample", 0, cwd=place)
+    assert code == 0 and "Every counted verdict is confirmed." in text
+    assert not list(place.glob("x.unfinished*")) and not list(place.glob(".x*"))
+
+
+def test_images_are_made_where_an_interrupted_evaluation_did_not_save_them(place):
+    split, network = data.load("digits", "test"), models.load(place / "run")
+    settings = {"n": 60, "batch_size": 20, "keep": place / "v.safetensors"}
+    first = evaluate(network, split, Linf(0.1), "fgsm", **settings)
+    second = evaluate(network, split, Linf(0.1), "fgsm", keep_images=place / "v.adv", **settings)
+    assert len(list((place / "v.adv").iterdir())) == 3 and first["fgsm"].correct == second["fgsm"].correct
+
+
+def test_images_of_other_verdicts_do_not_stay_beside_new_ones(place):
+    def forget(tensors):
+        tensors["fgsm"][0] = 1 - tensors["fgsm"][0]
+
+    verdicts = place / "run" / "result.verdicts.safetensors"
+    assert said(*MEASURE, "--suite", "fgsm", cwd=place)[0] == 0
+    assert len(list((place / "run" / "result.adv").glob("fgsm.*"))) == 3  # the same verdicts: their images stay
+    rewrite(verdicts, forget)
+    assert said(*MEASURE, "--suite", "fgsm", cwd=place)[0] == 0
+    assert not list((place / "run" / "result.adv").glob("fgsm.*"))
+    assert len(list((place / "run" / "result.adv").glob("pgd-20.*"))) == 3
+
+
+def test_hidden_temporary_files_do_not_stay(place):
+    run = place / "run"
+    (run / "result.unfinished.adv").mkdir()
+    left = [run / ".result.json.ab12cd34", run / ".result.unfinished.safetensors.ab12cd34",
+            run / ".result.verdicts.safetensors.ab12cd34", run / "result.adv" / ".fgsm.000000.safetensors.ab12cd34",
+            run / "result.unfinished.adv" / ".fgsm.000000.safetensors.ab12cd34"]  # fmt: skip
+    for file in left:
+        file.write_bytes(b"half")
+    assert said(*MEASURE, "--suite", "clean", cwd=place)[0] == 0
+    assert not [file for file in left if file.exists()] and not list(run.glob(".result*"))
+
+
+def test_the_page_says_every_kind():
+    page = (ROOT / "docs" / "trusting_a_run.md").read_text()
+    for sentence in ("was measured on weights", "was not written with this user's key", "Another process is writing",
+                     "not measured with this user's key", "do not say which part of AutoAttack", "REFUTED"):
+        assert sentence in page
