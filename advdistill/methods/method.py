@@ -24,7 +24,7 @@ class Term:
         state: tensors by name that training changes in a method; saved and resumed with a run.
 
     Raises:
-        ValueError: a coefficient that is annotated `float` is negative or not finite.
+        ValueError: a coefficient that is annotated `float` is negative or not finite, or a temperature is 0.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -36,9 +36,13 @@ class Term:
         self.state: dict[str, Tensor] = {}
         for coefficient in fields(self):
             value = getattr(self, coefficient.name)
-            if coefficient.type in (float, "float") and not (isinstance(value, int | float) and 0 <= value < math.inf):
+            if coefficient.type not in (float, "float"):
+                continue
+            divides = coefficient.name.endswith("temperature")  # it divides logits
+            if not (isinstance(value, int | float) and 0 <= value < math.inf and (value or not divides)):
+                least = "above 0" if divides else "of at least 0"
                 raise ValueError(
-                    f"{coefficient.name} of {type(self).__name__} must be a finite number of at least 0, got {value!r}."
+                    f"{coefficient.name} of {type(self).__name__} must be a finite number {least}, got {value!r}."
                 )
 
     @property
