@@ -1,6 +1,5 @@
 """What a method is: the pair of `inner`, which an attack climbs, and `outer`, which a student descends."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from typing import Any, ClassVar, Self
@@ -8,6 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from .._internal.checks import check_coefficient
 from ..attacks.pgd import PGD, Mode, Objective, Start
 from .batch import Batch, Losses
 
@@ -35,15 +35,8 @@ class Term:
     def __post_init__(self) -> None:
         self.state: dict[str, Tensor] = {}
         for coefficient in fields(self):
-            value = getattr(self, coefficient.name)
-            if coefficient.type not in (float, "float"):
-                continue
-            divides = coefficient.name.endswith("temperature")  # it divides logits
-            if not (isinstance(value, int | float) and 0 <= value < math.inf and (value or not divides)):
-                least = "above 0" if divides else "of at least 0"
-                raise ValueError(
-                    f"{coefficient.name} of {type(self).__name__} must be a finite number {least}, got {value!r}."
-                )
+            if coefficient.type in (float, "float"):
+                check_coefficient(type(self).__name__, coefficient.name, getattr(self, coefficient.name))
 
     @property
     def parts(self) -> list["Term"]:
@@ -134,6 +127,8 @@ class Method(Term):
             they descend too.
         start: how its attack starts, see `PGD`.
         student_mode: mode of the student while it is attacked, `eval` or `train`.
+        clean_first: the running statistics of a student attacked in eval mode are those after a forward pass of x in
+            train mode, because the release computes S(x) before the attack.
 
     >>> from dataclasses import dataclass
     >>> from advdistill import IGDM, Method
@@ -153,6 +148,7 @@ class Method(Term):
     trained: tuple[str, ...] = ()
     start: Start = "gaussian"
     student_mode: Mode = "eval"
+    clean_first: bool = False
 
     def inner(self, batch: Batch) -> Objective | None:
         """The objective of the attack, x' `[B, C, H, W]` to `[B]`; compute what does not depend on x' outside of it.
@@ -203,6 +199,7 @@ class Sum(Method):
         needed = {role for part in (self.base, self.term) for role in part.teachers if role not in part.optional}
         self.optional = tuple(role for role in self.teachers if role not in needed)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
+        self.clean_first = self.base.clean_first
 
     @property
     def parts(self) -> list[Term]:

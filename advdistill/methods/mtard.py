@@ -116,7 +116,8 @@ class CIARD(Method):
         min_S   L1 + L2 - s P
         min_T   CE(T(x'), y),   from progress > begin on
 
-    Temperatures as in B-MTARD. T is in train mode; no gradient of the student's losses reaches it. With q the share of
+    Temperatures as in B-MTARD. As released, S(x) is forwarded in train mode before the attack, which so sees running
+    statistics that x has moved. T is in train mode; no gradient of the student's losses reaches it. With q the share of
     the training after `begin`, its rate is teacher_lr (1 + cos(pi q)) / 2 exp(-q^2 / 100). `begin` is 50 of 300 epochs.
     Without an error of N there is no P. The release multiplies the temperatures' rate by 0.1 at every step from the
     first milestone on; here it follows the student's schedule. `scale` is 0.1 as released, on CIFAR-10.
@@ -134,14 +135,15 @@ class CIARD(Method):
 
     teachers = ("robust", "clean")
     trained = ("robust",)
+    clean_first = True
 
     def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
     def outer(self, batch: Batch) -> Losses:
         soft_adv, soft_nat = tempered(self, batch)
+        nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)  # x first, as released
         adv = self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
-        nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
         return {
             "adv": adv,
             "clean": nat,
@@ -161,7 +163,7 @@ class CIARD(Method):
         size = batch.mean(distance)
         magnitudes = [value.log10().floor() for value in (*losses, size)]
         scale = 10 ** (torch.minimum(magnitudes[0], magnitudes[1]) - magnitudes[2])
-        # Without an error `scale` is infinite; multiplied by a distance of 0 its gradient would be NaN, even inside `where`.
+        # without an error `scale` is infinite, and the gradient of its product with `distance` NaN, even inside `where`
         return -torch.where(size > 0, scale, 0.0) * distance
 
     def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:
