@@ -1,7 +1,7 @@
 """The loss of one training step: attack the student, compare it with its teachers."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import cast
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._internal.checks import check_adversarial, check_fit
-from ._internal.modes import in_mode
+from ._internal.modes import after_forward, in_mode
 from ._internal.rng import Rng
 from .acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
 from .acceleration.frozen import FrozenCopies
@@ -140,14 +140,15 @@ class Distiller:
         if first := not self._prepared:
             self.prepare(student, x, y)
         evaluated = self.attack.student_mode == "eval"
-        attacked = self._copies("student", student, changes=True) if evaluated else student
         rng = rng or Rng(int(torch.randint(2**62, ())), device=x.device)
-        batch = Batch(
-            x, y, self._views.recording("student", attacked, x), self._views.teachers(self._up_to_date(), x, y),
-            progress, rate=rate, threat=self.attack.threat, rng=rng, index=index, modules=self.modules,
-        )  # fmt: skip
-        batch.total = total or batch.total
         with ExitStack() as modes:
+            modes.enter_context(after_forward(student, x) if evaluated and self.method.clean_first else nullcontext())
+            attacked = self._copies("student", student, changes=True) if evaluated else student
+            batch = Batch(
+                x, y, self._views.recording("student", attacked, x), self._views.teachers(self._up_to_date(), x, y),
+                progress, rate=rate, threat=self.attack.threat, rng=rng, index=index, modules=self.modules,
+            )  # fmt: skip
+            batch.total = total or batch.total
             for network in (*self.trained.values(), *self.modules.values()):
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))

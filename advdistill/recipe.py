@@ -48,7 +48,7 @@ class Schedule:
     """How the learning rate changes; lengths below 1 are fractions of the run, others are epochs.
 
     >>> Schedule("multistep", milestones=(100, 150))  # a tenth of the rate from epoch 100 on, a hundredth from 150
-    Schedule(kind='multistep', milestones=(100, 150), gamma=0.1, warmup=0.0, hold=0.0)
+    Schedule(kind='multistep', milestones=(100, 150), gamma=0.1, warmup=0.0, hold=0.0, by='step')
     """
 
     kind: Literal["constant", "multistep", "cosine", "onecycle"] = "multistep"
@@ -59,6 +59,8 @@ class Schedule:
     """The rate climbs linearly until here."""
     hold: float = 0.0
     """cosine: the rate stays at the top until here."""
+    by: Literal["step", "epoch"] = "step"
+    """cosine, onecycle: the rate falls at every step, or stays for an epoch at what it is at the epoch's end."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Recipe:
     """Average the weights at the ends of epochs from this epoch or fraction on; the average is evaluated and saved."""
     awp: float | None = None
     """Adversarial weight perturbation of this size, relative to each layer's norm; 0.005 and 0.01 are usual."""
+    awp_begin: float = 0.0
+    """Epoch or fraction from which weights are perturbed; TRADES-AWP's release begins with its tenth epoch, 9."""
     label_mixing: float = 0.0
     """Share of the label in the outputs of frozen teachers."""
     teacher_every: int | None = None
@@ -133,6 +137,7 @@ class Recipe:
             self.attack.check_named()
         _between("ema", self.ema, 0, 1)
         _between("awp", self.awp, 0, 1)
+        _between("awp_begin", self.awp_begin, 0, max(1, self.epochs - 1))
         _between("swa", self.swa, 0, max(1, self.epochs - 1))
         if self.ema is not None and self.swa is not None:
             raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; choose one.")

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from training import short
 
 from advdistill import PGD, Distiller, Linf, distill
+from advdistill._internal.rng import Rng
 from advdistill.methods import BMTARD, CIARD, Batch, PeerAiD, build
 from advdistill.train.state import Position
 
@@ -167,3 +168,39 @@ def test_igdm_on_a_teacher_that_trains_along_sends_it_no_gradient(networks, batc
     method = build("ciard+igdm")
     named = method.outer(Batch(x, y, student, {"robust": teacher, "clean": clean}, x_adv=x + 0.1))
     assert reaches(named["gradient"], student) and not reaches(named["gradient"], teacher)
+
+
+@pytest.mark.parametrize("name", ["ciard", "ciard+igdm"])
+def test_ciards_attack_sees_the_statistics_that_x_has_moved(name, tiny, batch):
+    """methods.md, correction 7: the release forwards S(x) in train mode before the attack."""
+    student, seen = Normed(), []
+    student.norm.register_forward_hook(lambda norm, *_: seen.append((norm.training, norm.running_mean.item())))
+    distiller = Distiller(build(name), tiny(1), tiny(2), ATTACK)
+    distiller.prepare(student, *batch)
+    seen.clear()
+    made = distiller.craft(student, *batch)
+    moved = 0.1 * batch[0].mean().item()
+    assert [training for training, _ in seen] == [True, False, False, False]
+    assert [mean for _, mean in seen[1:]] == [pytest.approx(moved)] * 3
+    assert student.norm.running_mean.item() == 0 and student.norm.num_batches_tracked == 0  # `losses` moves them
+    distiller.losses(made, student)
+    assert student.norm.num_batches_tracked == (3 if "igdm" in name else 2)
+
+
+def test_ciards_fast_attack_sees_them_too(batch):
+    made = []
+    for fast in (None, torch.float32):
+        torch.manual_seed(0)
+        bodies = [[nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 4)] for _ in range(3)]
+        networks = [nn.Sequential(*body) for body in bodies]
+        distiller = Distiller(CIARD(), networks[1], networks[2], ATTACK, fast=fast)
+        for step in range(2):  # the second refreshes the copy
+            made.append(distiller.craft(networks[0], *batch, rng=Rng(step)).x_adv)
+    assert_close(made[:2], made[2:], rtol=0, atol=1e-5)
+
+
+def test_a_student_attacked_in_train_mode_keeps_what_the_attack_moved(tiny, batch):
+    student = Normed()
+    attack = PGD(3, 0.05, Linf(0.1), student_mode="train")
+    Distiller(CIARD(), tiny(1), tiny(2), attack).craft(student, *batch)
+    assert student.norm.num_batches_tracked == 3

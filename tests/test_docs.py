@@ -25,7 +25,7 @@ README, DOCS, EXAMPLE = ROOT / "README.md", ROOT / "docs", ROOT / "examples" / "
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 CHOICE, PAGES = DOCS / "methods.md", DOCS / "methods"
 DESCRIBED = {row["name"].lstrip("+"): row for row in methods.describe()}
-SECTIONS = ["Teachers", "Cost", "When", "What goes wrong", "Recipes", "Reference"]
+SECTIONS = ["Teachers", "Cost", "Batch-norm", "When", "What goes wrong", "Recipes", "Reference"]
 
 each_method = pytest.mark.parametrize("name", methods.METHODS)
 
@@ -205,6 +205,37 @@ def test_a_pages_cost_is_counted(name):
     assert numbers(shown[2]) == in_attack and numbers(shown[3]) == in_losses
     early = re.search(r"Until `begin`: (.+?)\.", cost)
     assert (numbers(early[1]) if early else forward) == costs(name, progress=0.0)[0]
+
+
+def trained_passes(method, progress=1.0):
+    """The images that the student is forwarded on in train mode, in order, by name."""
+    x = torch.full((2, 1, 2, 2), 0.5)
+    names, found = {0.5: "x", 0.75: "x'", 0.25: "2x - x'"}, []
+
+    def network(images):
+        return images.flatten(1) @ torch.eye(4)
+
+    def student(images):
+        found.append(names[images.flatten()[0].item()])
+        return network(images)
+
+    made = methods.Batch(x, torch.tensor([0, 1]), network, dict.fromkeys(method.teachers, network), progress)
+    method.inner(made)
+    method.outer(made.attacked(x + 0.25, student))
+    return ["the attack's iterates"] * (method.student_mode == "train") + found
+
+
+@each_method
+def test_a_pages_passes_in_train_mode_are_the_codes(name):
+    shown = re.search(r"Here: (.+?)\. (?:In the release: .+)", section(name, "Batch-norm"))[1].split(", ")
+    kind = methods.METHODS[name]
+    for progress in (1.0, 0.0):
+        if issubclass(kind, methods.Method):
+            passes = trained_passes(kind(), progress)
+        else:
+            passes = trained_passes(methods.AdaAD() + kind(), progress)[len(trained_passes(methods.AdaAD())):]
+        late = " (from `begin` on)"
+        assert passes == [one.removesuffix(late) for one in shown if progress or not one.endswith(late)]
 
 
 @each_method

@@ -20,6 +20,7 @@ from advdistill._internal.rng import Rng
 from advdistill.attacks import PGD
 from advdistill.distiller import Distiller
 from advdistill.methods import METHODS, Batch, Method, build, from_config, to_config
+from advdistill.methods.fair import ByClass
 from advdistill.threat import Linf
 from advdistill.train import trainer as loop
 from advdistill.train.state import State
@@ -216,3 +217,92 @@ def test_options_of_the_loop(tmp_path, name, options):
     for key, network in networks.items():
         same = [torch.equal(*pair) for pair in zip(before[key].parameters(), network.parameters(), strict=True)]
         assert not any(same) if network in trained_ones(method, networks) else all(same)
+
+
+K, B = 4, 6
+BATCHES = "all right", "all wrong", "one image", "one class", "identical images", "logits of 1e4", "teacher is student"
+FURTHER = {  # terms that the default coefficients leave out
+    "ard labels": {"ard": {"distill_weight": 0.5}},
+    "iad labels": {"iad": {"distill_weight": 0.5, "temperature": 4.0}},
+    "fair_iad labels": {"fair_iad": {"distill_weight": 0.5}},
+    "iad2 softened": {"iad2": {"temperature": 4.0}},
+    "adaad clean": {"adaad": {"adv_weight": 0.5}},
+    "saad-c": {"saad": {"clean_weight": 0.5}},
+    "saad as released": {"saad": {"clean_weight": 0.5, "batch_relative": True}},
+    "peeraid labels": {"peeraid": {"label_weight": 0.5}},
+    "rslad+igdm off": {"rslad": {}, "igdm": {"plus": 0.5, "minus": 2.0}},
+}
+
+
+def unlucky(situation, dtype):
+    """Networks by their names as arguments of distill, images and labels: what no batch-norm and no mistake hide."""
+    x = torch.rand(B, 1, 4, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
+    networks, y = {key: network.to(dtype) for key, network in four(Tiny).items()}, torch.arange(B) % K
+    with torch.no_grad():
+        answers = torch.stack([networks[key](x) for key in ("teacher", "clean_teacher", "student", "peer")])
+        if situation in ("all right", "all wrong"):  # every network has the first one's weights, so that all agree
+            for network in networks.values():
+                network.load_state_dict(networks["clean_teacher"].state_dict())
+            y = (answers[1].argmax(1) + (situation == "all wrong")) % K
+        if situation == "logits of 1e4":
+            for network, answer in zip(networks.values(), answers, strict=True):
+                network.head.weight *= 1e4 / answer.abs().max()
+                network.head.bias *= 1e4 / answer.abs().max()
+        if situation == "teacher is student":
+            for key in ("teacher", "clean_teacher", "peer"):
+                networks[key].load_state_dict(networks["student"].state_dict())
+    if situation == "one image":
+        x, y = x[:1], y[:1]
+    if situation == "one class":
+        y = torch.zeros_like(y)
+    if situation == "identical images":
+        x = x[:1].expand(B, -1, -1, -1).clone()
+    return networks, x, y
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+@pytest.mark.parametrize("situation", BATCHES)
+@pytest.mark.parametrize("name", [*ALL, *FURTHER])
+def test_values_and_gradients_are_finite_on_unlucky_batches(name, situation, dtype):
+    networks, x, y = unlucky(situation, dtype)
+    student, teacher, clean_teacher, peer = networks.values()
+    method = from_config(FURTHER[name]) if name in FURTHER else build(name)
+    attack = PGD(2, 1e-6, Linf(1e-6))  # so small that x' is right or wrong as x is
+    distiller = Distiller(method, teacher, clean_teacher, attack, peer=peer)
+    for step in range(3):  # later ones with the state that the first has left
+        made = distiller.craft(student, x, y, progress=(step + 1) / 3, rng=Rng(step))
+        named = distiller.losses(made, student)
+        assert made.x_adv.isfinite().all() and all(loss.isfinite().all() for loss in named.values()), step
+        sum(loss.mean() for loss in named.values()).backward()
+        for network in trained_ones(method, networks):
+            assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None), step
+        assert all(value.isfinite().all() for part in method.parts for value in part.state.values()), step
+        if len(y.unique()) == K:
+            method.end_epoch(1.0)
+
+
+@pytest.mark.parametrize("situation", ["one image", "one class"])
+@pytest.mark.parametrize("name", [name for name in ALL if issubclass(type(build(name).parts[0]), ByClass)])
+def test_methods_by_class_refuse_an_epoch_without_some_class(name, situation):
+    networks, x, y = unlucky(situation, torch.float32)
+    method = build(name)
+    losses(method, networks, x, y)
+    with pytest.raises(ValueError, match=r"needs images of every class in every epoch; class 1 had none"):
+        method.end_epoch(1.0)
+
+
+@pytest.mark.parametrize("name", ["fair_ard", "fair_iad", "fair_rslad", "fair_mtard"])
+def test_class_weights_are_finite_for_any_exponent(name):
+    method = from_config({name: {"class_exponent": 50.0}})
+    method.state["sums"] = torch.tensor([[0.0, 8.0], [3.0, 8.0], [80.0, 8.0]])  # the attack breaks all of class 0
+    method.end_epoch(1.0)
+    assert_close(method.state["class_weights"], torch.tensor([2.5, 5 / 6, 5 / 6]))
+
+
+@pytest.mark.parametrize("name", ["mtard", "bmtard", "fair_mtard", "ciard"])
+def test_a_scale_of_zero_leaves_what_is_balanced_finite(name, batch):
+    method, networks = from_config({name: {"scale": 0.0}}), four(Tiny)
+    for _ in range(2):
+        named = losses(method, networks, *batch)
+        assert all(loss.isfinite().all() for loss in named.values())
+        assert all(value.isfinite().all() for value in method.state.values())

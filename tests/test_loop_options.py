@@ -47,6 +47,45 @@ def test_the_search_for_the_perturbation_leaves_running_statistics_alone():
     assert student[0].num_batches_tracked == 1
 
 
+def test_the_step_is_taken_from_the_perturbed_weights(tiny):
+    """As the release does (methods.md, correction 9): weight decay is of the perturbed weights."""
+    student, x = tiny().double(), torch.rand(5, 1, 4, 4, dtype=torch.float64)
+    before = [p.detach().clone() for p in student.parameters()]
+
+    def loss():
+        return student(x).square().mean()
+
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.5, weight_decay=0.1)
+    with perturbed(student, loss, 0.2, lambda gradient: gradient):
+        moved = [p.detach().clone() for p in student.parameters()]
+        loss().backward()
+        gradients = [p.grad.clone() for p in student.parameters()]
+        optimizer.step()
+    for p, old, new, gradient in zip(student.parameters(), before, moved, gradients, strict=True):
+        assert_close(p.detach(), old - 0.5 * (gradient + 0.1 * new))
+
+
+def test_a_run_takes_its_steps_from_the_perturbed_weights_once_that_has_begun(tmp_path, tiny, monkeypatch):
+    seen, step = [], torch.optim.SGD.step
+
+    def noted(optimizer, *args):
+        seen.append([p.detach().clone() for p in optimizer.param_groups[0]["params"]])
+        return step(optimizer, *args)
+
+    def run(name, **changes):
+        seen.clear()
+        quick(tmp_path / name, {"student": tiny(0), "teacher": tiny(1)}, "rslad", **changes)
+        return list(seen)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    plain, late, early = run("plain"), run("late", awp=0.05, awp_begin=1), run("early", awp=0.05)
+    for begin, steps in ((3, late), (0, early)):  # two epochs of three steps
+        same = [all(map(torch.equal, *pair)) for pair in zip(plain, steps, strict=True)]
+        assert same == [number < begin for number in range(6)]
+        matrix = [weights[0] for weights in (plain[begin], steps[begin])]
+        assert (matrix[1] - matrix[0]).norm() == pytest.approx(0.05 * matrix[0].norm().item(), rel=1e-4)
+
+
 def test_awp_changes_the_run_and_a_size_of_zero_does_not(tmp_path, tiny):
     def trained(awp):
         networks = [tiny(seed, classes=10, size=8) for seed in (0, 1, 2)]
@@ -157,6 +196,7 @@ def test_mixed_labels_by_hand(tiny, batch):
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"awp": -0.1}, "awp must lie between 0 and 1, got -0.1"),
+    ({"awp_begin": 50}, "awp_begin must lie between 0 and 49, got 50"),
     ({"swa": 7, "epochs": 5}, "swa must lie between 0 and 4, got 7"),
     ({"label_mixing": 1.0}, "label_mixing must lie between 0 and 0.999, got 1"),
 ])  # fmt: skip

@@ -12,6 +12,7 @@ from advdistill.methods import (
     AKD2,
     ARD,
     BMTARD,
+    CIARD,
     DGAD,
     IAD,
     IADII,
@@ -212,6 +213,8 @@ def test_coefficients_survive():
     (lambda: (AdaAD() + IGDM() + IGDM()).outer(_batch()), "Sum and IGDM both have a loss called 'gradient'; take one"),
     (lambda: (SAAD() + IGDM()).outer(_batch()), "SAAD and IGDM both have a loss called 'gradient'; take one"),
     (lambda: AKD2(robust_weight=0.8, clean_weight=0.3), r"robust_weight \(0.8\) and clean_weight \(0.3\) of AKD2"),
+    (lambda: ARD(temperature=0), "temperature of ARD must be a finite number above 0, got 0"),
+    (lambda: CIARD(push_temperature=0.0), "push_temperature of CIARD must be a finite number above 0, got 0.0"),
     (lambda: FairRSLAD(class_exponent=-1), "class_exponent of FairRSLAD must be a finite number of at least 0, got -1"),
 ])  # fmt: skip
 def test_mistakes_are_explained(action, message):

@@ -12,12 +12,14 @@ from advdistill import models
 
 # Small members of the families that have sizes, so that they run in no time.
 SIZED = ("wide_resnet", "wide_resnet_trades", "dm_wide_resnet", "dm_wide_resnet_relu")
-SMALL = {name: f"{name}-10-2" for name in SIZED}
+SMALL = {name: f"{name}-10-2" for name in SIZED} | {"resnet_a": "resnet_a-14"}
 ZOO = [SMALL.get(name, name) for name in models.names()]
 PARAMETERS = {
     "resnet18": 11_173_962,
     "resnet20": 272_474,
+    "resnet32": 466_906,
     "resnet56": 855_770,
+    "resnet_a": 853_018,
     "preact_resnet18": 11_171_146,
     "wide_resnet": 46_160_474,
     "dm_wide_resnet": 36_479_194,
@@ -77,7 +79,10 @@ def test_convnet_sizes_on_grey_images(width, parameters):
 @pytest.mark.parametrize(("name", "stem", "stages", "head"), [
     ("resnet18", {"conv1", "bn1"}, "layer", "linear"),
     ("resnet20", {"conv1", "bn1"}, "layer", "fc"),
+    ("resnet_a-8", {"conv1", "bn1"}, "layer", "linear"),
     ("preact_resnet18", {"conv1"}, "layer", "linear"),
+    ("preact_resnet18_raw", {"conv1"}, "layer", "linear"),
+    ("preact_resnet18_2x2", {"conv1"}, "layer", "linear"),
     ("preact_resnet18_bn", {"conv1", "bn"}, "layer", "linear"),
     ("wide_resnet-10-1", {"conv1", "bn1"}, "block", "fc"),
     ("dm_wide_resnet-10-1", {"init_conv", "batchnorm"}, "layer", "logits"),
@@ -96,6 +101,40 @@ def test_resnet18_is_the_published_one():
     x = torch.rand(4, 3, 32, 32)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     assert torch.equal(ours(x), theirs.eval()(x))
+
+
+def test_option_a_has_no_parameters_and_pads_channels_on_both_sides():
+    model = models.create("resnet_a-8").eval()
+    assert not [key for key in model.state_dict() if "shortcut" in key or "downsample" in key]
+    block, x = model.layer2[0], torch.rand(2, 16, 6, 6)
+    with torch.no_grad():
+        block.bn2.weight.zero_()
+        block.bn2.bias.zero_()  # what is left is the shortcut
+        expected = torch.zeros(2, 32, 3, 3)
+        expected[:, 8:24] = x[:, :, ::2, ::2]
+        assert torch.equal(block(x), expected)
+
+
+def test_dgads_head_reads_tiny_imagenets_8_by_8_pooled_by_4():
+    model = models.create("preact_resnet18_2x2", 200).eval()
+    assert model.linear.in_features == 2048
+    read, x = [], torch.rand(2, 3, 64, 64)
+    model.layer4.register_forward_hook(lambda module, inputs, output: read.append(output))
+    with torch.no_grad():
+        logits = model(x)
+        assert read[0].shape == (2, 512, 8, 8)
+        assert torch.equal(logits, model.linear(nn.functional.avg_pool2d(read[0], 4).flatten(1)))
+
+
+def test_peeraids_shortcuts_read_the_raw_input():
+    raw, after = (models.create(name).layer2[0].eval() for name in ("preact_resnet18_raw", "preact_resnet18"))
+    after.load_state_dict(raw.state_dict())
+    x = torch.rand(2, 64, 8, 8) - 0.5
+    with torch.no_grad():
+        for block, seen in ((raw, x), (after, nn.functional.relu(raw.bn1(x)))):
+            out = raw.conv1(nn.functional.relu(raw.bn1(x)))
+            out = raw.conv2(nn.functional.relu(raw.bn2(out)))
+            assert torch.allclose(block(x), out + raw.shortcut(seen), atol=1e-6)
 
 
 def test_integers_left_out_take_their_defaults():
@@ -152,6 +191,8 @@ def test_networks_are_modules_with_a_spec():
     ("wide_resnet-33-10", "'wide_resnet-33-10': the depth must be 6n+4 (10, 16, 22, 28, 34, ...), not 33; "
                           "write 'wide_resnet-34-10'."),
     ("wide_resnet-4-1", "not 4; write 'wide_resnet-10-1'."),
+    ("resnet_a-57", "'resnet_a-57': the depth must be 6n+2 (8, 14, 20, 32, 44, 56, 110, ...), not 57; "
+                    "write 'resnet_a-56'."),
 ])
 def test_names_that_cannot_be_built(name, message):
     with pytest.raises(ValueError) as error:

@@ -14,9 +14,14 @@ SMALL = {
     "wide_resnet": "wide_resnet-16-2",
     "wide_resnet_trades": "wide_resnet_trades-10-3",
     "convnet": "convnet-5",
+    "resnet_a": "resnet_a-14",
+    "dm_wide_resnet": "dm_wide_resnet-10-1",
+    "dm_wide_resnet_relu": "dm_wide_resnet_relu-10-1",
 }
+TWINS = [{"preact_resnet18", "preact_resnet18_raw"}, {"dm_wide_resnet-10-1", "dm_wide_resnet_relu-10-1"}]  # by shapes
 # DeepMind's are recognised too, but refused without their statistics: tests/test_robustbench_models.py
-ZOO = [SMALL.get(name, name) for name in models.names() if not name.startswith("dm_")]
+NAMES = [SMALL.get(name, name) for name in models.names()]
+ZOO = [name for name in NAMES if not name.startswith("dm_") and not any(name in same for same in TWINS)]
 TEACHER = Path(__file__).parents[2] / "shared/teachers/cifar10_resnet18_linf_8_255.safetensors"
 
 
@@ -57,6 +62,36 @@ def test_every_architecture_is_recognised(name, suffix, tmp_path):
     state = models.create(name, 6, 2).state_dict()
     torch.save(state, path) if suffix == ".pt" else save_file(state, path)
     assert models.load(path).spec == models.ModelSpec(name, 6, 2)
+
+
+def test_networks_of_the_same_names_and_shapes_are_known():
+    by_shapes = {}
+    for name in NAMES:
+        with torch.device("meta"):
+            state = models.create(name).state_dict()
+        shapes = frozenset((key, tuple(tensor.shape)) for key, tensor in state.items())
+        by_shapes.setdefault(shapes, set()).add(name)
+    assert [same for same in by_shapes.values() if len(same) > 1] == TWINS
+
+
+@pytest.mark.parametrize("name", [name for same in TWINS for name in sorted(same)])
+def test_a_checkpoint_that_fits_several_networks_is_asked_for_and_not_guessed(name, tmp_path):
+    """Loaded as another, it would run and give other logits."""
+    torch.manual_seed(0)
+    network, x = models.create(name).eval(), torch.rand(4, 3, 16, 16)
+    torch.save(network.state_dict(), tmp_path / "m.pt")
+    (same,) = (same for same in TWINS if name in same)
+    listed = " or ".join(rf"\?arch={one} \(.+\)" for one in sorted(same))
+    for options in ("", "?mean=0,0,0", "?num_classes=10"):
+        with pytest.raises(ValueError, match=rf"m.pt fits 2 networks .* other outputs; say which it is: {listed}\.$"):
+            models.load(f"{tmp_path}/m.pt{options}")
+    loaded = models.load(tmp_path / "m.pt", arch=name, mean=(0, 0, 0))
+    assert loaded.spec.name == name and torch.equal(loaded(x), network(x))
+    (other,) = same - {name}
+    assert not torch.allclose(models.load(f"{tmp_path}/m.pt?arch={other}&mean=0,0,0")(x), network(x), rtol=0.05)
+    models.save(network, tmp_path / "ours.safetensors")  # says which it is
+    assert torch.equal(models.load(tmp_path / "ours.safetensors")(x), network(x))
+
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])

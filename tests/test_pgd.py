@@ -6,7 +6,7 @@ from advdistill import L2, PGD, Linf
 from advdistill._internal.rng import Rng
 from advdistill.losses import cross_entropy, margin
 
-STARTS = ["uniform", "uniform_unclamped", "gaussian", "none"]
+STARTS = ["uniform", "uniform_unclamped", "gaussian", "gaussian_clamped", "none"]
 
 
 def linear(x):

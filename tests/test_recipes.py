@@ -1,6 +1,7 @@
 """The recipes: each can be run as it is, and its numbers are those of the papers, written here once more by hand."""
 
 import inspect
+import math
 import re
 
 import pytest
@@ -59,7 +60,7 @@ def test_what_the_docstring_says_is_what_the_recipe_does(name):
     ("cifar10.rslad_mobilenet_v2", 0.1, 2e-4, 300, (215, 260, 285), 128, {"scale": 0.1, "clean_weight": 1 / 6}),
     ("cifar10.adaad_mobilenet_v2", 0.1, 5e-4, 200, (100, 150), 128, {"scale": 0.1, "adv_weight": 1}),
     ("cifar10.mart_resnet18", 0.01, 3.5e-3, 120, (74, 89, 99), 128, {"robust_weight": 5}),
-    ("cifar10.trades_mobilenet_v2", 0.1, 2e-4, 100, (74, 89), 128, {"robust_weight": 6}),
+    ("cifar10.trades_mobilenet_v2", 0.1, 2e-4, 100, (74, 89, 99), 128, {"robust_weight": 6}),
     ("cifar10.pgd_at_mobilenet_v2", 0.1, 5e-4, 110, (100, 105), 128, {}),
     ("cifar10.saad_resnet18", 0.1, 5e-4, 200, (100, 150), 128, {"gradient_weight": 1, "clean_weight": 0}),
     ("cifar100.rslad_resnet18", 0.1, 2e-4, 300, (215, 260, 285), 128, {"scale": 0.1}),
@@ -113,6 +114,8 @@ def test_attacks():
         attack = recipes.load(name).attack
         if name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
             assert attack == PGD(10, 0.007, Linf(0.031))
+        elif name.startswith("cifar10.pgd_at_") and "small" not in name:  # AdaAD's comparison: methods.md, correction 9
+            assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="gaussian_clamped")
         elif name in ("tiny_imagenet.ard_preact_resnet18", "tiny_imagenet.iad_preact_resnet18"):
             assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="uniform", student_mode="eval")
         elif not name.startswith("digits."):
@@ -131,3 +134,29 @@ def test_every_dataset_has_the_usual_methods():
                 "tiny_imagenet": ["preact_resnet18"]}  # fmt: skip
     wanted = {f"{data}.{method}_{s}" for data, some in students.items() for method in usual for s in some}
     assert wanted <= set(recipes.names())
+
+
+def test_saads_average_begins_with_the_95th_epoch_and_peeraids_with_the_first_decay():
+    averaged = {name: recipes.load(name).swa for name in recipes.names() if recipes.load(name).swa is not None}
+    saad = [name for name in recipes.names() if "saad" in name and not name.startswith("digits.")]
+    assert averaged == dict.fromkeys(saad, 94) | {"cifar10.peeraid_resnet18": 214}  # epochs counted from 0
+
+
+def test_students_of_tiny_imagenet_are_those_of_the_papers():
+    students = {name: recipes.load(name).student for name in recipes.names() if name.startswith("tiny_imagenet.")}
+    assert students.pop("tiny_imagenet.dgad_preact_resnet18") == "preact_resnet18_2x2"
+    assert set(students.values()) == {"preact_resnet18_bn"}
+
+
+def test_trades_last_epoch_has_a_thousandth_of_the_rate():
+    schedule = recipes.load("cifar10.trades_resnet18").schedule
+    assert [rate(schedule, epoch, 100) for epoch in (73, 74, 88, 89, 98, 99)] == pytest.approx(
+        [1, 0.1, 0.1, 0.01, 0.01, 0.001]
+    )
+
+
+def test_ciards_rate_moves_once_an_epoch():
+    schedule = recipes.load("cifar10.ciard_mobilenet_v2").schedule
+    for epoch in (149, 150, 200, 298):  # counted from 0; the release counts from 1
+        cosine = 0.5 + 0.5 * math.cos(math.pi * (epoch + 1 - 150) / 150)
+        assert rate(schedule, epoch, 300) == rate(schedule, epoch + 0.9, 300) == pytest.approx(cosine)

@@ -80,6 +80,8 @@ SAME = {
     "dm_wide_resnet_relu-10-2": lambda t: t.dm_wide_resnet.DMWideResNet(10, 10, 2, nn.ReLU, **C10),
     "dm_preact_resnet18": lambda t: t.dm_wide_resnet.DMPreActResNet(10, 18, 0, t.dm_wide_resnet.Swish, **C10),
     "preact_resnet18_bn": lambda t: t.cifar100["Rice2020Overfitting"]["model"](),
+    "preact_resnet18": lambda t: t.resnet.PreActResNet(t.resnet.PreActBlockV2, [2, 2, 2, 2]),
+    "preact_resnet18_raw": lambda t: t.resnet.PreActResNet(t.resnet.PreActBlock, [2, 2, 2, 2]),  # as in Wong2020Fast
     "wide_resnet-16-2": lambda t: t.wide_resnet.WideResNet(16, 10, 2),
     "wide_resnet_trades-10-2": lambda t: t.wide_resnet.WideResNet(10, 10, 2, sub_block1=True),
     "resnet18": lambda t: t.cifar10["Sehwag2021Proxy_R18"]["model"](),
@@ -130,7 +132,9 @@ def test_every_teacher_is_robustbenchs(theirs, dataset, monkeypatch):
             network = entry["model"]()
         if network not in recognised:
             recognised[network] = nearest(shapes_of(network))
-        fit = recognised[network]
+        fit, *others = recognised[network]
+        relu = [fit.spec.name.replace("resnet", "resnet_relu")] if fit.spec.name.startswith("dm_wide") else []
+        assert [one.spec.name for one in others] == relu
         assert (fit.spec.name, fit.spec.num_classes, fit.misfits) == (teacher.arch, teacher.num_classes, 0)
         soft = any(type(module).__name__ in ("SiLU", "Swish") for module in network.modules())
         assert soft == teacher.arch.startswith("dm_")
@@ -188,9 +192,12 @@ def test_a_wrong_number_of_classes_is_said(tmp_path):
 def test_a_bare_deepmind_checkpoint_must_say_how_images_are_normalised(tmp_path):
     network = drawn(models.create("dm_wide_resnet-10-1", 7, 1))
     torch.save({"model_state_dict": network.state_dict()}, tmp_path / "m.pt")
+    with pytest.raises(ValueError, match=r"which it is: \?arch=dm_wide_resnet-10-1 .* or \?arch=dm_wide_resnet_relu-1"):
+        models.load(f"{tmp_path}/m.pt?mean=0.5")
+    named = f"{tmp_path}/m.pt?arch=dm_wide_resnet-10-1"
     with pytest.raises(ValueError, match=r"'dm_wide_resnet-10-1', which expects normalised images, .* \?mean=0.4914,"):
-        models.load(tmp_path / "m.pt")
-    assert models.load(f"{tmp_path}/m.pt?mean=0.5").spec == models.ModelSpec("dm_wide_resnet-10-1", 7, 1, (0.5,))
+        models.load(named)
+    assert models.load(f"{named}&mean=0.5").spec == models.ModelSpec("dm_wide_resnet-10-1", 7, 1, (0.5,))
     named = models.load(tmp_path / "m.pt", arch="dm_wide_resnet_relu-10-1", mean=(0,))
     x = torch.rand(2, 1, 8, 8)
     assert not torch.allclose(named(x), network(x))

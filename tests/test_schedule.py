@@ -19,6 +19,13 @@ from advdistill.train.schedule import rate
     (Schedule("onecycle", warmup=0.5), 50.0, 0.5),
     (Schedule("onecycle", warmup=0.5), 100.0, 1.0),
     (Schedule("onecycle", warmup=0.5), 150.0, 0.5),
+    (Schedule("cosine", hold=100, by="epoch"), 99.9, 1.0),  # of the epoch counted as the 100th from 1
+    (Schedule("cosine", hold=100, by="epoch"), 149.0, 0.5),
+    (Schedule("cosine", hold=100, by="epoch"), 149.99, 0.5),
+    (Schedule("cosine", hold=100, by="epoch"), 199.5, 0.0),
+    (Schedule("cosine", hold=100, by="epoch"), 200.0, 0.0),
+    (Schedule("onecycle", by="epoch"), 49.3, 0.75),
+    (Schedule("multistep", (100, 150), by="epoch"), 99.99, 1.0),
 ])  # fmt: skip
 def test_rate(schedule, done, expected):
     assert rate(schedule, done, epochs=200) == pytest.approx(expected, abs=1e-4)

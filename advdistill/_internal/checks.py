@@ -1,4 +1,6 @@
-"""Checks of a training step's inputs: whether images, labels and networks fit together."""
+"""Checks of a training step's inputs: whether images, labels and networks fit together, and of coefficients."""
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +8,15 @@ from torch import Tensor, nn
 from .messages import unknown
 from .modes import in_mode
 
-__all__ = ["check_adversarial", "check_fit", "layer_of"]
+__all__ = ["check_adversarial", "check_coefficient", "check_fit", "layer_of"]
+
+
+def check_coefficient(owner: str, name: str, value: object) -> None:
+    """Raise ValueError unless a method's coefficient is a finite number of at least 0, a temperature above 0."""
+    divides = name.endswith("temperature")
+    if not (isinstance(value, int | float) and 0 <= value < math.inf and (value or not divides)):
+        least = "above 0" if divides else "of at least 0"
+        raise ValueError(f"{name} of {owner} must be a finite number {least}, got {value!r}.")
 
 
 def check_fit(student: nn.Module, teachers: dict[str, nn.Module], x: Tensor, y: Tensor) -> None:

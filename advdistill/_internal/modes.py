@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["batch_norms", "in_mode", "kept_modes", "untracked", "without_parameter_gradients"]
+__all__ = [
+    *("after_forward", "batch_norms", "in_mode", "kept_modes", "restored_statistics", "untracked"),
+    "without_parameter_gradients",
+]
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
@@ -57,3 +61,22 @@ def without_parameter_gradients(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter in learned:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def restored_statistics(*networks: nn.Module) -> Iterator[None]:
+    """Within, running statistics and other buffers may change; afterwards they are as before."""
+    saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
+    yield
+    with torch.no_grad():
+        for buffer, before in saved:
+            buffer.copy_(before)
+
+
+@contextmanager
+def after_forward(network: nn.Module, x: Tensor) -> Iterator[None]:
+    """Within, the running statistics are those after a forward pass of `x` in train mode; afterwards as before."""
+    with restored_statistics(network):
+        with in_mode(network, True), torch.no_grad():
+            network(x)
+        yield

@@ -13,7 +13,7 @@ from ..threat import Linf, Pixels, Threat, pixels, show_pixels
 __all__ = ["PGD", "Mode", "Objective", "Start"]
 
 Objective = Callable[[Tensor], Tensor]
-Start = Literal["uniform", "uniform_unclamped", "gaussian", "none"]
+Start = Literal["uniform", "uniform_unclamped", "gaussian", "gaussian_clamped", "none"]
 Mode = Literal["eval", "train"]
 
 
@@ -28,7 +28,8 @@ class PGD:
         step_size: in pixel units, `"2/255"` is understood; larger than eps is refused.
         threat: `Linf` or `L2`.
         start: `uniform` in the ball, kept inside [0, 1]; `uniform_unclamped`, the same as the first released ARD and
-            IAD scripts have it; `gaussian`, 0.001 N(0, 1); `none`. `None` means the method's own, else `uniform`.
+            IAD scripts have it; `gaussian`, 0.001 N(0, 1); `gaussian_clamped`, the same kept inside [0, 1]; `none`.
+            `None` means the method's own, else `uniform`.
         student_mode: batch-norm mode of the attacked network; `None` means the method's own.
 
     Example:
@@ -106,6 +107,8 @@ class PGD:
                 return x
             case "gaussian":
                 return x + 0.001 * rng.normal(x)
+            case "gaussian_clamped":
+                return (x + 0.001 * rng.normal(x)).clamp(0, 1)
             case "uniform_unclamped":
                 return x + self.threat.sample(x, rng)
             case _:

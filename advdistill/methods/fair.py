@@ -62,13 +62,18 @@ class ClassWeighted(ByClass):
         return cast(Objective, super().inner(replace(batch, student=student)))
 
     def outer(self, batch: Batch) -> Losses:
+        weights = self.weights(batch)
+        return {name: weights * loss for name, loss in super().outer(batch).items()}
+
+    def weights(self, batch: Batch) -> Tensor:
+        """w_y of each image, `[B]`; the attack's count of this batch is added to those of the epoch."""
         classes = batch.student(batch.x_adv).shape[1]
         self.add(batch, batch.notes["correct"][:, None], classes)
-        weights = self.state.get("class_weights", batch.x.new_ones(classes))
-        return {name: weights[batch.y] * loss for name, loss in super().outer(batch).items()}
+        return self.state.get("class_weights", batch.x.new_ones(classes))[batch.y]
 
     def end_epoch(self, rate: float) -> None:
-        weights = (1 / (self.means()[:, 0] + 1e-5)) ** self.class_exponent
+        correct = self.means()[:, 0] + 1e-5
+        weights = (correct.min() / correct) ** self.class_exponent  # at most 1, whatever the exponent
         self.state["class_weights"] = (weights * len(weights) / weights.sum()).clamp(5 / 6, 5 / 2)
 
     def figures(self) -> dict[str, float]:
@@ -95,10 +100,19 @@ class FairARD(ClassWeighted, ARD):
 
 @dataclass
 class FairIAD(ClassWeighted, IAD):
-    """IAD-I with the class weights of FairARD, `class_exponent` b (beta) among them; the rest as in IAD.
+    """IAD-I with the class weights of FairARD, `class_exponent` b (beta) among them; the label's term is at x'.
+
+        L   = w t^2 KL(T(x)/t || S(x')/t) + [progress > begin] (w (1 - a) KL(S(x) || S(x')) + (1 - w) CE(S(x'), y))
+
+    The rest as in IAD, whose label's term is at x, from the first epoch on; with w = 1, the default, neither has one.
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
+
+    def label(self, batch: Batch) -> Losses:
+        if self.distill_weight >= 1 or batch.progress <= self.begin:
+            return {}
+        return {"label": (1 - self.distill_weight) * cross_entropy(batch.student(batch.x_adv), batch.y)}
 
 
 @dataclass
@@ -115,11 +129,14 @@ class FairRSLAD(ClassWeighted, RSLAD):
 class FairMTARD(ClassWeighted, MTARD):
     """MTARD with the class weights of FairARD, `class_exponent` b (beta) among them; the rest as in MTARD.
 
-    MTARD's balance reads the losses before the class weights. In the release the clean branch learns from the robust
-    teacher by mistake; here it learns from the clean one.
+    MTARD's balance reads the class-weighted losses. In the release the clean branch learns from the robust teacher by
+    mistake; here it learns from the clean one.
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
+
+    def outer(self, batch: Batch) -> Losses:
+        return self.balanced(batch, batch.teacher(batch.x_adv), batch.clean_teacher(batch.x), self.weights(batch))
 
 
 @dataclass

@@ -47,6 +47,12 @@ class IAD(Method):
     def outer(self, batch: Batch) -> Losses:
         return introspective(self, batch, batch.teacher(batch.x))
 
+    def label(self, batch: Batch) -> Losses:
+        """(1 - w) CE(S(x), y), left out where w is 1."""
+        if self.distill_weight >= 1:
+            return {}
+        return {"clean": (1 - self.distill_weight) * cross_entropy(batch.student(batch.x), batch.y)}
+
 
 @dataclass
 class AdaIAD(IAD):
@@ -74,13 +80,12 @@ class AdaIAD(IAD):
 
 
 def introspective(method: IAD, batch: Batch, soft: Tensor) -> Losses:
+    """The teacher's term with its logits `soft`, the student's own from `begin` on, and the label's."""
     weight, t = method.distill_weight, method.temperature
     losses = {"adv": weight * t**2 * kl(soft, batch.student(batch.x_adv), t)}
     if batch.progress > method.begin:
         losses["self"] = weight * introspection(batch, method.trust_exponent)
-    if weight < 1:
-        losses["clean"] = (1 - weight) * cross_entropy(batch.student(batch.x), batch.y)
-    return losses
+    return losses | method.label(batch)
 
 
 @dataclass
@@ -132,7 +137,7 @@ class AKD2(Method):
 class IADII(AKD2):
     """Introspective adversarial distillation, IAD-II: AKD2 until `begin`, then the student shares its robust term.
 
-        u t^2 [a KL(T(x') || S(x')) + (1 - a) KL(S(x) || S(x'))],   a = p_y(T(x'))^b
+        u t^2 [a KL(T(x')/t || S(x')/t) + (1 - a) KL(S(x) || S(x'))],   a = p_y(T(x'))^b
 
     Letters as in AKD2; `trust_exponent` is b (beta), `begin` is 40 of 200 epochs.
 
@@ -145,5 +150,5 @@ class IADII(AKD2):
     def robust_term(self, batch: Batch, adv: Tensor) -> Tensor:
         if batch.progress <= self.begin:
             return super().robust_term(batch, adv)
-        trusted = trust(batch, self.trust_exponent) * kl(batch.teacher(batch.x_adv), adv)
+        trusted = trust(batch, self.trust_exponent) * super().robust_term(batch, adv)
         return trusted + introspection(batch, self.trust_exponent)

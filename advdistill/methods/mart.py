@@ -31,10 +31,11 @@ class MART(Method):
 
     def outer(self, batch: Batch) -> Losses:
         adv = batch.student(batch.x_adv)
-        r, q = batch.student(batch.x).softmax(1), adv.softmax(1)
+        clean, q = batch.student(batch.x), adv.softmax(1)
+        log_r = clean.log_softmax(1)  # finite where r is 0
         runner_up = q.scatter(1, batch.y[:, None], -torch.inf).amax(1)
-        divergence = (r * (r.log() - (q + 1e-12).log())).sum(1)
+        divergence = (log_r.exp() * (log_r - (q + 1e-12).log())).sum(1)
         return {
             "adv": cross_entropy(adv, batch.y) - (1.0001 - runner_up + 1e-12).log(),
-            "robust": self.robust_weight * (1.0000001 - probabilities(batch.student(batch.x), batch.y)) * divergence,
+            "robust": self.robust_weight * (1.0000001 - probabilities(clean, batch.y)) * divergence,
         }

@@ -1,6 +1,5 @@
 """What a method is: the pair of `inner`, which an attack climbs, and `outer`, which a student descends."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from typing import Any, ClassVar, Self
@@ -8,6 +7,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from .._internal.checks import check_coefficient
 from ..attacks.pgd import PGD, Mode, Objective, Start
 from ..attacks.training import OnBatch
 from .batch import Batch, Losses
@@ -26,7 +26,7 @@ class Term:
         state: tensors by name that training changes in a method; saved and resumed with a run.
 
     Raises:
-        ValueError: a coefficient that is annotated `float` is negative or not finite.
+        ValueError: a coefficient that is annotated `float` is negative or not finite, or a temperature is 0.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -38,11 +38,8 @@ class Term:
     def __post_init__(self) -> None:
         self.state: dict[str, Tensor] = {}
         for coefficient in fields(self):
-            value = getattr(self, coefficient.name)
-            if coefficient.type in (float, "float") and not (isinstance(value, int | float) and 0 <= value < math.inf):
-                raise ValueError(
-                    f"{coefficient.name} of {type(self).__name__} must be a finite number of at least 0, got {value!r}."
-                )
+            if coefficient.type in (float, "float"):
+                check_coefficient(type(self).__name__, coefficient.name, getattr(self, coefficient.name))
 
     @property
     def parts(self) -> list["Term"]:
@@ -129,6 +126,8 @@ class Method(Term):
             they descend too.
         start: how its attack starts, see `PGD`.
         student_mode: mode of the student while it is attacked, `eval` or `train`.
+        clean_first: the running statistics of a student attacked in eval mode are those after a forward pass of x in
+            train mode, because the release computes S(x) before the attack.
 
     >>> from dataclasses import dataclass
     >>> from advdistill import IGDM, Method
@@ -148,6 +147,7 @@ class Method(Term):
     trained: tuple[str, ...] = ()
     start: Start = "gaussian"
     student_mode: Mode = "eval"
+    clean_first: bool = False
 
     def inner(self, batch: Batch) -> Objective | None:
         """The objective of the attack, x' `[B, C, H, W]` to `[B]`; compute what does not depend on x' outside of it.
@@ -199,6 +199,7 @@ class Sum(Method):
         self.optional = tuple(role for role in self.teachers if role not in needed)
         self.released_passes = tuple(name for part in self.parts for name in part.released_passes)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
+        self.clean_first = self.base.clean_first
 
     @property
     def parts(self) -> list[Term]:

@@ -39,9 +39,10 @@ class MTARD(Method):
     def outer(self, batch: Batch) -> Losses:
         return self.balanced(batch, batch.teacher(batch.x_adv), batch.clean_teacher(batch.x))
 
-    def balanced(self, batch: Batch, soft_adv: Tensor, soft_nat: Tensor) -> Losses:
-        adv = self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
-        nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
+    def balanced(self, batch: Batch, soft_adv: Tensor, soft_nat: Tensor, weights: float | Tensor = 1.0) -> Losses:
+        """Both losses, times `weights` of the images, `[B]`, and times the weights that the losses so weighted give."""
+        adv = weights * self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
+        nat = weights * self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
         w_adv, w_nat = self.weigh(torch.stack([batch.mean(adv.detach()), batch.mean(nat.detach())]), batch.rate)
         return {"adv": w_adv * adv, "clean": w_nat * nat}
 
@@ -49,8 +50,9 @@ class MTARD(Method):
         """Move the weights (adversarial, natural) toward the shares of the relative losses; returns the new ones."""
         first = self.state.setdefault("first_losses", losses)
         weights = self.state.get("weights", torch.full_like(losses, 0.5))
-        relative = losses / first
-        weights = weights - rate * self.weight_rate * (weights - relative / relative.sum())
+        relative = losses / first.clamp(min=torch.finfo(first.dtype).tiny)  # a coefficient of 0 makes both losses 0
+        share = relative / relative.sum().clamp(min=torch.finfo(first.dtype).tiny)
+        weights = weights - rate * self.weight_rate * (weights - share)
         self.state["weights"] = weights.clamp(min=0) / weights.clamp(min=0).sum()
         return self.state["weights"]
 
@@ -114,7 +116,8 @@ class CIARD(Method):
         min_S   L1 + L2 - s P
         min_T   CE(T(x'), y),   from progress > begin on
 
-    Temperatures as in B-MTARD. T is in train mode; no gradient of the student's losses reaches it. With q the share of
+    Temperatures as in B-MTARD. As released, S(x) is forwarded in train mode before the attack, which so sees running
+    statistics that x has moved. T is in train mode; no gradient of the student's losses reaches it. With q the share of
     the training after `begin`, its rate is teacher_lr (1 + cos(pi q)) / 2 exp(-q^2 / 100). `begin` is 50 of 300 epochs.
     Without an error of N there is no P. The release multiplies the temperatures' rate by 0.1 at every step from the
     first milestone on; here it follows the student's schedule. `scale` is 0.1 as released, on CIFAR-10.
@@ -132,14 +135,15 @@ class CIARD(Method):
 
     teachers = ("robust", "clean")
     trained = ("robust",)
+    clean_first = True
 
     def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
 
     def outer(self, batch: Batch) -> Losses:
         soft_adv, soft_nat = tempered(self, batch)
+        nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)  # x first, as released
         adv = self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
-        nat = self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
         return {
             "adv": adv,
             "clean": nat,
@@ -151,14 +155,16 @@ class CIARD(Method):
         return pair("temperature", self.state["temperatures"])
 
     def push(self, batch: Batch, losses: list[Tensor]) -> Tensor:
-        """-s P as one number per image, whose mean over the whole batch is that over N's errors."""
+        """-s P as one number per image, whose mean over the whole batch is that over N's errors; s is 0 without any."""
         natural = batch.clean_teacher(batch.x_adv)
         wrong = (natural.argmax(1) != batch.y).to(natural.dtype)
         distance = wrong * kl(natural, batch.student(batch.x_adv) / self.push_temperature, offset=1e-5)
         distance = self.scale * distance / batch.mean(wrong).clamp(min=1e-12)
-        magnitudes = [value.log10().floor() for value in (*losses, batch.mean(distance))]
+        size = batch.mean(distance)
+        magnitudes = [value.log10().floor() for value in (*losses, size)]
         scale = 10 ** (torch.minimum(magnitudes[0], magnitudes[1]) - magnitudes[2])
-        return -torch.where(wrong.bool(), scale * distance, 0.0)
+        # without an error `scale` is infinite, and the gradient of its product with `distance` NaN, even inside `where`
+        return -torch.where(size > 0, scale, 0.0) * distance
 
     def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:
         done = max(0.0, (progress - self.begin) / (1 - self.begin))

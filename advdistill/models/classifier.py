@@ -112,6 +112,14 @@ def global_pool(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, x.shape[2:]).flatten(1)
 
 
+def grid_pool(x: Tensor, side: int) -> Tensor:
+    """Averages over the cells of a grid of side x side, `[B, C, H, W]` to `[B, C side^2]`; of side 1, `global_pool`."""
+    height, width = x.shape[2:]
+    if height % side or width % side:
+        return F.adaptive_avg_pool2d(x, side).flatten(1)
+    return F.avg_pool2d(x, (height // side, width // side)).flatten(1)
+
+
 def init_he(model: nn.Module) -> None:
     """Draw every convolution by fan-out, as He et al., Delving Deep into Rectifiers, ICCV 2015."""
     for module in model.modules():

@@ -25,7 +25,8 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
     """Load a model in eval mode, on the CPU, without touching the random state; our own networks in fp32.
 
     Files of `save` describe themselves. In others the weights are found below the usual keys and prefixes, and the
-    architecture is recognised from names and shapes. Arguments win over the options of a reference.
+    architecture is recognised from names and shapes; where several have the same, name one. Arguments win over the
+    options of a reference.
 
     Args:
         reference: see below.
@@ -48,7 +49,7 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file does not fit, is damaged, or is a pickle that could run code.
+        ValueError: the file does not fit, is damaged, is a pickle that could run code, or fits several networks.
 
     Example:
         >>> import tempfile, torch
@@ -116,7 +117,7 @@ def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to 
     options = checkpoint.known | options
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.weights.items()}
     sizes = checkpoint.sizes if options.get("arch") == checkpoint.known.get("arch") else None
-    fit = fit_to(options["arch"], shapes, sizes) if "arch" in options else nearest(shapes)
+    fit = fit_to(options["arch"], shapes, sizes) if "arch" in options else _recognised(path, shapes)
     spec = _checked_spec(path, fit, "arch" in options, options.get("num_classes"), hint)
     if normalises(spec.name) and not options.keys() & {"mean", "std"}:
         raise ValueError(f"{path} is a {spec.name!r}, which expects normalised images, and does not say how; add for "
@@ -124,6 +125,17 @@ def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to 
     model = create(spec.name, spec.num_classes, spec.in_channels, options.get("mean"), options.get("std"))
     model.load_state_dict(checkpoint.weights)
     return model
+
+
+def _recognised(path: Path, shapes: "Shapes") -> "Fit":
+    """The one network of the zoo that fits, or the nearest. Raises ValueError where several fit."""
+    fit, *others = nearest(shapes)
+    if others and not fit.misfits:
+        same = [one.spec.name for one in (fit, *others)]
+        listed = " or ".join(f"?arch={name} ({ZOO[name.split('-')[0]].about})" for name in same)
+        raise ValueError(f"{path} fits {len(same)} networks that have the same names and shapes and other outputs; "
+                         f"say which it is: {listed}.")
+    return fit
 
 
 def _checked_spec(path: Path, fit: "Fit", named: bool, num_classes: int | None, hint: str) -> ModelSpec:
@@ -178,9 +190,11 @@ def fit_to(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> F
     return Fit(model.spec, missing, [key for key in shapes if key not in wanted], reshaped)
 
 
-def nearest(shapes: Shapes) -> Fit:
-    """The architecture of the zoo that fits best, sizes such as depth and width read off the shapes."""
-    return min((fit_to(name, shapes) for name in _candidates(shapes)), key=lambda fit: fit.misfits)
+def nearest(shapes: Shapes) -> list[Fit]:
+    """The architecture of the zoo that fits best, sizes such as depth and width read off the shapes; and its equals."""
+    fits = [fit_to(name, shapes) for name in _candidates(shapes)]
+    least = min(fit.misfits for fit in fits)
+    return [fit for fit in fits if fit.misfits == least]
 
 
 def _candidates(shapes: Shapes) -> Iterable[str]:

@@ -1,4 +1,7 @@
-"""The residual networks of CIFAR: ResNet-18 and -34, He's ResNet-8, -20 and -56, two pre-activation ResNet-18."""
+"""The residual networks of CIFAR: ResNet-18 and -34, He's of three stages, pre-activation ResNet-18."""
+
+import re
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +13,7 @@ from .classifier import (
     conv3x3,
     conv3x3_same,
     global_pool,
+    grid_pool,
     init_he,
     projection,
     run_same,
@@ -91,9 +95,58 @@ class CifarResNet(Classifier):
         return self.fc(global_pool(out))
 
 
-class PreActBlock(nn.Module):
+class PaddedBlock(BasicBlock):
+    """A `BasicBlock` whose shortcut has no parameters (option A): every second pixel, channels padded with zeros."""
+
     def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__(inputs, outputs, stride)
+        self.stride, self.more = stride, (outputs - inputs) // 2
+        self.shortcut = nn.Sequential()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        kept = x[:, :, :: self.stride, :: self.stride]
+        return F.relu(self.bn2(self.conv2(out)) + F.pad(kept, (0, 0, 0, 0, self.more, self.more)))
+
+
+class PaddedResNet(Classifier):
+    """He's ResNet of depth 6n+2 as the paper has it, with shortcuts of option A, and a head called `linear`, as in
+    `akamaster/pytorch_resnet_cifar10` and in the ResNet-56 that is Fair-MTARD's clean teacher.
+
+    Reference: He et al., Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385, sec. 4.2.
+    """
+
+    def __init__(self, spec: ModelSpec, depth: int):
+        super().__init__(spec)
+        blocks, rest = divmod(depth - 2, 6)
+        if rest or not blocks:
+            near = max(8, 6 * round((depth - 2) / 6) + 2)
+            raise ValueError(f"{spec.name!r}: the depth must be 6n+2 (8, 14, 20, 32, 44, 56, 110, ...), not {depth}; "
+                             f"write 'resnet_a-{near}'.")
+        self.conv1 = conv3x3(spec.in_channels, 16)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = stage(PaddedBlock, 16, 16, blocks, stride=1)
+        self.layer2 = stage(PaddedBlock, 16, 32, blocks, stride=2)
+        self.layer3 = stage(PaddedBlock, 32, 64, blocks, stride=2)
+        self.linear = nn.Linear(64, spec.num_classes)
+        init_he(self)
+
+    def network(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        out = self.layer3(self.layer2(self.layer1(out)))
+        return self.linear(global_pool(out))
+
+
+def depth_of_padded(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Read `(depth,)` off a state dict's shapes; `()` if it has no first stage."""
+    blocks = sum(re.fullmatch(r"layer1\.\d+\.conv1\.weight", key) is not None for key in shapes)
+    return (6 * blocks + 2,) if blocks else ()
+
+
+class PreActBlock(nn.Module):
+    def __init__(self, inputs: int, outputs: int, stride: int, raw_shortcut: bool = False):
         super().__init__()
+        self.raw_shortcut = raw_shortcut
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = conv3x3(inputs, outputs, stride)
         self.bn2 = nn.BatchNorm2d(outputs)
@@ -103,7 +156,7 @@ class PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(x))
-        shortcut = x if self.shortcut is None else self.shortcut(out)
+        shortcut = x if self.shortcut is None else self.shortcut(x if self.raw_shortcut else out)
         out = self.conv1(out)
         out = self.conv2(F.relu(self.bn2(out)))
         return out + shortcut
@@ -111,24 +164,31 @@ class PreActBlock(nn.Module):
 
 class PreActResNet18(Classifier):
     """Pre-activation ResNet-18 with the names of `kuangliu/pytorch-cifar`, and like it without batch-norm and
-    ReLU after the last block; `last_norm=True` adds them, as in Rice et al., ICML 2020.
+    ReLU after the last block.
+
+    Args:
+        last_norm: with them, as in Rice et al., ICML 2020, and in IGDM's and SAAD's students of Tiny-ImageNet.
+        raw_shortcut: the 1x1 shortcuts read a block's input itself, as in PeerAiD and Wong et al., ICLR 2020, and not
+            after its first batch-norm and ReLU. Names and shapes are the same.
+        grid: the head reads grid x grid averages of each channel: 2 in DGAD, which pools Tiny-ImageNet's 8 x 8 by 4.
 
     Reference: He et al., Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027.
     """
 
-    def __init__(self, spec: ModelSpec, last_norm: bool = False):
+    def __init__(self, spec: ModelSpec, last_norm: bool = False, raw_shortcut: bool = False, grid: int = 1):
         super().__init__(spec)
+        block, self.grid = partial(PreActBlock, raw_shortcut=raw_shortcut), grid
         self.conv1 = conv3x3(spec.in_channels, 64)
-        self.layer1 = stage(PreActBlock, 64, 64, 2, stride=1)
-        self.layer2 = stage(PreActBlock, 64, 128, 2, stride=2)
-        self.layer3 = stage(PreActBlock, 128, 256, 2, stride=2)
-        self.layer4 = stage(PreActBlock, 256, 512, 2, stride=2)
+        self.layer1 = stage(block, 64, 64, 2, stride=1)
+        self.layer2 = stage(block, 64, 128, 2, stride=2)
+        self.layer3 = stage(block, 128, 256, 2, stride=2)
+        self.layer4 = stage(block, 256, 512, 2, stride=2)
         self.bn = nn.BatchNorm2d(512) if last_norm else None
-        self.linear = nn.Linear(512, spec.num_classes)
+        self.linear = nn.Linear(512 * grid**2, spec.num_classes)
 
     def network(self, x: Tensor) -> Tensor:
         out = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
-        return self.linear(global_pool(out if self.bn is None else F.relu(self.bn(out))))
+        return self.linear(grid_pool(out if self.bn is None else F.relu(self.bn(out)), self.grid))
 
 
 class DMPreActBlock(nn.Module):

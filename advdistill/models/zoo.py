@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .._internal.messages import unknown
 from .classifier import Classifier, ModelSpec
 from .external import PREFIX, TimmStudent
-from .resnet import CifarResNet, DMPreActResNet18, PreActResNet18, ResNet
+from .resnet import CifarResNet, DMPreActResNet18, PaddedResNet, PreActResNet18, ResNet, depth_of_padded
 from .small import ConvNet, MobileNetV2, convnet_width
 from .wide_resnet import DMWideResNet, WideResNet, depth_and_width
 
@@ -35,10 +35,17 @@ ZOO = {
     "resnet34": Entry("ResNet-34 with CIFAR stem, 64 to 512 channels", partial(ResNet, blocks=(3, 4, 6, 3))),
     "resnet8": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=8)),
     "resnet20": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=20)),
+    "resnet32": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=32)),
     "resnet56": Entry("He's CIFAR ResNet, 16 to 64 channels", partial(CifarResNet, depth=56)),
-    "preact_resnet18": Entry("Pre-activation ResNet-18 with CIFAR stem", PreActResNet18),
-    "preact_resnet18_bn": Entry("The same with batch-norm and ReLU before the head",
+    "resnet_a": Entry("He's CIFAR ResNet of any depth, shortcuts without parameters",
+                      PaddedResNet, (56,), depth_of_padded),
+    "preact_resnet18": Entry("Pre-activation ResNet-18 with CIFAR stem, as kuangliu's", PreActResNet18),
+    "preact_resnet18_raw": Entry("The same with shortcuts from a block's raw input, as PeerAiD's",
+                                 partial(PreActResNet18, raw_shortcut=True)),
+    "preact_resnet18_bn": Entry("Pre-activation ResNet-18 with batch-norm and ReLU before the head",
                                 partial(PreActResNet18, last_norm=True)),
+    "preact_resnet18_2x2": Entry("Pre-activation ResNet-18 whose head reads 2 x 2 averages, as DGAD's",
+                                 partial(PreActResNet18, grid=2)),
     "dm_preact_resnet18": Entry("DeepMind's pre-activation ResNet-18, SiLU", DMPreActResNet18, normalises=True),
     "wide_resnet": Entry("Wide ResNet of any depth and width",
                          WideResNet, (34, 10), depth_and_width),
@@ -46,7 +53,7 @@ ZOO = {
                                 partial(WideResNet, sub_block=True), (34, 10), depth_and_width),
     "dm_wide_resnet": Entry("DeepMind's wide ResNet of any depth and width, SiLU",
                             DMWideResNet, (28, 10), depth_and_width, normalises=True),
-    "dm_wide_resnet_relu": Entry("The same with ReLU, which no checkpoint shows: name it",
+    "dm_wide_resnet_relu": Entry("DeepMind's wide ResNet with ReLU",
                                  partial(DMWideResNet, activation=F.relu), (28, 10), depth_and_width,
                                  normalises=True),
     "mobilenet_v2": Entry("MobileNetV2, CIFAR variant", MobileNetV2),

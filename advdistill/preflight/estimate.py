@@ -28,6 +28,7 @@ STEPS, SECONDS = 5, 20.0  # measured after one that warms up: so many, fewer if 
 VALIDATED = 128  # held-out images whose validation is timed
 SMALLER = {
     "resnet34": "resnet18", "resnet18": "resnet20", "preact_resnet18": "resnet20", "mobilenet_v2": "resnet20",
+    "preact_resnet18_bn": "resnet20", "preact_resnet18_2x2": "resnet20", "resnet32": "resnet20",
     "resnet56": "resnet20", "resnet20": "resnet8", "wide_resnet": "resnet18",
 }  # fmt: skip
 

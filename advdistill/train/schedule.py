@@ -27,6 +27,7 @@ def rate(schedule: Schedule, done: float, epochs: int) -> float:
 def _fallen(schedule: Schedule, done: float, epochs: int) -> float:
     """The share of the descent that is done, which begins after `warmup` and `hold`."""
     top = max(epochs_of(schedule.warmup, epochs), epochs_of(schedule.hold, epochs))
+    done = done if schedule.by == "step" else min(math.floor(done) + 1, epochs)
     return max(0.0, done - top) / (epochs - top)
 
 

@@ -1,7 +1,7 @@
 """One training step: attack the student, compute the losses, descend."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +18,7 @@ from ..recipe import Recipe
 from .average import averaged
 from .awp import perturbed
 from .distributed import Statistics, reduced
-from .schedule import rate
+from .schedule import epochs_of, rate
 from .state import State
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -81,20 +81,26 @@ class Step:
         self.wrapped.train()
         self.optimizer.zero_grad()
         means: dict[str, Tensor] = {}
-        for part in share.parts(recipe.accumulate):
-            for name, loss in self._gradient(part, progress, factor).items():
-                means[name] = means[name] + loss if name in means else loss
-        self._average_gradients()
-        if recipe.clip_gradient is not None:
-            torch.nn.utils.clip_grad_norm_(self.student.parameters(), recipe.clip_gradient)
-        self.optimizer.step()
+        with ExitStack() as perturbation:  # around the step, too
+            for part in share.parts(recipe.accumulate):
+                for name, loss in self._gradient(part, progress, factor, perturbation).items():
+                    means[name] = means[name] + loss if name in means else loss
+            self._average_gradients()
+            if recipe.clip_gradient is not None:
+                torch.nn.utils.clip_grad_norm_(self.student.parameters(), recipe.clip_gradient)
+            self.optimizer.step()
         self.statistics.average()
         if self.state.average and recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         return means
 
-    def _gradient(self, share: Share, progress: float, factor: float) -> dict[str, Tensor]:
-        """Attack, and add the gradient of the losses; returns their shares of the means over the whole batch."""
+    def _gradient(
+        self, share: Share, progress: float, factor: float, perturbation: ExitStack
+    ) -> dict[str, Tensor]:
+        """Attack, and add the gradient of the losses; returns their shares of the means over the whole batch.
+
+        Weights that are perturbed stay so until `perturbation` is closed.
+        """
         fabric = self.fabric
         rng = Rng(
             self.recipe.seed, "start", self.state.at.step, device=fabric.device, start=share.start, total=share.total
@@ -107,7 +113,8 @@ class Step:
         # every image weighs the same, however the batch was divided among the processes
         weight = fabric.world_size / share.total
         batch.released = self.recipe.passes == "released"
-        with self._perturbed(batch, weight), self._released_passes(batch):
+        perturbation.enter_context(self._perturbed(batch, weight))
+        with self._released_passes(batch):
             with fabric.autocast():
                 losses = self.distiller.losses(batch, self.wrapped, self.trained)
             means = {name: loss.sum() * weight for name, loss in losses.items()}
@@ -150,8 +157,8 @@ class Step:
         return reduced(self.fabric, values.detach().sum(0), "sum")
 
     def _perturbed(self, batch: Batch, weight: float) -> AbstractContextManager[None]:
-        """Around the losses and their gradient: adversarial weight perturbation, where the recipe has it."""
-        if self.recipe.awp is None:
+        """Around the losses, their gradient and the step: adversarial weight perturbation, where the recipe has it."""
+        if self.recipe.awp is None or self.state.at.epoch < epochs_of(self.recipe.awp_begin, self.recipe.epochs):
             return nullcontext()
         parts = self.distiller.method.parts
         states = [dict(part.state) for part in parts]
