@@ -139,8 +139,7 @@ class Distiller:
         """
         if first := not self._prepared:
             self.prepare(student, x, y)
-        evaluated = self.attack.student_mode == "eval"
-        rng = rng or Rng(int(torch.randint(2**62, ())), device=x.device)
+        evaluated, rng = self.attack.student_mode == "eval", rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         with ExitStack() as modes:
             modes.enter_context(after_forward(student, x) if evaluated and self.method.clean_first else nullcontext())
             attacked = self._copies("student", student, changes=True) if evaluated else student

@@ -270,7 +270,14 @@ def test_saad(setting):
 
         x_adv = attack(x, x + 0.001 * rng.normal(x), value)
         S.train()
-        adv, minus, clean = S(x_adv), S(x - (x_adv - x)), S(x)
+        adv = S(x_adv)
+        before = deepcopy(S.state_dict())
+        minus = S(x - (x_adv - x))  # not tracked by batch-norm's running statistics
+        with torch.no_grad():
+            for name, value_before in before.items():
+                if "running" in name or "tracked" in name:
+                    S.state_dict()[name].copy_(value_before)
+        clean = S(x)
         soft, soft_minus = T(x_adv), T(x - (x_adv - x))
         entropy = -(soft.softmax(1) * soft.log_softmax(1)).sum(1)
         change = divergence(soft - soft_minus, adv - minus)
