@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,15 @@ class _Memo:
         logits, found = self.network.recorded(x)
         self.outputs[id(x)] = x, _full_precision(logits)
         self.features[id(x)] = {name: _full_precision(output) for name, output in found.items()}
+
+    def train(self, mode: bool = True) -> NoReturn:
+        """In eval or train mode a network is put by the attack, not by a method. Raises ValueError."""
+        raise ValueError(
+            "Networks of a batch are functions, images to logits, and have no mode to set: the attack runs in the "
+            "method's student_mode ('eval' or 'train'), and outer() in the mode that the training loop has set."
+        )
+
+    eval = train
 
     def at(self, x: Tensor, role: str, layers: Sequence[str]) -> dict[str, Tensor]:
         known = self.network.layers if isinstance(self.network, Features) else {}
