@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from ._internal.reading import parse_yaml, printable
-from .attacks import PGD
+from .attacks import PGD, CustomAttack
 from .config import build, to_config
 from .methods import RSLAD, Method
 from .optimizers import SGD, Optimizer
@@ -81,7 +81,7 @@ class Recipe:
     teachers: Mapping[str, str] = field(default_factory=dict)
     """Teachers of further roles that the method has, by role."""
     data: Data = field(default_factory=Data)
-    attack: PGD = field(default_factory=PGD)
+    attack: PGD | CustomAttack = field(default_factory=PGD)
     """The attack in training; start and student mode are the method's unless given."""
     optimizer: Optimizer = field(default_factory=SGD)
     """Choose another class with --optimizer NAME."""
@@ -123,6 +123,8 @@ class Recipe:
         if self.accumulate > 1 and self.awp is not None:
             raise ValueError("awp needs the gradient of the whole batch; leave out accumulate, or awp.")
         self._name_teachers()
+        if isinstance(self.attack, CustomAttack):
+            self.attack.check_named()
         _between("ema", self.ema, 0, 1)
         _between("awp", self.awp, 0, 1)
         _between("swa", self.swa, 0, max(1, self.epochs - 1))

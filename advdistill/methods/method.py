@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.pgd import PGD, Mode, Objective, Start
+from ..attacks.training import OnBatch
 from .batch import Batch, Losses
 
 __all__ = ["Batch", "Losses", "Method", "Objective", "Sum", "Term"]
@@ -158,7 +159,7 @@ class Method(Term):
         """
         raise NotImplementedError(f"{type(self).__name__} has no inner().")
 
-    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+    def craft(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         """The adversarial images: by default the attack climbs `inner` from its random start.
 
         Override it for several x', another objective in between, or an eps of each image (`attack.within(eps)`). It
@@ -210,7 +211,7 @@ class Sum(Method):
     def inner(self, batch: Batch) -> Objective | None:
         return self.base.inner(batch)
 
-    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+    def craft(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         return self.base.craft(batch, attack)
 
     def layers(self) -> Mapping[str, Sequence[str]]:

@@ -10,7 +10,8 @@ from torch import nn
 
 from .. import models
 from ..data import Split
-from ..data.batches import Batches, Share
+from ..data.batches import Share
+from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..run import Run
@@ -54,8 +55,8 @@ class Parts:
     fabric: "Fabric"
     student: nn.Module
     distiller: Distiller
-    data: Split
-    train: Split
+    data: Split | Loaded
+    train: Split | Loaded
     validation: Split
 
 
@@ -72,7 +73,7 @@ class Trainer:
         self.fabric, self.distiller, self.train = parts.fabric, parts.distiller, parts.train
         fabric = self.fabric
         self.best = BestCheckpoint(recipe, parts.validation, run, fabric)
-        self.batches = Batches(
+        self.batches = batches_of(
             parts.train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
