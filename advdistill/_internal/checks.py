@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from .adapter import logits_of
+from .adapter import check_module, logits_of
 from .messages import first_line, unknown
 from .modes import in_mode
 
@@ -19,19 +19,23 @@ def check_fit(student: nn.Module, teachers: dict[str, nn.Module], x: Tensor, y: 
         UserWarning: the outputs of a network look like probabilities.
     """
     _check_images(x)
+    check_module("student", student)
     classes = _classes("student", student, x)
     for role, teacher in teachers.items():
         if (known := _classes(f"{role} teacher", teacher, x)) != classes:
             raise ValueError(f"The {role} teacher has {known} classes, the student {classes}.")
     _check_labels(y, classes)
+    for role in (role for role, teacher in teachers.items() if teacher is student):
+        raise ValueError(f"The {role} teacher is the student itself. Give a copy of it: copy.deepcopy(student).")
 
 
 def class_labels(y: Tensor, x: Tensor) -> Tensor:
-    """Labels `[B]` of images `[B, C, H, W]`, of any integer type, as int64; their values are not read.
+    """Labels `[B]` of images `[B, C, H, W]`, of any integer type, as int64; no value is read.
 
     Raises:
-        ValueError: labels of another form, or of another number of images.
+        ValueError: images or labels of another form, or of another number.
     """
+    _check_form(x)
     integers = isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
     if integers and y.shape == x.shape[:1]:
         return y.to(x.device, torch.int64)
@@ -54,13 +58,18 @@ def _instead(y: object, images: int) -> str:
     return "Give one number for each image."
 
 
-def _check_images(x: Tensor) -> None:
-    """Raise ValueError unless images `[B, C, H, W]` are floats in [0, 1]."""
+def _check_form(x: Tensor) -> None:
+    """Raise ValueError unless images are floats `[B, C, H, W]`."""
     if not isinstance(x, Tensor) or x.dim() != 4 or not x.is_floating_point():
         form = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
         bytes_of_pixels = isinstance(x, Tensor) and x.dtype == torch.uint8
         hint = " Pixels of 0..255 become such by x.float() / 255." if bytes_of_pixels else ""
         raise ValueError(f"Images must be floats [B, C, H, W], got {form}.{hint}")
+
+
+def _check_images(x: Tensor) -> None:
+    """Raise ValueError unless images `[B, C, H, W]` are floats in [0, 1]."""
+    _check_form(x)
     low, high = x.min().item(), x.max().item()
     if not (0 <= low and high <= 1):
         pixels = low >= 0 and 2 < high <= 255

@@ -116,10 +116,6 @@ class PGD:
         for _ in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
             with torch.enable_grad():
-                value = objective(x_adv).sum()
-                found = torch.autograd.grad(value, x_adv, allow_unused=True) if value.requires_grad else (None,)
-            (gradient,) = found
-            if gradient is None:
-                raise ValueError(NO_GRADIENT)
+                (gradient,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
             x_adv = self.threat.project(self.threat.ascend(x_adv.detach(), gradient, self.step_size), x)
         return x_adv

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import unwrapped
 from ..attacks.base import Attack, Report
 from ..attacks.suites import ATTACKS
 from ..attacks.suites import attacks as named
@@ -118,7 +119,7 @@ def evaluate(
     for one in custom:
         try_on_two_images(replace(context, attacked=networks[one.name]), one, verdicts)
     return Result(
-        model=name or type(model).__name__,
+        model=name or type(unwrapped(model)).__name__,
         data=split.name,
         fingerprint=fingerprint,
         weights=weights,

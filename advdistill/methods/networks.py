@@ -76,6 +76,10 @@ class Views:
     layers: Mapping[str, Sequence[str]]
     label_mixing: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_mixing < 1:
+            raise ValueError(f"label_mixing must lie in [0, 1), got {self.label_mixing!r}.")
+
     def teachers(self, networks: Mapping[str, nn.Module], x: Tensor, y: Tensor) -> dict[str, Network]:
         """The teachers by role, for a batch of images `[B, C, H, W]` and labels `[B]`."""
         return {role: self.recording(role, network, x, y) for role, network in networks.items()}

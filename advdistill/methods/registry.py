@@ -47,7 +47,7 @@ def build(name: str) -> Method:
     return from_config({part: {} for part in name.split("+")})
 
 
-def as_method(method: Method | str) -> Method:
+def as_method(method: object) -> Method:
     """A method, given as one or by name as in `build`; raises ValueError for anything else."""
     if isinstance(method, str):
         return build(method)
