@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ._internal.adapter import Logits
+from ._internal.adapter import Logits, require_gradients_
 from ._internal.checks import check_adversarial, check_fit, class_labels
 from ._internal.modes import in_mode
 from ._internal.rng import Rng
@@ -90,7 +90,7 @@ class Distiller:
         self.method, self.attack = method, (attack or PGD()).filled(method.start, method.student_mode)
         self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
         for role, network in self.teachers.items():
-            network.train(role in method.trained).requires_grad_(role in method.trained)
+            require_gradients_(network.train(role in method.trained), role in method.trained)
         self.modules: dict[str, nn.Module] = {}
         self._views = Views(method.trained, method.layers(), label_mixing)
         self._copies, self._graphs = FrozenCopies(fast, compiled, self._views.layers), CudaGraphs()
@@ -238,8 +238,7 @@ class Distiller:
                 a layer that a network does not have.
         """
         check_fit(student, self.teachers, x, y := class_labels(y, x))
-        networks = {"student": student, **self.teachers}
-        check_layers(self.method, self._views.layers, networks)
+        check_layers(self.method, self._views.layers, networks := {"student": student, **self.teachers})
         with ExitStack() as modes, torch.no_grad():
             for network in networks.values():
                 modes.enter_context(in_mode(network, False))

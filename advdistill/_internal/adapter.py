@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from .messages import first_line
 
-__all__ = ["Logits", "check_module", "copied", "copying", "logits_of", "state_of", "unwrapped"]
+__all__ = ["Logits", "check_module", "copied", "copying", "logits_of", "require_gradients_", "state_of", "unwrapped"]
 
 
 def logits_of(output: object, what: str = "model") -> Tensor:
@@ -55,6 +55,13 @@ def unwrapped(network: nn.Module) -> nn.Module:
         network = inside
 
 
+def require_gradients_(network: nn.Module, flag: bool) -> nn.Module:
+    """`network.requires_grad_(flag)`, also of a ScriptModule, which does not have it."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(flag)
+    return network
+
+
 def state_of(network: nn.Module) -> dict[str, Any]:
     """The network's state dict, named as without torch.compile and without what is wrapped around the network."""
     return {name.replace("_orig_mod.", ""): value for name, value in unwrapped(network).state_dict().items()}
@@ -66,7 +73,7 @@ def check_module(what: str, network: object) -> None:
         return
     hint = "Wrap it in a torch.nn.Module."
     if isinstance(network, str):
-        hint = f"Load it: advdistill.models.load({network!r})."
+        hint = f"Make it with advdistill.models.load({network!r}) or create({network!r})."
     elif isinstance(network, Mapping):
         hint = "Load these weights into their network: network.load_state_dict(...)."
     elif isinstance(network, type):

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from .._internal.adapter import copied as copy_of
-from .._internal.adapter import logits_of
+from .._internal.adapter import logits_of, require_gradients_
 from .._internal.modes import in_mode
 
 __all__ = ["Folds", "copy_folded_weights_", "fold", "fold_preserves_function", "folds_of"]
@@ -25,7 +25,7 @@ def folds_of(network: nn.Module) -> Folds:
 
 def fold(network: nn.Module, folds: Folds) -> nn.Module:
     """A folded copy of the network in eval mode, without gradients of parameters."""
-    copied = copy_of(network).eval().requires_grad_(False)
+    copied = require_gradients_(copy_of(network).eval(), False)
     _fold(copied, folds)
     return copied
 

@@ -16,7 +16,7 @@ from ..attacks.suites import attacks as named
 from ..data import Given
 from ..results.files import AdversarialImages
 from ..results.result import Result
-from ..threat import Linf, Threat
+from ..threat import Threat, as_threat
 from .context import Context, silent
 from .measure import measure, try_on_two_images
 from .networks import EvaluatedModel, attacked_networks, placed, precision
@@ -28,7 +28,7 @@ __all__ = ["evaluate"]
 def evaluate(
     model: nn.Module,
     data: Given,
-    threat: Threat | None = None,
+    threat: Threat | str | float | None = None,
     suite: str = "paper",
     *,
     attacks: Sequence[str | Attack | Callable[..., Tensor]] | None = None,
@@ -50,7 +50,7 @@ def evaluate(
         model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
         data: images and labels, in any form that `data.as_split` understands: a Split, `(x, y)`, a DataLoader, a
             TensorDataset, a Hugging Face or another Dataset.
-        threat: `None` is Linf 8/255.
+        threat: `Linf(...)` or `L2(...)`, also as text such as "Linf 8/255" or "8/255"; `None` is Linf 8/255.
         suite: one of `SUITES`, or names of `ATTACKS` with commas between.
         attacks: such names, and attacks of your own in place of `suite`: see `advdistill.attacks.Attack`; a function
             `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
@@ -93,7 +93,7 @@ def evaluate(
         >>> [one.fingerprint == result.fingerprint for one in same]
         [True, True]
     """
-    threat = threat or Linf("8/255")
+    threat = as_threat(threat)
     split, device = placed(model, data, device)
     chosen, used = named(suite if attacks is None else attacks, threat), split.first(n) if n is not None else split
     evaluated = EvaluatedModel(model, split, device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .._internal.adapter import check_module, copied, logits_of
+from .._internal.adapter import check_module, copied, logits_of, require_gradients_
 from .._internal.checks import hint_at_softmax, trial
 from ..acceleration.frozen import Frozen, native_bf16
 from ..attacks.base import Attack
@@ -78,7 +78,7 @@ def _home(model: nn.Module) -> torch.device:
 
 def _frozen(model: nn.Module, device: torch.device | str) -> nn.Module:
     check_module("model", model)
-    return copied(model).eval().requires_grad_(False).to(device, torch.float32)
+    return require_gradients_(copied(model).eval(), False).to(device, torch.float32)
 
 
 @dataclass(frozen=True, eq=False)

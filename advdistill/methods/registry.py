@@ -51,6 +51,8 @@ def as_method(method: object) -> Method:
     """A method, given as one or by name as in `build`; raises ValueError for anything else."""
     if isinstance(method, str):
         return build(method)
+    if isinstance(method, Term) and not isinstance(method, Method):
+        raise ValueError(f"{method} is a term; add it to a method, as in RSLAD() + {method}.")
     if not isinstance(method, Method):
         kind = method.__name__ if isinstance(method, type) else type(method).__name__
         hint = f"give {kind}()" if isinstance(method, type) else "give a method such as RSLAD() or its name, 'rslad'"

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from .._internal.adapter import state_of, unwrapped
 from .._internal.files import write_atomic
-from .._internal.messages import first_line
 from .checkpoint import FORMAT
 from .classifier import Classifier
 
@@ -64,7 +63,7 @@ def serialise(model: nn.Module, extra: Mapping[str, str]) -> bytes:
     try:
         return safetensors.torch.save(weights, header)
     except Exception as error:  # of safetensors: a dtype that it does not have
-        raise ValueError(f"{type(inside).__name__} cannot be saved: {first_line(error)}") from error
+        raise ValueError(f"{type(inside).__name__} cannot be saved as safetensors: {error!r}") from error
 
 
 def check_savable(model: nn.Module) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .. import models
-from .._internal.adapter import copied, unwrapped
+from .._internal.adapter import check_module, copied, unwrapped
 from .._internal.messages import first_line
 from ..acceleration.frozen import native_bf16, to_channels_last
 from ..data import Given, Split
@@ -43,6 +43,12 @@ class Networks:
 
     student: nn.Module | None = None
     teachers: Mapping[str, nn.Module] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for role, network in self.teachers.items():
+            check_module(f"{role} teacher", network)
+        if self.student is not None:
+            check_module("student", self.student)
 
 
 @dataclass(frozen=True)
