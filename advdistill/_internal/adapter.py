@@ -100,12 +100,12 @@ def copied(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def copying() -> Iterator[None]:
-    """Within, copy.deepcopy also copies tensors that were computed, which torch refuses.
+    """Within, copy.deepcopy also copies tensors that were computed, which torch refuses; its copies have no graph.
 
     Such are the weights under torch.nn.utils.weight_norm and spectral_norm, which a forward pass computes again, and
     outputs that a module stores.
     """
-    with _ComputedTensors():
+    with torch.no_grad(), _ComputedTensors():  # the parameters of a ScriptModule's copy would not be leaves
         yield
 
 

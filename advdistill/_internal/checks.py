@@ -90,7 +90,7 @@ def _check_labels(y: Tensor, classes: int) -> None:
 def _classes(what: str, network: nn.Module, x: Tensor) -> int:
     student = what == "student"
     with torch.set_grad_enabled(student), in_mode(network, False):
-        logits = trial(what, network, x[:2].detach().clone().requires_grad_(student))
+        logits = trial(what, network, x[:2])
     if student and not logits.requires_grad:
         raise ValueError(
             "The student's logits have no gradient: its forward pass runs under torch.no_grad or detaches them. "
@@ -110,18 +110,23 @@ def trial(what: str, network: nn.Module, x: Tensor, of: str = "") -> Tensor:
     Raises:
         ValueError: the network does not take the images, changes them in place, or returns something else than logits.
     """
-    images = x.clone()
+    images = x.detach().clone().requires_grad_(torch.is_grad_enabled())
     version = images._version
     try:
         output = network(images)
     except Exception as error:  # whatever a forward does with images that do not fit
-        raise ValueError(_misfit(what, network, x, of, error)) from error
+        overwritten = "in-place operation" in str(error)
+        raise ValueError(_overwrites(what) if overwritten else _misfit(what, network, x, of, error)) from error
     if images._version != version:
-        raise ValueError(
-            f"The {what} changes its input in place, and with it the images of the batch. "
-            "Write x = x - mean in place of x -= mean, and no inplace=True in the first layer."
-        )
+        raise ValueError(_overwrites(what))
     return logits_of(output, what)
+
+
+def _overwrites(what: str) -> str:
+    return (
+        f"The {what} changes its input in place, and with it the images of the batch. "
+        "Write x = x - mean in place of x -= mean, and no inplace=True in the first layer."
+    )
 
 
 def _misfit(what: str, network: nn.Module, x: Tensor, of: str, error: Exception) -> str:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .._internal.adapter import unwrapped
+from .._internal.checks import hint_at_softmax
 from ..attacks.base import Attack, Report
 from ..attacks.suites import ATTACKS
 from ..attacks.suites import attacks as named
 from ..data import Given
+from ..data.batches import to_float
 from ..results.files import AdversarialImages
 from ..results.result import Result
 from ..threat import Threat, as_threat
@@ -97,6 +99,7 @@ def evaluate(
     split, device = placed(model, data, device)
     chosen, used = named(suite if attacks is None else attacks, threat), split.first(n) if n is not None else split
     evaluated = EvaluatedModel(model, split, device)
+    hint_at_softmax("model", evaluated(to_float(split.images[:2].to(device))))
     networks = attacked_networks(chosen, evaluated, surrogate, split, device, accelerated)
     weights, fingerprint = digest(evaluated.network), split.fingerprint()
     if shared:

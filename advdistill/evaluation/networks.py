@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .._internal.adapter import check_module, copied, logits_of, require_gradients_
-from .._internal.checks import hint_at_softmax, trial
+from .._internal.checks import trial
 from ..acceleration.frozen import Frozen, native_bf16
 from ..attacks.base import Attack
 from ..data import Given, Split, as_split
@@ -23,9 +23,6 @@ class EvaluatedModel(nn.Module):
     Raises:
         ValueError: the model does not take the split's images, or gives something else than finite logits `[B, K]`,
             one for each of the split's classes; checked at once on two images, then at every call.
-
-    Warns:
-        UserWarning: the model's outputs look like probabilities.
     """
 
     def __init__(self, model: nn.Module, split: Split, device: torch.device | str = "cpu"):
@@ -33,7 +30,7 @@ class EvaluatedModel(nn.Module):
         self.network = _frozen(model, device)
         self.classes = split.num_classes
         logits = trial("model", self.network, to_float(split.images[:2].to(device)), f" ({split.name})")
-        hint_at_softmax("model", self._checked(logits))
+        self._checked(logits)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._checked(logits_of(self.network(x)))

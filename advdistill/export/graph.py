@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .._internal.adapter import Logits
+from .._internal.adapter import Logits, unwrapped
 from .._internal.optional import require
 from ..acceleration.folding import fold, fold_preserves_function, folds_of
 
@@ -43,6 +43,7 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> Any:
 
 def folded_copy(network: nn.Module, example: torch.Tensor) -> nn.Module:
     """In eval mode, batch-norm folded into the convolutions before it, where that leaves the function as it is."""
+    network = unwrapped(network)
     folds = folds_of(network)
     sound = folds if fold_preserves_function(network, folds, example) else {}
     folded = fold(network, sound)
