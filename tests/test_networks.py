@@ -25,7 +25,10 @@ from advdistill.export import build, write
 from advdistill.methods import build as method_named
 from advdistill.preflight.teacher import predictions
 
-pytestmark = pytest.mark.filterwarnings("ignore:Net keeps its batch-norm")  # of weight norm, which cannot be folded
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.* keeps its batch-norm",  # of weight norm, which cannot be folded
+    "ignore:The .grad attribute of a Tensor:UserWarning",  # torch.compile's, of a part of a network
+)
 ATTACK = PGD(2, 0.05, Linf(0.1))
 Named = namedtuple("Named", ["features", "logits"])
 

@@ -214,7 +214,7 @@ ABSENT += [] if torch.cuda.is_available() else [("cuda", 3)]
 
 @pytest.mark.parametrize(("accelerator", "devices"), ABSENT)
 def test_an_absent_accelerator_is_one_sentence(tmp_path, accelerator, devices):
-    said = f"--accelerator {accelerator} with --devices {devices} does not exist on this machine: .*It has --accelerator"
+    said = f"--accelerator {accelerator} with --devices {devices} does not exist on this machine.*It has --accelerator"
     with pytest.raises(ValueError, match=rf"{said} cpu \(--devices 1 or more\)"):
         distill(short("pgd_at"), tmp_path / "run", accelerator=accelerator, devices=devices)
     assert not (tmp_path / "run").exists()
