@@ -8,17 +8,20 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ._internal.checks import check_adversarial, check_fit
+from ._internal.adapter import Logits, require_gradients_
+from ._internal.checks import check_adversarial, check_fit, class_labels
 from ._internal.modes import after_forward, in_mode
 from ._internal.rng import Rng
 from .acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
 from .acceleration.frozen import FrozenCopies
 from .acceleration.teacher_extrapolation import Extrapolated
 from .attacks import PGD, CustomAttack
+from .attacks.base import naming
 from .attacks.training import OnBatch
 from .methods import Batch, Method
 from .methods.cost import check_teacher_every
 from .methods.networks import Views
+from .methods.registry import as_method
 from .methods.roles import check_layers, check_roles, teachers_of
 
 __all__ = ["Distiller"]
@@ -31,8 +34,8 @@ class Distiller:
     those of `modules` after `prepare`, to your optimiser as well, and call `method.end_epoch` after each epoch.
 
     Args:
-        method: e.g. `AdaAD() + IGDM(weight=5)`.
-        teacher: the robust teacher T, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        method: e.g. `AdaAD() + IGDM(weight=5)`, or by name, "adaad+igdm".
+        teacher: the robust teacher T, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, see `logits_of`.
         clean_teacher: the teacher of clean accuracy N, likewise.
         attack: the training attack, a `PGD` or a `CustomAttack`; start and student mode are the method's unless given.
         peer: a network like the student, not yet trained, for methods that train one along.
@@ -67,7 +70,7 @@ class Distiller:
 
     def __init__(
         self,
-        method: Method,
+        method: Method | str,
         teacher: nn.Module | None = None,
         clean_teacher: nn.Module | None = None,
         attack: PGD | CustomAttack | None = None,
@@ -79,21 +82,18 @@ class Distiller:
         compiled: bool = False,
         teacher_every: int | None = None,
     ):
-        check_roles(method, teachers or {})
+        check_roles(method := as_method(method), teachers or {})
         given = {"robust": teacher, "clean": clean_teacher, "peer": peer, **(teachers or {})}
         self.teachers = teachers_of(method, {role: network for role, network in given.items() if network is not None})
-        if not 0 <= label_mixing < 1:
-            raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
         if teacher_every is not None:
             check_teacher_every(method, teacher_every, isinstance(attack, CustomAttack))
         self.method, self.attack = method, (attack or PGD()).filled(method.start, method.student_mode)
         self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
         for role, network in self.teachers.items():
-            network.train(role in method.trained).requires_grad_(role in method.trained)
-        self.modules: dict[str, nn.Module] = {}
+            require_gradients_(network.train(role in method.trained), role in method.trained)
+        self.modules, self._prepared = dict[str, nn.Module](), False
         self._views = Views(method.trained, method.layers(), label_mixing)
-        self._graphs, self._copies = CudaGraphs(), FrozenCopies(fast, compiled, self._views.layers)
-        self._prepared = False
+        self._copies, self._graphs = FrozenCopies(fast, compiled, self._views.layers), CudaGraphs()
 
     @property
     def trained(self) -> dict[str, nn.Module]:
@@ -124,7 +124,7 @@ class Distiller:
         Args:
             student: images to logits `[B, K]`; its modes are as before when this returns.
             x: clean images `[B, C, H, W]` in [0, 1].
-            y: labels `[B]`.
+            y: labels `[B]`, of any integer type.
             progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
             rate: factor of the learning rate's schedule, for methods with a state of their own.
             total: sum over the images of all processes, where there are several; see `Batch`.
@@ -137,6 +137,7 @@ class Distiller:
         Raises:
             ValueError: as `prepare`, at the first batch, or x' of a method's own `craft` are no images.
         """
+        y = class_labels(y, x)
         if first := not self._prepared:
             self.prepare(student, x, y)
         evaluated, rng = self.attack.student_mode == "eval", rng or Rng(int(torch.randint(2**62, ())), device=x.device)
@@ -151,7 +152,7 @@ class Distiller:
             for network in (*self.trained.values(), *self.modules.values()):
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
-            attack = self.attack.on(attacked, y, batch.notes)
+            attack = self.attack.on(Logits(attacked, "student"), y, batch.notes)
             if isinstance(attack, PGD) and self._captures(x):
                 x_adv = self._replayed(batch, attack)
             else:
@@ -181,9 +182,9 @@ class Distiller:
         plain = not (self._views.layers or self.modules or self.method.has_own_craft)
         return plain and self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
-    @torch.no_grad()
     def _crafted(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
-        return self.method.craft(self._extrapolated(batch), attack)
+        with torch.no_grad(), naming(attack):
+            return self.method.craft(self._extrapolated(batch), attack)
 
     def _replayed(self, batch: Batch, pgd: PGD) -> Tensor | dict[str, Tensor]:
         """As `_crafted`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
@@ -236,9 +237,8 @@ class Distiller:
             ValueError: images outside [0, 1], labels outside the classes, networks that disagree about the classes, or
                 a layer that a network does not have.
         """
-        check_fit(student, self.teachers, x, y)
-        networks = {"student": student, **self.teachers}
-        check_layers(self.method, self._views.layers, networks)
+        check_fit(student, self.teachers, x, y := class_labels(y, x))
+        check_layers(self.method, self._views.layers, networks := {"student": student, **self.teachers})
         with ExitStack() as modes, torch.no_grad():
             for network in networks.values():
                 modes.enter_context(in_mode(network, False))
@@ -246,5 +246,5 @@ class Distiller:
             made = self.method.modules(Batch(x[:2], y[:2], self._views.recording("student", student, x), views))
         self.modules = {name: module.to(x.device) for name, module in made.items()}
         if isinstance(self.attack, CustomAttack):
-            self.attack.try_on(student, x, y)
+            self.attack.try_on(Logits(student, "student"), x, y)
         self._prepared = True

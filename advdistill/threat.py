@@ -8,7 +8,7 @@ from torch import Tensor
 from ._internal.messages import unknown
 from ._internal.rng import Rng
 
-__all__ = ["L2", "Linf", "Pixels", "Threat", "parse", "pixels", "show_pixels"]
+__all__ = ["L2", "Linf", "Pixels", "Threat", "as_threat", "parse", "pixels", "show_pixels"]
 
 if TYPE_CHECKING:
 
@@ -171,6 +171,33 @@ class L2(_Ball):
 
 
 Threat = Linf | L2
+
+
+def as_threat(given: object) -> Threat:
+    """A threat model, given as one, as text or as the eps of `Linf`.
+
+    Args:
+        given: `Linf(...)`, `L2(...)`, `"Linf 8/255"`, `"l2 0.5"`, `"8/255"` or `8 / 255`; `None` is Linf 8/255.
+
+    Returns:
+        `Linf` or `L2`.
+
+    Raises:
+        ValueError: anything else, or an eps that is none.
+
+    Example:
+        >>> from advdistill.threat import as_threat
+        >>> str(as_threat("8/255")), str(as_threat("l2 0.5"))
+        ('Linf 8/255', 'L2 0.5')
+    """
+    if isinstance(given, Threat):
+        return given
+    if isinstance(given, str):
+        name, space, eps = given.strip().partition(" ")
+        return parse(f"{name.capitalize()} {eps}") if space else Linf(name)
+    if given is None or isinstance(given, float | int):
+        return Linf() if given is None else Linf(given)
+    raise ValueError(f"A threat model is Linf(8 / 255), L2(0.5) or text such as 'Linf 8/255'; got {given!r}.")
 
 
 def parse(text: str) -> Threat:

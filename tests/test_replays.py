@@ -253,6 +253,12 @@ def test_iad2(setting):
     same(student, S.state_dict())
 
 
+def untracked(network, track):
+    for layer in network.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.track_running_stats = track
+
+
 def test_saad(setting):
     """2.9 as the paper has it, SAAD-C; the weights' average of correction 6 is a recipe's: tests/test_recipes.py."""
     student, _ = ours(setting, SAAD(gradient_weight=3.0, clean_weight=0.5))
@@ -271,12 +277,9 @@ def test_saad(setting):
         x_adv = attack(x, x + 0.001 * rng.normal(x), value)
         S.train()
         adv = S(x_adv)
-        before = deepcopy(S.state_dict())
-        minus = S(x - (x_adv - x))  # not tracked by batch-norm's running statistics
-        with torch.no_grad():
-            for name, value_before in before.items():
-                if "running" in name or "tracked" in name:
-                    S.state_dict()[name].copy_(value_before)
+        untracked(S, False)  # the pass at x - d does not enter batch-norm's running statistics
+        minus = S(x - (x_adv - x))
+        untracked(S, True)
         clean = S(x)
         soft, soft_minus = T(x_adv), T(x - (x_adv - x))
         entropy = -(soft.softmax(1) * soft.log_softmax(1)).sum(1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from children import advdistill
 from safetensors.torch import load_file
 from torch import nn
 from training import differences, quick, quick_data, same_weights, short
@@ -14,7 +15,7 @@ from training import differences, quick, quick_data, same_weights, short
 from advdistill import Data, Run, data, distill, models
 from advdistill.train import trainer as loop
 from advdistill.train.checkpoints import BestCheckpoint
-from advdistill.train.setup import Networks, Placement, assemble
+from advdistill.train.setup import Networks, Placement, assemble, fabric_on
 from advdistill.train.signals import Interrupted
 from advdistill.train.trainer import Trainer
 
@@ -204,6 +205,28 @@ def test_networks_that_do_not_fit_are_refused(tmp_path, tiny):
     assert refused(short(), tmp_path / "run", "robust teacher has 7 classes, the student 10",
                    teacher=nn.Sequential(nn.Flatten(), nn.Linear(64, 7)))  # fmt: skip
     assert refused(short(), tmp_path / "run", "robust teacher cannot take images", teacher=models.create("resnet8"))
+
+
+ABSENT = [("abacus", 1), ("cuda:0", 1), ("CPU", 1), ("tpu", 1), ("cpu", 0), ("cpu", -1), ("cpu", "many")]
+ABSENT += [] if torch.backends.mps.is_available() else [("mps", 1)]
+ABSENT += [] if torch.cuda.is_available() else [("cuda", 3)]
+
+
+@pytest.mark.parametrize(("accelerator", "devices"), ABSENT)
+def test_an_absent_accelerator_is_one_sentence(tmp_path, accelerator, devices):
+    said = f"--accelerator {accelerator} with --devices {devices} does not exist on this machine.*It has --accelerator"
+    with pytest.raises(ValueError, match=rf"{said} cpu \(--devices 1 or more\)"):
+        distill(short("pgd_at"), tmp_path / "run", accelerator=accelerator, devices=devices)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=rf"{said} cpu"):
+        fabric_on(accelerator, devices)
+
+
+def test_the_command_refuses_an_absent_accelerator(tmp_path):
+    out = tmp_path / "run"
+    done = advdistill("train", "digits.pgd_at", "--accelerator", "abacus", "--out", out)
+    assert done.returncode == 2 and "It has --accelerator cpu" in done.sentence
+    assert not out.exists()
 
 
 def test_a_folder_of_another_recipe_or_of_something_else_is_refused(tmp_path, teacher):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import logits_of, unwrapped
 from .._internal.messages import first_line
 from .._internal.modes import in_mode
 from .folding import copy_folded_weights_, fold, fold_preserves_function, folds_of
@@ -55,10 +56,10 @@ class Frozen(nn.Module):
         self, network: nn.Module, dtype: torch.dtype = torch.float32, compiled: bool = False, layers: Sequence[str] = ()
     ):
         super().__init__()
-        self.dtype, self.compiled = dtype, compiled and not layers
+        self.dtype, self.compiled, network = dtype, compiled and not layers, unwrapped(network)
         self.folds = {conv: norm for conv, norm in folds_of(network).items() if not _is_read(conv, norm, layers)}
         self.network = fold(network, self.folds).float()
-        self.run: Callable[[Tensor], Tensor] | None = None
+        self.run: Callable[[Tensor], object] | None = None
         self._prepare: Any = partial(self._prepared, network)
 
     @property
@@ -68,6 +69,7 @@ class Frozen(nn.Module):
 
     def refresh(self, network: nn.Module) -> None:
         """Update the copy to the network's current weights and statistics."""
+        network = unwrapped(network)
         copy_folded_weights_(self.network, network, self.folds)
         if self.run is None:
             self._prepare = partial(self._prepared, network)
@@ -78,9 +80,9 @@ class Frozen(nn.Module):
             if run is None:
                 run = self.run = self._prepare(x[:2].detach())
                 self._prepare = None  # it has a reference to the network
-            return run(x.to(self.dtype)).float()
+            return logits_of(run(x.to(self.dtype))).float()
 
-    def _prepared(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    def _prepared(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], object]:
         """The forward pass, in what of folding, layout, precision and compilation the network supports."""
         if not fold_preserves_function(network, self.folds, x):
             self.folds, self.network = {}, fold(network, {}).float()
@@ -101,7 +103,7 @@ class Frozen(nn.Module):
             self(x)
         return self.network.get_submodule(name)
 
-    def _run_compiled(self, compiled: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _run_compiled(self, compiled: Callable[[Tensor], object], x: Tensor) -> object:
         try:
             return compiled(x)
         except Exception as error:  # no compiler, or what it cannot follow
@@ -149,7 +151,7 @@ def _refusal(network: nn.Module, x: Tensor) -> str:
     try:
         with torch.enable_grad(), in_mode(network, train=False):
             x = x.detach().requires_grad_()
-            logits = network(x)
+            logits = logits_of(network(x))
             if logits.requires_grad:
                 torch.autograd.grad(logits.sum(), x)
     except RuntimeError as error:

@@ -169,7 +169,7 @@ NO_GRADIENT = ("does not require grad", "not have been used in the graph")  # of
 
 
 @contextmanager
-def naming(attack: Attack) -> Iterator[None]:
+def naming(attack: object) -> Iterator[None]:
     """Within, an error about a missing gradient names the attack.
 
     Args:
@@ -189,7 +189,7 @@ def naming(attack: Attack) -> Iterator[None]:
         ) from error
 
 
-def _title(attack: Attack) -> str:
+def _title(attack: object) -> str:
     return getattr(attack, "name", type(attack).__name__)
 
 

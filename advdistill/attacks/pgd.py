@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._internal.rng import Rng
-from ..threat import Linf, Pixels, Threat, pixels, show_pixels
+from ..threat import Linf, Pixels, Threat, as_threat, pixels, show_pixels
 
 __all__ = ["PGD", "Mode", "Objective", "Start"]
 
@@ -52,6 +52,7 @@ class PGD:
     student_mode: Mode | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "threat", as_threat(self.threat))
         eps: object = self.threat.eps
         if isinstance(eps, Tensor):  # from `within`
             return

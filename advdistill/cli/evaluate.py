@@ -132,8 +132,8 @@ def _processes(devices: int | str) -> tuple["Device | str", bool]:
         return device(), torch.distributed.get_world_size() > 1
     if str(devices) == "1" and int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return device(), False
-    from lightning_fabric import Fabric
+    from ..train.setup import fabric_on
 
-    fabric = Fabric(devices=devices, strategy="ddp")
+    fabric = fabric_on("auto", devices, strategy="ddp")
     fabric.launch()
     return fabric.device, fabric.world_size > 1

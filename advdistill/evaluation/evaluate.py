@@ -9,13 +9,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import unwrapped
+from .._internal.checks import hint_at_softmax
 from ..attacks.base import Attack, Report
 from ..attacks.suites import ATTACKS
 from ..attacks.suites import attacks as named
 from ..data import Given
+from ..data.batches import to_float
 from ..results.files import AdversarialImages
 from ..results.result import Result
-from ..threat import Linf, Threat
+from ..threat import Threat, as_threat
 from .context import Context, silent
 from .measure import measure, try_on_two_images
 from .networks import EvaluatedModel, attacked_networks, placed, precision
@@ -27,7 +30,7 @@ __all__ = ["evaluate"]
 def evaluate(
     model: nn.Module,
     data: Given,
-    threat: Threat | None = None,
+    threat: Threat | str | float | None = None,
     suite: str = "paper",
     *,
     attacks: Sequence[str | Attack | Callable[..., Tensor]] | None = None,
@@ -49,7 +52,7 @@ def evaluate(
         model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
         data: images and labels, in any form that `data.as_split` understands: a Split, `(x, y)`, a DataLoader, a
             TensorDataset, a Hugging Face or another Dataset.
-        threat: `None` is Linf 8/255.
+        threat: `Linf(...)` or `L2(...)`, also as text such as "Linf 8/255" or "8/255"; `None` is Linf 8/255.
         suite: one of `SUITES`, or names of `ATTACKS` with commas between.
         attacks: such names, and attacks of your own in place of `suite`: see `advdistill.attacks.Attack`; a function
             `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
@@ -92,10 +95,11 @@ def evaluate(
         >>> [one.fingerprint == result.fingerprint for one in same]
         [True, True]
     """
-    threat = threat or Linf("8/255")
+    threat = as_threat(threat)
     split, device = placed(model, data, device)
     chosen, used = named(suite if attacks is None else attacks, threat), split.first(n) if n is not None else split
     evaluated = EvaluatedModel(model, split, device)
+    hint_at_softmax("model", evaluated(to_float(split.images[:2].to(device))))
     networks = attacked_networks(chosen, evaluated, surrogate, split, device, accelerated)
     weights, fingerprint = digest(evaluated.network), split.fingerprint()
     if shared:
@@ -119,7 +123,7 @@ def evaluate(
     for one in custom:
         try_on_two_images(replace(context, attacked=networks[one.name]), one, verdicts)
     return Result(
-        model=name or type(model).__name__,
+        model=name or type(unwrapped(model)).__name__,
         data=split.name,
         fingerprint=fingerprint,
         weights=weights,

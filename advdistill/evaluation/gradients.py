@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..attacks.suites import pgd_20
 from ..data import Given
 from ..losses import Loss, cross_entropy
-from ..threat import Linf, Threat
+from ..threat import Threat, as_threat
 from .context import Context, exact
 from .networks import EvaluatedModel, placed
 
@@ -98,7 +98,7 @@ def pointwise_distance(
     student: nn.Module,
     teacher: nn.Module,
     data: Given,
-    threat: Threat | None = None,
+    threat: Threat | str | float | None = None,
     *,
     x_adv: Tensor | None = None,
     batch_size: int = 256,
@@ -122,7 +122,7 @@ def pointwise_distance(
     """
     split, device = placed(student, data, device)
     first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
-    threat = threat or Linf("8/255")
+    threat = as_threat(threat)
     context = Context(first, split, threat, seed=seed, batch_size=batch_size, device=device)
     found: dict[str, list[Tensor]] = {"uniform": [], "adversarial": []}
     attack = pgd_20(threat)
@@ -141,7 +141,7 @@ def pointwise_distance(
 def linearity_remainder(
     model: nn.Module,
     data: Given,
-    threat: Threat | None = None,
+    threat: Threat | str | float | None = None,
     *,
     batch_size: int = 256,
     seed: int = 0,
@@ -167,7 +167,7 @@ def linearity_remainder(
         NotImplementedError: torch knows no forward derivative of one of the model's operations; it names which.
     """
     split, device = placed(model, data, device)
-    model, threat = EvaluatedModel(model, split, device), threat or Linf("8/255")
+    model, threat = EvaluatedModel(model, split, device), as_threat(threat)
     context = Context(model, split, threat, seed=seed, batch_size=batch_size, device=device)
     found = []
     with torch.no_grad(), exact():  # the remainder of a robust network is hardly larger than TF32's rounding

@@ -15,7 +15,7 @@ from ..data import Given, Split
 from ..data.batches import to_float
 from ..results.inspection import Example, Inspection, Network, Prediction
 from ..results.result import Measurement
-from ..threat import Threat, show_pixels
+from ..threat import Threat, as_threat, show_pixels
 from .context import Context, exact, silent
 from .curve import robust_curve
 from .gradients import gradient_alignment, input_gradient, linearity_remainder, pointwise_distance
@@ -48,7 +48,7 @@ class Predictions:
 def inspect(
     student: nn.Module,
     data: Given,
-    threat: Threat,
+    threat: Threat | str | float,
     *,
     teacher: nn.Module | None = None,
     n: int = 200,
@@ -71,7 +71,7 @@ def inspect(
     Raises:
         ValueError: a network does not fit the data, or n is below 1; nothing was attacked.
     """
-    split, device = placed(student, data, device)
+    (split, device), threat = placed(student, data, device), as_threat(threat)
     used = split.first(min(n, len(split)))
     given = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     networks = {name: EvaluatedModel(network, split, device) for name, network in given.items()}

@@ -8,6 +8,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import Logits
 from ..attacks.base import Attack, inside
 from ..attacks.pgd import PGD
 from ..attacks.suites import Clean, PGDAttack
@@ -42,7 +43,7 @@ def correct(
     Returns:
         `[N]` booleans on the CPU.
     """
-    context = Context(model, split, seed=seed, batch_size=batch_size, device=device, processes=processes)
+    context = Context(Logits(model), split, seed=seed, batch_size=batch_size, device=device, processes=processes)
     return context.correct(Clean() if attack is None else PGDAttack("pgd", attack))
 
 

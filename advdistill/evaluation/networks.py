@@ -1,12 +1,13 @@
 """The two networks of an evaluation: the model that is evaluated, and the network on which attacks search."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import check_module, copied, logits_of, require_gradients_
+from .._internal.checks import trial
 from ..acceleration.frozen import Frozen, native_bf16
 from ..attacks.base import Attack
 from ..data import Given, Split, as_split
@@ -28,15 +29,13 @@ class EvaluatedModel(nn.Module):
         super().__init__()
         self.network = _frozen(model, device)
         self.classes = split.num_classes
-        try:
-            self(to_float(split.images[:2].to(device)))
-        except RuntimeError as error:
-            raise ValueError(f"The model cannot take images of shape {split.shape} ({split.name}): {error}") from error
+        logits = trial("model", self.network, to_float(split.images[:2].to(device)), f" ({split.name})")
+        self._checked(logits)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.network(x)
-        if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise ValueError(f"The model must return logits [B, K], it returns {_form(logits)}. Wrap it in a module.")
+        return self._checked(logits_of(self.network(x)))
+
+    def _checked(self, logits: Tensor) -> Tensor:
         if logits.shape[1] != self.classes:
             raise ValueError(f"The model gives {logits.shape[1]} logits, the split has {self.classes} classes.")
         if not logits.isfinite().all():
@@ -49,21 +48,22 @@ def placed(model: nn.Module, data: Given, device: torch.device | str | None) -> 
 
     Data that do not name their classes have as many as the model has logits. Raises as `as_split`.
     """
+    check_module("model", model)
     place = _home(model) if device is None else torch.device(device)
     return as_split(data, classes=counting(model, place)), place
 
 
 def counting(model: nn.Module, device: torch.device | str | None = None) -> Callable[[Tensor], int | None]:
     """Images to the number of a model's logits; `None` where it gives something else."""
+    check_module("model", model)
 
     def count(x: Tensor) -> int | None:
         place = _home(model) if device is None else device
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                logits = _frozen(model, place)(x.to(place))
-        except RuntimeError:  # which EvaluatedModel reports
+                return trial("model", _frozen(model, place), x.to(place)).shape[1]
+        except ValueError:  # which EvaluatedModel reports
             return None
-        return logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == 2 else None
 
     return count
 
@@ -74,11 +74,8 @@ def _home(model: nn.Module) -> torch.device:
 
 
 def _frozen(model: nn.Module, device: torch.device | str) -> nn.Module:
-    return copy.deepcopy(model).eval().requires_grad_(False).to(device, torch.float32)
-
-
-def _form(output: object) -> str:
-    return f"shape {list(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    check_module("model", model)
+    return require_gradients_(copied(model).eval(), False).to(device, torch.float32)
 
 
 @dataclass(frozen=True, eq=False)

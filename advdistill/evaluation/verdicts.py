@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .._internal.adapter import state_of
 from .._internal.files import write_atomic
 from .._internal.reading import ordinary
 from .._internal.secret import key_problem
@@ -143,7 +145,8 @@ def _blank(n: int, dtype: torch.dtype) -> Tensor:
 def digest(model: nn.Module) -> str:
     """Twelve hex digits that name a model's weights."""
     found = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    tensors: dict[str, Any] = {name: value for name, value in state_of(model).items() if isinstance(value, Tensor)}
+    for name, tensor in tensors.items():
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return found.hexdigest()[:12]

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
+from .._internal.adapter import logits_of
 from .._internal.files import write_atomic
 from .._internal.messages import unknown
 from .._internal.optional import require
 from ..evaluation.verdicts import digest
-from ..models.checkpoint import serialise
+from ..models.saving import serialise
 from .graph import folded_copy, half, quantise, quiet, to_onnx
 from .runtime import session, torch_program
 
@@ -154,7 +155,8 @@ class Parity:
 @torch.no_grad()
 def compare_logits(network: nn.Module, other: nn.Module, images: Tensor, batch_size: int = 64) -> Parity:
     """Two networks in eval mode on images `[N, C, H, W]` in [0, 1]."""
-    expected, found = (torch.cat([net(x) for x in images.split(batch_size)]).double() for net in (network, other))
+    batches = images.split(batch_size)
+    expected, found = (torch.cat([logits_of(net(x)) for x in batches]).double() for net in (network, other))
     scale, largest = expected.abs().max().item(), (found - expected).abs().max().item()
     differ = expected.argmax(1) != found.argmax(1)
     best, second = expected.topk(2).values.T

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .._internal.adapter import Logits, unwrapped
 from .._internal.optional import require
 from ..acceleration.folding import fold, fold_preserves_function, folds_of
 
@@ -42,9 +43,13 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> Any:
 
 def folded_copy(network: nn.Module, example: torch.Tensor) -> nn.Module:
     """In eval mode, batch-norm folded into the convolutions before it, where that leaves the function as it is."""
+    network = unwrapped(network)
     folds = folds_of(network)
     sound = folds if fold_preserves_function(network, folds, example) else {}
-    return fold(network, sound).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
+    folded = fold(network, sound)
+    with torch.no_grad():
+        folded = folded if isinstance(folded(example), torch.Tensor) else Logits(folded)
+    return folded.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
 
 
 def half(model: Any) -> Any:

@@ -3,7 +3,6 @@
 An attack searches for x' on a network that has gradients; whether x' is misclassified is decided by the file.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .._internal.adapter import copied
 from ..acceleration.frozen import Frozen
 from ..attacks.base import Attack
 from ..attacks.square import Square
@@ -95,7 +95,7 @@ def _attacks_and_networks(
 
 def _attacked_network(prefix: str, network: nn.Module, context: Context) -> AttackedNetwork:
     source = "the file's differentiable twin" if prefix == "twin-" else "the network it was made from"
-    on_device = EvaluatedModel(copy.deepcopy(network).to(context.device), context.split, context.device)
+    on_device = EvaluatedModel(copied(network).to(context.device), context.split, context.device)
     return AttackedNetwork(on_device, f", found on {source} ({digest(network)})")
 
 

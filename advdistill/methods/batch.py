@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +46,20 @@ class _Memo:
         self.features[id(x)] = {name: _full_precision(output) for name, output in found.items()}
 
     def without_tracking(self, x: Tensor) -> Tensor:
-        network = self.network.network if isinstance(self.network, Features) else self.network
+        network: object = self.network
+        while network is not None and not isinstance(network, nn.Module):
+            network = getattr(network, "network", None)
         with untracked(network) if isinstance(network, nn.Module) else nullcontext():
             return self(x)
+
+    def train(self, mode: bool = True) -> NoReturn:
+        """In eval or train mode a network is put by the attack, not by a method. Raises ValueError."""
+        raise ValueError(
+            "Networks of a batch are functions, images to logits, and have no mode to set: the attack runs in the "
+            "method's student_mode ('eval' or 'train'), and outer() in the mode that the training loop has set."
+        )
+
+    eval = train
 
     def at(self, x: Tensor, role: str, layers: Sequence[str]) -> dict[str, Tensor]:
         known = self.network.layers if isinstance(self.network, Features) else {}

@@ -8,12 +8,31 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import logits_of
 from .._internal.checks import layer_of
 from ..acceleration.frozen import Frozen
 
 __all__ = ["Features", "Network", "Views"]
 
 Network = Callable[[Tensor], Tensor]  # images [B, C, H, W] to logits [B, K]
+
+
+@dataclass(frozen=True)
+class Role:
+    """The network of a role, images `[B, C, H, W]` to logits `[B, K]`, whatever form its output has."""
+
+    name: str
+    network: Network
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Raises ValueError where the attack needs a gradient and the network has none, as under torch.no_grad."""
+        logits = logits_of(self.network(x), self.name)
+        if x.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+            raise ValueError(
+                f"The {self.name} gives no gradient with respect to x', which the attack needs: its forward pass runs "
+                "under torch.no_grad or detaches its logits. Remove that from its forward."
+            )
+        return logits
 
 
 class Features:
@@ -57,17 +76,19 @@ class Views:
     layers: Mapping[str, Sequence[str]]
     label_mixing: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_mixing < 1:
+            raise ValueError(f"label_mixing must lie in [0, 1), got {self.label_mixing!r}.")
+
     def teachers(self, networks: Mapping[str, nn.Module], x: Tensor, y: Tensor) -> dict[str, Network]:
         """The teachers by role, for a batch of images `[B, C, H, W]` and labels `[B]`."""
-        views: dict[str, Network] = dict(networks)
-        if self.label_mixing:
-            frozen = networks.keys() - set(self.trained) - {"student"}
-            views |= {role: partial(mixed, networks[role], y, self.label_mixing) for role in frozen}
-        return {role: self.recording(role, networks[role], x, view) for role, view in views.items()}
+        return {role: self.recording(role, network, x, y) for role, network in networks.items()}
 
-    def recording(self, role: str, source: nn.Module, x: Tensor, view: Network | None = None) -> Network:
-        """A network, or a view of it, with the layers that the method reads."""
-        view = view or source
+    def recording(self, role: str, source: nn.Module, x: Tensor, y: Tensor | None = None) -> Network:
+        """A network with the layers that the method reads; with labels `[B]`, they are mixed into a frozen teacher."""
+        view: Network = Role("student" if role == "student" else f"{role} teacher", source)
+        if self.label_mixing and y is not None and role not in self.trained:
+            view = partial(mixed, view, y, self.label_mixing)
         if not (names := self.layers.get(role)):
             return view
         if isinstance(source, Frozen):
@@ -75,7 +96,7 @@ class Views:
         return Features(view, {name: layer_of(source, name, role) for name in names})
 
 
-def mixed(network: nn.Module, y: Tensor, share: float, x: Tensor) -> Tensor:
+def mixed(network: Network, y: Tensor, share: float, x: Tensor) -> Tensor:
     """Logits of (1 - share) softmax(network(x)) + share onehot(y), `[B, K]`."""
     log_p = network(x).log_softmax(1)
     label = torch.zeros_like(log_p).scatter_(1, y[:, None], share)

@@ -14,7 +14,7 @@ from .adaad import AdaAD
 from .cost import passes
 from .method import Method, Sum, Term
 
-__all__ = ["METHODS", "build", "describe", "from_config", "name_of", "to_config"]
+__all__ = ["METHODS", "as_method", "build", "describe", "from_config", "name_of", "to_config"]
 
 
 def _imported(place: str) -> type[Term]:
@@ -45,6 +45,19 @@ def build(name: str) -> Method:
     AdaAD(adv_weight=1.0, scale=1.0)
     """
     return from_config({part: {} for part in name.split("+")})
+
+
+def as_method(method: object) -> Method:
+    """A method, given as one or by name as in `build`; raises ValueError for anything else."""
+    if isinstance(method, str):
+        return build(method)
+    if isinstance(method, Term) and not isinstance(method, Method):
+        raise ValueError(f"{method} is a term; add it to a method, as in RSLAD() + {method}.")
+    if not isinstance(method, Method):
+        kind = method.__name__ if isinstance(method, type) else type(method).__name__
+        hint = f"give {kind}()" if isinstance(method, type) else "give a method such as RSLAD() or its name, 'rslad'"
+        raise ValueError(f"{kind} is no method; {hint}.")
+    return method
 
 
 def from_config(config: Mapping[str, Mapping[str, Any] | None]) -> Method:

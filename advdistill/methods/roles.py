@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
+from .._internal.adapter import check_module
 from .._internal.checks import layer_of
 from .method import Method
 
@@ -31,14 +32,20 @@ def check_roles(method: Method, given: Iterable[str]) -> None:
 
 
 def teachers_of(method: Method, given: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """The networks of the method's roles, by role; raises ValueError where one is missing that is not optional."""
+    """The networks of the method's roles, by role.
+
+    Raises ValueError where one is missing that is not optional, or is no module.
+    """
     for role in method.teachers:
         if role not in given and role not in method.optional:
             like = f"{role}, a module like the student" if role in method.trained else ""
             hint = FLAGS.get(role) or like or f"teachers={{{role!r}: ...}}, or {flag(role)} REFERENCE"
             what = f"needs a {role} teacher (of {' and '.join(method.teachers)}); it is missing"
             raise ValueError(f"{name_of(method)} {what}. Give {hint}.")
-    return {role: given[role] for role in method.teachers if role in given}
+    found = {role: given[role] for role in method.teachers if role in given}
+    for role, network in found.items():
+        check_module(f"{role} teacher", network)
+    return found
 
 
 def check_layers(method: Method, layers: Mapping[str, Sequence[str]], networks: Mapping[str, nn.Module]) -> None:

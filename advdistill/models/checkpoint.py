@@ -10,23 +10,20 @@ import pickle
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from .._internal.files import write_atomic
 from .._internal.reading import ordinary, printable
 from ..results.weights import ORDER
-from .classifier import Classifier
 from .reference import checkpoint_at, hugging_face_file, parse
 
-__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read_checkpoint", "save", "serialise"]
+__all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read_checkpoint"]
 
 FORMAT = "advdistill"
 
@@ -48,46 +45,6 @@ class Spec(TypedDict):
     in_channels: int
     mean: list[float] | None
     std: list[float] | None
-
-
-def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str] | None = None) -> None:
-    """Write a model to one safetensors file, from which `load` rebuilds a model of the zoo unaided.
-
-    The header holds `model.spec` as JSON, if it has one, and `extra`. The file appears whole or not at all,
-    even if the process dies on the way.
-
-    Args:
-        model: any module; its state dict is written.
-        path: ends in .safetensors.
-        extra: more entries of the header.
-
-    Raises:
-        ValueError: `path` does not end in .safetensors.
-        OSError: it cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> from advdistill import models
-        >>> file = tempfile.mkdtemp() + "/model.safetensors"
-        >>> models.save(models.create("convnet-2", num_classes=3, in_channels=1), file)
-        >>> models.load(file).spec
-        ModelSpec(name='convnet-2', num_classes=3, in_channels=1, mean=None, std=None)
-    """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"Weights are saved as safetensors, not as {path.name!r}; "
-                         f"write {path.with_suffix('.safetensors').name!r}.")
-    data = serialise(model, extra or {})
-    write_atomic(path, lambda temporary: temporary.write_bytes(data), size=len(data))
-
-
-def serialise(model: nn.Module, extra: Mapping[str, str]) -> bytes:
-    """The bytes that `save` writes."""
-    weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    header = {**extra, "format": FORMAT, ORDER: json.dumps([*weights])}
-    if isinstance(model, Classifier):
-        header["spec"] = json.dumps(asdict(model.spec))
-    return safetensors.torch.save(weights, header)
 
 
 def provenance(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import logits_of
 from .._internal.modes import in_mode
 from ..data import Split
 from ..data.batches import in_order
@@ -44,7 +45,7 @@ class Claim:
 def predictions(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> Tensor:
     """Predicted classes `[N]`, on the CPU; the network is in eval mode meanwhile."""
     with torch.no_grad(), in_mode(network, train=False):
-        return torch.cat([network(x).argmax(1).cpu() for _, x, _ in in_order(split, 64, device)])
+        return torch.cat([logits_of(network(x)).argmax(1).cpu() for _, x, _ in in_order(split, 64, device)])
 
 
 def wrong_normalisation(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:

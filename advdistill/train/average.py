@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
+from .._internal.adapter import copying
 from ..data import Split
 from ..data.batches import in_order, to_float
 from ..data.loaded import Loaded
@@ -14,9 +15,10 @@ __all__ = ["averaged", "estimate_statistics"]
 
 def averaged(recipe: Recipe, student: nn.Module) -> AveragedModel | None:
     """The recipe's average: exponential over steps (`ema`), equal over the ends of epochs (`swa`), or none."""
-    if recipe.ema is not None:
-        return AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-    return AveragedModel(student) if recipe.swa is not None else None
+    with copying():
+        if recipe.ema is not None:
+            return AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+        return AveragedModel(student) if recipe.swa is not None else None
 
 
 def estimate_statistics(model: nn.Module, split: Split | Loaded, device: torch.device, batch_size: int = 256) -> None:

@@ -7,18 +7,21 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 
 from .. import models
+from .._internal.adapter import check_module, copied, unwrapped
+from .._internal.messages import first_line
 from ..acceleration.frozen import native_bf16, to_channels_last
 from ..data import Given, Split
 from ..data.batches import to_float
 from ..data.loaded import Loaded
 from ..distiller import Distiller
 from ..methods.roles import FLAGS, check_roles
+from ..models.saving import serialise
 from ..recipe import Recipe
 from ..run import Run
 from .distributed import naming_lost_processes
@@ -32,7 +35,7 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
     from lightning_fabric.loggers import Logger
 
-__all__ = ["Networks", "Placement", "assemble", "distill"]
+__all__ = ["Networks", "Placement", "assemble", "distill", "fabric_on"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +44,12 @@ class Networks:
 
     student: nn.Module | None = None
     teachers: Mapping[str, nn.Module] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for role, network in self.teachers.items():
+            check_module(f"{role} teacher", network)
+        if self.student is not None:
+            check_module("student", self.student)
 
 
 @dataclass(frozen=True)
@@ -51,20 +60,31 @@ class Placement:
     devices: int | str = 1
     num_nodes: int = 1
 
-    def launch(self, precision: Literal["bf16-mixed", "32-true"]) -> "Fabric":
-        from lightning_fabric import Fabric  # takes seconds to import
-        from lightning_fabric.strategies import DDPStrategy
+    def fabric(self, precision: Literal["bf16-mixed", "32-true"]) -> "Fabric":
+        """Not yet launched. Raises ValueError where this machine does not have the accelerator or the devices."""
+        from lightning_fabric.strategies import DDPStrategy  # takes seconds to import
 
         one = self.devices == 1 and self.num_nodes == 1
-        fabric = Fabric(
-            accelerator=self.accelerator,
-            devices=self.devices,
-            num_nodes=self.num_nodes,
-            precision=precision,
+        return fabric_on(
+            self.accelerator, self.devices, num_nodes=self.num_nodes, precision=precision,
             strategy="auto" if one else DDPStrategy(broadcast_buffers=False),
-        )
-        fabric.launch()
-        return fabric
+        )  # fmt: skip
+
+
+def fabric_on(accelerator: str, devices: int | str, **options: Any) -> "Fabric":
+    """A Fabric, not yet launched; ValueError where this machine does not have the accelerator or the devices."""
+    from lightning_fabric import Fabric  # takes seconds to import
+
+    try:
+        return Fabric(accelerator=accelerator, devices=devices, **options)
+    except Exception as error:  # Lightning's kinds of error differ from accelerator to accelerator
+        here = ["cpu (--devices 1 or more)"]
+        here += [f"cuda (--devices up to {count})"] if (count := torch.cuda.device_count()) else []
+        here += ["mps (--devices 1)"] if torch.backends.mps.is_available() else []
+        raise ValueError(
+            f"--accelerator {accelerator} with --devices {devices} does not exist on this machine: "
+            f"{first_line(error)} It has --accelerator {' or '.join(here)}."
+        ) from error
 
 
 def distill(
@@ -94,7 +114,7 @@ def distill(
         recipe: every choice of the run.
         out: the run's folder.
         student, teacher, clean_teacher: your own modules instead of those the recipe names; images `[B, C, H, W]` in
-            [0, 1] to logits `[B, K]`.
+            [0, 1] to logits `[B, K]`. Of a network in torch.compile or DataParallel, the network inside is trained.
         peer: for methods that train a peer along with a student of your own: a second network like that student.
         teachers: your own modules by role, for any role of the method.
         train: your own images and labels in place of the recipe's dataset, in any form that `data.as_split`
@@ -157,22 +177,26 @@ def assemble(
     validation: Given | None = None,
 ) -> Parts:  # fmt: skip
     """What the recipe names, made or loaded; errors as in `distill`. No file is written."""
+    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native_bf16())
+    fabric = (placement or Placement()).fabric("bf16-mixed" if bf16 else "32-true")
     networks = networks or Networks()
     known = next((network for network in (networks.student, *networks.teachers.values()) if network is not None), None)
     split, used, held = training_data(recipe, train, validation, known)
     torch.manual_seed(recipe.seed)
     student, teachers = _networks(recipe, networks, split)
-    bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native_bf16())
     distiller = Distiller(
         recipe.method.fresh(), attack=recipe.attack, teachers=teachers,
         label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
         compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
     images = to_float(used.images[:2])
-    distiller.prepare(student, images, used.labels)
+    distiller.prepare(student, images, torch.stack(used.labels.aminmax())[-len(images) :])  # of all, the extremes
     for network in (student, *distiller.trained.values()):  # copies of the others are run
         to_channels_last(network, images)
-    fabric = (placement or Placement()).launch("bf16-mixed" if bf16 else "32-true")
+    for network in (student, *distiller.trained.values(), *distiller.modules.values()):
+        serialise(network, {})  # what cannot be saved or copied is better noticed now than after an epoch
+        copied(network)
+    fabric.launch()
     check_loader(used, recipe, fabric.global_rank, fabric.world_size)
     if fabric.world_size > 1:
         student = _synchronised(student, fabric.device)
@@ -205,7 +229,7 @@ def _networks(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple[n
     for role in method.teachers:
         if role not in teachers and role in references:
             teachers[role] = models.load(references[role])
-    return student, teachers
+    return unwrapped(student), {role: unwrapped(network) for role, network in teachers.items()}
 
 
 def _reporter(fabric: "Fabric") -> Callable[[str], None]:

@@ -90,7 +90,7 @@ class Step:
                 torch.nn.utils.clip_grad_norm_(self.student.parameters(), recipe.clip_gradient)
             self.optimizer.step()
         self.statistics.average()
-        if self.state.average and recipe.ema is not None:
+        if self.state.average is not None and recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         return means
 

@@ -196,7 +196,7 @@ class Trainer:
     def _average(self, epoch: int) -> None:
         """Add the weights at the end of an epoch to the equal average (`swa`), once that has begun."""
         average, swa = self.state.average, self.recipe.swa
-        if average and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
+        if average is not None and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
             average.update_parameters(self.student)
             estimate_statistics(average.module, self.train, self.fabric.device)
 

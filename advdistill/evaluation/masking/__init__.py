@@ -9,7 +9,7 @@ from torch import nn
 from ...attacks.base import Report
 from ...data import Given
 from ...results.masking import Finding, Status, Verdict
-from ...threat import Threat
+from ...threat import Threat, as_threat
 from ..context import Context, exact, silent
 from ..networks import AttackedNetwork, EvaluatedModel, placed
 from ..verdicts import digest
@@ -23,7 +23,7 @@ __all__ = ["Finding", "Status", "Verdict", "gradient_masking"]
 def gradient_masking(
     model: nn.Module,
     data: Given,
-    threat: Threat,
+    threat: Threat | str | float,
     *,
     n: int = 200,
     batch_size: int = 256,
@@ -52,7 +52,7 @@ def gradient_masking(
     References: Athalye, Carlini and Wagner, Obfuscated Gradients Give a False Sense of Security. ICML 2018.
     Carlini et al., On Evaluating Adversarial Robustness. arXiv:1902.06705.
     """
-    split, device = placed(model, data, device)
+    (split, device), threat = placed(model, data, device), as_threat(threat)
     if min(n, len(split)) < 2:
         raise ValueError(
             f"Gradient masking is tested on at least 2 images, got n={n} of {split.name}, which has {len(split)}. "

@@ -1,0 +1,136 @@
+"""Networks as people have them: which part of an output is the logits, what is wrapped around a network, copies."""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .messages import first_line
+
+__all__ = ["Logits", "check_module", "copied", "copying", "logits_of", "require_gradients_", "state_of", "unwrapped"]
+
+
+def logits_of(output: object, what: str = "model") -> Tensor:
+    """The logits `[B, K]` in the output of a network: the one rule of the package.
+
+    A tensor is the logits. Of anything else they are what is called `logits`, as an attribute or a key; without that
+    name, the only tensor `[B, K]` of a tuple, list or dictionary.
+
+    Args:
+        what: the network's name in messages.
+
+    Raises:
+        ValueError: there are none, or several tensors could be the logits.
+    """
+    if isinstance(output, Tensor) and output.ndim == 2:
+        return output
+    found = _candidates(output)
+    if len(found) == 1 and found[0].ndim == 2:
+        return found[0]
+    raise ValueError(f"The {what} must return logits [B, K], it returns {_form(output, found)}")
+
+
+class Logits(nn.Module):
+    """A network that returns nothing but its logits, for where it is only called; `network` is the network itself."""
+
+    def __init__(self, network: nn.Module, what: str = "model"):
+        super().__init__()
+        self.network, self.what = network, what
+
+    def forward(self, x: Tensor) -> Tensor:
+        return logits_of(self.network(x), self.what)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside torch.compile, DataParallel and DistributedDataParallel."""
+    while True:
+        inside = getattr(network, "_orig_mod", None)
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inside = network.module
+        if not isinstance(inside, nn.Module):
+            return network
+        network = inside
+
+
+def require_gradients_(network: nn.Module, flag: bool) -> nn.Module:
+    """`network.requires_grad_(flag)`, also of a ScriptModule, which does not have it."""
+    for parameter in network.parameters():
+        parameter.requires_grad_(flag)
+    return network
+
+
+def state_of(network: nn.Module) -> dict[str, Any]:
+    """The network's state dict, named as without torch.compile and without what is wrapped around the network."""
+    return {name.replace("_orig_mod.", ""): value for name, value in unwrapped(network).state_dict().items()}
+
+
+def check_module(what: str, network: object) -> None:
+    """Raise ValueError unless a network is a module, with what to do about a name or a state dict."""
+    if isinstance(network, nn.Module):
+        return
+    hint = "Wrap it in a torch.nn.Module."
+    if isinstance(network, str):
+        hint = f"Make it with advdistill.models.load({network!r}) or create({network!r})."
+    elif isinstance(network, Mapping):
+        hint = "Load these weights into their network: network.load_state_dict(...)."
+    elif isinstance(network, type):
+        hint = f"Give an instance: {network.__name__}(...)."
+    raise ValueError(f"The {what} must be a torch.nn.Module, got a {type(network).__name__}. {hint}")
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A deep copy of a network, without what is wrapped around it.
+
+    Raises:
+        ValueError: it cannot be copied.
+    """
+    network = unwrapped(network)
+    try:
+        with copying():
+            return copy.deepcopy(network)
+    except Exception as error:  # whatever a module has among its attributes
+        raise ValueError(
+            f"{type(network).__name__} cannot be copied: {first_line(error)}. Remove what cannot (a lock, a file, a "
+            "generator) from the module's attributes, or give it a __deepcopy__."
+        ) from error
+
+
+@contextmanager
+def copying() -> Iterator[None]:
+    """Within, copy.deepcopy also copies tensors that were computed, which torch refuses; its copies have no graph.
+
+    Such are the weights under torch.nn.utils.weight_norm and spectral_norm, which a forward pass computes again, and
+    outputs that a module stores.
+    """
+    with torch.no_grad(), _ComputedTensors():  # the parameters of a ScriptModule's copy would not be leaves
+        yield
+
+
+class _ComputedTensors(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            return memo.setdefault(id(tensor), tensor.detach().clone())
+        return func(*args, **(kwargs or {}))
+
+
+def _candidates(output: object) -> list[Tensor]:
+    """The tensors that may be the logits."""
+    if isinstance(output, Tensor):
+        return [output]
+    named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
+    if isinstance(named, Tensor):
+        return [named]
+    parts = output.values() if isinstance(output, Mapping) else output if isinstance(output, Sequence) else ()
+    return [part for part in parts if isinstance(part, Tensor) and part.ndim == 2 and part.is_floating_point()]
+
+
+def _form(output: object, found: list[Tensor]) -> str:
+    if isinstance(output, Tensor):
+        return f"shape {list(output.shape)}. Wrap it in a module."
+    shapes = " and ".join(str(list(tensor.shape)) for tensor in found) or "none"
+    return f"a {type(output).__name__} with {len(found)} tensors that may be them ({shapes}). Name them 'logits'."
