@@ -29,7 +29,7 @@ def numpy_scalar(code: str) -> str:
 
 
 def is_safe(name: str, called: bool, first: object = None) -> bool:
-    """Whether checkpoints of plain tensors hold this class, or the outcome of a call of it whose argument is `first`."""
+    """Whether checkpoints of plain tensors hold this class, or what a call of it makes of `first`."""
     if not called:
         return bool(
             re.fullmatch(r"torch\.(\w+Storage|storage\.(Unt|T)ypedStorage|Tensor|nn\.parameter\.Parameter)", name)
