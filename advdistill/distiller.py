@@ -44,6 +44,7 @@ class Distiller:
             `Frozen` and `CudaGraphs`.
         teacher_every: in the attack, run frozen teachers at every k-th step only, see `Extrapolated`; `None` for every
             step. For methods whose attack queries a frozen teacher at x', such as AdaAD. The losses are unchanged.
+        released_passes: let the student's batch-norm track the passes of the released code, see `Recipe.passes`.
 
     Attributes:
         modules: small networks of the method's own that train along, by name; made by `prepare`.
@@ -77,6 +78,7 @@ class Distiller:
         fast: torch.dtype | None = None,
         compiled: bool = False,
         teacher_every: int | None = None,
+        released_passes: bool = False,
     ):
         check_roles(method, teachers or {})
         given = {"robust": teacher, "clean": clean_teacher, "peer": peer, **(teachers or {})}
@@ -86,7 +88,7 @@ class Distiller:
         if teacher_every is not None:
             check_teacher_every(method, teacher_every)
         self.method, self.attack = method, filled(attack or PGD(), method)
-        self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
+        self.fast, self.compiled, self.teacher_every, self.released_passes = fast, compiled, teacher_every, released_passes
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
         self.modules: dict[str, nn.Module] = {}
@@ -170,8 +172,13 @@ class Distiller:
         recorded = {role: self._views.recording(role, network, batch.x) for role, network in along.items()}
         descending = self._views.recording("student", student, batch.x)
         attacked = batch.attacked(batch.adversarial or batch.x_adv, descending, recorded)
-        attacked.rng = batch.rng.child("outer")
-        return self.method.outer(attacked)
+        attacked.rng, attacked.released = batch.rng.child("outer"), self.released_passes
+        losses = self.method.outer(attacked)
+        if self.released_passes:
+            with torch.no_grad():
+                for name in self.method.released_passes:
+                    student({"clean": batch.x, "adv": attacked.x_adv}[name])
+        return losses
 
     def _captures(self, x: Tensor) -> bool:
         plain = not (self._views.layers or self.modules or self.method.has_own_craft)

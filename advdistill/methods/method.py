@@ -20,6 +20,8 @@ class Term:
     Attributes:
         teachers: roles of the teachers it uses: `robust`, `clean`, `peer`, or names of your own.
         optional: which of these roles may be missing; `batch.teachers` then lacks them.
+        released_passes: images, `clean` or `adv`, that the released code forwards through the student in train mode
+            besides those of the losses; done where the recipe says `passes: released`.
         caution: a warning for teachers that are not robust, where such a teacher does harm.
         state: tensors by name that training changes in a method; saved and resumed with a run.
 
@@ -30,6 +32,7 @@ class Term:
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     teachers: tuple[str, ...] = ("robust",)
     optional: tuple[str, ...] = ()
+    released_passes: tuple[str, ...] = ()
     caution: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -198,6 +201,7 @@ class Sum(Method):
         self.teachers = tuple(dict.fromkeys((*self.base.teachers, *self.term.teachers)))
         needed = {role for part in (self.base, self.term) for role in part.teachers if role not in part.optional}
         self.optional = tuple(role for role in self.teachers if role not in needed)
+        self.released_passes = tuple(name for part in self.parts for name in part.released_passes)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
 
     @property
