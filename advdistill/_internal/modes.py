@@ -1,4 +1,4 @@
-"""Train and eval mode of a network, which each of its modules has for itself; passes that change no statistics."""
+"""Changes of a network for a while: train or eval mode of its modules, gradients, running statistics."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["batch_norms", "in_mode", "untracked"]
+__all__ = ["batch_norms", "in_mode", "kept_modes", "untracked", "without_parameter_gradients"]
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
@@ -30,10 +30,30 @@ def untracked(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def in_mode(network: nn.Module, train: bool) -> Iterator[None]:
     """Within, put a network in train or eval mode; afterwards restore each module's mode."""
+    with kept_modes(network):
+        network.train(train)
+        yield
+
+
+@contextmanager
+def kept_modes(network: nn.Module) -> Iterator[None]:
+    """Whatever happens to a network's modes within, afterwards restore each module's mode."""
     modes = [(module, module.training) for module in network.modules()]
-    network.train(train)
     try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+@contextmanager
+def without_parameter_gradients(network: nn.Module) -> Iterator[None]:
+    """Within, gradients flow to the images only, so that `backward()` adds nothing to the parameters' gradients."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)

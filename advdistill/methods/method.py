@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.pgd import PGD, Mode, Objective, Start
+from ..attacks.training import OnBatch
 from .batch import Batch, Losses
 
 __all__ = ["Batch", "Losses", "Method", "Objective", "Sum", "Term"]
@@ -20,8 +21,7 @@ class Term:
     Attributes:
         teachers: roles of the teachers it uses: `robust`, `clean`, `peer`, or names of your own.
         optional: which of these roles may be missing; `batch.teachers` then lacks them.
-        released_passes: images, `clean` or `adv`, that the released code forwards through the student in train mode
-            besides those of the losses; done where the recipe says `passes: released`.
+        released_passes: `clean` or `adv`, images that the released code forwards besides; see `Recipe.passes`.
         caution: a warning for teachers that are not robust, where such a teacher does harm.
         state: tensors by name that training changes in a method; saved and resumed with a run.
 
@@ -58,11 +58,7 @@ class Term:
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
 
     def end_epoch(self, rate: float) -> None:
-        """Called after the last step of an epoch; it may change `state`.
-
-        Args:
-            rate: factor of the learning rate's schedule at the beginning of the next epoch.
-        """
+        """Called after the last step of an epoch, with the schedule's factor at the next one; it may change `state`."""
 
     def figures(self) -> dict[str, float]:
         """Figures of `state` by name; written to the metrics after every epoch."""
@@ -161,7 +157,7 @@ class Method(Term):
         """
         raise NotImplementedError(f"{type(self).__name__} has no inner().")
 
-    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+    def craft(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         """The adversarial images: by default the attack climbs `inner` from its random start.
 
         Override it for several x', another objective in between, or an eps of each image (`attack.within(eps)`). It
@@ -214,7 +210,7 @@ class Sum(Method):
     def inner(self, batch: Batch) -> Objective | None:
         return self.base.inner(batch)
 
-    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+    def craft(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         return self.base.craft(batch, attack)
 
     def layers(self) -> Mapping[str, Sequence[str]]:

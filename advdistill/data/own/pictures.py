@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    *("SUFFIXES", "Arrays", "Encoded", "Files", "Header", "Pictures", "Unreadable", "open_picture", "printable_name"),
+    *("SUFFIXES", "Arrays", "Encoded", "Files", "Header", "Pictures", "Unreadable"),
+    *("decode", "open_picture", "printable_name"),
 ]
 
 
@@ -117,7 +118,7 @@ class Encoded:
 
     def pixels(self, i: int) -> np.ndarray:
         with self._opened(i) as image:
-            return _decode_image(image)
+            return decode(image)
 
     def content(self, i: int) -> str:
         with self._stream(i) as stream:
@@ -168,7 +169,8 @@ def open_picture(path: Path) -> BufferedIOBase:
     return path.open("rb")
 
 
-def _decode_image(image: "Image") -> np.ndarray:
+def decode(image: "Image") -> np.ndarray:
+    """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured, of a picture of Pillow. Raises Unreadable."""
     pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
         image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
