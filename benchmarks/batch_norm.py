@@ -40,7 +40,8 @@ def main(
                 recipe = base.replace(method=METHODS[method], seed=seed, **KINDS[kind])
                 run = distill(recipe, out / f"{method}-{kind}-{seed}")
                 found.setdefault((method, kind), []).append(measured(run, test, eps))
-                print(f"{method} {kind} {seed}:", *(f"{100 * found[method, kind][-1][a].accuracy:.1f}" for a in ATTACKS))
+                result = found[method, kind][-1]
+                print(f"{method} {kind} {seed}:", *(f"{100 * result[attack].accuracy:.1f}" for attack in ATTACKS))
     print(f"{receipt()}\n- wall time: {(time.monotonic() - began) / 60:.0f} min\n")
     print("| method | statistics | seeds | clean | PGD-20 | AutoAttack |\n|---|---|--:|--:|--:|--:|")
     for (method, kind), results in found.items():
