@@ -41,8 +41,9 @@ endurance: .venv/test faults
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("advdistill needs Python 3.11 or newer: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
-	# robustbench: its networks to compare ours with; timm: without torchvision, which fits PyPI's own torch only
-	[ $* != test ] || $(BIN)/pip install --quiet --no-deps --constraint constraints.txt robustbench==1.1.1 timm
+	# robustbench: its networks to compare ours with; timm and torchattacks: without torchvision, which fits PyPI's own
+	# torch only, and torchattacks without requests 2.25, which others refuse
+	[ $* != test ] || $(BIN)/pip install --quiet --no-deps --constraint constraints.txt robustbench==1.1.1 timm torchattacks
 	touch $@
 
 clean:

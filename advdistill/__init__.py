@@ -17,7 +17,7 @@ _PLACES = {place.rpartition(".")[2]: place for place in (
     "attacks.PGD", "threat.L2", "threat.Linf", "distiller.Distiller", "recipe.Data", "recipe.Recipe", "recipe.Schedule",
     "optimizers.SGD", "optimizers.AdamW", "optimizers.TorchOptimizer", "run.Run", "train.distill",
     "evaluation.evaluate", "results.result.Result",
-    "data", "losses", "methods", "models", "recipes",
+    "attacks", "data", "losses", "methods", "models", "recipes",
 )}  # fmt: skip
 
 __all__ = [*_PLACES]  # noqa: PLE0604  all of them are strings

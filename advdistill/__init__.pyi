@@ -1,6 +1,6 @@
 """The public names, as type checkers read them; derived: `make derive`. `__init__.py` imports on first use."""
 
-from . import data, losses, methods, models, recipes
+from . import attacks, data, losses, methods, models, recipes
 from .attacks import PGD
 from .distiller import Distiller
 from .evaluation import evaluate
@@ -43,6 +43,6 @@ __all__ = [
     "ABSLD", "AKD2", "ARD", "AdaAD", "AdaIAD", "AdamW", "BMTARD", "Batch", "CIARD", "DGAD", "Data", "Distiller",
     "FairARD", "FairIAD", "FairMTARD", "FairRSLAD", "IAD", "IADII", "IGDM", "L2", "Linf", "MART", "MTARD", "Method",
     "PGD", "PGDAT", "PeerAiD", "RSLAD", "Recipe", "Result", "Run", "SAAD", "SGD", "Schedule", "Standard", "TRADES",
-    "Term", "TorchOptimizer", "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
+    "Term", "TorchOptimizer", "attacks", "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
 ]
 __version__: str

@@ -8,7 +8,7 @@ import typeguard
 
 from . import methods
 from ._internal.messages import unknown
-from .attacks import PGD
+from .attacks import PGD, CustomAttack
 from .methods import Method
 from .optimizers import OPTIMIZERS, Optimizer, TorchOptimizer
 from .threat import L2, Linf, Threat, show_pixels
@@ -77,6 +77,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return _method(value, where)
     if hint is Threat:
         return _threat(value, where)
+    if hint == PGD | CustomAttack:
+        hint = CustomAttack if isinstance(value, dict) and "python" in value else PGD
     if hint == Optimizer:
         return _optimizer(value, where)
     if is_dataclass(hint):

@@ -14,7 +14,8 @@ from ._internal.rng import Rng
 from .acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
 from .acceleration.frozen import FrozenCopies
 from .acceleration.teacher_extrapolation import Extrapolated
-from .attacks import PGD
+from .attacks import PGD, CustomAttack
+from .attacks.training import OnBatch
 from .methods import Batch, Method
 from .methods.cost import check_teacher_every
 from .methods.networks import Views
@@ -33,7 +34,7 @@ class Distiller:
         method: e.g. `AdaAD() + IGDM(weight=5)`.
         teacher: the robust teacher T, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
         clean_teacher: the teacher of clean accuracy N, likewise.
-        attack: the training attack; start and student mode are the method's unless it has its own.
+        attack: the training attack, a `PGD` or a `CustomAttack`; start and student mode are the method's unless given.
         peer: a network like the student, not yet trained, for methods that train one along.
         teachers: networks by role, in place of `teacher` (role `robust`), `clean_teacher` (`clean`) and `peer`, and
             for roles of your own methods.
@@ -69,7 +70,7 @@ class Distiller:
         method: Method,
         teacher: nn.Module | None = None,
         clean_teacher: nn.Module | None = None,
-        attack: PGD | None = None,
+        attack: PGD | CustomAttack | None = None,
         *,
         peer: nn.Module | None = None,
         teachers: Mapping[str, nn.Module] | None = None,
@@ -84,8 +85,8 @@ class Distiller:
         if not 0 <= label_mixing < 1:
             raise ValueError(f"label_mixing must lie in [0, 1), got {label_mixing!r}.")
         if teacher_every is not None:
-            check_teacher_every(method, teacher_every)
-        self.method, self.attack = method, filled(attack or PGD(), method)
+            check_teacher_every(method, teacher_every, isinstance(attack, CustomAttack))
+        self.method, self.attack = method, (attack or PGD()).filled(method.start, method.student_mode)
         self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
         for role, network in self.teachers.items():
             network.train(role in method.trained).requires_grad_(role in method.trained)
@@ -136,8 +137,7 @@ class Distiller:
         Raises:
             ValueError: as `prepare`, at the first batch, or x' of a method's own `craft` are no images.
         """
-        first = not self._prepared
-        if first:
+        if first := not self._prepared:
             self.prepare(student, x, y)
         evaluated = self.attack.student_mode == "eval"
         attacked = self._copies("student", student, changes=True) if evaluated else student
@@ -151,7 +151,11 @@ class Distiller:
             for network in (*self.trained.values(), *self.modules.values()):
                 modes.enter_context(in_mode(network, False))
             modes.enter_context(in_mode(student, self.attack.student_mode == "train"))
-            x_adv = self._replayed(batch) if self._captures(x) else self._crafted(batch)
+            attack = self.attack.on(attacked, y, batch.notes)
+            if isinstance(attack, PGD) and self._captures(x):
+                x_adv = self._replayed(batch, attack)
+            else:
+                x_adv = self._crafted(batch, attack)
         torch.clear_autocast_cache()  # weights cast under no_grad have no gradient
         check_adversarial(x_adv, x, first)
         return batch.attacked(x_adv, student)
@@ -178,13 +182,13 @@ class Distiller:
         return plain and self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
     @torch.no_grad()
-    def _crafted(self, batch: Batch) -> Tensor | dict[str, Tensor]:
-        return self.method.craft(self._extrapolated(batch), self.attack)
+    def _crafted(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
+        return self.method.craft(self._extrapolated(batch), attack)
 
-    def _replayed(self, batch: Batch) -> Tensor | dict[str, Tensor]:
+    def _replayed(self, batch: Batch, pgd: PGD) -> Tensor | dict[str, Tensor]:
         """As `_crafted`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
         copies, rng = self._copies.by_role, batch.rng
-        given: Tensors = {"x": batch.x, "y": batch.y, "start": self.attack.begin(batch.x, rng)}
+        given: Tensors = {"x": batch.x, "y": batch.y, "start": pgd.begin(batch.x, rng)}
         given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
         given |= {(at, name): part.state[name] for at, part in enumerate(self.method.parts) for name in part.state}
 
@@ -199,12 +203,12 @@ class Distiller:
                 part.state = {name: given[at, name] for name in original.state}
             with torch.no_grad():
                 objective = method.inner(self._extrapolated(inputs))
-            x_adv = x if objective is None else self.attack.climb(objective, x, begin)
+            x_adv = x if objective is None else pgd.climb(objective, x, begin)
             return {"x_adv": x_adv, **inputs.computed}
 
         found = self._graphs(climb, given, *copies.values())
         if found is None:
-            return self._crafted(replace(batch, rng=rng.child()))  # drawn from the beginning again
+            return self._crafted(replace(batch, rng=rng.child()), pgd)  # drawn from the beginning again
         x_adv = found.pop("x_adv")
         batch.reuse(found)
         return x_adv
@@ -241,10 +245,6 @@ class Distiller:
             views = self._views.teachers(self.teachers, x, y[:2])
             made = self.method.modules(Batch(x[:2], y[:2], self._views.recording("student", student, x), views))
         self.modules = {name: module.to(x.device) for name, module in made.items()}
+        if isinstance(self.attack, CustomAttack):
+            self.attack.try_on(student, x, y)
         self._prepared = True
-
-
-def filled(attack: PGD, method: Method) -> PGD:
-    """The attack, with the method's start and student mode where it has none of its own."""
-    mode = attack.student_mode or method.student_mode
-    return replace(attack, start=attack.start or method.start, student_mode=mode)

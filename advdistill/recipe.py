@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 
 from ._internal.reading import parse_yaml, printable
-from .attacks import PGD
+from .attacks import PGD, CustomAttack
 from .config import build, to_config
 from .methods import RSLAD, Method
 from .optimizers import SGD, Optimizer
@@ -98,7 +98,7 @@ class Recipe:
     teachers: Mapping[str, str] = field(default_factory=dict)
     """Teachers of further roles that the method has, by role."""
     data: Data = field(default_factory=Data)
-    attack: PGD = field(default_factory=PGD)
+    attack: PGD | CustomAttack = field(default_factory=PGD)
     """The attack in training; start and student mode are the method's unless given."""
     optimizer: Optimizer = field(default_factory=SGD)
     """Choose another class with --optimizer NAME."""
@@ -124,6 +124,12 @@ class Recipe:
     """Of training; auto is bf16 where it is native. Evaluation is always fp32."""
     compile: bool = False
     """Compile the networks that the attack runs; on a GPU the whole attack is one CUDA graph."""
+    passes: Literal["ours", "released"] = "ours"
+    """Which passes update batch-norm's running statistics: those of the losses at x' and x, or the released code's."""
+    statistics: Literal["training", "adversarial", "clean", "mixed"] = "training"
+    """Batch-norm statistics of the network that is validated and saved: as trained, or re-estimated on such images."""
+    statistics_images: int = 2048
+    """Augmented training images for that."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
     """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
     validate_every: int = 1
@@ -132,7 +138,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "validate_every", "teacher_every", "accumulate"):
+        for name in ("epochs", "batch_size", "validate_every", "teacher_every", "accumulate", "statistics_images"):
             _between(name, getattr(self, name), 1, 10**9)
         _between("clip_gradient", self.clip_gradient, 1e-9, 1e9)
         if self.accumulate > self.batch_size // 2:
@@ -140,6 +146,8 @@ class Recipe:
         if self.accumulate > 1 and self.awp is not None:
             raise ValueError("awp needs the gradient of the whole batch; leave out accumulate, or awp.")
         self._name_teachers()
+        if isinstance(self.attack, CustomAttack):
+            self.attack.check_named()
         _between("ema", self.ema, 0, 1)
         _between("awp", self.awp, 0, 1)
         _between("swa", self.swa, 0, max(1, self.epochs - 1))

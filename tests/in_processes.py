@@ -1,7 +1,8 @@
 """Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS [DIES]`; RUNS is JSON, changes by name.
 
-With DIES the second process kills itself before that step. A change `normed` gives the networks batch-norm, and
-`roles` adds teachers. Each process leaves the student that it ends with beside the run.
+With DIES the second process kills itself before that step. A change `normed` gives the networks batch-norm, `roles`
+adds teachers, `custom_attack` names an attack of one's own; with `loaded` the images come from a loader with a
+DistributedSampler, as many as there are processes. Each process leaves the student that it ends with beside the run.
 """
 
 import json
@@ -13,7 +14,11 @@ from pathlib import Path
 import torch
 from conftest import Tiny
 from torch import nn
-from training import four, further, quick
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from training import four, further, quick, quick_data
+
+from advdistill import Linf
+from advdistill.attacks import CustomAttack
 
 BATCH = 21  # 72 images in batches of 21: two processes share 21 and, at the end, 9, which neither halves
 
@@ -26,10 +31,22 @@ class Normed(Tiny):
 
 def main(folder: str, processes: int, runs: dict[str, dict]) -> None:
     for name, changes in runs.items():
+        if own := changes.pop("custom_attack", None):
+            changes["attack"] = CustomAttack(own, Linf(0.2))
         kind = Normed if changes.pop("normed", False) else Tiny
         networks = four(kind) | further(kind, *changes.pop("roles", ()))
-        quick(Path(folder) / name, networks, devices=processes, batch_size=BATCH, **changes)
+        if changes.pop("loaded", False):
+            rank = int(os.environ.get("LOCAL_RANK", 0))
+            changes |= loaded(processes, rank) | {"batch_size": 8 * processes}
+        quick(Path(folder) / name, networks, devices=processes, **{"batch_size": BATCH} | changes)
         torch.save(networks["student"].state_dict(), Path(folder) / f"{name}.{os.environ.get('LOCAL_RANK', 0)}.pt")
+
+
+def loaded(processes: int, rank: int) -> dict:
+    train, validation = quick_data().holdout(0.1, 0)
+    dataset = TensorDataset(train.images, train.labels)
+    sampler = DistributedSampler(dataset, processes, rank)
+    return {"train": DataLoader(dataset, 8, sampler=sampler), "validation": validation}
 
 
 def dying(step: int) -> None:

@@ -27,9 +27,9 @@ PIXELS, LABELS = torch.zeros(2, 3, 2, 2, dtype=torch.uint8), torch.tensor([0, 1]
     ("images", "labels", "message"),
     [
         (
-            PIXELS.float(),
+            PIXELS.double(),
             LABELS,
-            r"images must be torch.uint8 \[N, C, H, W\], got torch.float32 \[2, 3, 2, 2\]",
+            r"images must be torch.uint8 or torch.float32 \[N, C, H, W\], got torch.float64 \[2, 3, 2, 2\]",
         ),
         (PIXELS[:, 0], LABELS, r"images must be .* got torch.uint8 \[2, 2, 2\]"),
         (PIXELS, LABELS.float(), r"labels must be torch.int64 \[N\], got torch.float32 \[2\]"),

@@ -8,15 +8,18 @@ import sys
 import pytest
 import torch
 from children import PATIENCE, free_port
-from conftest import ENV, ROOT
+from conftest import ENV, ROOT, Tiny
 from in_processes import Normed, main
 from lightning_fabric import Fabric
 from torch.testing import assert_close
-from training import assert_same_path, differences, losses_of, quick_data
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from training import assert_same_path, differences, four, losses_of, quick, quick_data, short
 
-from advdistill import Run
+from advdistill import Data, Run
+from advdistill.data.loaded import Loaded
 from advdistill.results.metrics import read_metrics
 from advdistill.train.checkpoints import accuracies
+from advdistill.train.given import check_loader
 
 RUNS = {name: {"method": name, "validate_every": 1} for name in ("rslad", "adaad+igdm", "bmtard")}
 
@@ -59,6 +62,47 @@ def test_one_that_dies_is_noticed_and_one_or_four_continue_what_two_began(tmp_pa
     done = run(tmp_path / "by_four", 4)
     assert done.returncode == 0, done.stderr
     check(tmp_path / "by_four", one)
+
+
+def test_each_process_draws_its_own_batches_of_a_loader(tmp_path):
+    """As one process that joins them: DistributedSampler deals the images of an epoch out in turn."""
+    done = run(tmp_path / "two", 2, runs={"rslad": {"method": "rslad", "loaded": True}})
+    assert done.returncode == 0, done.stderr
+    train, validation = quick_data().holdout(0.1, 0)
+    dataset = TensorDataset(train.images, train.labels)
+
+    class Joined:
+        def set_epoch(self, epoch):
+            samplers = [DistributedSampler(dataset, 2, rank) for rank in (0, 1)]
+            for sampler in samplers:
+                sampler.set_epoch(epoch)
+            dealt = [torch.tensor(list(sampler)).split(8) for sampler in samplers]
+            self.batches = [torch.cat(parts).tolist() for parts in zip(*dealt, strict=True)]
+
+        def __iter__(self):
+            return iter(self.batches)
+
+        def __len__(self):
+            return 5  # 72 images, 36 for each process
+
+    sampler = Joined()
+    sampler.set_epoch(0)
+    loader = DataLoader(dataset, batch_sampler=sampler)
+    one = quick(tmp_path / "one", four(Tiny), "rslad", train=loader, validation=validation, batch_size=16)
+    assert_same_path(one, Run(tmp_path / "two" / "rslad"))
+
+
+def test_processes_that_would_draw_the_same_batches_are_refused(tmp_path):
+    done = run(tmp_path / "two", 2, runs={"rslad": {"method": "rslad", "loaded": True, "swa": 1}})
+    assert "swa estimates the batch-norm of the average by a pass over all images" in done.stderr
+    loaded = Loaded(DataLoader(TensorDataset(*quick_tensors()), 8), ("a", "b", "c", "d"))
+    with pytest.raises(ValueError, match=r"Each of 2 processes would .* DistributedSampler\(dataset, num_replicas=2"):
+        check_loader(loaded, short(data=Data("x"), batch_size=16), 0, 2)
+
+
+def quick_tensors():
+    split = quick_data()
+    return split.images, split.labels
 
 
 def test_processes_that_cannot_synchronise_batch_norm_hold_and_validate_one_network(tmp_path):

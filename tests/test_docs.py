@@ -134,6 +134,11 @@ def test_the_page_on_own_methods_shows_the_example():
     assert all(block in EXAMPLE.read_text() for block in shown)
 
 
+def test_the_page_on_own_attacks_shows_the_example():
+    example = (ROOT / "examples" / "own_attack.py").read_text()
+    assert all(block in example for block in blocks(DOCS / "own_attack.md")[:3])
+
+
 def test_the_example_runs(tmp_path):
     command = [sys.executable, str(EXAMPLE)]
     done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=PATIENCE)

@@ -235,7 +235,7 @@ def test_a_third_teacher_from_a_recipe_file_on_the_command_line(tmp_path):
     assert "second teacher: " in done.stderr and "third teacher: " in done.stderr
     assert Run(tmp_path / "run").recipe.teachers == {"second": teacher, "third": teacher}
     again = advdistill("train", "mine.yaml", "--out", "run", "--suite", "None", cwd=tmp_path)
-    assert again.returncode == 2 and f"teachers.third: {teacher} there, None here" in again.stderr
+    assert again.returncode == 2 and f"teachers.third: {teacher} in the folder, None in this command" in again.stderr
     wrong = advdistill("train", "mine.yaml", "--teachers.fourth", teacher, cwd=tmp_path)
     assert wrong.returncode == 2
     assert "ThreeTeachers has no role 'fourth' for a teacher; its roles are robust, second, third." in wrong.stderr

@@ -69,7 +69,7 @@ class Record:
         save_file(tensors, self.file(start))
 
     def verify(self, **changes):
-        given = {"model": self.model, "split": self.split, "result": self.result, "verdicts": self.verdicts}
+        given = {"model": self.model, "data": self.split, "result": self.result, "verdicts": self.verdicts}
         return verify(**(given | {"images": self.images, "sample": 0, "batch_size": 10} | changes))
 
 
@@ -226,7 +226,7 @@ def test_what_belongs_to_something_else_is_refused(record):
     with pytest.raises(ValueError, match=f"of weights {digest(record.model)}, this model has {digest(other)}"):
         record.verify(model=other)
     with pytest.raises(ValueError, match=r"these images are made/test \(.*Give the whole split"):
-        record.verify(split=record.split.first(50))
+        record.verify(data=record.split.first(50))
     with pytest.raises(ValueError, match="threat model is Linf 0.06, its eps 0.1"):
         record.verify(result=replace(record.result, eps=0.1))
     with pytest.raises(ValueError, match="Unknown norm 'L1'"):

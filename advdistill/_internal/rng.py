@@ -1,12 +1,15 @@
 """Randomness as a function of (seed, epoch, step): a draw does not depend on earlier ones."""
 
 import hashlib
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Rng", "generator"]
+__all__ = ["Rng", "generator", "seeded"]
 
 
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -32,6 +35,11 @@ class Rng:
         """Other draws for the same images, from this one's key and `key`, whatever was drawn before."""
         return Rng(*self.key, *key, device=self.generator.device, start=self.start, total=self.total)
 
+    @property
+    def seed(self) -> int:
+        """For generators of others: 32 bits, a function of the key and `start`."""
+        return generator(*self.key, self.start).initial_seed() % 2**32
+
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal, of the shape, dtype and device of `like` `[B, ...]`."""
         return self._rows(torch.randn, like)
@@ -44,3 +52,21 @@ class Rng:
         shape = (self.total or len(like), *like.shape[1:])
         drawn = draw(shape, generator=self.generator, device=like.device, dtype=like.dtype)
         return drawn[self.start : self.start + len(like)]
+
+
+@contextmanager
+def seeded(rng: Rng) -> Iterator[None]:
+    """Within, the global generators of torch, NumPy and Python begin at `rng.seed`; afterwards they are as before."""
+    device, numpy, python = rng.generator.device, np.random.get_state(), random.getstate()
+    with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
+        torch.default_generator.manual_seed(rng.seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(rng.seed)
+        np.random.seed(rng.seed)
+        random.seed(rng.seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy)
+            random.setstate(python)

@@ -1,1 +1,8 @@
-from .pgd import PGD as PGD
+"""Attacks: the protocol, the one loop of training attacks, and other libraries' attacks; named ones are in `suites`."""
+
+from .adapters import foolbox, torchattacks
+from .base import Attack
+from .pgd import PGD
+from .training import CustomAttack
+
+__all__ = ["PGD", "Attack", "CustomAttack", "foolbox", "torchattacks"]

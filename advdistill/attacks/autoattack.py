@@ -35,6 +35,9 @@ class LibraryAttack(Attack):
         """Raise ImportError where pyautoattack is missing."""
         _library()
 
+    def stays_inside(self, threat: Threat) -> bool:
+        return self.threat == threat
+
     def names(self, classes: int) -> tuple[str, ...]:
         """The library's attacks that it is made of, in their order."""
         raise NotImplementedError

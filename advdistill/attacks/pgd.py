@@ -77,6 +77,14 @@ class PGD:
         given: Any = eps  # type checkers of users are told of numbers only
         return replace(self, threat=replace(self.threat, eps=given), step_size=ratio * given)
 
+    def filled(self, start: Start, mode: Mode) -> "PGD":
+        """With a method's start and student mode where it has none of its own."""
+        return replace(self, start=self.start or start, student_mode=self.student_mode or mode)
+
+    def on(self, student: object, y: Tensor, notes: object) -> "PGD":
+        """The attack on one batch, which is itself: see `CustomAttack.on`."""
+        return self
+
     def __call__(self, objective: Objective, x: Tensor, rng: Rng | None = None) -> Tensor:
         """Find x' where `objective(x')`, `[B]`, is large.
 

@@ -12,6 +12,7 @@ from ..losses import Loss, cross_entropy, margin
 from ..threat import Threat
 from .autoattack import AutoAttack
 from .base import Attack
+from .custom import PREFIX, as_attack, from_python
 from .pgd import PGD
 from .square import Square
 
@@ -49,6 +50,9 @@ class Clean(Attack):
     def describe(self, classes: int) -> str:
         return ""
 
+    def stays_inside(self, threat: Threat) -> bool:
+        return True
+
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
         return x
 
@@ -69,6 +73,9 @@ class PGDAttack(Attack):
 
     def describe(self, classes: int) -> str:
         return f"{self.pgd}, {self.loss.__name__}"
+
+    def stays_inside(self, threat: Threat) -> bool:
+        return self.pgd.threat == threat
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
         return self.pgd(lambda x_adv: self.loss(model(x_adv), y), x, rng)
@@ -127,11 +134,12 @@ SUITES = {
 }
 
 
-def attacks(wanted: str | Iterable[str | Attack], threat: Threat) -> list[Attack]:
+def attacks(wanted: str | Iterable[str | Attack | Callable[..., Tensor]], threat: Threat) -> list[Attack]:
     """Attacks by the names of suites and attacks.
 
     Args:
-        wanted: names of suites and attacks with commas between, or a sequence of such names and of attacks.
+        wanted: names of suites and attacks with commas between, or a sequence of such names and of attacks. A name is
+            also `python:my_module:my_attack` or `python:path/to/file.py:MyAttack`, see `custom.from_python`.
         threat: where the x' of named attacks may lie.
 
     Returns:
@@ -149,10 +157,7 @@ def attacks(wanted: str | Iterable[str | Attack], threat: Threat) -> list[Attack
     """
     found: list[Attack] = []
     for one in [wanted] if isinstance(wanted, str) else wanted:
-        found += _named(one, threat) if isinstance(one, str) else [one]
-    for one in found:
-        if not isinstance(one, Attack):
-            raise TypeError(f"An attack is a name or an advdistill.attacks.base.Attack; got {one!r}.")
+        found += _named(one, threat) if isinstance(one, str) else [as_attack(one)]
     chosen = [attack for i, attack in enumerate(found) if attack not in found[:i]]
     for attack in chosen:
         _check_name(attack, chosen, threat)
@@ -174,6 +179,8 @@ def _check_name(attack: Attack, chosen: list[Attack], threat: Threat) -> None:
 def _named(names: str, threat: Threat) -> list[Attack]:
     found = [name for part in names.split(",") for name in SUITES.get(part.strip(), (part.strip(),))]
     for name in found:
-        if name not in ATTACKS:
+        if name not in ATTACKS and not name.startswith(PREFIX):
             raise unknown("suite or attack", name, SUITES.keys() | ATTACKS.keys())
-    return [ATTACKS[name](threat) for name in found]
+    return [
+        ATTACKS[name](threat) if name in ATTACKS else from_python(name.removeprefix(PREFIX), threat) for name in found
+    ]

@@ -25,6 +25,8 @@ class Evaluate:
     """A run folder, or a checkpoint; see `advdistill list models`."""
     suite: str = "paper"
     """quick, paper, autoattack, blackbox or full; or attacks separated by commas."""
+    attacks: str | None = None
+    """Attacks separated by commas, in place of the suite; your own as python:my_module:my_attack."""
     data: str | None = None
     """Dataset; the run's unless given."""
     folder: str | None = None
@@ -65,7 +67,8 @@ class Evaluate:
         from .target import Target, look_closer
 
         target = Target(self.model, self.data, self.folder, self.norm, self.eps, self.size)
-        transferred = any(attack.transferred for attack in attacks(self.suite, target.threat))
+        chosen = attacks(self.attacks or self.suite, target.threat)
+        transferred = any(attack.transferred for attack in chosen)
         other = target.other(self.surrogate) if self.surrogate or transferred or self.inspect else None
         out = self.out or (target.run.result if target.run else None)
         files = ResultFiles(out) if out else None
@@ -75,7 +78,7 @@ class Evaluate:
             make_folder(out.parent)
         device, shared = _processes(self.devices)
         result = evaluate(
-            target.network, target.split, target.threat, self.suite,
+            target.network, target.split, target.threat, attacks=chosen,
             n=self.n, batch_size=self.batch_size, seed=self.seed, name=target.name, accelerated=self.accelerated,
             device=device, surrogate=other if transferred else None, keep=files.unfinished if files else None,
             keep_images=files.unfinished_images if files and self.keep_images else None,

@@ -35,6 +35,7 @@ class ChosenRecipe:
             ValueError: an unknown name, or a file that is not a recipe.
         """
         from .. import methods, recipes
+        from ..attacks import PGD
         from ..config import THREATS
         from ..optimizers import OPTIMIZERS, TorchOptimizer
 
@@ -43,7 +44,10 @@ class ChosenRecipe:
             recipe = replace(recipe, method=methods.build(self.method))
         if self.threat is not None:
             threat = THREATS[self.threat]()
-            recipe = replace(recipe, attack=replace(recipe.attack, threat=threat, step_size=threat.eps / 4))
+            if isinstance(recipe.attack, PGD):
+                recipe = replace(recipe, attack=replace(recipe.attack, threat=threat, step_size=threat.eps / 4))
+            else:
+                recipe = replace(recipe, attack=replace(recipe.attack, threat=threat))
         if self.optimizer is not None:
             kind = OPTIMIZERS.get(self.optimizer.lower())
             recipe = replace(recipe, optimizer=kind() if kind else TorchOptimizer(self.optimizer))

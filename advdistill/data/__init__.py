@@ -1,7 +1,8 @@
-"""Datasets as splits of uint8 images: `load("cifar10", "train")`, or your own: `load("flowers", "train")`."""
+"""Datasets as splits of images: by name, `load("cifar10", "train")`, by path, or `as_split` of what one has."""
 
+from .given import Given, as_split
 from .own import HELP
 from .registry import collect, describe, load, names
 from .split import Split
 
-__all__ = ["HELP", "Split", "collect", "describe", "load", "names"]
+__all__ = ["HELP", "Given", "Split", "as_split", "collect", "describe", "load", "names"]

@@ -23,27 +23,26 @@ class Share:
     Attributes:
         x: augmented images `[b, C, H, W]` in [0, 1].
         y: labels `[b]`.
-        index: places of the images in the split, `[b]`.
         start: the place of the first image in the global batch.
         total: images in the global batch.
+        index: places of the images in the split, `[b]`; a loader does not tell them.
     """
 
     x: Tensor
     y: Tensor
-    index: Tensor
     start: int
     total: int
+    index: Tensor | None = None
 
     def parts(self, number: int) -> list["Share"]:
         """The same images in so many parts of nearly equal size, each with its place in the global batch."""
         if number == 1:
             return [self]
-        cut = zip(*(tensor.tensor_split(number) for tensor in (self.x, self.y, self.index)), strict=True)
-        found, start = [], self.start
-        for x, y, index in cut:
-            if len(x):
-                found.append(Share(x, y, index, start, self.total))
-                start += len(x)
+        found, begin = [], 0
+        for x in self.x.tensor_split(number):
+            part = slice(begin, begin := begin + len(x))
+            index = None if self.index is None else self.index[part]
+            found += [Share(x, self.y[part], self.start + part.start, self.total, index)] if len(x) else []
         return found
 
 
@@ -84,7 +83,7 @@ class Batches:
         for parts, images in zip(steps, read, strict=True):
             mine, start = parts[self.rank], sum(map(len, parts[: self.rank]))
             x = to_float(augmentation(images.to(self.device), mine))
-            yield Share(x, self.labels[mine], mine, start, sum(map(len, parts)))
+            yield Share(x, self.labels[mine], start, sum(map(len, parts)), mine)
 
 
 def starts(split: Split, batch_size: int, processes: tuple[int, int]) -> range:
@@ -112,8 +111,8 @@ def _read(images: Tensor | Streamed, parts: Sequence[slice | Tensor]) -> Iterato
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 to floats in [0, 1]."""
-    return images.float().div_(255)
+    """uint8 to floats in [0, 1]; a copy of what is in floats already."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images.clone()
 
 
 KINDS = {"none": (0, False), "shift": (1, False), "crop_flip": (4, True)}

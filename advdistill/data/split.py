@@ -17,7 +17,8 @@ class Split:
     """Images, their labels and the names of the classes, in a fixed order.
 
     Args:
-        images: uint8 `[N, C, H, W]`, pixel values 0..255; `Streamed`, they stay on the disk until they are read.
+        images: uint8 `[N, C, H, W]`, pixel values 0..255, or float32 in [0, 1], which are used as they are; `Streamed`,
+            they stay on the disk until they are read.
         labels: int64 `[N]`, each in `0..len(classes)-1`.
         classes: the classes' names, in the order of the labels.
         name: where the images come from, such as `"cifar10/train"`.
@@ -42,18 +43,19 @@ class Split:
     name: str
 
     def __post_init__(self) -> None:
-        self._check_form("images", self.images, torch.uint8, "[N, C, H, W]", 4)
-        self._check_form("labels", self.labels, torch.int64, "[N]", 1)
+        self._check_form("images", self.images, (torch.uint8, torch.float32), "[N, C, H, W]", 4)
+        self._check_form("labels", self.labels, (torch.int64,), "[N]", 1)
         if len(self.images) != len(self.labels):
             raise ValueError(f"{self.name}: {len(self.images)} images but {len(self.labels)} labels.")
         self._check_range()
 
     def _check_form(
-        self, what: str, tensor: Tensor | Streamed, dtype: torch.dtype, form: str, dims: int
+        self, what: str, tensor: Tensor | Streamed, dtypes: tuple[torch.dtype, ...], form: str, dims: int
     ) -> None:
-        if tensor.dtype != dtype or tensor.ndim != dims:
+        if tensor.dtype not in dtypes or tensor.ndim != dims:
+            known = " or ".join(map(str, dtypes))
             raise ValueError(
-                f"{self.name}: {what} must be {dtype} {form}, got {tensor.dtype} {list(tensor.shape)}."
+                f"{self.name}: {what} must be {known} {form}, got {tensor.dtype} {list(tensor.shape)}."
             )
 
     def _check_range(self) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-__all__ = ["Decode", "Faults", "Streamed", "decoded", "workers"]
+__all__ = ["Decode", "Faults", "Streamed", "begin", "decoded", "workers"]
 
 MOST_WORKERS, AHEAD = 4, 2  # processes, and batches that each has ready
 CHUNK = 64  # images decoded at once where only their order matters
@@ -109,7 +109,7 @@ def decoded(decode: Decode, batches: list[np.ndarray]) -> Iterator[tuple[np.ndar
         return
     loader = DataLoader(
         _Jobs(decode), sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=min(workers(), len(batches)),
-        worker_init_fn=_begin, prefetch_factor=AHEAD, multiprocessing_context=_start(),
+        worker_init_fn=begin, prefetch_factor=AHEAD, multiprocessing_context=_start(),
         generator=torch.Generator(),  # else the loader would draw from the training's random state
     )  # fmt: skip
     jobs = iter(loader)
@@ -136,7 +136,7 @@ def _as_it_is(done: Any) -> Any:
     return done
 
 
-def _begin(worker: int) -> None:
+def begin(worker: int) -> None:
     """Shield a worker from signals sent to the whole process group: the run needs its workers to save its state.
 
     If the run is killed, the workers are killed with it, because they inherited its lock.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .._internal.rng import Rng
-from ..attacks.base import Attack, Outcome, Report
+from ..attacks.base import Attack, Outcome, Report, checked, naming
 from ..data import Split
 from ..data.batches import in_order, starts
 from ..threat import Linf, Threat
@@ -61,8 +61,15 @@ class Context:
             return self.model(x).argmax(1) == y
 
     def attack(self, attack: Attack, start: int, x: Tensor, y: Tensor) -> Outcome:
-        """Attack one batch, the one that begins at `start`."""
-        return attack.outcome(self.model, x, y, attacked=self.attacked.network, rng=self.rng(start), report=self.report)
+        """Attack one batch, the one that begins at `start`.
+
+        Raises:
+            ValueError: it returns something else than images like x, or needs a gradient where there is none.
+        """
+        rng, network = self.rng(start), self.attacked.network
+        with naming(attack):
+            found = attack.outcome(self.model, x, y, attacked=network, rng=rng, report=self.report)
+        return replace(found, x_adv=checked(attack, found.x_adv, x))
 
     def correct(self, attack: Attack, *, among: Tensor | None = None, again: int = 0) -> Tensor:
         """Which images are classified correctly at the attack's x', `[N]` booleans on the CPU.

@@ -8,26 +8,26 @@ from torch import nn
 
 from ..attacks.base import Report
 from ..attacks.suites import pgd_20
-from ..data import Split
+from ..data import Given
 from ..results.result import Measurement
 from ..threat import L2, Linf, Threat, show_pixels
 from .context import Context, silent
 from .measure import measure
-from .networks import EvaluatedModel
+from .networks import EvaluatedModel, placed
 
 __all__ = ["robust_curve"]
 
 
 def robust_curve(
     model: nn.Module,
-    split: Split,
+    data: Given,
     epsilons: Iterable[float | str],
     threat: type[Linf] | type[L2] = Linf,
     *,
     n: int | None = None,
     batch_size: int = 256,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     report: Report | None = None,
 ) -> dict[float, Measurement]:
     """PGD-20 accuracy at several eps, in fp32 and eval mode; other arguments as in `evaluate`.
@@ -50,6 +50,7 @@ def robust_curve(
         >>> list(robust_curve(model, test, [0, "51/255"], n=20))
         [0.0, 0.2]
     """
+    split, device = placed(model, data, device)
     context = Context(
         EvaluatedModel(model, split, device), split.first(n) if n is not None else split,
         seed=seed, batch_size=batch_size, device=device, report=report or silent,

@@ -1,24 +1,24 @@
 """`evaluate`: a model's accuracy, clean and under attack, as a `Result`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..attacks.base import Attack, Report
 from ..attacks.suites import ATTACKS
 from ..attacks.suites import attacks as named
-from ..data import Split
+from ..data import Given
 from ..results.files import AdversarialImages
 from ..results.result import Result
 from ..threat import Linf, Threat
 from .context import Context, silent
-from .measure import measure
-from .networks import EvaluatedModel, attacked_networks, precision
+from .measure import measure, try_on_two_images
+from .networks import EvaluatedModel, attacked_networks, placed, precision
 from .verdicts import Verdicts, digest
 
 __all__ = ["evaluate"]
@@ -26,15 +26,15 @@ __all__ = ["evaluate"]
 
 def evaluate(
     model: nn.Module,
-    split: Split,
+    data: Given,
     threat: Threat | None = None,
     suite: str = "paper",
     *,
-    attacks: Sequence[str | Attack] | None = None,
+    attacks: Sequence[str | Attack | Callable[..., Tensor]] | None = None,
     n: int | None = None,
     batch_size: int = 256,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     name: str | None = None,
     accelerated: bool = False,
     surrogate: nn.Module | None = None,
@@ -47,16 +47,21 @@ def evaluate(
 
     Args:
         model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        data: images and labels, in any form that `data.as_split` understands: a Split, `(x, y)`, a DataLoader, a
+            TensorDataset, a Hugging Face or another Dataset.
         threat: `None` is Linf 8/255.
         suite: one of `SUITES`, or names of `ATTACKS` with commas between.
-        attacks: such names, and attacks of your own (`advdistill.attacks.base.Attack`), in place of `suite`.
+        attacks: such names, and attacks of your own in place of `suite`: see `advdistill.attacks.Attack`; a function
+            `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
+            model or [0, 1] breaks nothing.
         n: the first n images only.
+        device: where to run; by default where the model is.
         name: of the model in tables; `None` is its class.
         accelerated: let every attack search on a folded copy, in bf16 where `device` has it; what counts is still the
             fp32 model's prediction at x'. Claims take the default.
         surrogate: another model for the same images; attacks called `transfer-` take their x' from it.
         keep: a .safetensors file for the verdict on each image, written after every batch; an evaluation that was
-            interrupted is resumed from it.
+            interrupted is resumed from it, provided that the data are the same, in the same order.
         keep_images: a folder for the x' of every image that was classified correctly and was broken, a file for each
             batch.
         shared: the processes of torch.distributed share the batches, and all return the same.
@@ -66,10 +71,12 @@ def evaluate(
         One measurement for each attack, in their order; accuracies are fractions.
 
     Raises:
-        ValueError: the model or the surrogate does not fit the split, an unknown suite, a `transfer-` attack without
-            a surrogate, n larger than the split, two attacks of one name, or `keep` is of another evaluation; nothing
-            was attacked.
-        TypeError: something in `attacks` is neither a name nor an attack.
+        ValueError: the data are of another form or range, the model or the surrogate does not fit them, an unknown
+            suite, a `transfer-` attack without a surrogate, n larger than the data, two attacks of one name, processes
+            that share an evaluation but not the data, or `keep` is of another evaluation; nothing was attacked.
+            Or an attack of your own, first tried on two images, returns something else than images like x, or needs a
+            gradient where there is none.
+        TypeError: something in `attacks` is neither a name nor an attack, or `data` is no data.
         ImportError: an attack needs pyautoattack, which is missing.
 
     Example:
@@ -78,12 +85,21 @@ def evaluate(
         >>> result = ad.evaluate(model, test, ad.Linf("8/255"), "quick", n=20)
         >>> [m.attack for m in result.measurements], result.threat, result["pgd-20"].n
         (['clean', 'fgsm', 'pgd-20'], 'Linf 8/255', 20)
+        >>> from torch.utils.data import DataLoader, TensorDataset
+        >>> x, y = test.images / 255, test.labels  # floats in [0, 1]
+        >>> loader = DataLoader(TensorDataset(x, y), batch_size=64)
+        >>> same = [ad.evaluate(model, data, ad.Linf("8/255"), "quick", n=20) for data in (loader, (x, y))]
+        >>> [one.fingerprint == result.fingerprint for one in same]
+        [True, True]
     """
     threat = threat or Linf("8/255")
+    split, device = placed(model, data, device)
     chosen, used = named(suite if attacks is None else attacks, threat), split.first(n) if n is not None else split
     evaluated = EvaluatedModel(model, split, device)
     networks = attacked_networks(chosen, evaluated, surrogate, split, device, accelerated)
     weights, fingerprint = digest(evaluated.network), split.fingerprint()
+    if shared:
+        _check_same(fingerprint, device)
     processes = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
     context = Context(
         evaluated, used, threat, seed=seed, batch_size=batch_size, device=device, processes=processes,
@@ -94,10 +110,13 @@ def evaluate(
         "batch_size": batch_size, "searched": precision(device) if accelerated else None,
         "surrogate": None if surrogate is None else digest(surrogate),
     }  # fmt: skip
-    custom = {f"attack {one.name}": one.describe(split.num_classes) for one in chosen if one.name not in ATTACKS}
-    described = {name: str(value) for name, value in (setting | custom).items()}
+    custom = [one for one in chosen if one.name not in ATTACKS]
+    setting |= {f"attack {one.name}": f"{one.describe(split.num_classes)}; {one.settings}" for one in custom}
+    described = {name: str(value) for name, value in setting.items()}
     verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0])
     images = AdversarialImages(Path(keep_images)) if keep_images else None
+    for one in custom:
+        try_on_two_images(replace(context, attacked=networks[one.name]), one, verdicts)
     return Result(
         model=name or type(model).__name__,
         data=split.name,
@@ -110,8 +129,18 @@ def evaluate(
             measure(replace(context, attacked=networks[attack.name]), attack, verdicts, images) for attack in chosen
         ),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=_versions("advdistill", "torch", "pyautoattack"),
+        versions=_versions("advdistill", "torch", "pyautoattack", *(name for one in custom for name in one.packages)),
     )
+
+
+def _check_same(fingerprint: str, device: torch.device | str) -> None:
+    """Raise ValueError where processes have other images, or the same in another order."""
+    number = int(fingerprint, 16)
+    ends = torch.tensor([number, -number], device=device)
+    torch.distributed.all_reduce(ends, torch.distributed.ReduceOp.MAX)
+    if ends.tolist() != [number, -number]:
+        raise ValueError("The processes that share this evaluation were given different images, or another order of "
+                         "them. Give each the same: a loader without shuffling and DistributedSampler.")  # fmt: skip
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.suites import pgd_20
-from ..data import Split
+from ..data import Given
 from ..losses import Loss, cross_entropy
 from ..threat import Linf, Threat
 from .context import Context, exact
-from .networks import EvaluatedModel
+from .networks import EvaluatedModel, placed
 
 __all__ = ["Alignment", "gradient_alignment", "input_gradient", "linearity_remainder", "pointwise_distance"]
 
@@ -33,7 +33,12 @@ class Alignment:
 
 
 def gradient_alignment(
-    student: nn.Module, teacher: nn.Module, split: Split, *, batch_size: int = 256, device: torch.device | str = "cpu"
+    student: nn.Module,
+    teacher: nn.Module,
+    data: Given,
+    *,
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
 ) -> dict[str, Alignment]:
     """Alignment of the gradients at clean images, fp32, eval mode: of the cross-entropy and of the true label's logit.
 
@@ -42,14 +47,14 @@ def gradient_alignment(
 
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
-        split: whose images and labels are taken.
+        data: images and labels, as in `evaluate`.
         batch_size: images at once; the means do not depend on it.
 
     Returns:
         By scalar, `cross_entropy` and `true_logit`.
 
     Raises:
-        ValueError: a network does not fit the split.
+        ValueError: a network does not fit the data.
 
     Example:
         >>> import advdistill as ad
@@ -57,6 +62,7 @@ def gradient_alignment(
         >>> gradient_alignment(model, model, test.first(20))["cross_entropy"].distance
         0.0
     """
+    split, device = placed(student, data, device)
     first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
     context = Context(first, split, batch_size=batch_size, device=device)
     with exact():
@@ -91,18 +97,19 @@ def input_gradient(network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, sc
 def pointwise_distance(
     student: nn.Module,
     teacher: nn.Module,
-    split: Split,
+    data: Given,
     threat: Threat | None = None,
     *,
     x_adv: Tensor | None = None,
     batch_size: int = 256,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
 ) -> dict[str, float]:
     """Means over the images of ||T(x + d) - S(x + d)||_2, the distance of the logits, fp32, eval mode.
 
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
+        data: images and labels, as in `evaluate`.
         threat: `None` is Linf 8/255.
         x_adv: the adversarial images `[N, C, H, W]`, where they were found before; `None` searches for them.
 
@@ -111,8 +118,9 @@ def pointwise_distance(
         `adversarial`, PGD-20 with step eps / 4 on the student's cross-entropy, the x' of evaluation's `pgd-20`.
 
     Raises:
-        ValueError: a network does not fit the split.
+        ValueError: a network does not fit the data.
     """
+    split, device = placed(student, data, device)
     first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
     threat = threat or Linf("8/255")
     context = Context(first, split, threat, seed=seed, batch_size=batch_size, device=device)
@@ -132,12 +140,12 @@ def pointwise_distance(
 
 def linearity_remainder(
     model: nn.Module,
-    split: Split,
+    data: Given,
     threat: Threat | None = None,
     *,
     batch_size: int = 256,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
 ) -> float:
     """Mean over the images of what the linearisation at x misses of the logits f at x + d, fp32, eval mode.
 
@@ -148,15 +156,17 @@ def linearity_remainder(
 
     Args:
         model: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
+        data: images and labels, as in `evaluate`.
         threat: `None` is Linf 8/255, the ball of the figures in the IGDM paper.
 
     Returns:
         The mean, at least 0; 0 where f is linear in the ball.
 
     Raises:
-        ValueError: the model does not fit the split.
+        ValueError: the model does not fit the data.
         NotImplementedError: torch knows no forward derivative of one of the model's operations; it names which.
     """
+    split, device = placed(model, data, device)
     model, threat = EvaluatedModel(model, split, device), threat or Linf("8/255")
     context = Context(model, split, threat, seed=seed, batch_size=batch_size, device=device)
     found = []

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .._internal.messages import first_line
 from ..attacks.base import Report
 from ..attacks.suites import pgd_20
-from ..data import Split
+from ..data import Given, Split
 from ..data.batches import to_float
 from ..results.inspection import Example, Inspection, Network, Prediction
 from ..results.result import Measurement
@@ -20,7 +20,7 @@ from .context import Context, exact, silent
 from .curve import robust_curve
 from .gradients import gradient_alignment, input_gradient, linearity_remainder, pointwise_distance
 from .metrics import by_class, calibration_error
-from .networks import EvaluatedModel
+from .networks import EvaluatedModel, placed
 from .verdicts import digest
 
 __all__ = ["Predictions", "examples", "first_of_each", "inspect", "predict"]
@@ -47,14 +47,14 @@ class Predictions:
 
 def inspect(
     student: nn.Module,
-    split: Split,
+    data: Given,
     threat: Threat,
     *,
     teacher: nn.Module | None = None,
     n: int = 200,
     batch_size: int = 256,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     report: Report | None = None,
 ) -> Inspection:
     """Inspect a student, and its teacher where one is given, on the first `n` images, or on all if there are fewer.
@@ -64,11 +64,14 @@ def inspect(
 
     Args:
         student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
+        data: images and labels, as in `evaluate`.
+        device: where to run; by default where the student is.
         report: receives a line after each attack, and one where a network's remainder cannot be taken.
 
     Raises:
-        ValueError: a network does not fit the split, or n is below 1; nothing was attacked.
+        ValueError: a network does not fit the data, or n is below 1; nothing was attacked.
     """
+    split, device = placed(student, data, device)
     used = split.first(min(n, len(split)))
     given = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     networks = {name: EvaluatedModel(network, split, device) for name, network in given.items()}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import torch
@@ -16,9 +17,10 @@ from ..results.result import Measurement
 from .context import Context, exact
 from .verdicts import CORRECT, Verdicts
 
-__all__ = ["correct", "measure"]
+__all__ = ["correct", "measure", "try_on_two_images"]
 
 QUIET = 10  # seconds between two reports of progress
+OUTSIDE = "outside"  # the note of attacks that may leave the threat model: 1 where x' did
 
 
 def correct(
@@ -54,12 +56,10 @@ def measure(
         images: where the x' of broken images are saved.
 
     Raises:
-        ValueError: the attack returns something else than images `[B, C, H, W]`.
+        ValueError: see `Context.attack`.
     """
     verdicts = verdicts or Verdicts(len(context.split))
-    verdicts.begin(attack.name, attack.notes)
-    size = context.batch_size
-    missing = [start for start in context.starts() if not verdicts.knows(attack.name, start, start + size)]
+    missing = _missing(context, attack, verdicts)
     began = said = time.monotonic()
     with exact():
         for done, (start, x, y) in enumerate(context.batches(missing), 1):
@@ -76,10 +76,39 @@ def measure(
         verdicts.gather(attack.name, context.device)
     settings = attack.describe(context.split.num_classes) + context.attacked.note
     flags = verdicts.tensors[attack.name]
-    count = int((flags == CORRECT).sum())
-    measured = Measurement(attack.name, settings, len(flags), count, verdicts.seconds(attack.name))
+    count, outside = int((flags == CORRECT).sum()), verdicts.count(attack.name, OUTSIDE)
+    measured = Measurement(attack.name, settings, len(flags), count, verdicts.seconds(attack.name), outside)
     context.report(f"{attack.name}: {measured.accuracy:.1%} of {measured.n} images, {measured.seconds:.1f} s")
+    if outside:
+        context.report(f"{attack.name}: {measured.remark} ({context.threat})")
     return measured
+
+
+def try_on_two_images(context: Context, attack: Attack, verdicts: Verdicts) -> None:
+    """Attack the split's first two images, if the attack has work to do; nothing is kept.
+
+    Raises:
+        ValueError: see `Context.attack`; before other attacks are spent on.
+    """
+    if not _missing(context, attack, verdicts):
+        return
+    with exact():
+        _, x, y = next(replace(context, batch_size=2).batches([0]))
+        x_adv = context.attack(attack, 0, x, y).x_adv
+    if not inside(context.threat, x_adv, x).any():
+        far = context.threat.distance(x_adv, x).max().item()
+        context.report(
+            f"{attack.name}: its first x' are all outside {context.threat} or [0, 1], up to {far:.3g} from x, and such "
+            "an x' breaks nothing. Does the attack have the evaluation's eps?"
+        )
+
+
+def _missing(context: Context, attack: Attack, verdicts: Verdicts) -> list[int]:
+    """The first images of this process's batches on which there are no verdicts yet."""
+    counted = {} if attack.stays_inside(context.threat) else {OUTSIDE: torch.uint8}
+    verdicts.begin(attack.name, {**attack.notes, **counted})
+    size = context.batch_size
+    return [start for start in context.starts() if not verdicts.knows(attack.name, start, start + size)]
 
 
 def _attacked(
@@ -90,15 +119,13 @@ def _attacked(
     An x' outside the threat model is replaced by x.
     """
     found = context.attack(attack, start, x, y)
-    x_adv, right = found.x_adv.detach(), found.correct
-    if x_adv.shape != x.shape:
-        raise ValueError(f"{attack.name} must return x' of shape {list(x.shape)}, it returns {list(x_adv.shape)}.")
-    right = context.right(x_adv, y) if right is None else right
+    x_adv, known = found.x_adv, attack.stays_inside(context.threat)
+    right = context.right(x_adv, y) if found.correct is None or not known else found.correct
     near = inside(context.threat, x_adv, x)
     if not near.all():
         x_adv = torch.where(near[:, None, None, None], x_adv, x)
         right = torch.where(near, right, context.right(x, y))
-    return x_adv, right, found.notes
+    return x_adv, right, found.notes if known else {**found.notes, OUTSIDE: ~near}
 
 
 def _progress(name: str, done: int, batches: int, seconds: float) -> str:

@@ -1,6 +1,7 @@
 """The two networks of an evaluation: the model that is evaluated, and the network on which attacks search."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,11 +9,11 @@ from torch import Tensor, nn
 
 from ..acceleration.frozen import Frozen, native_bf16
 from ..attacks.base import Attack
-from ..data import Split
+from ..data import Given, Split, as_split
 from ..data.batches import to_float
 from .verdicts import digest
 
-__all__ = ["ITSELF", "AttackedNetwork", "EvaluatedModel", "attacked_networks", "precision"]
+__all__ = ["ITSELF", "AttackedNetwork", "EvaluatedModel", "attacked_networks", "counting", "placed", "precision"]
 
 
 class EvaluatedModel(nn.Module):
@@ -25,7 +26,7 @@ class EvaluatedModel(nn.Module):
 
     def __init__(self, model: nn.Module, split: Split, device: torch.device | str = "cpu"):
         super().__init__()
-        self.network = copy.deepcopy(model).eval().requires_grad_(False).to(device, torch.float32)
+        self.network = _frozen(model, device)
         self.classes = split.num_classes
         try:
             self(to_float(split.images[:2].to(device)))
@@ -41,6 +42,39 @@ class EvaluatedModel(nn.Module):
         if not logits.isfinite().all():
             raise ValueError("The model gives logits that are NaN or infinite; its accuracy would mean nothing.")
         return logits
+
+
+def placed(model: nn.Module, data: Given, device: torch.device | str | None) -> tuple[Split, torch.device]:
+    """The images that a model is evaluated on, and where: by default where the model's parameters are.
+
+    Data that do not name their classes have as many as the model has logits. Raises as `as_split`.
+    """
+    place = _home(model) if device is None else torch.device(device)
+    return as_split(data, classes=counting(model, place)), place
+
+
+def counting(model: nn.Module, device: torch.device | str | None = None) -> Callable[[Tensor], int | None]:
+    """Images to the number of a model's logits; `None` where it gives something else."""
+
+    def count(x: Tensor) -> int | None:
+        place = _home(model) if device is None else device
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                logits = _frozen(model, place)(x.to(place))
+        except RuntimeError:  # which EvaluatedModel reports
+            return None
+        return logits.shape[1] if isinstance(logits, Tensor) and logits.ndim == 2 else None
+
+    return count
+
+
+def _home(model: nn.Module) -> torch.device:
+    first = next(model.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def _frozen(model: nn.Module, device: torch.device | str) -> nn.Module:
+    return copy.deepcopy(model).eval().requires_grad_(False).to(device, torch.float32)
 
 
 def _form(output: object) -> str:

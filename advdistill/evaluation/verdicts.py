@@ -54,6 +54,11 @@ class Verdicts:
             self.tensors[f"{attack}.{note}"][start:stop] = values.cpu()
         self._save()
 
+    def count(self, attack: str, note: str) -> int:
+        """Of how many images a note of this attack is 1; 0 without such a note."""
+        found = self.tensors.get(f"{attack}.{note}")
+        return 0 if found is None else int((found == 1).sum())
+
     def seconds(self, attack: str) -> float:
         """What an attack took, over all calls and processes."""
         took = self.tensors[f"{attack}.seconds"]

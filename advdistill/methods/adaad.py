@@ -34,6 +34,8 @@ class AdaAD(Method):
     adv_weight: float = 1.0
     scale: float = 1.0
 
+    released_passes = ("clean",)
+
     def inner(self, batch: Batch) -> Objective:
         return lambda x_adv: kl(batch.teacher(x_adv), batch.student(x_adv))
 

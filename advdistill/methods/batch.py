@@ -1,12 +1,14 @@
 """What a paper's equation may mention: images, labels, the networks, and how far the training is."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
 from .._internal.messages import unknown
+from .._internal.modes import untracked
 from .._internal.rng import Rng
 from ..threat import Linf, Threat
 from .networks import Features, Network
@@ -41,6 +43,11 @@ class _Memo:
         logits, found = self.network.recorded(x)
         self.outputs[id(x)] = x, _full_precision(logits)
         self.features[id(x)] = {name: _full_precision(output) for name, output in found.items()}
+
+    def without_tracking(self, x: Tensor) -> Tensor:
+        network = self.network.network if isinstance(self.network, Features) else self.network
+        with untracked(network) if isinstance(network, nn.Module) else nullcontext():
+            return self(x)
 
     def at(self, x: Tensor, role: str, layers: Sequence[str]) -> dict[str, Tensor]:
         known = self.network.layers if isinstance(self.network, Features) else {}
@@ -82,6 +89,7 @@ class Batch:
             resumed run and any number of processes draw the same; `outer` draws others than `craft` and `inner`.
         index: places of the images in the training split, `[B]`; `None` where the loop does not tell them.
         modules: what `Term.modules` made, by name.
+        released: whether the passes that enter batch-norm's running statistics are those of the released code.
         trial: whether these losses are a first pass for weight perturbation, in which `Term.remember` stores nothing.
 
     A network runs once per constant image tensor, however often an equation mentions its output:
@@ -110,6 +118,7 @@ class Batch:
     rng: Rng = field(default_factory=lambda: Rng(0))
     index: Tensor | None = None
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    released: bool = False
     trial: bool = False
 
     def __post_init__(self) -> None:
@@ -131,6 +140,13 @@ class Batch:
         first = next(iter(named.values()))
         teachers = self.teachers | dict(trained or {})
         return replace(self, x_adv=first, adversarial=named, student=student, teachers=teachers)
+
+    def untracked(self, x: Tensor) -> Tensor:
+        """S at images that the deployed network never sees, such as x - d: `[B, K]`.
+
+        The pass does not enter batch-norm's running statistics, unless they are to be those of the released code.
+        """
+        return self.student(x) if self.released else _memo(self.student).without_tracking(x)
 
     def features(self, role: str, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Outputs of a network's layers on images, of the same forward pass as its logits.

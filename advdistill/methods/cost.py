@@ -11,18 +11,6 @@ __all__ = ["check_teacher_every", "passes"]
 STEPS = 10
 
 
-def check_teacher_every(method: Method, every: int) -> None:
-    """Raise ValueError unless `every` is a number of steps, and the method's attack queries a frozen teacher at x'."""
-    if every < 1:
-        raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")
-    counts = passes(method)
-    if not any(counts.get(role, 0) >= STEPS for role in method.teachers if role not in method.trained):
-        raise ValueError(
-            f"teacher_every={every} has no effect: {type(method.parts[0]).__name__}'s attack never queries a frozen "
-            "teacher at x', as AdaAD's does. Leave it out."
-        )
-
-
 def passes(method: Method) -> dict[str, int]:
     """Forward passes of a step with a 10-step attack, by network, counted by running it on a toy.
 
@@ -47,3 +35,19 @@ def passes(method: Method) -> dict[str, int]:
             objective(batch.x.clone().requires_grad_())
     method.fresh().outer(batch.attacked(batch.x + 0.1, network("student")))
     return dict(counts)
+
+
+def check_teacher_every(method: Method, every: int, custom: bool = False) -> None:
+    """Raise ValueError unless `every` is a number of steps, and the method's attack queries a frozen teacher at x'.
+
+    A `custom` attack is not the method's, and queries the student alone.
+    """
+    if every < 1:
+        raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")
+    counts = {} if custom else passes(method)
+    if not any(counts.get(role, 0) >= STEPS for role in method.teachers if role not in method.trained):
+        attack = "a CustomAttack" if custom else f"{type(method.parts[0]).__name__}'s attack"
+        raise ValueError(
+            f"teacher_every={every} has no effect: {attack} never queries a frozen teacher at x', as AdaAD's "
+            "does. Leave it out."
+        )

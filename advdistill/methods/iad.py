@@ -37,6 +37,7 @@ class IAD(Method):
     trust_exponent: float = 0.1
     begin: float = 0.3
 
+    released_passes = ("clean",)
     start = "uniform_unclamped"
     student_mode = "train"
 

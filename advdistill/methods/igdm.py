@@ -14,7 +14,8 @@ class IGDM(Term):
         weight progress KL(T(x + b d) - T(x - g d) || S(x + b d) - S(x - g d)),   d = x' - x
 
     `weight` is the paper's alpha, `plus` is b (beta), `minus` is g (gamma); progress is epoch / epochs. Neither point
-    is clipped to [0, 1], as in the paper. The student's gradient flows through both of its forward passes.
+    is clipped to [0, 1], as in the paper. The student's gradient flows through both of its forward passes. The one at
+    x - g d does not enter batch-norm's running statistics, as in the release it does.
 
     Reference: Lee, Cho and Kim, Indirect Gradient Matching for Adversarial Robust Distillation. ICLR 2025,
     arXiv:2312.03286.
@@ -29,6 +30,7 @@ class IGDM(Term):
     plus: float = 1.0
     minus: float = 1.0
 
+    released_passes = ("adv",)
     caution = "IGDM takes changes of the teacher's logits for its input gradient; that needs a locally linear teacher."
 
     def outer(self, batch: Batch) -> Losses:
@@ -36,5 +38,5 @@ class IGDM(Term):
         x_plus = batch.x_adv if self.plus == 1 else batch.x + self.plus * d
         x_minus = batch.x - self.minus * d
         teacher = (batch.teacher(x_plus) - batch.teacher(x_minus)).detach()
-        student = batch.student(x_plus) - batch.student(x_minus)
+        student = batch.student(x_plus) - batch.untracked(x_minus)
         return {"gradient": self.weight * batch.progress * kl(teacher, student)}

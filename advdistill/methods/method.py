@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.pgd import PGD, Mode, Objective, Start
+from ..attacks.training import OnBatch
 from .batch import Batch, Losses
 
 __all__ = ["Batch", "Losses", "Method", "Objective", "Sum", "Term"]
@@ -20,6 +21,7 @@ class Term:
     Attributes:
         teachers: roles of the teachers it uses: `robust`, `clean`, `peer`, or names of your own.
         optional: which of these roles may be missing; `batch.teachers` then lacks them.
+        released_passes: `clean` or `adv`, images that the released code forwards besides; see `Recipe.passes`.
         caution: a warning for teachers that are not robust, where such a teacher does harm.
         state: tensors by name that training changes in a method; saved and resumed with a run.
 
@@ -30,6 +32,7 @@ class Term:
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
     teachers: tuple[str, ...] = ("robust",)
     optional: tuple[str, ...] = ()
+    released_passes: tuple[str, ...] = ()
     caution: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -55,11 +58,7 @@ class Term:
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
 
     def end_epoch(self, rate: float) -> None:
-        """Called after the last step of an epoch; it may change `state`.
-
-        Args:
-            rate: factor of the learning rate's schedule at the beginning of the next epoch.
-        """
+        """Called after the last step of an epoch, with the schedule's factor at the next one; it may change `state`."""
 
     def figures(self) -> dict[str, float]:
         """Figures of `state` by name; written to the metrics after every epoch."""
@@ -158,7 +157,7 @@ class Method(Term):
         """
         raise NotImplementedError(f"{type(self).__name__} has no inner().")
 
-    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+    def craft(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         """The adversarial images: by default the attack climbs `inner` from its random start.
 
         Override it for several x', another objective in between, or an eps of each image (`attack.within(eps)`). It
@@ -198,6 +197,7 @@ class Sum(Method):
         self.teachers = tuple(dict.fromkeys((*self.base.teachers, *self.term.teachers)))
         needed = {role for part in (self.base, self.term) for role in part.teachers if role not in part.optional}
         self.optional = tuple(role for role in self.teachers if role not in needed)
+        self.released_passes = tuple(name for part in self.parts for name in part.released_passes)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
 
     @property
@@ -210,7 +210,7 @@ class Sum(Method):
     def inner(self, batch: Batch) -> Objective | None:
         return self.base.inner(batch)
 
-    def craft(self, batch: Batch, attack: PGD) -> Tensor | dict[str, Tensor]:
+    def craft(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         return self.base.craft(batch, attack)
 
     def layers(self) -> Mapping[str, Sequence[str]]:

@@ -33,6 +33,7 @@ class PeerAiD(Method):
 
     teachers = ("peer",)
     trained = ("peer",)
+    released_passes = ("adv",)
 
     def inner(self, batch: Batch) -> Objective:
         soft = batch.peer(batch.x)

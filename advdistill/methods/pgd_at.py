@@ -27,6 +27,7 @@ class PGDAT(Method):
     """
 
     teachers = ()
+    released_passes = ("clean",)
     start = "uniform"
 
     def inner(self, batch: Batch) -> Objective:

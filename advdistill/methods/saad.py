@@ -30,6 +30,7 @@ class SAAD(Method):
     clean_weight: float = 0.0
     batch_relative: bool = False
 
+    released_passes = ("clean",)
     caution = "SAAD extends the teacher along its gradient at x; that needs a locally linear teacher."
 
     def inner(self, batch: Batch) -> Objective:
@@ -49,7 +50,7 @@ class SAAD(Method):
         x_minus = 2 * batch.x - batch.x_adv
         teacher, student = batch.teacher(batch.x_adv), batch.student(batch.x_adv)
         weight, share = self.weights(teacher)
-        change = kl(teacher - batch.teacher(x_minus), student - batch.student(x_minus))
+        change = kl(teacher - batch.teacher(x_minus), student - batch.untracked(x_minus))
         losses = {
             "adv": weight * kl(teacher, student),
             "gradient": weight * self.gradient_weight * batch.progress * change,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ..data import Split
+from ..data.loaded import Loaded
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels
@@ -61,6 +62,7 @@ def preflight(
     if found.refused:
         return found
     found.estimate = _estimate_of(recipe, parts)
+    assert isinstance(parts.data, Split)  # a recipe alone has no loader
     if budget is not None and found.estimate.total > budget:
         for typed, cheaper in proposals(recipe):
             try:
@@ -70,7 +72,7 @@ def preflight(
     return found
 
 
-def _data_line(train: Split, validation: Split) -> str:
+def _data_line(train: Split | Loaded, validation: Split) -> str:
     counts = train.labels.bincount(minlength=train.num_classes)
     form = " x ".join(map(str, train.shape))
     balance = f"{counts.min()} to {counts.max()} images of a class"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..attacks import PGD
 from ..data import Split
-from ..data.batches import Batches
+from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..train.checkpoints import accuracies
@@ -65,11 +66,12 @@ class Estimate:
 
 
 def estimate(
-    fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split, validation: Split
-) -> Estimate:
+    fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, train: Split | Loaded,
+    validation: Split,
+) -> Estimate:  # fmt: skip
     """Train for a few steps and time them; the networks are changed, and moved to the device."""
     step = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
-    batches = Batches(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
+    batches = batches_of(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
     shares, times, began = cycle(batches.epoch(0)), [], time.monotonic()
     for share in shares:
         times.append(_time(partial(step, share, 0, 0.0), fabric.device))
@@ -86,7 +88,7 @@ def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Cheaper runs of the same kind, and what to type for them; some may not suit the method."""
     if recipe.teacher_every is None:
         yield "--teacher-every 5", replace(recipe, teacher_every=5)
-    if recipe.attack.steps > 1:
+    if isinstance(recipe.attack, PGD) and recipe.attack.steps > 1:
         steps = (recipe.attack.steps + 1) // 2
         yield f"--attack.steps {steps}", replace(recipe, attack=replace(recipe.attack, steps=steps))
     family, _, width = recipe.student.partition("-")

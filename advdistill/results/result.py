@@ -63,18 +63,30 @@ class Counted:
 
 @dataclass(frozen=True)
 class Measurement(Counted):
-    """How many of the first `n` images a model classified correctly under one attack."""
+    """How many of the first `n` images a model classified correctly under one attack.
+
+    Args:
+        outside: images whose x' the attack moved outside the threat model or [0, 1], where x counts in its place.
+    """
 
     attack: str
     settings: str
     n: int
     correct: int
     seconds: float
+    outside: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.correct <= self.n <= MOST or not self.n:
             counted = f"{printable(self.correct)} of {printable(self.n)}"
             raise ValueError(f"{printable(self.attack)}: {counted} images correct is impossible.")
+
+    @property
+    def remark(self) -> str:
+        """What must be known of these figures, in a sentence; empty if there is nothing."""
+        if not self.outside:
+            return ""
+        return f"x' of {self.outside} of {self.n} images are outside the threat model or [0, 1] and break nothing"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class Selection:
         among: number of checkpoints to choose from.
         epoch, epochs: the epoch after which it was saved, and the number of epochs.
         on_test: whether those images are the split on which the checkpoint is evaluated.
+        statistics: which images the batch-norm statistics are of, where they were re-estimated after the training.
         text: a sentence in place of the fields, from a file of an earlier version or of another program.
 
     Example:
@@ -48,6 +49,7 @@ class Selection:
     epoch: int | None = None
     epochs: int | None = None
     on_test: bool = False
+    statistics: str | None = None
     text: str | None = None
 
     def __str__(self) -> str:
@@ -58,7 +60,9 @@ class Selection:
 
     def _sentence(self, by: By) -> str:
         among = "" if self.among is None else f" among {self.among} checkpoints"
-        return f"best {SAID[by]} on {self.images} held-out training images{among}, epoch {self.epoch} of {self.epochs}"
+        statistics = f"; batch-norm statistics of {self.statistics}" if self.statistics else ""
+        chosen = f"best {SAID[by]} on {self.images} held-out training images{among}"
+        return f"{chosen}, epoch {self.epoch} of {self.epochs}{statistics}"
 
     @property
     def warning(self) -> str | None:

@@ -1,5 +1,6 @@
 """The best checkpoint of a run: chosen by accuracy on the images held out from training."""
 
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from ..results.selection import Selection
 from ..run import Run
 from ..threat import Threat
 from .distributed import reduced
+from .statistics import described
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
@@ -56,7 +58,8 @@ class BestCheckpoint:
         recipe = self.recipe
         among = ceil(recipe.epochs / recipe.validate_every)
         fingerprint = self.split.fingerprint()
-        return Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs).to_header()
+        chosen = Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs)
+        return replace(chosen, statistics=described(recipe)).to_header()
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import nn
 
-from .. import data, models
+from .. import models
 from ..acceleration.frozen import native_bf16, to_channels_last
-from ..data import Split
+from ..data import Given, Split
 from ..data.batches import to_float
+from ..data.loaded import Loaded
 from ..distiller import Distiller
 from ..methods.roles import FLAGS, check_roles
 from ..recipe import Recipe
 from ..run import Run
 from .distributed import naming_lost_processes
+from .given import check_loader, training_data
 from .logging import check_loggers
 from .teacher_check import inspect
 from .trainer import Parts, Trainer
@@ -73,7 +75,8 @@ def distill(
     clean_teacher: nn.Module | None = None,
     peer: nn.Module | None = None,
     teachers: Mapping[str, nn.Module] | None = None,
-    train: Split | None = None,
+    train: Given | None = None,
+    validation: Given | None = None,
     accelerator: str = "auto",
     devices: int | str = 1,
     num_nodes: int = 1,
@@ -88,7 +91,11 @@ def distill(
             [0, 1] to logits `[B, K]`.
         peer: for methods that train a peer along with a student of your own: a second network like that student.
         teachers: your own modules by role, for any role of the method.
-        train: your own training split in place of the recipe's dataset.
+        train: your own images and labels in place of the recipe's dataset, in any form that `data.as_split`
+            understands. A DataLoader is not read as a whole: its batches, transforms and order are those of the
+            training, and the recipe's `batch_size` must be its own and `data.augment` "none". A run on one is resumed
+            in the middle of an epoch, bit for bit only if all it draws is from torch's global generator.
+        validation: held out, to choose the checkpoint, in any of these forms; without it a part of `train` is.
         accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
             the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
         loggers: receive the figures of each epoch as `metrics.jsonl` does: "wandb", "mlflow", or loggers of Lightning.
@@ -123,7 +130,7 @@ def distill(
     run = Run(out)
     run.check(recipe)
     check_loggers(loggers)
-    parts = assemble(recipe, networks, Placement(accelerator, devices, num_nodes), train)
+    parts = assemble(recipe, networks, Placement(accelerator, devices, num_nodes), train, validation)
     fabric, distiller = parts.fabric, parts.distiller
     fabric.barrier()  # every process has checked the folder before the first one writes there
     if not run.begun:
@@ -135,12 +142,13 @@ def distill(
 
 
 def assemble(
-    recipe: Recipe, networks: Networks | None = None, placement: Placement | None = None, train: Split | None = None
-) -> Parts:
+    recipe: Recipe, networks: Networks | None = None, placement: Placement | None = None, train: Given | None = None,
+    validation: Given | None = None,
+) -> Parts:  # fmt: skip
     """What the recipe names, made or loaded; errors as in `distill`. No file is written."""
-    source, networks = recipe.data, networks or Networks()
-    split = train or data.load(source.name, "train", source.folder, source.size, source.stream)
-    used, validation = _parts(split, recipe)
+    networks = networks or Networks()
+    known = next((network for network in (networks.student, *networks.teachers.values()) if network is not None), None)
+    split, used, held = training_data(recipe, train, validation, known)
     torch.manual_seed(recipe.seed)
     student, teachers = _networks(recipe, networks, split)
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native_bf16())
@@ -154,14 +162,15 @@ def assemble(
     for network in (student, *distiller.trained.values()):  # copies of the others are run
         to_channels_last(network, images)
     fabric = (placement or Placement()).launch("bf16-mixed" if bf16 else "32-true")
+    check_loader(used, recipe, fabric.global_rank, fabric.world_size)
     if fabric.world_size > 1:
         student = _synchronised(student, fabric.device)
         for role, network in distiller.trained.items():
             distiller.teachers[role] = _synchronised(network, fabric.device)
-    return Parts(fabric, student, distiller, split, used, validation)
+    return Parts(fabric, student, distiller, split, used, held)
 
 
-def _networks(recipe: Recipe, given: Networks, split: Split) -> tuple[nn.Module, dict[str, nn.Module]]:
+def _networks(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple[nn.Module, dict[str, nn.Module]]:
     """The student and the teachers by role: those given, else what the recipe names.
 
     Teachers that train along and have no reference in the recipe are made like the recipe's student.
@@ -178,17 +187,6 @@ def _networks(recipe: Recipe, given: Networks, split: Split) -> tuple[nn.Module,
         if role not in teachers and role in references:
             teachers[role] = models.load(references[role])
     return student, teachers
-
-
-def _parts(split: Split, recipe: Recipe) -> tuple[Split, Split]:
-    """The images trained on and those held out."""
-    used, validation = split.holdout(recipe.data.validation, recipe.seed)
-    wanted = recipe.data.train_images
-    if wanted is None or wanted == len(used):
-        return used, validation
-    if not 0 < wanted < len(used):
-        raise ValueError(f"data.train_images must lie between 1 and {len(used)}, all but the held-out; got {wanted}.")
-    return used.holdout(wanted / len(used), recipe.seed)[1], validation
 
 
 def _reporter(fabric: "Fabric") -> Callable[[str], None]:

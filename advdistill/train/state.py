@@ -1,5 +1,6 @@
 """The state of a run: one object, saved whole, from which training resumes exactly."""
 
+import copy
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,6 +51,9 @@ class State:
     Args:
         trained: the teachers that train along, by role.
         modules: the method's own networks, by name.
+
+    Attributes:
+        statistics: batch-norm buffers by name that replace those of the network that is validated and saved.
     """
 
     def __init__(
@@ -59,12 +63,17 @@ class State:
         self.student, self.trained, self.optimizer, self.method = student, nn.ModuleDict(trained), optimizer, method
         self.modules = nn.ModuleDict(modules or {})
         self.average, self.at = average, Position()
+        self.statistics: dict[str, Tensor] = {}
         self._keep = False  # whether the file at `path` is intact and was saved at the end of an epoch
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is validated and saved: the average, once there is one."""
-        return self.average.module if self.average and self.average.n_averaged else self.student
+        """The network that is validated and saved: the average, once there is one, with re-estimated statistics."""
+        network: nn.Module = self.average.module if self.average and self.average.n_averaged else self.student
+        if self.statistics:
+            network = copy.deepcopy(network)
+            network.load_state_dict(self.statistics, strict=False)
+        return network
 
     def save(self, path: Path) -> None:
         buffer = io.BytesIO()
@@ -106,6 +115,7 @@ class State:
             device = next(self.student.parameters()).device
             for part, saved in zip(self.method.parts, values["method"], strict=True):
                 part.state = {name: tensor.to(device) for name, tensor in saved.items()}
+            self.statistics = {name: tensor.to(device) for name, tensor in values.get("statistics", {}).items()}
             self.at = build(Position, values["position"])
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, TypeCheckError) as error:
             first = " ".join(str(error).splitlines()[:1])
@@ -119,6 +129,7 @@ class State:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.state_dict() if self.average else None,
             "method": [part.state for part in self.method.parts],
+            "statistics": self.statistics,
             "position": vars(self.at),
         }
 

@@ -1,6 +1,7 @@
 """One training step: attack the student, compute the losses, descend."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -105,12 +106,27 @@ class Step:
             )  # fmt: skip
         # every image weighs the same, however the batch was divided among the processes
         weight = fabric.world_size / share.total
-        with self._perturbed(batch, weight):
+        batch.released = self.recipe.passes == "released"
+        with self._perturbed(batch, weight), self._released_passes(batch):
             with fabric.autocast():
                 losses = self.distiller.losses(batch, self.wrapped, self.trained)
             means = {name: loss.sum() * weight for name, loss in losses.items()}
             fabric.backward(cast(Tensor, sum(means.values())))
         return {name: mean.detach() for name, mean in means.items()}
+
+    @contextmanager
+    def _released_passes(self, batch: Batch) -> Iterator[None]:
+        """Afterwards forward what the released code forwards besides the passes within, for the running statistics."""
+        if not batch.released:
+            yield
+            return
+        made: set[int] = set()
+        with self.student.register_forward_pre_hook(lambda module, inputs: made.add(inputs[0].data_ptr())):
+            yield
+        for name in self.distiller.method.released_passes:
+            if name == "adv" or batch.x.data_ptr() not in made:
+                with torch.no_grad(), self.fabric.autocast():
+                    self.wrapped({"clean": batch.x, "adv": batch.x_adv}[name])
 
     def _set_rates(self, progress: float, factor: float) -> None:
         optimizer = self.recipe.optimizer

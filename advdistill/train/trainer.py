@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from .. import models
+from .._internal.modes import batch_norms
 from ..data import Split
-from ..data.batches import Batches, Share
+from ..data.batches import Share
+from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..run import Run
@@ -22,6 +24,7 @@ from .logging import Loggers, Metrics
 from .progress import Reporter
 from .schedule import epochs_of, rate
 from .signals import Interrupted, StopSignals
+from .statistics import ReestimatedStatistics
 from .status import Heartbeat
 from .step import Step, beginning
 
@@ -54,8 +57,8 @@ class Parts:
     fabric: "Fabric"
     student: nn.Module
     distiller: Distiller
-    data: Split
-    train: Split
+    data: Split | Loaded
+    train: Split | Loaded
     validation: Split
 
 
@@ -72,7 +75,7 @@ class Trainer:
         self.fabric, self.distiller, self.train = parts.fabric, parts.distiller, parts.train
         fabric = self.fabric
         self.best = BestCheckpoint(recipe, parts.validation, run, fabric)
-        self.batches = Batches(
+        self.batches = batches_of(
             parts.train, recipe.batch_size, recipe.data.augment, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
@@ -80,6 +83,7 @@ class Trainer:
         self.student = self.state.student
         self.damage = self.state.load(run.state) if run.begun else ""
         self.descend = Step(fabric, recipe, parts.distiller, self.state)
+        self.estimate = ReestimatedStatistics(recipe, parts.distiller, parts.train, fabric)
         self.recent = Recent(fabric)
 
     def fit(self) -> None:
@@ -111,6 +115,8 @@ class Trainer:
     def _begin(self, total: int) -> None:
         """Continue, or save the initial state: for a rollback, and because a full disk is better noticed now."""
         at = self.state.at
+        if self.recipe.statistics != "training" and not batch_norms(self.student):
+            self.reporter.say(f"statistics={self.recipe.statistics} has no effect: the student has no batch-norm.")
         if self.damage:
             self.reporter.say(f"{self.damage}; continuing from the state before it, step {at.step} of {total}.")
         elif 0 < at.step < total:
@@ -213,6 +219,9 @@ class Trainer:
         if not self.best.due(epoch + 1):
             return {}
         self.signals.at_once = self.fabric.world_size == 1
+        self.state.statistics = {}
+        if self.recipe.statistics != "training":
+            self.state.statistics = self.estimate(self.state.evaluated, epoch)
         figures = self.best.figures(self.state.evaluated)
         self.signals.at_once = False
         if self.best.better(figures, at.best):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    *("SUFFIXES", "Arrays", "Encoded", "Files", "Header", "Pictures", "Unreadable", "from_16_bits"),
-    *("open_picture", "printable_name"),
+    *("SUFFIXES", "Arrays", "Encoded", "Files", "Header", "Pictures", "Unreadable", "decode"),
+    *("from_16_bits", "open_picture", "printable_name"),
 ]
 
 
@@ -129,7 +129,7 @@ class Encoded:
 
     def pixels(self, i: int) -> np.ndarray:
         with self._opened(i) as image:
-            return _decode_image(image, self._bits)
+            return decode(image, self._bits)
 
     def take(self, chosen: Sequence[int]) -> "Encoded":
         return Encoded([self.names[i] for i in chosen], partial(_open_at, self._open, chosen), self._bits)
@@ -190,7 +190,8 @@ def open_picture(path: Path) -> BufferedIOBase:
     return path.open("rb")
 
 
-def _decode_image(image: "Image", bits: int | None) -> np.ndarray:
+def decode(image: "Image", bits: int | None = None) -> np.ndarray:
+    """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured, of a picture of Pillow. Raises Unreadable."""
     pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
         image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from ...attacks.base import Report
-from ...data import Split
+from ...data import Given
 from ...results.masking import Finding, Status, Verdict
 from ...threat import Threat
 from ..context import Context, exact, silent
-from ..networks import AttackedNetwork, EvaluatedModel
+from ..networks import AttackedNetwork, EvaluatedModel, placed
 from .attacks import from_attacks
 from .passes import attackable, passes
 from .signs import FROM_PASSES, train_mode
@@ -21,13 +21,13 @@ __all__ = ["Finding", "Status", "Verdict", "gradient_masking"]
 
 def gradient_masking(
     model: nn.Module,
-    split: Split,
+    data: Given,
     threat: Threat,
     *,
     n: int = 200,
     batch_size: int = 256,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     surrogate: nn.Module | None = None,
     report: Report | None = None,
 ) -> Verdict:
@@ -39,17 +39,19 @@ def gradient_masking(
 
     Args:
         model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
-        n: the first n images, all of them if the split has fewer; at least 2.
+        data: images and labels, as in `evaluate`.
+        n: the first n images, all of them if there are fewer; at least 2.
         surrogate: another model for the same images, whose adversarial examples are tried on `model`.
         report: receives a line for each finding.
 
     Raises:
-        ValueError: fewer than 2 images, a model or surrogate that does not fit the split, or logits that are NaN or
+        ValueError: fewer than 2 images, a model or surrogate that does not fit the data, or logits that are NaN or
             infinite.
 
     References: Athalye, Carlini and Wagner, Obfuscated Gradients Give a False Sense of Security. ICML 2018.
     Carlini et al., On Evaluating Adversarial Robustness. arXiv:1902.06705.
     """
+    split, device = placed(model, data, device)
     if min(n, len(split)) < 2:
         raise ValueError(
             f"Gradient masking is tested on at least 2 images, got n={n} of {split.name}, which has {len(split)}. "

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from ..._internal.rng import generator
 from ...attacks.base import TOLERANCE, Report
-from ...data import Split
+from ...data import Given, Split
 from ...losses import cross_entropy, margin
 from ...results.result import Result
 from ...threat import Threat, parse
 from ..context import Context, exact, silent
 from ..masking.attacks import pgd_100
 from ..masking.passes import attackable
-from ..networks import EvaluatedModel
+from ..networks import EvaluatedModel, placed
 from ..verdicts import CORRECT, digest
 from .findings import Breaks, Clean, Survivors, Verification
 from .images import CONFIRMED, MISSING, NOT_WRONG, OUTSIDE, UNDECIDED, classify, states
@@ -26,14 +26,14 @@ __all__ = ["verify"]
 
 def verify(
     model: nn.Module,
-    split: Split,
+    data: Given,
     result: Result,
     verdicts: Mapping[str, Tensor],
     images: Path,
     *,
     sample: int = 64,
     batch_size: int = 256,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     report: Report | None = None,
 ) -> Verification:
     """Check every verdict of a result, in fp32 and eval mode, and attack some of the images said to be robust.
@@ -41,7 +41,7 @@ def verify(
     A break is confirmed where x' is in [0, 1], inside eps up to 1e-6, and misclassified.
 
     Args:
-        split: all of it, though fewer images were evaluated.
+        data: images and labels, as in `evaluate`; all of them, though fewer images were evaluated.
         verdicts: by attack, `[n]` uint8: 1 still classified correctly, 0 broken.
         images: a folder of files `ATTACK.START.safetensors`, each with `index` int64 `[k]`, places in the split, and
             `x_adv` fp32 `[k, C, H, W]`; they are read one by one. A break that is not there is unverified.
@@ -49,9 +49,10 @@ def verify(
         report: receives a line before each part of the work.
 
     Raises:
-        ValueError: the model, the split or the verdicts are not the result's, the result contradicts itself, or a file
+        ValueError: the model, the data or the verdicts are not the result's, the result contradicts itself, or a file
             of `images` is damaged.
     """
+    split, device = placed(model, data, device)
     copied, threat = EvaluatedModel(model, split, device), _threat(result)
     _check(copied, split, result, verdicts, sample)
     correct = {m.attack: verdicts[m.attack] == CORRECT for m in result.measurements}

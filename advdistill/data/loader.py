@@ -1,0 +1,110 @@
+"""Loaders of batches, PyTorch's or another's: what they are, what they yield, and what they draw."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Subset
+
+from .._internal.rng import generator
+from .streamed import begin
+
+__all__ = ["class_names", "collated", "drawn", "is_loader", "name_of", "pair", "pairs"]
+
+
+def is_loader(data: object) -> bool:
+    """Whether this yields batches: a DataLoader, or another's loader, which has a length and no single items."""
+    if isinstance(data, DataLoader):
+        return True
+    others = hasattr(data, "__iter__") and hasattr(data, "__len__") and not hasattr(data, "__getitem__")
+    return others and not isinstance(data, Mapping | set | frozenset)
+
+
+def name_of(data: Any) -> str:
+    """The class of the dataset, or of the one that a loader loads."""
+    return type(getattr(data, "dataset", data)).__name__
+
+
+def class_names(data: Any) -> tuple[str, ...] | None:
+    """The names that torchvision's datasets keep as `classes`; `None` where there are none."""
+    dataset = getattr(data, "dataset", data) if is_loader(data) else data
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    found = getattr(dataset, "classes", None)
+    if not isinstance(found, list | tuple) or not found:
+        return None
+    return tuple(name if isinstance(name, str) else ", ".join(map(str, name)) for name in found)
+
+
+def drawn(batches: Iterable[Any], *key: int) -> Iterator[Any]:
+    """What an iterable yields; its draws from torch's global generator depend on `key`, draws elsewhere not on them."""
+    state, iterator = generator("loader", *key).get_state(), None
+    while True:
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(state)
+            try:
+                if iterator is None:
+                    with _apart(batches):
+                        iterator = iter(batches)
+                batch = next(iterator)
+            except StopIteration:
+                return
+            state = torch.get_rng_state()
+        yield batch
+
+
+@contextmanager
+def _apart(batches: Iterable[Any]) -> Iterator[None]:
+    """Processes that a loader starts within leave this one's group: what stops a run is sent to all of that.
+
+    The run then saves its state with what they load.
+    """
+    if not isinstance(batches, DataLoader):
+        yield
+        return
+    own = batches.worker_init_fn
+    batches.worker_init_fn = partial(_begin_apart, own)
+    try:
+        yield
+    finally:
+        batches.worker_init_fn = own
+
+
+def _begin_apart(own: Callable[[int], object] | None, worker: int) -> None:
+    begin(worker)
+    if own is not None:
+        own(worker)
+
+
+def pairs(elements: Iterable[Any], kind: str) -> Iterator[tuple[Any, Any]]:
+    """`pair` of each."""
+    for element in elements:
+        yield pair(element, kind)
+
+
+def pair(element: Any, kind: str) -> tuple[Any, Any]:
+    """Images and labels, or an image and its label, as `kind` yielded them. Raises ValueError for anything else."""
+    if isinstance(element, tuple | list) and len(element) == 2:
+        return element[0], element[1]
+    if isinstance(element, Mapping):
+        keys = ", ".join(map(str, element))
+        raise ValueError(f"{kind} yields dictionaries ({keys}); expected (images, labels). Give a DataLoader whose "
+                         "collate_fn returns the two.")  # fmt: skip
+    parts = len(element) if isinstance(element, tuple | list) else 1
+    without = ", which leaves no labels" if parts == 1 else ""
+    raise ValueError(f"{kind} yields {parts} element(s){without}; expected two, images and labels.")
+
+
+def collated(batches: Iterator[Any], kind: str) -> Iterator[Any]:
+    """Say what PyTorch's own way to make a batch cannot do."""
+    try:
+        yield from batches
+    except (RuntimeError, TypeError) as error:
+        if "equal size" in str(error):
+            raise ValueError(f"{kind}: its images differ in size. Resize them to one, in its transforms.") from error
+        if "default_collate" in str(error):
+            raise ValueError(f"{kind} cannot make batches of pictures. Make them tensors, in its transforms "
+                             "(torchvision's ToTensor).") from error  # fmt: skip
+        raise

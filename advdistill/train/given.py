@@ -1,0 +1,122 @@
+"""What a training is given: its images and those held out, as a split or as a loader of batches."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from .. import data
+from ..data import Given, Split, as_split
+from ..data.loaded import Loaded
+from ..data.loader import class_names, is_loader, name_of
+from ..evaluation.networks import counting
+from ..recipe import Recipe
+
+__all__ = ["check_loader", "training_data"]
+
+FEW = 16  # images of a Dataset that are asked for twice; of one in two that is mirrored, all agree once in 65,536
+
+
+def training_data(
+    recipe: Recipe, train: Given | None, validation: Given | None, network: nn.Module | None
+) -> tuple[Split | Loaded, Split | Loaded, Split]:
+    """All that may be trained on, the part of it that is, and the images held out.
+
+    Args:
+        train: `None` is the recipe's dataset; a loader is used as it is.
+        validation: `None` is a part of `train`, as the recipe says.
+        network: the student or a teacher, where one was given: data that do not name their classes have as many as it
+            has logits.
+
+    Raises:
+        ValueError: a loader without images held out, or images of another form or range.
+    """
+    source, count = recipe.data, None if network is None else counting(network)
+    if is_loader(train):
+        return _loaded(train, validation, network)
+    part = source.validation if validation is None and isinstance(source.validation, str) else None
+    if train is None:
+        split, *own = (
+            data.load(source.name, which, source.folder, source.size, source.stream, **source.reading)
+            for which in ("train", "val")[: 2 if part else 1]
+        )
+        validation = own[0] if own else validation
+    elif part:
+        raise ValueError(f"data.validation ({part}) is a part of {source.name}, and the images are given; give "
+                         "validation=..., or a fraction such as 0.1.")  # fmt: skip
+    else:
+        split = as_split(train, classes=count)
+        _check_steady(train)
+    if validation is None:
+        used, held = split.holdout(float(source.validation), recipe.seed)
+    else:
+        used, held = split, as_split(validation, classes=lambda x: split.num_classes)
+        _check_alike(split, held)
+    return split, _some(used, recipe), held
+
+
+def _check_steady(train: Any) -> None:
+    """Raise ValueError where a Dataset has transforms that draw, of which one pass would see one outcome."""
+    if not isinstance(train, Dataset) or not hasattr(train, "__len__"):
+        return
+    some, seen = range(min(FEW, len(train))), set()
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(2):
+            seen.add(as_split([train[i] for i in some]).fingerprint())
+    if len(seen) > 1:
+        raise ValueError(f"{name_of(train)} draws its transforms anew, and as it is read once, each image would be the "
+                         "same in every epoch. Put it in a DataLoader(dataset, shuffle=True, ...).")  # fmt: skip
+
+
+def _loaded(train: Any, validation: Given | None, network: nn.Module | None) -> tuple[Loaded, Loaded, Split]:
+    name = name_of(train)
+    if validation is None:
+        raise ValueError(f"The loader of {name} has no part held out to choose the checkpoint on; give validation=..., "
+                         "images that are not among its own.")  # fmt: skip
+    names = class_names(train)
+    count = None if network is None else counting(network)
+    held = as_split(validation, classes=names if names else count)
+    loaded = Loaded(train, names or held.classes)
+    _check_alike(loaded, held)
+    return loaded, loaded, held
+
+
+def _some(split: Split, recipe: Recipe) -> Split:
+    """As many images as the recipe says, stratified."""
+    wanted = recipe.data.train_images
+    if wanted is None or wanted == len(split):
+        return split
+    if not 0 < wanted < len(split):
+        raise ValueError(f"data.train_images must lie between 1 and {len(split)}, all but the held-out; got {wanted}.")
+    return split.holdout(wanted / len(split), recipe.seed)[1]
+
+
+def _check_alike(train: Split | Loaded, validation: Split) -> None:
+    forms = [(split.num_classes, split.shape) for split in (train, validation)]
+    if forms[0] != forms[1]:
+        told = (f"{classes} classes of {' x '.join(map(str, shape))}" for classes, shape in forms)
+        raise ValueError(f"The images to train on and those held out differ: {' and '.join(told)}.")
+
+
+def check_loader(train: Split | Loaded, recipe: Recipe, rank: int, world: int) -> None:
+    """Raise ValueError where a recipe says something of batches that a loader does otherwise."""
+    if not isinstance(train, Loaded):
+        return
+    name, size = train.name, getattr(train.loader, "batch_size", None)
+    if recipe.data.augment != "none":
+        raise ValueError(f"The loader of {name} has transforms of its own; data.augment ({recipe.data.augment}) would "
+                         'not be applied. Set it to "none".')  # fmt: skip
+    if recipe.data.train_images is not None:
+        raise ValueError(f"The loader of {name} chooses its own images; data.train_images "
+                         f"({recipe.data.train_images}) would not be applied. Leave it out.")  # fmt: skip
+    if size and size * world != recipe.batch_size:
+        batch = f"{size}" if world == 1 else f"{size} in each of {world} processes"
+        raise ValueError(f"The loader of {name} has batches of {batch}, the recipe of {recipe.batch_size}. "
+                         f"Set batch_size={size * world}.")  # fmt: skip
+    if not train.shared_by(rank, world):
+        raise ValueError(f"Each of {world} processes would train on the same batches of the loader of {name}. Give it "
+                         f"a DistributedSampler(dataset, num_replicas={world}, rank=...).")  # fmt: skip
+    if recipe.swa is not None and world > 1:
+        raise ValueError("swa estimates the batch-norm of the average by a pass over all images, of which each process "
+                         f"has a part of the loader of {name} only. Leave swa out, or give a Split.")  # fmt: skip

@@ -1,0 +1,191 @@
+"""Which images make batch-norm's running statistics: the passes that are tracked, and re-estimated statistics."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from children import PATIENCE
+from conftest import ENV, ROOT, Tiny
+from lightning_fabric import Fabric
+from safetensors.torch import load_file
+from test_every_method import Normed
+from torch import nn
+from torch.testing import assert_close
+from training import differences, four, losses_of, quick, quick_data, state_of
+
+from advdistill import PGD, Data, Distiller, Linf, Recipe, Run, methods
+from advdistill._internal.rng import Rng
+from advdistill.data.batches import Batches
+from advdistill.train import trainer as loop
+from advdistill.train.checkpoints import accuracies
+from advdistill.train.state import State
+
+MOMENTUM = 0.1
+
+
+def tracked(student, *batches):
+    """Running mean and variance of `norm` after passes of these images in train mode."""
+    norm = copy.deepcopy(student.norm)
+    for x in batches:
+        hidden = torch.tanh(student.hidden(x.flatten(1))).detach()
+        norm.running_mean.lerp_(hidden.mean(0), MOMENTUM)
+        norm.running_var.lerp_(hidden.var(0), MOMENTUM)
+    return norm.running_mean, norm.running_var
+
+
+@pytest.mark.parametrize(("name", "passes"), [
+    ("rslad", ["adv", "clean"]), ("rslad+igdm", ["adv", "clean"]), ("adaad", ["adv"]), ("adaad+igdm", ["adv"]),
+    ("saad", ["adv"]), ("pgd_at", ["adv"]), ("trades", ["clean", "adv"]),
+])  # fmt: skip
+def test_the_passes_that_are_tracked_are_those_at_x_and_its_adversarial_image(batch, name, passes):
+    networks = four(Normed)
+    student = networks["student"].train()
+    distiller = Distiller(methods.build(name), networks["teacher"], attack=PGD(2, 0.05, Linf(0.1)))
+    made = distiller.craft(student, *batch, rng=Rng(0))
+    images = {"adv": made.x_adv, "clean": made.x}
+    expected = tracked(student, *(images[name] for name in passes))
+    distiller.losses(made, student)
+    assert_close((student.norm.running_mean, student.norm.running_var), expected)
+    assert student.norm.track_running_stats and student.norm.num_batches_tracked == len(passes)
+
+
+RELEASED = {
+    "rslad+igdm": ["adv", "clean", "minus", "adv"], "rslad": ["adv", "clean"], "adaad": ["adv", "clean"],
+    "pgd_at": ["adv", "clean"], "saad": ["adv", "minus", "clean"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_one_switch_tracks_the_passes_of_the_released_code(tmp_path, name, monkeypatch):
+    seen = []
+    call = Distiller.losses
+
+    def losses(distiller, batch, student, trained=None):
+        bare = student.module if hasattr(student, "module") else student
+        images = {"adv": batch.x_adv, "clean": batch.x, "minus": 2 * batch.x - batch.x_adv}
+        seen.append(tracked(bare, *(images[each] for each in RELEASED[name])))
+        return call(distiller, batch, student, trained)
+
+    monkeypatch.setattr(Distiller, "losses", losses)
+    run = quick(tmp_path / "run", four(Normed), name, passes="released", epochs=1, batch_size=72)
+    ((mean, variance),) = seen  # one step
+    kept = state_of(run)["student"]
+    before = four(Normed)["student"]
+    assert_close((kept["norm.running_mean"], kept["norm.running_var"]), (mean, variance))
+    assert not torch.equal(kept["hidden.weight"], before.hidden.weight)
+
+
+OPTIONS = {"statistics_images": 48, "data": Data("random", augment="shift")}
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "clean", "mixed"])
+def test_the_saved_networks_statistics_are_those_of_the_images_by_hand(tmp_path, kind):
+    run = quick(tmp_path / "run", four(Normed), "rslad", statistics=kind, **OPTIONS)
+    plain = quick(tmp_path / "plain", four(Normed), "rslad", **OPTIONS)
+    kept, trained = load_file(run.last), load_file(plain.last)
+    weights = [name for name in kept if "running" not in name]
+    assert all(torch.equal(kept[name], trained[name]) for name in weights)  # the training is the same
+    assert differences(state_of(run)["student"], state_of(plain)["student"]) == []
+
+    networks, recipe = four(Normed), run.recipe
+    student = networks["student"]
+    student.load_state_dict(state_of(run)["student"])
+    used, _ = quick_data().holdout(recipe.data.validation, recipe.seed)
+    batches = Batches(used, recipe.batch_size, recipe.data.augment, recipe.seed)
+    distiller, hidden = Distiller(recipe.method, networks["teacher"], attack=recipe.attack), []
+    for at, share in zip(range(2), batches.epoch(1), strict=False):
+        made = distiller.craft(student.eval(), share.x, share.y, rng=Rng(recipe.seed, "statistics", 1, at))
+        images = {"adversarial": [made.x_adv], "clean": [made.x], "mixed": [made.x_adv, made.x]}[kind]
+        hidden += [torch.tanh(student.hidden(x.flatten(1))).detach() for x in images]
+    assert_close(kept["norm.running_mean"], torch.stack([each.mean(0) for each in hidden]).mean(0))
+    assert_close(kept["norm.running_var"], torch.stack([each.var(0) for each in hidden]).mean(0))
+
+
+def test_the_validated_network_is_the_saved_one_and_its_header_says_so(tmp_path):
+    run = quick(tmp_path / "run", four(Normed), "rslad", statistics="adversarial", **OPTIONS)
+    saved, recipe = four(Normed)["student"], run.recipe
+    saved.load_state_dict(load_file(run.best))
+    held_out = quick_data().holdout(recipe.data.validation, recipe.seed)[1]
+    one = Fabric(accelerator="cpu", devices=1)
+    found = accuracies(saved, held_out, recipe.attack.threat, recipe.seed, one)
+    (row,) = (row for row in map(json.loads, run.metrics.read_text().splitlines()) if "clean" in row)
+    assert found == {name: row[name] for name in found}
+    assert run.chosen.endswith("epoch 2 of 2; batch-norm statistics of 48 adversarial training images")
+    assert quick(tmp_path / "plain", four(Normed), "rslad").chosen.endswith("epoch 2 of 2")
+
+
+class Died(Exception):
+    pass
+
+
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"swa": 0.0}], ids=str)
+def test_a_run_that_died_anywhere_saves_the_same_statistics(tmp_path, monkeypatch, options):
+    changes = OPTIONS | options | {"statistics": "mixed", "validate_every": 1}
+    whole = quick(tmp_path / "whole", four(Normed), "fair_rslad", **changes)
+    save, saves = State.save, []
+
+    def dying(state, path):
+        saves.append(1)
+        if len(saves) in (3, 6, 9):
+            raise Died
+        save(state, path)
+        if len(saves) == 12:  # the state of an epoch's end is saved, its checkpoint is not
+            raise Died
+
+    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(State, "save", dying)
+    for _ in range(4):
+        with pytest.raises(Died):
+            quick(tmp_path / "died", four(Normed), "fair_rslad", **changes)
+    died = quick(tmp_path / "died", four(Normed), "fair_rslad", **changes)
+    assert differences(state_of(whole), state_of(died)) == [] and losses_of(whole) == losses_of(died)
+    for file in ("best", "last"):
+        assert differences(load_file(getattr(whole, file)), load_file(getattr(died, file))) == []
+
+
+def test_two_processes_estimate_what_one_does(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command += ["--nproc-per-node", "2", __file__, tmp_path / "two"]
+    done = subprocess.run(command, env=ENV, cwd=ROOT / "tests", capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    main(tmp_path / "one", 1)
+    one, two = (load_file(Run(tmp_path / name).last) for name in ("one", "two"))
+    assert one["norm.running_mean"].abs().max() > 0
+    for name in ("norm.running_mean", "norm.running_var"):
+        assert_close(two[name], one[name], rtol=1e-5, atol=1e-6)
+
+
+class Still(Normed):
+    """Its batch-norm keeps its statistics while it trains, so that one and two processes train one network."""
+
+    def forward(self, x):
+        norm, hidden = self.norm, torch.tanh(self.hidden(x.flatten(1)))
+        estimating = norm.momentum is None
+        return self.head(norm(hidden) if estimating else nn.functional.batch_norm(
+            hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias))  # fmt: skip
+
+
+def main(folder, processes):
+    quick(folder, four(Still), "pgd_at", devices=processes, batch_size=21, statistics="mixed", statistics_images=63)
+
+
+def test_without_batch_norm_nothing_is_done_and_a_line_says_so(tmp_path, capfd):
+    run = quick(tmp_path / "run", four(Tiny), "rslad", statistics="adversarial")
+    assert "statistics=adversarial has no effect: the student has no batch-norm." in capfd.readouterr().err
+    assert differences(load_file(run.last), load_file(quick(tmp_path / "plain", four(Tiny), "rslad").last)) == []
+
+
+def test_the_choice_is_a_field_of_the_recipe():
+    recipe = Recipe.from_yaml("{statistics: adversarial, statistics_images: 100, passes: released}")
+    assert (recipe.statistics, recipe.statistics_images, recipe.passes) == ("adversarial", 100, "released")
+    with pytest.raises(ValueError, match="statistics cannot be 'advers'"):
+        Recipe.from_yaml("statistics: advers")
+    with pytest.raises(ValueError, match="statistics_images must lie between 1 and"):
+        Recipe.from_yaml("statistics_images: 0")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], 2)
