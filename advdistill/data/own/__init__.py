@@ -23,8 +23,9 @@ from .streaming import streamable, streamed
 __all__ = ["HELP", "Reading", "collect", "is_reference", "load"]
 
 HELP = (
-    "Your own images: give a path in place of a name. A folder DIR/CLASS/*.png (or DIR/train/CLASS, with test or val), "
-    "a .npz, .csv, .tsv or .parquet, hf:OWNER/NAME or hf:OWNER/NAME/FILE_OR_FOLDER. `advdistill init PATH` looks at them and writes recipes."
+    "Your own images: give a path in place of a name. A folder DIR/CLASS/*.png (or DIR/train/CLASS, with test or "
+    "val), a .npz, .csv, .tsv or .parquet, hf:OWNER/NAME or hf:OWNER/NAME/PATH. `advdistill init PATH` looks at them "
+    "and writes recipes."
 )
 _KINDS = {".npz": "npz", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet"}
 _PREFIX = re.compile(r"(folder|npz|csv|parquet|hf):(.+)", re.S)

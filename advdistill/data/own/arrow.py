@@ -86,7 +86,7 @@ def _image_and_label_columns(schema: Any, name: str, reading: Reading) -> tuple[
     image = reading.column("image", schema.names, name) or next(
         (known for known in ("image", "img") if known in images), images[0] if len(images) == 1 else None)
     label = reading.column("label", schema.names, name) or "label"
-    if image not in images or schema.names.count(label) != 1 or schema.names.count(image) != 1:
+    if image is None or image not in images or schema.names.count(label) != 1 or schema.names.count(image) != 1:
         shown = printable_name(", ".join(schema.names[:8]))
         raise ValueError(f"{name} must have the columns image (bytes, or {{bytes, path}}) and label; it has: {shown}. "
                          "Name others: data.image_column, data.label_column.")

@@ -43,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Collection:
-    """One's own data: parts `train` and `test`, the classes' names in the order of the labels, notes for the user."""
+    """One's own data: parts `train`, `test` and perhaps `val`; the classes' names in the order of the labels; notes."""
 
     name: str
     classes: tuple[str, ...]
@@ -82,7 +82,9 @@ class Collection:
         if "test" not in parts:
             parts = _hold_out_test(name, parts["train"], classes)
             notes.append("20 % of each class are held out as the test split, by the images' sha256.")
-        return cls(name, classes, {part: _shuffled(parts[part]) for part in ("train", "test", "val") if part in parts}, tuple(notes))
+        order = [part for part in ("train", "test", "val") if part in parts]
+        shuffled: dict[str, Part] = {part: _shuffled(parts[part]) for part in order}
+        return cls(name, classes, shuffled, tuple(notes))
 
     def __len__(self) -> int:
         return sum(len(part.index) for part in self.parts.values())

@@ -156,7 +156,7 @@ def read_npz(path: Path, reading: Reading) -> Found:
                                  "or name them: data.image_column, data.label_column (x_{split} for several parts)")
             return Found({part: _npz_part(path, arrays, keys, reading.bits) for part, keys in pairs.items()})
     except (ValueError, AttributeError, *_NPZ_FAULTS) as error:
-        raise ValueError(f"{path} cannot be read: {printable(error)}") from None
+        raise ValueError(f"{path} cannot be read: {printable(error, 400)}") from None
 
 
 _PAIRS = (("x_{split}", "y_{split}"), ("{split}_images", "{split}_labels"), ("images_{split}", "labels_{split}"))

@@ -27,8 +27,8 @@ def fetch(where: str) -> Path:
         folder = Path(hub.snapshot_download(f"{owner}/{name}", repo_type="dataset", allow_patterns=patterns))
     except Exception as error:  # of the client and of the libraries that it asks
         check_hugging_face(error)
-        raise ConnectionError(f"hf:{where} cannot be fetched: {first_line(error)[:200]}. Where there is a network, run: "
-                              f"hf download {owner}/{name} --repo-type dataset, and give the folder.") from error
+        raise ConnectionError(f"hf:{where} cannot be fetched: {first_line(error)[:200]}. Where there is a network, "
+                              f"run: hf download {owner}/{name} --repo-type dataset, and give the folder.") from error
     path = folder / inner
     if ".." in Path(inner).parts or not path.exists():
         raise FileNotFoundError(f"The repository {owner}/{name} has no file or folder {inner}.")

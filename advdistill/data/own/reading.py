@@ -26,7 +26,7 @@ class Reading:
         return wanted
 
     def part(self, name: str) -> str | None:
-        """`train`, `test` or `val` for the usual names of these parts and for the named validation; `None` for others."""
+        """`train`, `test` or `val` for the usual names of these parts, and for the named one; `None` for others."""
         return "val" if self.validation and name.lower() == self.validation.lower() else _PART_NAMES.get(name.lower())
 
 
