@@ -63,7 +63,6 @@ def _load_streamed(name: str, reference: str, found: Found, split: str, reading:
     if not streamable(found):
         raise ValueError(f"{reference} is read as a whole; data.stream is for a folder or a table of image files.")
     collection, images = streamed(name, found, reading.size, reading.bits, validation=split == "val")
-    _warn_if_dark(collection, reading)
     return _to_split(collection, split, images[split])
 
 

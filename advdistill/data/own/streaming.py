@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -26,7 +27,7 @@ from ..source import places
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found
 from .pictures import Files, Header, Pictures, Unreadable
-from .stack import common_shape, fitted, refusal, unreadable
+from .stack import common_shape, dark, fitted, refusal, unreadable
 
 __all__ = ["streamable", "streamed"]
 
@@ -60,6 +61,8 @@ def streamed(
         if key not in index.passes:
             index.passes[key] = outcome
             index.write()
+    if bits is None and outcome.get("dark"):
+        warnings.warn(outcome["dark"], stacklevel=2)
     images = _streamed_images(collection, tuple(outcome["shape"]), size)
     for part, known in outcome["fingerprints"].items():
         images[part].fingerprints |= known
@@ -111,7 +114,7 @@ def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
         images[name].fingerprint(torch.from_numpy(part.labels), met)
     if faults:
         raise refusal(collection, sorted(faults))
-    return {"shape": shape, "fingerprints": {name: images[name].fingerprints for name in images}}
+    return {"shape": shape, "dark": dark(collection), "fingerprints": {name: images[name].fingerprints for name in images}}
 
 
 class _Progress:
