@@ -114,7 +114,8 @@ def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
         images[name].fingerprint(torch.from_numpy(part.labels), met)
     if faults:
         raise refusal(collection, sorted(faults))
-    return {"shape": shape, "dark": dark(collection), "fingerprints": {name: images[name].fingerprints for name in images}}
+    known = {"shape": shape, "dark": dark(collection)}
+    return known | {"fingerprints": {name: images[name].fingerprints for name in images}}
 
 
 class _Progress:
