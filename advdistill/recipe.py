@@ -31,16 +31,33 @@ class Data:
     """Side in pixels to which your own images are resized and centre-cropped; needed where they differ in size."""
     stream: bool = False
     """Decode your own image files batch by batch, in worker processes: for data that does not fit the memory."""
-    validation: float = 0.1
-    """Fraction of the training split held out, stratified, to choose the checkpoint."""
+    bits: int | None = None
+    """Of your own images stored with 16 bits: how many of them the camera used, such as 12."""
+    skip_broken: bool = False
+    """Leave out your own images that cannot be read, and list them."""
+    image_column: str | None = None
+    """Your own table's column of images or paths, or a .npz's array (`x_{split}` for several parts)."""
+    label_column: str | None = None
+    """Your own table's column of labels, or a .npz's array (`y_{split}` for several parts)."""
+    validation: float | str = 0.1
+    """Fraction of the training split held out, stratified, to choose the checkpoint; or your own part, such as val."""
     train_images: int | None = None
     """Train on this many images only, stratified."""
     augment: Literal["none", "shift", "crop_flip"] = "none"
     """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip."""
 
     def __post_init__(self) -> None:
-        _between("data.validation", self.validation, 0.001, 0.5)
+        if not isinstance(self.validation, str):
+            _between("data.validation", self.validation, 0.001, 0.5)
         _between("data.size", self.size, 8, 512)
+        _between("data.bits", self.bits, 9, 16)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How your own images are read, as keywords of `data.load`."""
+        named = self.validation if isinstance(self.validation, str) else None
+        return {"bits": self.bits, "skip_broken": self.skip_broken, "image_column": self.image_column,
+                "label_column": self.label_column, "validation": named}
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,9 @@ FAULTS = [
     Fault("TRADES: beta is dropped", "methods/trades.py",
           "self.robust_weight * kl(", "1.0 * kl(", "test_methods.py::test_golden_vectors"),
     Fault("a teacher is left in train mode", "distiller.py",
-          "network.train(role in method.trained).", "network.train().", FROZEN),
+          "network.train(role in method.trained), role", "network.train(), role", FROZEN),
     Fault("a teacher is not frozen", "distiller.py",
-          "requires_grad_(role in method.trained)", "requires_grad_(True)", FROZEN),
+          "trained), role in method.trained)", "trained), True)", FROZEN),
     Fault("folded batch-norm forgets its eps", "acceleration/folding.py",
           "norm.running_var, norm.eps,", "norm.running_var, 0.0,", "test_frozen.py::test_a_fold_by_hand"),
     # data
@@ -165,7 +165,7 @@ FAULTS = [
           "test_loop_options.py::test_weights_are_moved_by_a_share_of_their_norm_along_the_gradient_and_put_back"),
     # evaluation and files
     Fault("the model is evaluated in train mode", "evaluation/networks.py",
-          "copy.deepcopy(model).eval()", "copy.deepcopy(model).train()",
+          "copied(model).eval()", "copied(model).train()",
           "test_evaluate.py::test_accelerated_accuracies_are_close"),
     Fault("AutoAttack: images that are wrong when clean count as robust", "attacks/autoattack.py",
           "left = ~self._broken(model, x, x, y)", "left = y == y",

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from advdistill import models
 from advdistill.acceleration.frozen import Frozen
 from advdistill.models import teachers
-from advdistill.models.loading import nearest
+from advdistill.models.fitting import nearest
 
 ZOO = "robustbench.model_zoo"
 READ = ("dm_wide_resnet", "resnet", "wide_resnet")  # of its architectures; the others need timm and more

@@ -47,7 +47,9 @@ class Target:
             known = self.run.recipe.data
             size = size or known.size
             if name in (None, known.name):
-                return datasets.load(known.name, which, folder or known.folder, size, known.stream or None)
+                return datasets.load(
+                    known.name, which, folder or known.folder, size, known.stream or None, **known.reading
+                )
         if name is None:
             raise ValueError("A checkpoint does not record its dataset; give --data, e.g. --data cifar10.")
         return datasets.load(name, which, folder, size, stream=None)

@@ -39,18 +39,26 @@ def names() -> list[str]:
     return sorted(_DATASETS)
 
 
-def load(name: str, split: str, folder: Folder = None, size: int | None = None, stream: bool | None = False) -> Split:
+def load(
+    name: str, split: str, folder: Folder = None, size: int | None = None, stream: bool | None = False, *,
+    bits: int | None = None, skip_broken: bool = False, image_column: str | None = None,
+    label_column: str | None = None, validation: str | None = None,
+) -> Split:
     """Read one split of a dataset; it is downloaded first where that is possible.
 
     Args:
         name: one of `names()`; or your data: a folder of images, a .npz, .csv, .tsv or .parquet, or `hf:OWNER/NAME`.
-        split: `"train"` or `"test"`.
+        split: `"train"` or `"test"`; of your data with a part of that kind also `"val"`.
         folder: the folder that holds the dataset, or its parent; nothing is downloaded into it. By default
             the environment variable `ADVDISTILL_DATA`, else `~/.cache/advdistill/data`, each dataset in a
             subfolder of its name. For your own tables: the folder of the images.
         size: for your own images: the shorter side is resized to it, then a centre crop is taken.
         stream: for your own image files: decode them when they are needed, in worker processes; `None` does so where
             they do not fit into memory.
+        bits: for your own images of 16 bits: how many of them the camera used; the brightest pixel is 2 ** bits - 1.
+        skip_broken: leave out your own images that cannot be read, and list them on the standard error.
+        image_column, label_column: the names of these columns of your own table, or of the arrays in a .npz.
+        validation: the name of your own part that is the split `"val"`, if it is not called val or validation.
 
     Returns:
         The split, images uint8 `[N, C, H, W]` and labels int64 `[N]`.
@@ -66,8 +74,14 @@ def load(name: str, split: str, folder: Folder = None, size: int | None = None, 
     (1, 8, 8)
     """
     if name not in _DATASETS and own.is_reference(name):
-        return own.load(name, split, folder, size, stream)
+        reading = own.Reading(size, stream, bits, skip_broken, image_column, label_column, validation)
+        return own.load(name, split, folder, reading)
     dataset = _find(name)
+    options = {"bits": bits, "skip_broken": skip_broken or None, "image_column": image_column,
+               "label_column": label_column, "validation": validation}
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(f"data.{option} ({value}) is for your own images, and {name} is not; leave it out.")
     if split not in dataset.sizes:
         raise ValueError(f"Unknown split {split!r} of {name}. Known: {', '.join(dataset.sizes)}.")
     if size not in (None, dataset.shape[1]):

@@ -14,6 +14,7 @@ from .._internal.optional import require
 from .checkpoint import read_checkpoint
 from .classifier import Classifier, ModelSpec
 from .reference import checkpoint_at
+from .state_dict import check_types
 
 __all__ = ["PREFIX", "Normalised", "TimmStudent", "from_python", "from_timm"]
 
@@ -74,6 +75,8 @@ def _load_weights(network: nn.Module, checkpoint: str) -> dict[str, Any]:
     """Load the weights; returns `mean` and `std` where the file has them."""
     path = checkpoint_at(checkpoint)
     found = read_checkpoint(path)
+    integers = [key for key, tensor in network.state_dict().items() if not tensor.is_floating_point()]
+    check_types(found.weights, str(path), integers)
     try:
         network.load_state_dict(found.weights)
     except RuntimeError as error:

@@ -3,22 +3,23 @@
 import os
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from .._internal.reading import printable
 from . import teachers
 from .checkpoint import read_checkpoint
 from .classifier import Classifier, ModelSpec
 from .external import from_python, from_timm
+from .fitting import Fit, Shapes, cause, fit_to, nearest
 from .reference import check_options, checkpoint_at, hugging_face_file, parse
+from .state_dict import check_types
 from .zoo import ZOO, create, normalises
 
-__all__ = ["Fit", "fit_to", "from_pretrained", "load", "nearest"]
+__all__ = ["from_pretrained", "load"]
+
 
 def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_classes: int | None = None,
          mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> nn.Module:
@@ -115,6 +116,7 @@ SOURCES = {
 def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to have it recognised.") -> Classifier:
     checkpoint = read_checkpoint(path)
     options = checkpoint.known | options
+    check_types(checkpoint.weights, str(path))
     shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.weights.items()}
     sizes = checkpoint.sizes if options.get("arch") == checkpoint.known.get("arch") else None
     fit = fit_to(options["arch"], shapes, sizes) if "arch" in options else _recognised(path, shapes)
@@ -123,11 +125,11 @@ def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to 
         raise ValueError(f"{path} is a {spec.name!r}, which expects normalised images, and does not say how; add for "
                          "CIFAR-10 ?mean=0.4914,0.4822,0.4465&std=0.2471,0.2435,0.2616 or for none ?mean=0,0,0.")
     model = create(spec.name, spec.num_classes, spec.in_channels, options.get("mean"), options.get("std"))
-    model.load_state_dict(checkpoint.weights)
+    model.load_state_dict({fit.renamed.get(key, key): tensor for key, tensor in checkpoint.weights.items()})
     return model
 
 
-def _recognised(path: Path, shapes: "Shapes") -> "Fit":
+def _recognised(path: Path, shapes: Shapes) -> Fit:
     """The one network of the zoo that fits, or the nearest. Raises ValueError where several fit."""
     fit, *others = nearest(shapes)
     if others and not fit.misfits:
@@ -138,81 +140,13 @@ def _recognised(path: Path, shapes: "Shapes") -> "Fit":
     return fit
 
 
-def _checked_spec(path: Path, fit: "Fit", named: bool, num_classes: int | None, hint: str) -> ModelSpec:
+def _checked_spec(path: Path, fit: Fit, named: bool, num_classes: int | None, hint: str) -> ModelSpec:
     if fit.misfits and named:
         raise ValueError(f"{path} does not fit {fit.spec.name!r}: {fit}. {hint}")
     if fit.misfits:
-        raise ValueError(f"{path} fits no known architecture; the nearest, {fit.spec.name!r}, has {fit}.")
+        raise ValueError(f"{path} fits no known architecture; the nearest, {fit.spec.name!r}, has {fit}."
+                         f"{cause(fit, path)}")
     if num_classes not in (None, fit.spec.num_classes):
         raise ValueError(f"{path} holds a model of {fit.spec.num_classes} classes, not {num_classes}; "
                          "leave num_classes out or give another checkpoint.")
     return fit.spec
-
-
-Shapes = dict[str, tuple[int, ...]]
-STEMS = ("conv1.weight", "init_conv.weight", "conv_2d.weight")
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How a state dict compares with the network `spec`; its text says what does not fit."""
-
-    spec: ModelSpec
-    missing: list[str]
-    unexpected: list[str]
-    reshaped: list[str]
-
-    @property
-    def misfits(self) -> int:
-        return len(self.missing) + len(self.unexpected) + len(self.reshaped)
-
-    def __str__(self) -> str:
-        return ", ".join([
-            f"{len(self.missing)} keys missing{_few(self.missing)}",
-            f"{len(self.unexpected)} unexpected{_few(self.unexpected)}",
-            f"{len(self.reshaped)} of another shape{_few(self.reshaped)}",
-        ])
-
-
-def fit_to(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None) -> Fit:
-    """Hold `shapes` against the architecture `name` of so many classes and channels, unless given those they show."""
-    classes, channels = sizes or (_num_classes(shapes), _in_channels(shapes))
-    try:
-        with torch.device("meta"):
-            model = create(name, classes, channels)
-    except (RuntimeError, TypeError, OverflowError, ZeroDivisionError):
-        raise ValueError(f"There is no {name!r} of {classes} classes and {channels} channels.") from None
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    # BatchNorm's counter came with PyTorch 0.4.1 and is filled in when an older file lacks it.
-    missing = [key for key in wanted if key not in shapes and not key.endswith("num_batches_tracked")]
-    reshaped = [f"{key} is {list(shapes[key])}, not {list(wanted[key])}"
-                for key in wanted if key in shapes and shapes[key] != wanted[key]]
-    return Fit(model.spec, missing, [key for key in shapes if key not in wanted], reshaped)
-
-
-def nearest(shapes: Shapes) -> list[Fit]:
-    """The architecture of the zoo that fits best, sizes such as depth and width read off the shapes; and its equals."""
-    fits = [fit_to(name, shapes) for name in _candidates(shapes)]
-    least = min(fit.misfits for fit in fits)
-    return [fit for fit in fits if fit.misfits == least]
-
-
-def _candidates(shapes: Shapes) -> Iterable[str]:
-    for family, entry in ZOO.items():
-        yield "-".join([family, *map(str, entry.infer(shapes))])
-
-
-def _num_classes(shapes: Shapes) -> int:
-    """Rows of the only matrix, the head, in any network of the zoo."""
-    return next((shape[0] for shape in shapes.values() if len(shape) == 2), 10)
-
-
-def _in_channels(shapes: Shapes) -> int:
-    stem = next((shapes[key] for key in STEMS if key in shapes), ())
-    return stem[1] if len(stem) == 4 else 3
-
-
-def _few(keys: list[str], count: int = 3) -> str:
-    if not keys:
-        return ""
-    return f" ({', '.join(map(printable, keys[:count]))}{', ...' if len(keys) > count else ''})"

@@ -35,13 +35,21 @@ def training_data(
     source, count = recipe.data, None if network is None else counting(network)
     if is_loader(train):
         return _loaded(train, validation, network)
+    part = source.validation if validation is None and isinstance(source.validation, str) else None
     if train is None:
-        split = data.load(source.name, "train", source.folder, source.size, source.stream)
+        split, *own = (
+            data.load(source.name, which, source.folder, source.size, source.stream, **source.reading)
+            for which in ("train", "val")[: 2 if part else 1]
+        )
+        validation = own[0] if own else validation
+    elif part:
+        raise ValueError(f"data.validation ({part}) is a part of {source.name}, and the images are given; give "
+                         "validation=..., or a fraction such as 0.1.")  # fmt: skip
     else:
         split = as_split(train, classes=count)
         _check_steady(train)
     if validation is None:
-        used, held = split.holdout(source.validation, recipe.seed)
+        used, held = split.holdout(float(source.validation), recipe.seed)
     else:
         used, held = split, as_split(validation, classes=lambda x: split.num_classes)
         _check_alike(split, held)

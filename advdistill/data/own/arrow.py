@@ -12,8 +12,9 @@ from typing import Any
 
 from ..._internal.messages import check_hugging_face, first_line
 from ..._internal.optional import require
-from .collection import Found, part_named
+from .collection import Found
 from .pictures import Encoded, Unreadable, open_picture, printable_name
+from .reading import Reading
 from .stack import check_room
 
 __all__ = ["EXTRA", "is_saved", "read_hugging_face", "read_parquet"]
@@ -23,22 +24,23 @@ ROWS = 16  # read at once
 SLACK = 2**24  # bytes
 
 
-def read_parquet(path: Path) -> Found:
+def read_parquet(path: Path, reading: Reading) -> Found:
     """A `.parquet`, or a folder of them whose names begin with train, test or validation."""
     if path.is_file():
-        return _found_in_tables({"train": _parquet_batches(path)}, str(path))
+        return _found_in_tables({"train": _parquet_batches(path, reading)}, str(path), reading)
     found: dict[str, list[Any]] = {}
     for file in sorted([*path.glob("*.parquet"), *path.glob("data/*.parquet")]):
-        part = part_named(file.name.replace(".", "-").split("-")[0])
+        part = reading.part(file.name.replace(".", "-").split("-")[0])
         if part is None:
             shown = printable_name(str(file))
             raise ValueError(f"{shown} belongs to no part; its name must begin with train, test or val.")
-        found.setdefault(part, []).extend(_parquet_batches(file))
-    return _found_in_tables(found, str(path))
+        found.setdefault(part, []).extend(_parquet_batches(file, reading))
+    return _found_in_tables(found, str(path), reading)
 
 
 def _found_in_tables(
-    found: dict[str, list[Any]], name: str, classes: tuple[str, ...] | None = None, caches: Sequence[Path] = ()
+    found: dict[str, list[Any]], name: str, reading: Reading, classes: tuple[str, ...] | None = None,
+    caches: Sequence[Path] = (),
 ) -> Found:
     """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
 
@@ -54,15 +56,15 @@ def _found_in_tables(
         with _arrow_errors_named(name):
             for table in pieces:
                 table.validate(full=True)
-                image, label = _image_and_label_columns(table.schema, name)
+                image, label = _image_and_label_columns(table.schema, name, reading)
                 classes = classes or _class_names(table.schema, label)
                 cells += [(column, row) for column in [table[image]] for row in range(len(column))]
                 labels += [_label_text(value, classes, name) for value in table[label].to_pylist()]
-        parts[part] = _encoded_pictures(part, cells, caches), labels
+        parts[part] = _encoded_pictures(part, cells, caches, reading.bits), labels
     return Found(parts, classes)
 
 
-def _encoded_pictures(part: str, cells: list[Any], caches: Sequence[Path]) -> Encoded:
+def _encoded_pictures(part: str, cells: list[Any], caches: Sequence[Path], bits: int | None) -> Encoded:
     def open(i: int) -> io.BufferedIOBase:
         column, row = cells[i]
         value = column[row].as_py()
@@ -74,18 +76,21 @@ def _encoded_pictures(part: str, cells: list[Any], caches: Sequence[Path]) -> En
             raise Unreadable("no bytes in the table")
         return io.BytesIO(content)
 
-    return Encoded([f"{part} row {i}" for i in range(len(cells))], open)
+    return Encoded([f"{part} row {i}" for i in range(len(cells))], open, bits)
 
 
-def _image_and_label_columns(schema: Any, name: str) -> tuple[str, str]:
+def _image_and_label_columns(schema: Any, name: str, reading: Reading) -> tuple[str, str]:
     """The names of the columns of images and labels."""
     types = require("pyarrow.types", "A table of images", EXTRA)
     images = [field.name for field in schema if _holds_bytes(field.type, types)]
-    image = next((known for known in ("image", "img") if known in images), images[0] if len(images) == 1 else None)
-    if image is None or schema.names.count("label") != 1 or schema.names.count(image) != 1:
+    image = reading.column("image", schema.names, name) or next(
+        (known for known in ("image", "img") if known in images), images[0] if len(images) == 1 else None)
+    label = reading.column("label", schema.names, name) or "label"
+    if image is None or image not in images or schema.names.count(label) != 1 or schema.names.count(image) != 1:
         shown = printable_name(", ".join(schema.names[:8]))
-        raise ValueError(f"{name} must have the columns image (bytes, or {{bytes, path}}) and label; it has: {shown}.")
-    return image, "label"
+        raise ValueError(f"{name} must have the columns image (bytes, or {{bytes, path}}) and label; it has: {shown}. "
+                         "Name others: data.image_column, data.label_column.")
+    return image, label
 
 
 def _holds_bytes(kind: Any, types: Any) -> bool:
@@ -114,14 +119,15 @@ def _label_text(label: object, classes: tuple[str, ...] | None, name: str) -> st
     return classes[label]
 
 
-def _parquet_batches(file: Path) -> list[Any]:
+def _parquet_batches(file: Path, reading: Reading) -> list[Any]:
     """The batches of a file, read one by one: a repeated row costs nothing in the file, and its full size in memory."""
     parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
     with _arrow_errors_named(str(file)), parquet.ParquetFile(file) as opened:
         announced = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
         check_room(str(file), announced)
         batches, held = [], 0
-        for batch in opened.iter_batches(ROWS, columns=_image_and_label_columns(opened.schema_arrow, str(file))):
+        columns = _image_and_label_columns(opened.schema_arrow, str(file), reading)
+        for batch in opened.iter_batches(ROWS, columns=columns):
             batches.append(batch)
             held += batch.nbytes
             if held > 2 * announced + SLACK:
@@ -143,26 +149,26 @@ def _arrow_errors_named(name: str) -> Iterator[None]:
         raise ValueError(f"{printable_name(name)} is not a whole table: {reason}.") from None
 
 
-def read_hugging_face(reference: str) -> Found:
+def read_hugging_face(reference: str, reading: Reading) -> Found:
     """A folder, which needs no network; or `OWNER/NAME`, fetched by the package datasets or found in its cache.
 
     Raises:
         ConnectionError: the hub is not reachable, or has nothing under this name.
     """
     path = Path(reference).expanduser()
-    return _read_saved(path) if is_saved(path) else _read_hub(reference)
+    return _read_saved(path, reading) if is_saved(path) else _read_hub(reference, reading)
 
 
 def is_saved(path: Path) -> bool:
     return any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
-def _read_saved(path: Path) -> Found:
+def _read_saved(path: Path, reading: Reading) -> Found:
     if not (path / "dataset_dict.json").is_file():
-        return _found_in_tables({"train": _saved_tables(path)}, str(path))
+        return _found_in_tables({"train": _saved_tables(path)}, str(path), reading)
     splits = map(str, _json_list(path / "dataset_dict.json", "splits"))
-    named = {part: _saved_tables(path / Path(name).name) for name in splits if (part := part_named(name))}
-    return _found_in_tables(named, str(path))
+    named = {part: _saved_tables(path / Path(name).name) for name in splits if (part := reading.part(name))}
+    return _found_in_tables(named, str(path), reading)
 
 
 def _saved_tables(path: Path) -> list[Any]:
@@ -185,7 +191,7 @@ def _json_list(path: Path, key: str) -> list[Any]:
     return value
 
 
-def _read_hub(name: str) -> Found:
+def _read_hub(name: str, reading: Reading) -> Found:
     datasets = require("datasets", f"hf:{name}", "hf")
     try:
         splits = datasets.load_dataset(name)
@@ -194,9 +200,10 @@ def _read_hub(name: str) -> Found:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         advice = "Fetch it where there is a network (load_dataset, then save_to_disk) and give that folder."
         raise ConnectionError(f"hf:{name} cannot be fetched: {reason}. {advice}") from error
-    known = {part: content for split, content in splits.items() if (part := part_named(split))}
-    names = next((getattr(content.features.get("label"), "names", None) for content in known.values()), None)
+    known = {part: content for split, content in splits.items() if (part := reading.part(split))}
+    label = reading.label_column or "label"
+    names = next((getattr(content.features.get(label), "names", None) for content in known.values()), None)
     classes = tuple(names) if names else None
     found = {part: [content.data.table] for part, content in known.items()}
     caches = (datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME)
-    return _found_in_tables(found, f"hf:{name}", classes, [Path(cache) for cache in caches])
+    return _found_in_tables(found, f"hf:{name}", reading, classes, [Path(cache) for cache in caches])

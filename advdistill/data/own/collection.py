@@ -10,19 +10,9 @@ import numpy as np
 
 from .pictures import Header, Pictures, Unreadable, printable_name
 
-__all__ = ["Collection", "Found", "Part", "Survey", "natural", "part_named", "survey"]
+__all__ = ["Collection", "Found", "Part", "Survey", "natural", "survey"]
 
 TEST_SHARE = 0.2
-_PART_NAMES = {
-    "train": "train", "training": "train", "test": "test",
-    "val": "val", "valid": "val", "validation": "val",
-}  # fmt: skip
-
-
-def part_named(name: str) -> str | None:
-    """`train`, `test` or `val` for the usual names of these parts; `None` for others."""
-    return _PART_NAMES.get(name.lower())
-
 
 @dataclass(frozen=True)
 class Found:
@@ -53,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Collection:
-    """One's own data: parts `train` and `test`, the classes' names in the order of the labels, notes for the user."""
+    """One's own data: parts `train`, `test` and perhaps `val`; the classes' names in the order of the labels; notes."""
 
     name: str
     classes: tuple[str, ...]
@@ -61,34 +51,52 @@ class Collection:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, name: str, found: Found) -> "Collection":
+    def of(cls, name: str, found: Found, validation: bool = False) -> "Collection":
         """Sort classes, divide into parts and shuffle.
 
         Without a test part the part `val` is the test split; without either, 20 % of each class's different pictures
         are held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing
         else. The order is mixed, so that the first n pictures are of every class.
 
+        Args:
+            validation: keep a part `val` beside a test part, for the choice of the checkpoint.
+
         Raises:
-            ValueError: no pictures, fewer than two classes, or a class that is missing in a part.
+            ValueError: no pictures, fewer than two classes, a class that is missing in a part, or no part `val` of its
+                own where that is asked for.
         """
         given, notes = dict(found.parts), list(found.notes)
         if "train" not in given:
             raise ValueError(f"{name} has no part called train, only {', '.join(given) or 'nothing'}.")
-        validation = given.pop("val", None)
-        if validation and "test" in given:
-            notes.append("The part val is not used: the checkpoint is chosen on images held out from train.")
-        elif validation:
-            given["test"] = validation
+        if validation:
+            _check_validation(name, given)
+        held = None if validation else given.pop("val", None)
+        if held and "test" in given:
+            notes.append("The part val is not used: the checkpoint is chosen on images held out from train; "
+                         "data.validation: val takes it instead.")
+        elif held:
+            given["test"] = held
             notes.append("The part val is the test split.")
         classes = _checked_classes(name, found.classes, {part: labels for part, (_, labels) in given.items()})
         parts = {part: _labelled_part(pictures, labels, classes) for part, (pictures, labels) in given.items()}
         if "test" not in parts:
             parts = _hold_out_test(name, parts["train"], classes)
             notes.append("20 % of each class are held out as the test split, by the images' sha256.")
-        return cls(name, classes, {part: _shuffled(parts[part]) for part in ("train", "test")}, tuple(notes))
+        order = [part for part in ("train", "test", "val") if part in parts]
+        shuffled: dict[str, Part] = {part: _shuffled(parts[part]) for part in order}
+        return cls(name, classes, shuffled, tuple(notes))
 
     def __len__(self) -> int:
         return sum(len(part.index) for part in self.parts.values())
+
+
+def _check_validation(name: str, given: Mapping[str, object]) -> None:
+    if "val" not in given:
+        raise ValueError(f"Unknown split 'val' of {name}. Known: train, test. Without a part val of its own, give "
+                         "data.validation as a fraction of train, such as 0.1.")
+    if "test" not in given:
+        raise ValueError(f"{name} has no test part, so its part val is the test split; give data.validation as a "
+                         "fraction of train, such as 0.1, or add a test part.")
 
 
 def natural(name: str) -> tuple[list[int | str], str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from ..._internal.reading import printable
-from .collection import Found, part_named
-from .pictures import SUFFIXES, Arrays, Files, printable_name
+from .collection import Found
+from .pictures import SUFFIXES, Arrays, Files, Unreadable, from_16_bits, printable_name
+from .reading import Reading
 from .stack import check_room
 
 __all__ = ["read_folder", "read_npz", "read_table"]
@@ -22,19 +23,19 @@ __all__ = ["read_folder", "read_npz", "read_table"]
 EXPECTED_FOLDERS = "DIR/CLASS/picture.png, or DIR/train/CLASS/picture.png with DIR/test or DIR/val"
 
 
-def read_folder(place: Path) -> Found:
+def read_folder(place: Path, reading: Reading) -> Found:
     """Raises ValueError for a folder of another form."""
-    homes = _part_folders(place)
+    homes = _part_folders(place, reading)
     parts, others = {}, Counter[str]()
     for part, home in homes.items():
-        parts[part] = _folder_part(home, others)
+        parts[part] = _folder_part(home, others, reading.bits)
     ignored = f"{others.total()} other files are ignored ({', '.join(sorted(map(printable_name, others)))})."
     return Found(parts, notes=(ignored,) if others else ())
 
 
-def _part_folders(place: Path) -> dict[str, Path]:
+def _part_folders(place: Path, reading: Reading) -> dict[str, Path]:
     """The folders of the parts; the place itself where there are only classes, of which one may be called train."""
-    named = [(part, folder) for folder in _subfolders(place) if (part := part_named(folder.name))]
+    named = [(part, folder) for folder in _subfolders(place) if (part := reading.part(folder.name))]
     if not any(_subfolders(folder) for _, folder in named):
         return {"train": place}
     homes = dict(named)
@@ -44,7 +45,7 @@ def _part_folders(place: Path) -> dict[str, Path]:
     return homes
 
 
-def _folder_part(home: Path, others: Counter[str]) -> tuple[Files, list[str]]:
+def _folder_part(home: Path, others: Counter[str], bits: int | None) -> tuple[Files, list[str]]:
     paths, labels = [], []
     for folder in _subfolders(home):
         mine = sorted(_picture_files(folder, others))
@@ -54,7 +55,7 @@ def _folder_part(home: Path, others: Counter[str]) -> tuple[Files, list[str]]:
         labels += [folder.name] * len(mine)
     if not paths:
         raise ValueError(f"{home} has no folder for each class; expected {EXPECTED_FOLDERS}.")
-    return Files(paths, home), labels
+    return Files(paths, home, bits), labels
 
 
 def _subfolders(place: Path) -> list[Path]:
@@ -79,28 +80,28 @@ def _is_hidden(name: str) -> bool:
 _PATH_COLUMNS = ("path", "file_name", "filename", "image")
 
 
-def read_table(table: Path, root: Path | None = None) -> Found:
+def read_table(table: Path, reading: Reading, root: Path | None = None) -> Found:
     """Paths are relative to `root`, or to the table's folder. Raises ValueError for a table of another form."""
     root = root or table.parent
     found: dict[str, tuple[list[Path], list[str]]] = {}
-    for line, row in _table_rows(table):
-        part = part_named(row["split"]) if row["split"] else "train"
+    for line, row in _table_rows(table, reading):
+        part = reading.part(row["split"]) if row["split"] else "train"
         if part is None:
             raise ValueError(f"{table}, line {line}: split is {row['split']!r}; expected train, test or val.")
         paths, labels = found.setdefault(part, ([], []))
         paths.append(_path_below(root, row["path"], f"{table}, line {line}"))
         labels.append(row["label"])
-    return Found({part: (Files(paths, root), labels) for part, (paths, labels) in found.items()})
+    return Found({part: (Files(paths, root, reading.bits), labels) for part, (paths, labels) in found.items()})
 
 
-def _table_rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def _table_rows(table: Path, reading: Reading) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers, and rows of `path`, `label` and `split`."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             separator = "\t" if table.suffix.lower() == ".tsv" else _separator(stream.readline())
             stream.seek(0)
             lines = csv.reader(stream, delimiter=separator)
-            columns = _table_columns(table, next(lines, []))
+            columns = _table_columns(table, next(lines, []), reading)
             for cells in filter(None, lines):
                 row = {name: cells[at].strip() if at < len(cells) else "" for name, at in columns.items()}
                 if not row["path"] or not row["label"]:
@@ -114,14 +115,20 @@ def _separator(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _table_columns(table: Path, header: list[str]) -> dict[str, int]:
-    names = [name.strip().lower() for name in header]
-    path = next((name for name in _PATH_COLUMNS if name in names), None)
-    if path is None or "label" not in names:
-        shown = printable_name(", ".join(names[:8])) or "nothing"
-        raise ValueError(f"{table} must begin with the columns path, label and perhaps split; it begins with: {shown}.")
-    wanted = {"path": path, "label": "label", "split": "split"}
-    return {what: names.index(name) for what, name in wanted.items() if name in names}
+def _table_columns(table: Path, header: list[str], reading: Reading) -> dict[str, int]:
+    given, names = [name.strip() for name in header], [name.strip().lower() for name in header]
+    columns = {"split": names.index("split")} if "split" in names else {}
+    for what, usual, named in (
+        ("path", _PATH_COLUMNS, reading.column("image", given, str(table))),
+        ("label", ("label",), reading.column("label", given, str(table))),
+    ):
+        at = given.index(named) if named else next((names.index(name) for name in usual if name in names), None)
+        if at is None:
+            shown = printable_name(", ".join(names[:8])) or "nothing"
+            raise ValueError(f"{table} must begin with the columns path, label and perhaps split; it begins with: "
+                             f"{shown}. Name others: data.image_column, data.label_column.")
+        columns[what] = at
+    return columns
 
 
 def _path_below(root: Path, path: str, where: str) -> Path:
@@ -138,37 +145,46 @@ _NPZ_FAULTS = (
 )  # fmt: skip
 
 
-def read_npz(path: Path) -> Found:
+def read_npz(path: Path, reading: Reading) -> Found:
     """Raises ValueError for other arrays, for pickled objects, and for a file that is not whole."""
     try:
         # opened here, as numpy leaves a damaged file open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            pairs = dict(_npz_keys(arrays.files))
+            pairs = dict(_npz_keys(arrays.files, reading))
             if "train" not in pairs:
-                raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}; expected {_EXPECTED_ARRAYS}")
-            return Found({part: _npz_part(path, arrays, *keys) for part, keys in pairs.items()})
+                raise ValueError(f"it has {', '.join(arrays.files[:8]) or 'nothing'}; expected {_EXPECTED_ARRAYS}; "
+                                 "or name them: data.image_column, data.label_column (x_{split} for several parts)")
+            return Found({part: _npz_part(path, arrays, keys, reading.bits) for part, keys in pairs.items()})
     except (ValueError, AttributeError, *_NPZ_FAULTS) as error:
-        raise ValueError(f"{path} cannot be read: {printable(error)}") from None
+        raise ValueError(f"{path} cannot be read: {printable(error, 400)}") from None
 
 
-def _npz_keys(keys: list[str]) -> Iterator[tuple[str, tuple[str, str]]]:
+_PAIRS = (("x_{split}", "y_{split}"), ("{split}_images", "{split}_labels"), ("images_{split}", "labels_{split}"))
+
+
+def _npz_keys(keys: list[str], reading: Reading) -> Iterator[tuple[str, tuple[str, str]]]:
     """The keys of images and labels of each part."""
-    for part in ("train", "test", "val"):
-        for images, labels in (("x_{}", "y_{}"), ("{}_images", "{}_labels"), ("images_{}", "labels_{}")):
-            pair = images.format(part), labels.format(part)
-            if set(pair) <= set(keys):
+    named = reading.image_column, reading.label_column
+    pairs = (tuple(name or "" for name in named),) if any(named) else _PAIRS
+    for part, word in (("train", "train"), ("test", "test"), ("val", reading.validation or "val")):
+        for images, labels in pairs:
+            pair = images.replace("{split}", word), labels.replace("{split}", word)
+            if set(pair) <= set(keys) and (part == "train" or "{split}" in images):
                 yield part, pair
                 break
+    if any(named):
+        return
     if {"images", "labels"} <= set(keys):
         yield "train", ("images", "labels")
 
 
 def _npz_part(
-    path: Path, arrays: Mapping[str, np.ndarray], images_key: str, labels_key: str
+    path: Path, arrays: Mapping[str, np.ndarray], keys: tuple[str, str], bits: int | None
 ) -> tuple[Arrays, list[str]]:
+    images_key, labels_key = keys
     for key in (images_key, labels_key):
         check_room(key, _npz_bytes(path, key))
-    images, labels = _npz_images(images_key, arrays[images_key]), _npz_labels(labels_key, arrays[labels_key])
+    images, labels = _npz_images(images_key, arrays[images_key], bits), _npz_labels(labels_key, arrays[labels_key])
     if len(images) != len(labels):
         raise ValueError(f"{images_key} has {len(images)} images and {labels_key} {len(labels)} labels")
     return Arrays(images, images_key), labels
@@ -184,11 +200,11 @@ def _npz_bytes(path: Path, key: str) -> int:
     return int(np.prod(shape, dtype=object)) * kind.itemsize
 
 
-def _npz_images(key: str, images: np.ndarray) -> np.ndarray:
+def _npz_images(key: str, images: np.ndarray, bits: int | None) -> np.ndarray:
     """uint8 `[N, H, W, C]`."""
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise ValueError(f"{key} has the shape {list(images.shape)}; expected [N, H, W], [N, H, W, C] or [N, C, H, W]")
-    return _to_uint8(key, images[..., None] if images.ndim == 3 else _channels_last(key, images))
+    return _to_uint8(key, images[..., None] if images.ndim == 3 else _channels_last(key, images), bits)
 
 
 def _channels_last(key: str, images: np.ndarray) -> np.ndarray:
@@ -199,13 +215,19 @@ def _channels_last(key: str, images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 2, 3, 1) if first else images
 
 
-def _to_uint8(key: str, images: np.ndarray) -> np.ndarray:
+def _to_uint8(key: str, images: np.ndarray, bits: int | None) -> np.ndarray:
     if images.dtype == np.uint8:
         return images
+    if images.dtype.kind in "iu" and bits:
+        try:
+            return from_16_bits(images, bits)
+        except Unreadable as error:
+            raise ValueError(f"{key} has {error}") from None
     if images.dtype.kind == "f" and (images >= 0).all() and (images <= 1).all():  # NaN is neither
         return np.rint(images * 255).astype(np.uint8)
     span = f" from {images.min():g} to {images.max():g}" if images.dtype.kind in "iuf" else ""
-    raise ValueError(f"{key} is {images.dtype}{span}; expected uint8 from 0 to 255, or floats in [0, 1]")
+    advice = " (data.bits says how many bits are used, such as 12)" if images.dtype == np.uint16 else ""
+    raise ValueError(f"{key} is {images.dtype}{span}; expected uint8 from 0 to 255, or floats in [0, 1]{advice}")
 
 
 def _npz_labels(key: str, labels: np.ndarray) -> list[str]:

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BufferedIOBase
 from pathlib import Path
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    *("SUFFIXES", "Arrays", "Encoded", "Files", "Header", "Pictures", "Unreadable"),
-    *("decode", "open_picture", "printable_name"),
+    *("SUFFIXES", "Arrays", "Encoded", "Files", "Header", "Pictures", "Unreadable", "decode"),
+    *("from_16_bits", "open_picture", "printable_name"),
 ]
 
 
@@ -37,6 +37,8 @@ class Header:
     width: int
     colour: bool
     alpha: bool
+    deep: bool = field(default=False, compare=False)
+    """Stored with 16 bits."""
 
 
 class Pictures(Protocol):
@@ -52,6 +54,9 @@ class Pictures(Protocol):
 
     def content(self, i: int) -> str:
         """The sha256 of the picture as it is stored."""
+
+    def take(self, chosen: Sequence[int]) -> "Pictures":
+        """Those at these places, in this order."""
 
 
 class Arrays:
@@ -79,6 +84,11 @@ class Arrays:
     def content(self, i: int) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.images[i]).data).hexdigest()
 
+    def take(self, chosen: Sequence[int]) -> "Arrays":
+        taken = Arrays(self.images[list(chosen)], "")
+        taken.names = [self.names[i] for i in chosen]
+        return taken
+
 
 def _on_white(image: np.ndarray) -> np.ndarray:
     alpha = image[:, :, 3:] / 255
@@ -104,21 +114,25 @@ class Encoded:
     Args:
         names: of the pictures, for messages.
         open: the place of a picture to a stream of its bytes.
+        bits: that the camera used of 16, so that the brightest is 2 ** bits - 1.
     """
 
-    def __init__(self, names: Sequence[str], open: Callable[[int], BufferedIOBase]):
+    def __init__(self, names: Sequence[str], open: Callable[[int], BufferedIOBase], bits: int | None = None):
         self.names = [printable_name(name) for name in names]
-        self._open = open
+        self._open, self._bits = open, bits
 
     def header(self, i: int) -> Header:
         with self._opened(i) as image:
             turned = _orientation(image) >= 5  # 5 to 8 lie on their side
             height, width = image.size if turned else image.size[::-1]
-            return Header(height, width, not _is_grey(image), _is_transparent(image))
+            return Header(height, width, not _is_grey(image), _is_transparent(image), _is_deep(image))
 
     def pixels(self, i: int) -> np.ndarray:
         with self._opened(i) as image:
-            return decode(image)
+            return decode(image, self._bits)
+
+    def take(self, chosen: Sequence[int]) -> "Encoded":
+        return Encoded([self.names[i] for i in chosen], partial(_open_at, self._open, chosen), self._bits)
 
     def content(self, i: int) -> str:
         with self._stream(i) as stream:
@@ -151,9 +165,16 @@ class Encoded:
 class Files(Encoded):
     """Pictures in files, named as below `root`."""
 
-    def __init__(self, paths: Sequence[Path], root: Path):
-        super().__init__([os.path.relpath(path, root) for path in paths], partial(_open_one, paths))
-        self.paths = paths
+    def __init__(self, paths: Sequence[Path], root: Path, bits: int | None = None):
+        super().__init__([os.path.relpath(path, root) for path in paths], partial(_open_one, paths), bits)
+        self.paths, self.root, self.bits = paths, root, bits
+
+    def take(self, chosen: Sequence[int]) -> "Files":
+        return Files([self.paths[i] for i in chosen], self.root, self.bits)
+
+
+def _open_at(open: Callable[[int], BufferedIOBase], chosen: Sequence[int], i: int) -> BufferedIOBase:
+    return open(chosen[i])
 
 
 def _open_one(paths: Sequence[Path], i: int) -> BufferedIOBase:
@@ -169,13 +190,15 @@ def open_picture(path: Path) -> BufferedIOBase:
     return path.open("rb")
 
 
-def decode(image: "Image") -> np.ndarray:
+def decode(image: "Image", bits: int | None = None) -> np.ndarray:
     """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured, of a picture of Pillow. Raises Unreadable."""
     pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
         image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
     if image.mode[0] in "IF":
-        return _from_16_bits(np.asarray(image))
+        return from_16_bits(np.asarray(image), bits)
+    if bits and bits < 16 and _is_deep(image):
+        raise Unreadable("16 bits in colour, of which data.bits cannot be read; save 8 bits")
     kind = "L" if _is_grey(image) else "RGB"
     if _is_transparent(image):
         white = pillow.new("RGBA", image.size, "white")
@@ -183,10 +206,18 @@ def decode(image: "Image") -> np.ndarray:
     return np.asarray(image.convert(kind))
 
 
-def _from_16_bits(pixels: np.ndarray) -> np.ndarray:
+def from_16_bits(pixels: np.ndarray, bits: int | None) -> np.ndarray:
+    """uint8, rounded, of whole numbers up to 2 ** bits - 1. Raises Unreadable for others."""
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
         raise Unreadable("pixels of 32 bits, expected 8 or 16")
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    most = 2 ** (bits or 16) - 1
+    if pixels.max() > most:
+        raise Unreadable(f"a pixel of {pixels.max()}, more than the {most} of data.bits {bits}")
+    return ((2 * 255 * pixels.astype(np.uint32) + most) // (2 * most)).astype(np.uint8)
+
+
+def _is_deep(image: "Image") -> bool:
+    return image.mode[0] == "I" or any(";16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
 
 
 def _is_grey(image: "Image") -> bool:

@@ -8,7 +8,10 @@ from ..._internal.optional import require
 from .collection import Collection, Part
 from .pictures import Files, Unreadable
 
-__all__ = ["TooLarge", "check_room", "common_shape", "fitted", "free_memory", "refusal", "stacked", "unreadable"]
+__all__ = [
+    *("TooLarge", "check_room", "common_shape", "dark", "fitted", "free_memory", "listed", "refusal", "stacked"),
+    "unreadable",
+]
 
 
 class TooLarge(ValueError):
@@ -32,6 +35,7 @@ def check_room(what: str, need: int) -> None:
 
 
 _SHOWN = 8
+_SAMPLED = 32  # of each part
 _LONGEST = 200  # characters of a name
 
 
@@ -91,11 +95,35 @@ def unreadable(collection: Collection) -> list[tuple[str, str]]:
 
 
 def refusal(collection: Collection, faults: list[tuple[str, str]]) -> ValueError:
-    shown = ", ".join(f"{name[:_LONGEST]} ({reason})" for name, reason in faults[:_SHOWN])
-    more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     return ValueError(
-        f"{len(faults)} of {len(collection)} images of {collection.name} cannot be read: {shown}{more}. "
-        "Repair or remove them."
+        f"{len(faults)} of {len(collection)} images of {collection.name} cannot be read: {listed(faults, _SHOWN)}. "
+        "Repair or remove them, or leave them out: --data.skip-broken."
+    )
+
+
+def listed(faults: list[tuple[str, str]], most: int) -> str:
+    """Names and reasons, `most` of them."""
+    shown = ", ".join(f"{name[:_LONGEST]} ({reason})" for name, reason in faults[:most])
+    return f"{shown} and {len(faults) - most} more" if len(faults) > most else shown
+
+
+def dark(collection: Collection) -> str | None:
+    """A sentence if pictures of 16 bits use only the lowest of them, by 64 of the pictures; they are nearly black."""
+    brightest = found = 0
+    for part in collection.parts.values():
+        for i in part.index[:_SAMPLED]:
+            try:
+                if part.pictures.header(i).deep:
+                    brightest, found = max(brightest, int(part.pictures.pixels(i).max())), found + 1
+            except Unreadable:
+                continue  # it is refused by name when all are read
+    bits = next((bits for bits in (10, 12, 14) if brightest <= round((2**bits - 1) / 257)), None)
+    if not found or bits is None:
+        return None
+    return (
+        f"The images of {collection.name} have 16 bits and seem to use {bits} of them, so they are nearly black "
+        f"(the brightest pixel is {brightest} of 255 in {found} images). If the camera has {bits} bits, give "
+        f"--data.bits {bits}, or bits: {bits} in the recipe's data; if they are so dark, --data.bits 16."
     )
 
 

@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import time
+import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -25,7 +27,7 @@ from ..source import places
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found
 from .pictures import Files, Header, Pictures, Unreadable
-from .stack import common_shape, fitted, refusal, unreadable
+from .stack import common_shape, dark, fitted, refusal, unreadable
 
 __all__ = ["streamable", "streamed"]
 
@@ -37,7 +39,9 @@ def streamable(found: Found) -> bool:
     return all(isinstance(pictures, Files) for pictures, _ in found.parts.values())
 
 
-def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dict[str, Streamed]]:
+def streamed(
+    name: str, found: Found, size: int | None, bits: int | None = None, validation: bool = False
+) -> tuple[Collection, dict[str, Streamed]]:
     """The collection, and the images of each part.
 
     The first time every image is decoded; its outcome is remembered, and holds until a file changes.
@@ -50,13 +54,15 @@ def streamed(name: str, found: Found, size: int | None) -> tuple[Collection, dic
         index.read()
         files = {part: cast(Files, pictures) for part, (pictures, _) in found.parts.items()}
         parts = {part: (UnchangedFiles(files[part], index), labels) for part, (_, labels) in found.parts.items()}
-        collection = Collection.of(name, Found(parts, found.classes, found.notes))
+        collection = Collection.of(name, Found(parts, found.classes, found.notes), validation)
         index.forget_others()
-        key = _pass_key(collection, size)
+        key = _pass_key(collection, size) + (f" bits {bits}" if bits else "")
         outcome = index.passes.get(key) or _first_pass(collection, size)
         if key not in index.passes:
             index.passes[key] = outcome
             index.write()
+    if bits is None and outcome.get("dark"):
+        warnings.warn(outcome["dark"], stacklevel=2)
     images = _streamed_images(collection, tuple(outcome["shape"]), size)
     for part, known in outcome["fingerprints"].items():
         images[part].fingerprints |= known
@@ -108,7 +114,8 @@ def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
         images[name].fingerprint(torch.from_numpy(part.labels), met)
     if faults:
         raise refusal(collection, sorted(faults))
-    return {"shape": shape, "fingerprints": {name: images[name].fingerprints for name in images}}
+    known = {"shape": shape, "dark": dark(collection)}
+    return known | {"fingerprints": {name: images[name].fingerprints for name in images}}
 
 
 class _Progress:
@@ -192,6 +199,10 @@ class UnchangedFiles:
 
     def content(self, i: int) -> str:
         return self.sums[i].decode() or self.files.content(i)
+
+    def take(self, chosen: Sequence[int]) -> Pictures:
+        """Those at these places, as they are now."""
+        return self.files.take(chosen)
 
     def digest(self, index: np.ndarray, labels: np.ndarray) -> str:
         """Names these files in this order under these labels."""

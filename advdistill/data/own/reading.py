@@ -1,0 +1,36 @@
+"""How a user's own images are read, where the usual way does not do: the options of `data.load`."""
+
+from dataclasses import dataclass
+
+__all__ = ["Reading"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Options; those of the same name in a recipe's `data` say what each means."""
+
+    size: int | None = None
+    stream: bool | None = False
+    bits: int | None = None
+    skip_broken: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
+    validation: str | None = None
+
+    def column(self, what: str, columns: list[str], name: str) -> str | None:
+        """The column of `image` or `label` that the user names. Raises ValueError if there is none of that name."""
+        wanted: str | None = getattr(self, f"{what}_column")
+        if wanted is not None and columns.count(wanted) != 1:
+            shown = ", ".join(columns[:8]) or "nothing"
+            raise ValueError(f"{name} has no column {wanted!r} (data.{what}_column); it has: {shown}.")
+        return wanted
+
+    def part(self, name: str) -> str | None:
+        """`train`, `test` or `val` for the usual names of these parts, and for the named one; `None` for others."""
+        return "val" if self.validation and name.lower() == self.validation.lower() else _PART_NAMES.get(name.lower())
+
+
+_PART_NAMES = {
+    "train": "train", "training": "train", "test": "test",
+    "val": "val", "valid": "val", "validation": "val",
+}  # fmt: skip

@@ -1,0 +1,151 @@
+"""A network's own tensors in what people save: below usual keys, behind prefixes of wrappers, beside other values."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._internal.reading import printable
+
+__all__ = ["Misplaced", "check_types", "strip", "unwrap"]
+
+NESTS = ("state_dict", "net", "model", "model_state_dict")  # win over others beside them, such as `ema` and `swa`
+DEEPEST = 10  # wrappers around wrappers
+MOST_CHANNELS = 1000
+INSIDE = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # of wrapped submodules, too
+COUNTS = {"n_averaged", "total_ops", "total_params"}  # of AveragedModel and of thop; no weights
+NORMALISERS = (("mean", "std"), ("mu", "sigma"), ("mean", "sigma"), ("_mean", "_std"))
+FLOATS = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
+SCALES = ("scale", "scales", "_scale", "zero_point", "zero_points", "qzeros", "absmax", "SCB", "_packed_params")
+
+
+class Misplaced(ValueError):
+    """No network where one is expected; the sentence lacks its subject, the file."""
+
+
+def unwrap(loaded: object) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, from below `state_dict`, `net`, `model`, `model_state_dict`, or the only other one.
+
+    Raises Misplaced if there are none or several networks.
+    """
+    if isinstance(loaded, list | tuple):
+        networks = [part for part in loaded if _tensors(part)]
+        loaded = networks[0] if len(networks) == 1 else loaded
+    if not isinstance(loaded, Mapping):
+        raise Misplaced(f"holds a {type(loaded).__name__}, not a state dict")
+    found: Mapping[Any, Any] = loaded
+    for _ in range(DEEPEST):  # a dictionary may lie in itself
+        nested = next((found[nest] for nest in NESTS if isinstance(found.get(nest), Mapping)), None)
+        if nested is None:
+            nested = _only_network(found)
+        if nested is None:
+            break
+        found = nested
+    tensors = _tensors(found)
+    if not tensors:
+        keys = [key for key in found if isinstance(key, str | int)]
+        raise Misplaced(f"holds no weights, only {printable(', '.join(map(str, keys))) or 'an empty dictionary'}")
+    return tensors
+
+
+def _tensors(part: object) -> dict[str, Tensor]:
+    items = part.items() if isinstance(part, Mapping) else ()
+    return {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _only_network(found: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+    """The one dictionary of tensors, or of such dictionaries, in one that has no weights itself."""
+    if any(tensor.ndim and tensor.is_floating_point() for tensor in _tensors(found).values()):
+        return None
+    parts = {key: part for key, part in found.items() if isinstance(part, Mapping) and "param_groups" not in part}
+    networks = {key: part for key, part in parts.items() if _tensors(part)} or {
+        key: part for key, part in parts.items() if any(_tensors(inner) for inner in part.values())
+    }
+    if len(networks) > 1:
+        raise Misplaced(f"holds several networks ({_listed(networks)}) and does not say which one to load")
+    return next(iter(networks.values()), None)
+
+
+def _listed(names: Collection[Any]) -> str:
+    return printable(", ".join(str(name) for name in names if isinstance(name, str | int)), 80)
+
+
+def strip(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tuple[float, ...]]]:
+    """Take off wrappers: DDP, compile, averages, a normalising module, an outer module that holds the network.
+
+    Returns the network's own tensors, and the wrapper's `mean` and `std`, empty if there is none.
+    """
+    weights: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        words = key.split(".")
+        if words[-1] not in COUNTS:
+            weights[".".join(word for word in words[:-1] if word not in INSIDE) + f".{words[-1]}"] = value
+    weights = {key.removeprefix("."): value for key, value in weights.items()}
+    statistics: dict[str, tuple[float, ...]] = {}
+    for mean, std in _normalisers(weights):
+        statistics = {"mean": _channel_values(weights.pop(mean)), "std": _channel_values(weights.pop(std))}
+    for _ in range(DEEPEST):
+        outer = _outer(weights)
+        if outer is None:
+            break
+        weights = {key.removeprefix(outer): value for key, value in weights.items() if key.startswith(outer)}
+    return weights, statistics
+
+
+def _normalisers(weights: Mapping[str, Tensor]) -> list[tuple[str, str]]:
+    ends = {mean: [std for other, std in NORMALISERS if other == mean] for mean, _ in NORMALISERS}
+    found = []
+    for key in weights:
+        before, dot, last = key.rpartition(".")
+        found += [(key, f"{before}{dot}{std}") for std in ends.get(last, ()) if f"{before}{dot}{std}" in weights]
+    return found[:1]
+
+
+def _outer(weights: Mapping[str, Tensor]) -> str | None:
+    """The prefix `model.` or the like below which the whole network lies, if there is one.
+
+    Raises Misplaced if several networks lie side by side.
+    """
+    groups: dict[str, list[Tensor]] = {}
+    for key, tensor in weights.items():
+        first, dot, _ = key.partition(".")
+        groups.setdefault(first + dot, []).append(tensor)
+    if len(groups) == 1:
+        return next((name for name in groups if name.endswith(".")), None)
+    dims = {name: {tensor.ndim for tensor in group} for name, group in groups.items()}
+    networks = [name for name, found in dims.items() if {2, 4} <= found]  # convolutions and a head
+    rest = any(max(found) > 1 for name, found in dims.items() if name not in networks)
+    if rest or not networks:
+        return None
+    if len(networks) > 1:
+        names = _listed([name.rstrip(".") for name in networks])
+        raise Misplaced(f"holds several networks ({names}) and does not say which one to load")
+    return networks[0]
+
+
+def _channel_values(tensor: Tensor) -> tuple[float, ...]:
+    if tensor.numel() > MOST_CHANNELS:
+        raise Misplaced(f"holds a mean or std of {tensor.numel():,} values")
+    return tuple(tensor.flatten().tolist())
+
+
+def check_types(weights: Mapping[str, Tensor], name: str, integers: Collection[str] = ()) -> None:
+    """Raise ValueError unless all tensors but counters, and those named in `integers`, are float of 16 bits or more."""
+    for key, tensor in weights.items():
+        if tensor.dtype in FLOATS or key in integers or (tensor.ndim == 0 and tensor.dtype is torch.int64):
+            continue
+        kind, where = str(tensor.dtype).removeprefix("torch."), printable(key, 60)
+        scale = next(_scales(weights), None)
+        if scale:
+            raise ValueError(f"{name} is quantised: {where} is {kind}, with {printable(scale, 60)} beside it; give the "
+                             "float weights of which it was made.")  # fmt: skip
+        if kind.startswith("float"):
+            raise ValueError(f"{name} has {where} in {kind}, of 8 bits or less and without a scale; give the weights "
+                             "in float32, float16 or bfloat16.")  # fmt: skip
+        raise ValueError(f"{name} has {where} in {kind}; weights are float32, float16 or bfloat16: save the network's "
+                         "own model.state_dict(), not cast.")  # fmt: skip
+
+
+def _scales(weights: Mapping[str, Tensor]) -> Iterator[str]:
+    return (key for key in weights if key.endswith(SCALES))
