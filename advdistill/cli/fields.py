@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg
 
+from .early import check_recipe
+
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
@@ -20,7 +22,7 @@ class ChosenRecipe:
     """The choices that decide which fields there are; they are parsed first."""
 
     recipe: Positional[str] = "digits.rslad"
-    """A name from `advdistill list recipes`, or a YAML file."""
+    """A name from `advdistill list recipes`, a YAML file, or a run folder, whose recipe it has."""
     method: str | None = None
     """Another method, e.g. adaad+igdm, or my_module:MyMethod."""
     threat: Literal["linf", "l2"] | None = None
@@ -69,6 +71,7 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
     if argv and argv[0] in HELP:
         tyro.cli(command, args=argv, prog=f"advdistill {name}")
     choice, rest = tyro.cli(command, args=argv, return_unknown_args=True, add_help=False)
+    check_recipe(choice.recipe)
 
     from ..methods.roles import FLAGS, check_roles
     from ..recipe import Recipe

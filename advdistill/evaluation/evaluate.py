@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..attacks.base import Attack, Report
-from ..attacks.suites import ATTACKS
-from ..attacks.suites import attacks as named
+from ..attacks.suites import attacks as chosen_attacks
+from ..attacks.suites import is_named
 from ..data import Given
 from ..results.files import AdversarialImages
 from ..results.result import Result
@@ -50,7 +50,7 @@ def evaluate(
         data: images and labels, in any form that `data.as_split` understands: a Split, `(x, y)`, a DataLoader, a
             TensorDataset, a Hugging Face or another Dataset.
         threat: `None` is Linf 8/255.
-        suite: one of `SUITES`, or names of `ATTACKS` with commas between.
+        suite: one of `SUITES`, or names of `ATTACKS` and `pgd-N` with commas between.
         attacks: such names, and attacks of your own in place of `suite`: see `advdistill.attacks.Attack`; a function
             `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
             model or [0, 1] breaks nothing.
@@ -94,7 +94,8 @@ def evaluate(
     """
     threat = threat or Linf("8/255")
     split, device = placed(model, data, device)
-    chosen, used = named(suite if attacks is None else attacks, threat), split.first(n) if n is not None else split
+    chosen = chosen_attacks(suite if attacks is None else attacks, threat)
+    used = split.first(n) if n is not None else split
     evaluated = EvaluatedModel(model, split, device)
     networks = attacked_networks(chosen, evaluated, surrogate, split, device, accelerated)
     weights, fingerprint = digest(evaluated.network), split.fingerprint()
@@ -110,7 +111,7 @@ def evaluate(
         "batch_size": batch_size, "searched": precision(device) if accelerated else None,
         "surrogate": None if surrogate is None else digest(surrogate),
     }  # fmt: skip
-    custom = [one for one in chosen if one.name not in ATTACKS]
+    custom = [one for one in chosen if not is_named(one.name)]
     setting |= {f"attack {one.name}": f"{one.describe(split.num_classes)}; {one.settings}" for one in custom}
     described = {name: str(value) for name, value in setting.items()}
     verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0])

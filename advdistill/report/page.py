@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from .._internal.optional import require
-from ..results.result import wilson
+from ..results.result import hardest, wilson
 from ..results.selection import Selection, overfitting
 from .charts import class_charts, curve_charts, javascript, networks
 from .compare import against_first, distinct, lacking, mismatches, summed_up
@@ -113,8 +113,8 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
 def _hardest_comparison(run: ReportedRun, differences: Differences) -> tuple[str, Difference] | None:
     """The comparison under the attack with the lowest accuracy of this run; under clean only if there is no other."""
     found = {attack: difference for name, attack, difference in differences if name == run.name}
-    attacks = [attack for attack in found if attack != "clean"] or list(found)
-    attack = min(attacks, key=lambda name: run.result[name].accuracy, default=None)
+    least = hardest(m for m in run.result.measurements if m.attack in found)
+    attack = least.attack if least else next(iter(found), None)
     return (attack, found[attack]) if attack else None
 
 
