@@ -61,23 +61,23 @@ def test_it_loads_and_every_chart_has_marks(opened, viewport, scheme):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     seen = "all => all.every(one => one.getBoundingClientRect().left > 0)"
     assert page.eval_on_selector_all("#masking td .mark", seen)
-    assert page.locator("#gallery img").count() == 2 * 2 * 2 * 3  # runs, examples, networks, views
+    assert page.locator("#gallery img").count() == (2 + 1) * 2 * 3  # two students and their one teacher, examples, views
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
 
 
 def test_the_gallery_flips_by_click_and_by_keyboard(opened):
     page = opened()
-    assert page.evaluate(SHOWN) == ["image"] * 8
+    assert page.evaluate(SHOWN) == ["image"] * 6
     page.click("label[for=view-adversarial]")
-    assert page.evaluate(SHOWN) == ["adversarial"] * 8
+    assert page.evaluate(SHOWN) == ["adversarial"] * 6
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate(SHOWN) == ["perturbation"] * 8
+    assert page.evaluate(SHOWN) == ["perturbation"] * 6
     page.focus("#theme")
     while page.evaluate("document.activeElement.name") != "view":
         page.keyboard.press("Tab")
     assert page.eval_on_selector("label[for=view-perturbation]", "one => getComputedStyle(one).outlineStyle") == "solid"
     page.keyboard.press("ArrowRight")
-    assert page.evaluate(SHOWN) == ["adversarial"] * 8
+    assert page.evaluate(SHOWN) == ["adversarial"] * 6
 
 
 def test_the_theme_is_switched_remembered_and_followed_by_the_charts(opened):

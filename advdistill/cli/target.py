@@ -34,7 +34,9 @@ class Target:
     ):  # fmt: skip
         self.run = Run(model) if Path(model).is_dir() else None
         self.name, self.reference = Path(model).name, model
-        self.network = models.load(model)
+        student = self.run.recipe.student if self.run else ""
+        own = f"{student}{'&' if '?' in student else '?'}checkpoint={self.run.best}" if self.run else ""
+        self.network = models.load(own if student.startswith("python:") else model)
         self._data = data, folder, size
         self.split = self.part("test")
         self.threat = _threat(self.run, norm, eps)

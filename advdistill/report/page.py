@@ -16,7 +16,7 @@ from .charts import class_charts, curve_charts, javascript, networks
 from .compare import against_first, distinct, lacking, mismatches, summed_up
 from .epochs import state_charts, training_charts
 from .loading import ReportedRun, load_runs
-from .pictures import gallery
+from .pictures import gallery, once
 from .statistics import Difference
 
 __all__ = ["check", "page"]
@@ -43,10 +43,10 @@ def page(paths: Sequence[Path | str]) -> str:
     runs = load_runs(paths)
     facts = _summary(runs) | {"charts": _all_charts(runs)}
     inspected = [run for run in runs if run.inspection]
-    without = _render_page(facts | {"galleries": {run.name: [] for run in inspected}})
+    without = _render_page(facts | {"elsewhere": {}, "galleries": {run.name: [] for run in inspected}})
     left = LIMIT - len(without.encode(errors="replace"))
     galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in runs if run.inspection}
-    html = _render_page(facts | {"galleries": galleries})
+    html = _render_page(facts | {"elsewhere": once(galleries), "galleries": galleries})
     return html.encode(errors="replace").decode()  # a path may hold bytes that are no text
 
 
