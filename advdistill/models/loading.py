@@ -130,8 +130,8 @@ def _checked_spec(path: Path, fit: "Fit", named: bool, num_classes: int | None, 
     if fit.misfits and named:
         raise ValueError(f"{path} does not fit {fit.spec.name!r}: {fit}. {hint}")
     if fit.misfits:
-        raise ValueError(f"{path} fits no known architecture; the nearest, {fit.spec.name!r}, has {fit}. If the network "
-                         f"is a class of your own, name it with the file: python:my_module:MyNet?checkpoint={path}")
+        raise ValueError(f"{path} fits no known architecture; the nearest, {fit.spec.name!r}, has {fit}. If "
+                         f"it is a class of your own, name it with the file: python:my_module:MyNet?checkpoint={path}")
     if num_classes not in (None, fit.spec.num_classes):
         raise ValueError(f"{path} holds a model of {fit.spec.num_classes} classes, not {num_classes}; "
                          "leave num_classes out or give another checkpoint.")
