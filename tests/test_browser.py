@@ -78,7 +78,7 @@ def test_it_loads_and_every_chart_has_marks(opened, viewport, scheme):
     assert page.evaluate(LAYOUT) == []
     seen = "all => all.every(one => one.getBoundingClientRect().left > 0)"
     assert page.eval_on_selector_all("#masking td .mark", seen)
-    assert page.locator("#gallery img").count() == (2 + 1) * 2 * 3  # two students and their one teacher, examples, views
+    assert page.locator("#gallery img").count() == (2 + 1) * 2 * 3  # two students, their teacher once; examples, views
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
 
 
