@@ -33,12 +33,18 @@ class Train(ChosenRecipe):
     resume: Path | None = None
     """Continue the run in this folder, with its own recipe."""
 
-    def __post_init__(self) -> None:
+    @property
+    def reference(self) -> str:
+        """As of any command; of a run that is continued its own.
+
+        Raises:
+            ValueError: another recipe is named beside it.
+        """
         if self.resume is None:
-            return
+            return self.recipe
         if self.recipe != Train.recipe:
             raise ValueError(f"--resume continues a run with its own recipe; leave out {self.recipe}.")
-        object.__setattr__(self, "recipe", str(self.resume / "recipe.yaml"))
+        return str(self.resume / "recipe.yaml")
 
     @property
     def out(self) -> Path:
