@@ -29,7 +29,9 @@ def words_of(command, recipe):
     words = shlex.split(re.sub(r"\$\w+", "1", command), comments=True)
     if len(words) == 1 and words != ["train"]:  # only mentioned; train has a default for everything
         words.append("--help")
-    return [str(recipe) if word.endswith(".yaml") else word for word in words]
+    words = [str(recipe) if word.endswith(".yaml") else word for word in words]
+    resumed = {i + 1 for i, word in enumerate(words) if word == "--resume"}
+    return [str(recipe.parent) if i in resumed else word for i, word in enumerate(words)]
 
 
 @pytest.fixture
