@@ -23,7 +23,7 @@
       range: { category: [1, 2, 3, 4, 5, 6, 7, 8].map((i) => of(`--series-${i}`)) },
       axis: { labelColor: quiet, titleColor: quiet, gridColor: line, domainColor: line, tickColor: line,
               labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", titlePadding: 8, labelPadding: 5 },
-      legend: { orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / 200)), labelColor: ink, labelFontSize: 12.5, labelLimit: 170,
+      legend: { orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / 200)), labelColor: ink, labelFontSize: 12.5, labelLimit: width < 420 ? 120 : 170,
                 symbolStrokeColor: ink, symbolStrokeWidth: 2, symbolSize: 110, offset: 10, columnPadding: 18 },
       line: { strokeWidth: 2 },
       rule: { color: ink },
