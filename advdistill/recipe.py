@@ -92,7 +92,7 @@ class Recipe:
     method: Method = field(default_factory=RSLAD)
     """Coefficients of the method; choose another with --method NAME."""
     student: str = "convnet-16"
-    """See `advdistill list models`."""
+    """One of `advdistill list models`, or your own: python:my_module:MyNet, called without arguments."""
     teacher: str | None = None
     """The robust teacher: a run folder, file:PATH, robustbench:NAME, hf:OWNER/NAME; see `advdistill list teachers`."""
     clean_teacher: str | None = None

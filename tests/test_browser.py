@@ -2,9 +2,10 @@
 
 import pytest
 from children import PATIENCE
+from layout import LAYOUT
 from test_page import HOSTILE, page_of, write
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 SHOWN = "[...document.querySelectorAll('#gallery img')].filter(i => i.offsetParent).map(i => i.dataset.view)"
 
 
@@ -47,6 +48,21 @@ def opened(browser, file):
 
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_few_bars_leave_no_blank_and_wide_tables_scroll(browser, tmp_path, viewport):
+    write(tmp_path, "one", 200)
+    (tmp_path / "report.html").write_text(page_of([tmp_path / "one"]))
+    page = browser.new_page(viewport=viewport)
+    page.set_default_timeout(1000 * PATIENCE)
+    page.goto((tmp_path / "report.html").as_uri())
+    page.wait_for_selector("html[data-drawn]")
+    assert page.evaluate(LAYOUT) == []
+    wide = "all => all.filter(t => t.scrollWidth > t.clientWidth).map(t => getComputedStyle(t).overflowX)"
+    scrolled = page.eval_on_selector_all(".scroll", wide)
+    assert set(scrolled) <= {"auto"} and (scrolled or viewport is DESKTOP)
+    page.close()
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_loads_and_every_chart_has_marks(opened, viewport, scheme):
     page = opened(viewport, scheme)
@@ -59,25 +75,26 @@ def test_it_loads_and_every_chart_has_marks(opened, viewport, scheme):
     assert len(marks) == 8 and min(marks) > 0, marks
     assert page.get_attribute("html", "data-drawn") == scheme
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(LAYOUT) == []
     seen = "all => all.every(one => one.getBoundingClientRect().left > 0)"
     assert page.eval_on_selector_all("#masking td .mark", seen)
-    assert page.locator("#gallery img").count() == 2 * 2 * 2 * 3  # runs, examples, networks, views
+    assert page.locator("#gallery img").count() == (2 + 1) * 2 * 3  # two students, their teacher once; examples, views
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
 
 
 def test_the_gallery_flips_by_click_and_by_keyboard(opened):
     page = opened()
-    assert page.evaluate(SHOWN) == ["image"] * 8
+    assert page.evaluate(SHOWN) == ["image"] * 6
     page.click("label[for=view-adversarial]")
-    assert page.evaluate(SHOWN) == ["adversarial"] * 8
+    assert page.evaluate(SHOWN) == ["adversarial"] * 6
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate(SHOWN) == ["perturbation"] * 8
+    assert page.evaluate(SHOWN) == ["perturbation"] * 6
     page.focus("#theme")
     while page.evaluate("document.activeElement.name") != "view":
         page.keyboard.press("Tab")
     assert page.eval_on_selector("label[for=view-perturbation]", "one => getComputedStyle(one).outlineStyle") == "solid"
     page.keyboard.press("ArrowRight")
-    assert page.evaluate(SHOWN) == ["adversarial"] * 8
+    assert page.evaluate(SHOWN) == ["adversarial"] * 6
 
 
 def test_the_theme_is_switched_remembered_and_followed_by_the_charts(opened):

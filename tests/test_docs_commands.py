@@ -1,14 +1,18 @@
-"""What the documents type into a shell is understood, without being run."""
+"""What the documents type into a shell: all of it is understood, and the journeys of a new user are run, in order."""
 
 import re
 import shlex
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
+from children import advdistill
 from conftest import ROOT
 from test_docs import DOCUMENTS, README, blocks, prose
 
-from advdistill import cli, recipes
+from advdistill import Run, cli, recipes
+from advdistill.results.result import Result
 
 
 def typed(path):
@@ -25,7 +29,9 @@ def words_of(command, recipe):
     words = shlex.split(re.sub(r"\$\w+", "1", command), comments=True)
     if len(words) == 1 and words != ["train"]:  # only mentioned; train has a default for everything
         words.append("--help")
-    return [str(recipe) if word.endswith(".yaml") else word for word in words]
+    words = [str(recipe) if word.endswith(".yaml") else word for word in words]
+    resumed = {i + 1 for i, word in enumerate(words) if word == "--resume"}
+    return [str(recipe.parent) if i in resumed else word for i, word in enumerate(words)]
 
 
 @pytest.fixture
@@ -62,3 +68,78 @@ def test_scripts_and_targets_exist(path):
     assert all((ROOT / script).exists() for script in re.findall(r"\bpython ([\w/]+\.py)", text))
     made = re.findall(r"^(?:\$ )?make (\w+)|`make (\w+)`", text, re.M)
     assert {line or inline for line, inline in made} <= set(targets)
+
+
+JOURNEYS = {
+    "flowers, README": (README, "advdistill init flowers"),
+    "flowers, own_data.md": (ROOT / "docs" / "own_data.md", "advdistill init flowers"),
+    "digits, quick_start.md": (ROOT / "docs" / "quick_start.md", "advdistill train digits.teacher"),
+    "results, quick_start.md": (ROOT / "docs" / "quick_start.md", "advdistill evaluate runs/digits.rslad"),
+}
+NEEDS = {"results, quick_start.md": ["digits, quick_start.md"]}  # journeys that go before
+
+
+def steps(name):
+    """The commands of one block, without those that need a network."""
+    path, begin = JOURNEYS[name]
+    block = next(text for text in blocks(path, "") if begin in text)
+    found = [line.removeprefix("advdistill ") for line in block.splitlines() if line.startswith("advdistill ")]
+    return [line for line in found if "OWNER/NAME" not in line]
+
+
+def shorten():
+    """In the child: each run is of one epoch on few images, each evaluation on few; the commands stay as they are."""
+    from advdistill.cli import preflight, train
+
+    def short(function):
+        def shortened(recipe, options):
+            attack = replace(recipe.attack, steps=1, step_size=recipe.attack.threat.eps / 4)
+            small = recipe.replace(student="convnet-2", epochs=1, batch_size=64, attack=attack)
+            return function(small, replace(options, accelerator="cpu"))
+
+        return shortened
+
+    def fewer(command, **changes):
+        call = command.__call__
+        command.__call__ = lambda self: call(replace(self, **changes))
+
+    train.train, preflight.preflight = short(train.train), short(preflight.preflight)
+    fewer(cli.Evaluate, n=20)
+    fewer(cli.Export, n=10, queries=2)
+    fewer(cli.Report, as_is=True)
+
+
+def flowers(folder):
+    """Two classes of images of 8 x 8, told apart by their brightness."""
+    pillow = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 60), ("test", 20)):
+        for shade, name in enumerate(("daisy", "tulip")):
+            (folder / part / name).mkdir(parents=True)
+            for i in range(n):
+                pixels = rng.integers(120 * shade, 120 * shade + 100, (8, 8, 3), dtype=np.uint8)
+                pillow.fromarray(pixels).save(folder / part / name / f"{i}.png")
+
+
+@pytest.mark.parametrize("name", JOURNEYS)
+def test_the_journey_of_the_documents_can_be_typed(name, tmp_path):
+    flowers(tmp_path / "flowers")
+    for command in [line for before in (*NEEDS.get(name, ()), name) for line in steps(before)]:
+        done = advdistill(*shlex.split(command, comments=True), cwd=tmp_path, before=shorten)
+        assert done.returncode == 0, f"advdistill {command}\n{done.stdout}{done.stderr}"
+        if command.startswith("init"):
+            plan = re.findall(r"^  advdistill (.*)$", done.stdout, re.M)
+            assert plan[0] == "train flowers.teacher.yaml --out runs/flowers.teacher"
+            assert {file.name for file in tmp_path.glob("*.yaml")} == {"flowers.yaml", "flowers.teacher.yaml"}
+        if command.startswith("train"):
+            assert "epoch   1/1" in done.stderr and "pgd-20" in done.stdout
+        if command.startswith("preflight"):
+            assert "robust teacher: " in done.stderr + done.stdout and "the run: " in done.stdout
+    runs = {run.name for run in (tmp_path / "runs").iterdir()}
+    expected = {"flowers", "flowers.teacher"} if "flowers" in name else {"digits.teacher", "digits.rslad", "short"}
+    assert runs == expected
+    for run in runs:
+        assert Run(tmp_path / "runs" / run).best.exists()
+        assert Result.load(tmp_path / "runs" / run / "result.json").measurements[0].attack == "clean"
+    if "flowers" in name:
+        assert (tmp_path / "runs" / "flowers" / "model.int8.onnx").exists()

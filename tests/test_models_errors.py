@@ -114,7 +114,8 @@ def test_an_unknown_architecture_names_the_nearest_and_the_keys(tmp_path, state)
     assert refusal(tmp_path / "m.pt") == (
         f"{tmp_path / 'm.pt'} fits no known architecture; the nearest, 'resnet8', has "
         "1 keys missing (layer3.0.conv2.weight), 1 unexpected (layer3.0.attention), "
-        "1 of another shape (layer3.0.bn2.bias is [65], not [64]).")
+        "1 of another shape (layer3.0.bn2.bias is [65], not [64]). If it is a class of your own, name it with the "
+        f"file: python:my_module:MyNet?checkpoint={tmp_path / 'm.pt'}")
 
 
 def test_an_unknown_name_of_an_architecture(tmp_path, state):

@@ -12,8 +12,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from children import PATIENCE
 from conftest import ROOT
+from layout import LAYOUT
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 FETCHED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src"}
 
 
@@ -114,3 +115,36 @@ def test_the_search_finds_a_question(opened):
     page.click(".md-search__input")
     page.keyboard.type("batchmean")
     page.wait_for_selector(".md-search-result__link[href*='faq']")
+
+
+def test_the_search_finds_it_from_the_disk_too(browser, site):
+    context = browser.new_context(viewport=DESKTOP)
+    context.set_default_timeout(1000 * PATIENCE)
+    page = context.new_page()
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("request", lambda asked: faults.append(asked.url) if asked.url.startswith("http") else None)
+    page.goto((site / "index.html").as_uri())
+    page.click(".md-search__input")
+    page.keyboard.type("batchmean")
+    page.click(".md-search-result__link[href*='faq']")
+    page.wait_for_url("**/faq.html*")
+    context.close()
+    assert faults == []
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_on_every_page_nothing_is_cut_and_nothing_overlaps(browser, address, site, viewport):
+    context = browser.new_context(viewport=viewport)
+    context.set_default_timeout(1000 * PATIENCE)
+    page = context.new_page()
+    wrong = {}
+    for file in sorted(site.rglob("*.html")):
+        path = file.relative_to(site).as_posix()
+        if path.endswith("report/report.html"):  # a page of its own, see test_browser.py
+            continue
+        page.goto(address + path)
+        if found := page.evaluate(LAYOUT):
+            wrong[path] = found[:5]
+    context.close()
+    assert wrong == {}

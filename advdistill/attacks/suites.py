@@ -16,7 +16,7 @@ from .custom import PREFIX, as_attack, from_python
 from .pgd import PGD
 from .square import Square
 
-__all__ = ["ATTACKS", "SUITES", "Clean", "PGDAttack", "attacks", "cw_30", "pgd", "pgd_20"]
+__all__ = ["ATTACKS", "SUITES", "Clean", "PGDAttack", "attacks", "cw_30", "is_named", "named", "pgd", "pgd_20"]
 
 
 TRADES_STEP = 0.003 / (8 / 255)  # of eps
@@ -125,6 +125,8 @@ ATTACKS: dict[str, Callable[[Threat], Attack]] = {
     "transfer-cw-30": lambda threat: _transferred(cw_30(threat)),
 }
 
+_PGD = re.compile(r"pgd-([1-9]\d{0,3})")  # with any number of steps
+
 SUITES = {
     "quick": ("clean", "fgsm", "pgd-20"),
     "paper": ("clean", "fgsm", "pgd-20", "pgd-20-trades", "cw-30"),
@@ -134,12 +136,49 @@ SUITES = {
 }
 
 
+def is_named(name: str) -> bool:
+    """Whether `named` knows an attack of this name.
+
+    Args:
+        name: any text.
+
+    Returns:
+        Whether it is in `ATTACKS` or is `pgd-N`.
+
+    >>> is_named("pgd-7"), is_named("pgd-0")
+    (True, False)
+    """
+    return name in ATTACKS or _PGD.fullmatch(name) is not None
+
+
+def named(name: str, threat: Threat) -> Attack:
+    """The attack of a name in `ATTACKS`, or `pgd-N`: PGD as `pgd` describes it, with N steps, 9999 at most.
+
+    Args:
+        name: one that `is_named` knows.
+        threat: where x' may lie.
+
+    Returns:
+        The attack.
+
+    >>> from advdistill import Linf
+    >>> named("pgd-7", Linf("8/255")).describe(classes=10)
+    'PGD-7, Linf 8/255, step 2/255, uniform start, cross_entropy'
+    """
+    if name in ATTACKS:
+        return ATTACKS[name](threat)
+    steps = _PGD.fullmatch(name)
+    assert steps
+    return PGDAttack(name, pgd(int(steps[1]), threat))
+
+
 def attacks(wanted: str | Iterable[str | Attack | Callable[..., Tensor]], threat: Threat) -> list[Attack]:
     """Attacks by the names of suites and attacks.
 
     Args:
         wanted: names of suites and attacks with commas between, or a sequence of such names and of attacks. A name is
-            also `python:my_module:my_attack` or `python:path/to/file.py:MyAttack`, see `custom.from_python`.
+            also `pgd-N` for any number of steps, and `python:my_module:my_attack` or
+            `python:path/to/file.py:MyAttack`, see `custom.from_python`.
         threat: where the x' of named attacks may lie.
 
     Returns:
@@ -168,7 +207,7 @@ def attacks(wanted: str | Iterable[str | Attack | Callable[..., Tensor]], threat
 def _check_name(attack: Attack, chosen: list[Attack], threat: Threat) -> None:
     """Results and files are by name."""
     name, namesakes = attack.name, [other for other in chosen if other.name == attack.name]
-    ours = [ATTACKS[name](threat)] if name in ATTACKS else [attack]
+    ours = [named(name, threat)] if is_named(name) else [attack]
     if not re.fullmatch(r"[\w-]+", name) or namesakes != [attack] or ours != [attack]:
         raise ValueError(
             f"An attack needs a name of its own, of letters, digits, '-' and '_'; got {name!r}. "
@@ -179,8 +218,8 @@ def _check_name(attack: Attack, chosen: list[Attack], threat: Threat) -> None:
 def _named(names: str, threat: Threat) -> list[Attack]:
     found = [name for part in names.split(",") for name in SUITES.get(part.strip(), (part.strip(),))]
     for name in found:
-        if name not in ATTACKS and not name.startswith(PREFIX):
-            raise unknown("suite or attack", name, SUITES.keys() | ATTACKS.keys())
+        if not is_named(name) and not name.startswith(PREFIX):
+            raise unknown("suite or attack", name, SUITES.keys() | ATTACKS.keys() | {"pgd-N"})
     return [
-        ATTACKS[name](threat) if name in ATTACKS else from_python(name.removeprefix(PREFIX), threat) for name in found
+        named(name, threat) if is_named(name) else from_python(name.removeprefix(PREFIX), threat) for name in found
     ]

@@ -7,11 +7,12 @@ quick to import; torch and modules that need it are imported by the function tha
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import tyro
 
 from .._internal.imports import forbid
+from .._internal.messages import unknown
 from .._internal.reading import printable
 from .._internal.versions import about, check_torch
 from .compare import Compare
@@ -37,6 +38,7 @@ ABOUT = (
 )
 
 Command = Init | Preflight | Train | Evaluate | Verify | Compare | Report | Export | Push | List | Quickstart | Status
+NAMES = [command.__name__.lower() for command in get_args(Command)]
 WITH_RECIPE = {"train": run_train, "preflight": run_preflight}  # their arguments depend on the recipe
 
 
@@ -62,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(about())
         return 0
     try:
+        if argv and not argv[0].startswith("-") and argv[0] not in NAMES:
+            raise unknown("command", argv[0], NAMES)
         check_torch()
         if argv[:1] and argv[0] in WITH_RECIPE:
             return WITH_RECIPE[argv[0]](argv[1:])

@@ -88,3 +88,5 @@ def show(results: Sequence["Result"]) -> None:
 
     if is_first():
         CONSOLE.print(table(results))
+        for line in filter(None, (result.headline for result in results)):
+            tell(line)

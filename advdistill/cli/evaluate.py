@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from .._internal.files import make_folder
 from .._internal.malloc import keep_freed_memory
 from .console import is_first, not_measured_here, say, show, typed
+from .early import check_model
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -65,6 +66,7 @@ class Evaluate:
     """The result's file; RUN/result.json unless given. After an interruption the same command continues."""
 
     def __call__(self) -> int:
+        check_model(self.model)
         keep_freed_memory()
 
         from ..attacks.suites import attacks
@@ -93,13 +95,18 @@ class Evaluate:
 
         device, shared = _processes(self.devices)
         transferred = any(attack.transferred for attack in chosen)
-        result = evaluate(
-            target.network, target.split, target.threat, attacks=chosen,
-            n=self.n, batch_size=self.batch_size, seed=self.seed, name=target.name, accelerated=self.accelerated,
-            device=device, surrogate=other if transferred else None, keep=files.unfinished if files else None,
-            keep_images=files.unfinished_images if files and self.keep_images else None,
-            shared=shared, report=say if is_first() else None,
-        )  # fmt: skip
+        try:
+            result = evaluate(
+                target.network, target.split, target.threat, attacks=chosen,
+                n=self.n, batch_size=self.batch_size, seed=self.seed, name=target.name, accelerated=self.accelerated,
+                device=device, surrogate=other if transferred else None, keep=files.unfinished if files else None,
+                keep_images=files.unfinished_images if files and self.keep_images else None,
+                shared=shared, report=say if is_first() else None,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            saved = f"verdicts until now are in {files.unfinished}" if files else "nothing was saved for lack of --out"
+            say(f"{saved}; the same command {'continues' if files else 'starts afresh'}")
+            raise
         result = replace(result, chosen=target.chosen(), command=typed())
         if files and is_first():
             measured, result = {m.attack for m in result.measurements}, files.store(result)

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 from .._internal.files import make_folder, sha256, write_atomic
 from ..results.result import Result
 from .console import CONSOLE, columns, say, tell, typed
+from .early import check_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,6 +57,8 @@ class Export:
     """Seed of the attacks and of the choice of training images."""
 
     def __call__(self) -> int:
+        check_model(self.model)
+
         from ..attacks.square import Square
         from ..evaluation.context import Context
         from ..export import build, open_file, write

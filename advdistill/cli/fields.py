@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg
 
+from .early import check_recipe
+
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
@@ -20,13 +22,22 @@ class ChosenRecipe:
     """The choices that decide which fields there are; they are parsed first."""
 
     recipe: Positional[str] = "digits.rslad"
-    """A name from `advdistill list recipes`, or a YAML file."""
+    """A name from `advdistill list recipes`, a YAML file, or a run folder, whose recipe it has."""
     method: str | None = None
     """Another method, e.g. adaad+igdm, or my_module:MyMethod."""
     threat: Literal["linf", "l2"] | None = None
     """Another threat model."""
     optimizer: str | None = None
     """Another optimizer: sgd, adamw, lamb, or a class of torch.optim."""
+
+    def __post_init__(self) -> None:
+        if self.recipe == "[]":  # of tyro, where only options follow that are parsed later
+            object.__setattr__(self, "recipe", ChosenRecipe.recipe)
+
+    @property
+    def reference(self) -> str:
+        """The recipe that is meant, as `recipes.load` understands it."""
+        return self.recipe
 
     def load(self) -> "Recipe":
         """The recipe, with another method, threat model or optimizer if one is given.
@@ -39,7 +50,7 @@ class ChosenRecipe:
         from ..config import THREATS
         from ..optimizers import OPTIMIZERS, TorchOptimizer
 
-        recipe = recipes.load(self.recipe)
+        recipe = recipes.load(self.reference)
         if self.method is not None:
             recipe = replace(recipe, method=methods.build(self.method))
         if self.threat is not None:
@@ -69,6 +80,7 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
     if argv and argv[0] in HELP:
         tyro.cli(command, args=argv, prog=f"advdistill {name}")
     choice, rest = tyro.cli(command, args=argv, return_unknown_args=True, add_help=False)
+    check_recipe(choice.reference)
 
     from ..methods.roles import FLAGS, check_roles
     from ..recipe import Recipe
@@ -86,6 +98,6 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
         recipe: Annotated[Recipe, arg(name="")]
         options: Annotated[type(others), arg(name="")]  # type: ignore[valid-type]  # known at run time only
 
-    program = f"advdistill {name} {choice.recipe}"
+    program = f"advdistill {name} {choice.reference}"
     typed = tyro.cli(AvoidSubcommands[Fields], default=Fields(recipe, others), args=rest, prog=program)
     return typed.recipe, typed.options

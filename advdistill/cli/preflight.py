@@ -1,6 +1,5 @@
 """`advdistill preflight`."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from .console import CONSOLE, columns, say, tell
+from .early import check_teachers, seconds
 from .fields import ChosenRecipe, parse
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ..recipe import Recipe
 
 __all__ = ["Options", "Preflight", "preflight", "run_preflight"]
-
-UNITS = {"m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Options:
     claim_robust: float | None = None
     """Claimed robust accuracy of the robust teacher, a fraction."""
     budget: str | None = None
-    """Time for the run, e.g. 90m, 4h or 2d; if the run takes longer, cheaper runs are timed."""
+    """Time for the run, e.g. 90m, 5min, 4h, 1h30m or 2d; if the run takes longer, cheaper runs are timed."""
     price: float | None = None
     """Price of one hour of this machine."""
     accelerator: str = "auto"
@@ -47,12 +45,14 @@ def run_preflight(argv: Sequence[str]) -> int:
 
 def preflight(recipe: "Recipe", options: Options) -> int:
     """Measure the teachers and time some steps; returns the exit code."""
+    check_teachers(recipe)
+    budget = seconds(options.budget) if options.budget else None
+
     from ..preflight import Claim
     from ..preflight import preflight as check
 
     claimed = options.claim_clean, options.claim_robust
     claim = None if claimed == (None, None) else Claim(*claimed)
-    budget = _seconds(options.budget) if options.budget else None
     found = check(recipe, claim=claim, budget=budget, accelerator=options.accelerator, report=say)
     for reason in found.refused:
         tell(f"REFUSED. {reason}")
@@ -90,10 +90,3 @@ def _table(given: "Estimate", cheaper: dict[str, "Estimate"], budget: float) -> 
 
 def _span(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds))) if seconds >= 60 else f"{seconds:.1f} s"
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
-    if not found or not float(found[1]):
-        raise ValueError(f"--budget must be a number and a unit, e.g. 90m, 4h or 2d; got {text!r}.")
-    return float(found[1]) * UNITS[found[2]]

@@ -20,6 +20,8 @@ from .console import say
 if TYPE_CHECKING:
     from torch import nn
 
+    from ..recipe import Recipe
+
 __all__ = ["Push"]
 
 RESULT = ".result.json"  # suffixes after the name of an exported file
@@ -77,7 +79,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
     shipped = _shipped(source) if source.is_file() else []
     make_folder(folder)
-    write_json(folder / "config.json", LIBRARY | asdict(network.spec))
+    write_json(folder / "config.json", LIBRARY | asdict(network.spec) | (_training(run.recipe) if run else {}))
     for old in (file for pattern in OURS for file in folder.glob(pattern)):
         old.unlink()
     for file in (file for of_one in shipped for file in (of_one, _result_of(of_one))):
@@ -91,6 +93,11 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     text = card(about)
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
     models.save(network, folder / "model.safetensors", {name: said[name] for name in SAID if name in said})
+
+
+def _training(recipe: "Recipe") -> dict[str, object]:
+    """What an evaluation of the folder takes from its configuration: data, image size, threat model."""
+    return {"data": recipe.data.name, "size": recipe.data.size, "threat": str(recipe.attack.threat)}
 
 
 def _check(folder: Path) -> None:

@@ -9,15 +9,17 @@ from torch import nn
 from .. import data as datasets
 from .. import models
 from .._internal.files import write_json
+from .._internal.reading import parse_yaml, read_text
 from ..config import THREATS
 from ..data import Split
 from ..evaluation.inspection import inspect
 from ..evaluation.masking import gradient_masking
 from ..models.checkpoint import provenance
 from ..results.files import ResultFiles
+from ..results.result import Result
 from ..results.selection import Selection
 from ..run import Run
-from ..threat import Linf, Threat
+from ..threat import Threat, parse
 from .console import say, tell
 
 __all__ = ["Target", "device", "load_with_header", "look_closer"]
@@ -35,10 +37,14 @@ class Target:
     ):  # fmt: skip
         self.run = Run(model) if Path(model).is_dir() else None
         self.name, self.reference = Path(model).name, model
-        self.network, self.header = load_with_header(model)
-        self._data = data, folder, size
+        student = self.run.recipe.student if self.run else ""
+        own = f"{student}{'&' if '?' in student else '?'}checkpoint={self.run.best}" if self.run else ""
+        self.network, self.header = load_with_header(model, own if student.startswith("python:") else model)
+        shared = _shared(model)
+        self._data = data or shared.get("data"), folder, size or shared.get("size")
         self.split = self.part("test")
-        self.threat = _threat(self.run, norm, eps)
+        known = self.run.recipe.attack.threat if self.run else parse(shared.get("threat", "Linf 8/255"))
+        self.threat = _threat(known, norm, eps)
 
     def part(self, which: str) -> Split:
         """The `train` or `test` split: the run's unless other data are given."""
@@ -72,10 +78,13 @@ class Target:
         return Selection.from_header(self.header, self.split.fingerprint())
 
 
-def load_with_header(reference: str) -> tuple[nn.Module, dict[str, str]]:
-    """A model and what the header of its file says, both of one moment: a training may replace the file in between."""
+def load_with_header(reference: str, network_of: str | None = None) -> tuple[nn.Module, dict[str, str]]:
+    """A model and what the header of its file says, both of one moment: a training may replace the file in between.
+
+    `network_of`: the reference of the network, where that is a class of the user's own filled from the file.
+    """
     for _ in range(ATTEMPTS):
-        header, network = provenance(reference), models.load(reference)
+        header, network = provenance(reference), models.load(network_of or reference)
         if provenance(reference) == header:
             return network, header
     raise ValueError(f"{reference} changes faster than it can be read. Copy the checkpoint, and name the copy.")
@@ -105,8 +114,28 @@ def look_closer(
             found.save(files.inspection)
 
 
-def _threat(run: Run | None, norm: str | None, eps: str | None) -> Threat:
-    known = run.recipe.attack.threat if run else Linf()
+def _shared(model: str) -> dict[str, Any]:
+    """What the folder of an `hf:` reference, as `push` writes it, says of its training: data, size and threat model.
+
+    Raises:
+        ValueError: its files are damaged.
+    """
+    reference = models.reference.parse(model)
+    if reference.kind != "hf":
+        return {}
+    options = reference.options
+    folder = models.reference.hugging_face_file(reference.name, options.get("file"), options.get("revision")).parent
+    known: dict[str, Any] = {}
+    if (folder / "result.json").is_file():  # of an earlier version, whose configuration lacks them
+        measured = Result.load(folder / "result.json")
+        known = {"data": measured.data.rpartition("/")[0], "threat": measured.threat}
+    config = parse_yaml(read_text(folder / "config.json"), "config.json") if (folder / "config.json").is_file() else {}
+    kinds = {"data": str, "size": int, "threat": str}
+    written = config.items() if isinstance(config, dict) else ()
+    return known | {name: value for name, value in written if name in kinds and isinstance(value, kinds[name])}
+
+
+def _threat(known: Threat, norm: str | None, eps: str | None) -> Threat:
     kind = THREATS[norm] if norm else type(known)
     if eps is not None:
         return kind(eps)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._internal.malloc import keep_freed_memory
 from .console import not_measured_here, say, show
+from .early import YAML, check_teachers
 from .evaluate import Evaluate
 from .fields import ChosenRecipe, parse
 
@@ -21,7 +22,46 @@ __all__ = ["Options", "Train", "run_train", "train"]
 
 @dataclass(frozen=True)
 class Train(ChosenRecipe):
-    """Train a student; the same command resumes it. `advdistill train RECIPE --help` shows every field."""
+    """Train a student; the same command resumes it.
+
+    Most used: --teacher, --student, --epochs, --batch-size, --optimizer.lr, --attack.threat.eps, --attack.steps,
+    --data.name, --seed, --out. `advdistill train RECIPE --help` shows every field of the recipe, with its value.
+
+    advdistill train digits.teacher
+    advdistill train digits.rslad --teacher runs/digits.teacher --epochs 30 --out runs/short
+    advdistill train --resume runs/short
+    """
+
+    resume: Path | None = None
+    """Continue the run in this folder, with its own recipe."""
+
+    @property
+    def reference(self) -> str:
+        """As of any command; of a run that is continued its own.
+
+        Raises:
+            ValueError: another recipe is named beside it.
+        """
+        if self.resume is None:
+            return self.recipe
+        if self.recipe != Train.recipe:
+            raise ValueError(f"--resume continues a run with its own recipe; leave out {self.recipe}.")
+        return str(self.resume / "recipe.yaml")
+
+    @property
+    def out(self) -> Path:
+        """The folder of the run: the one whose recipe is named, or one in `runs` called like the recipe."""
+        from ..recipes import names
+        from ..run import Run
+
+        if self.resume is not None:
+            return self.resume
+        named = Path(self.recipe)
+        if named.is_dir() and self.recipe not in names():
+            return named
+        if named.name == "recipe.yaml" and Run(named.parent).begun:
+            return named.parent
+        return Path("runs", named.stem if named.suffix in YAML else named.name)
 
 
 @dataclass(frozen=True)
@@ -47,13 +87,14 @@ class Options:
 
 
 def run_train(argv: Sequence[str]) -> int:
-    recipe, options = parse(Train, lambda choice: Options(Path("runs", Path(choice.recipe).name)), argv)
+    recipe, options = parse(Train, lambda choice: Options(choice.out), argv)
     return train(recipe, options)
 
 
 def train(recipe: "Recipe", options: Options) -> int:
     """Train, then evaluate the student under `options.suite`; returns the exit code."""
     keep_freed_memory()
+    check_teachers(recipe)
 
     from ..attacks.suites import attacks
     from ..train import distill

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .._internal.adapter import unwrapped
 from .._internal.checks import hint_at_softmax
 from ..attacks.base import Attack, Report
-from ..attacks.suites import ATTACKS
-from ..attacks.suites import attacks as named
+from ..attacks.suites import attacks as chosen_attacks
+from ..attacks.suites import is_named
 from ..data import Given
 from ..data.batches import to_float
 from ..results.files import AdversarialImages
@@ -53,7 +53,7 @@ def evaluate(
         data: images and labels, in any form that `data.as_split` understands: a Split, `(x, y)`, a DataLoader, a
             TensorDataset, a Hugging Face or another Dataset.
         threat: `Linf(...)` or `L2(...)`, also as text such as "Linf 8/255" or "8/255"; `None` is Linf 8/255.
-        suite: one of `SUITES`, or names of `ATTACKS` with commas between.
+        suite: one of `SUITES`, or names of `ATTACKS` and `pgd-N` with commas between.
         attacks: such names, and attacks of your own in place of `suite`: see `advdistill.attacks.Attack`; a function
             `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
             model or [0, 1] breaks nothing.
@@ -97,7 +97,8 @@ def evaluate(
     """
     threat = as_threat(threat)
     split, device = placed(model, data, device)
-    chosen, used = named(suite if attacks is None else attacks, threat), split.first(n) if n is not None else split
+    chosen = chosen_attacks(suite if attacks is None else attacks, threat)
+    used = split.first(n) if n is not None else split
     evaluated = EvaluatedModel(model, split, device)
     hint_at_softmax("model", evaluated(to_float(split.images[:2].to(device))))
     networks = attacked_networks(chosen, evaluated, surrogate, split, device, accelerated)
@@ -114,7 +115,7 @@ def evaluate(
         "batch_size": batch_size, "searched": precision(device) if accelerated else None,
         "surrogate": None if surrogate is None else digest(surrogate),
     }  # fmt: skip
-    custom = [one for one in chosen if one.name not in ATTACKS]
+    custom = [one for one in chosen if not is_named(one.name)]
     setting |= {f"attack {one.name}": f"{one.describe(split.num_classes)}; {one.settings}" for one in custom}
     described = {name: str(value) for name, value in setting.items()}
     verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0], context.report)

@@ -95,13 +95,11 @@ def _figures(about: About) -> str:
 
 
 def _claim(result: Result | None) -> str:
-    attacked = [m for m in result.measurements if m.attack != "clean"] if result else []
-    if not attacked:
+    lowest = result.hardest if result else None
+    if result is None or lowest is None:
         return f"{NOT_MEASURED}. This card states none."
-    official = next((m for m in attacked if m.attack == "autoattack"), None)
-    if official:
-        return f"{_accuracy_in_words(official)} under {official.settings}."
-    lowest = min(attacked, key=lambda m: m.accuracy)
+    if any(m.attack == "autoattack" for m in result.measurements):
+        return f"{_accuracy_in_words(lowest)} under {lowest.settings}."
     return (
         f"at most {_accuracy_in_words(lowest)} under {lowest.attack} ({lowest.settings}). AutoAttack was not run; "
         "it usually breaks more."

@@ -1,6 +1,7 @@
 """Networks that others build: a user's own function or class, and timm."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,11 @@ class Normalised(nn.Module):
 def from_python(name: str, options: dict[str, Any]) -> nn.Module:
     """What the callable `name`, such as `my_module:my_function` or `path/to/file.py:MyNetwork`, returns.
 
-    Raises ValueError if it cannot be imported, or returns no module, or if that is forbidden.
+    The option `checkpoint` names a file with its weights, or a run whose student it is; `mean` and `std` put it behind
+    a normalisation.
+
+    Raises ValueError if it cannot be imported, returns no module, or does not fit the checkpoint, or if that is
+    forbidden.
     """
     make = import_object(name)
     if isinstance(make, nn.Module) or not callable(make) or _wants_arguments(make):
@@ -46,7 +51,29 @@ def from_python(name: str, options: dict[str, Any]) -> nn.Module:
     network = make()
     if not isinstance(network, nn.Module):
         raise ValueError(f"python:{name} returned a {type(network).__name__}, not a torch.nn.Module.")
-    return Normalised(network, options.get("mean"), options.get("std")) if options else network
+    if "checkpoint" in options:
+        _fill(network, options["checkpoint"], f"python:{name}")
+    statistics = {key: options[key] for key in ("mean", "std") if key in options}
+    return Normalised(network, statistics.get("mean"), statistics.get("std")) if statistics else network
+
+
+def _fill(network: nn.Module, checkpoint: str, reference: str) -> None:
+    """Load weights whose names may have another prefix than the network's, such as that of a wrapper."""
+    path = checkpoint_at(checkpoint)
+    found, wanted = read_checkpoint(path).weights, network.state_dict()
+    lead, own = _common_prefix(found), _common_prefix(wanted)
+    named = {f"{own}{key.removeprefix(lead)}": tensor for key, tensor in found.items()}
+    try:
+        network.load_state_dict(found if found.keys() == wanted.keys() else named)
+    except RuntimeError as error:
+        lines = " ".join(line.strip() for line in str(error).splitlines()[1:])
+        raise ValueError(f"{path} does not fit {reference}: {lines[:300]}") from error
+
+
+def _common_prefix(keys: Iterable[str]) -> str:
+    """What all names begin with, up to a dot."""
+    head, dot, _ = os.path.commonprefix(list(keys)).rpartition(".")
+    return head + dot
 
 
 def from_timm(name: str, options: dict[str, Any]) -> nn.Module:

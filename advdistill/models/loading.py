@@ -42,7 +42,7 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
     - `robustbench:NAME`, `robustbench:cifar100/Linf/NAME`: a published teacher, see `advdistill list teachers`
     - `hf:OWNER/NAME` or `hf:FOLDER`: a Hugging Face repository or folder that holds a safetensors file
     - `timm:NAME?pretrained=true`, `timm:NAME?checkpoint=FILE`: a model of timm
-    - `python:my_module:my_function`: what your function returns
+    - `python:my_module:my_function`: what your function or class returns; `?checkpoint=FILE` has its weights
     - `zoo:NAME`: a network of ours with untrained weights, the same ones each time
 
     Returns:
@@ -145,7 +145,8 @@ def _checked_spec(path: Path, fit: Fit, named: bool, num_classes: int | None, hi
         raise ValueError(f"{path} does not fit {fit.spec.name!r}: {fit}. {hint}")
     if fit.misfits:
         raise ValueError(f"{path} fits no known architecture; the nearest, {fit.spec.name!r}, has {fit}."
-                         f"{cause(fit, path)}")
+                         f"{cause(fit, path)} If it is a class of your own, name it with the file: "
+                         f"python:my_module:MyNet?checkpoint={path}")
     if num_classes not in (None, fit.spec.num_classes):
         raise ValueError(f"{path} holds a model of {fit.spec.num_classes} classes, not {num_classes}; "
                          "leave num_classes out or give another checkpoint.")

@@ -17,7 +17,7 @@ _FILE = ("arch", "num_classes", "mean", "std")
 KINDS = {  # what options each takes, and how it is written
     "file": (_FILE, "file:t.pt?arch=resnet18&num_classes=10&mean=0.49,0.48,0.45&std=0.2,0.2,0.2"),
     "hf": ((*_FILE, "file", "revision"), "hf:OWNER/NAME?revision=main"),
-    "python": (("mean", "std"), "python:my_module:my_function?mean=0.5,0.5,0.5&std=0.2,0.2,0.2"),
+    "python": (("checkpoint", "mean", "std"), "python:my_module:MyNet?checkpoint=mine.pt&mean=0.5,0.5&std=0.2,0.2"),
     "robustbench": (("file",), "robustbench:cifar100/Linf/Wang2023Better_WRN-28-10?file=there.pt"),
     "timm": (("pretrained", "checkpoint", "num_classes", "mean", "std"), "timm:resnet18?pretrained=true"),
     "zoo": (("num_classes", "in_channels", "mean", "std"), "zoo:convnet-16?num_classes=10&in_channels=1"),

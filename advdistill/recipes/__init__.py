@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 
 from .._internal.messages import unknown
 from .._internal.reading import read_text
@@ -31,10 +32,10 @@ def names() -> list[str]:
 
 
 def load(reference: str) -> Recipe:
-    """A named recipe, or a YAML file such as the `recipe.yaml` of a run.
+    """A named recipe, a YAML file, or the recipe of a run.
 
     Args:
-        reference: one of `names()`, or a path that ends in .yaml or .yml.
+        reference: one of `names()`, a path that ends in .yaml or .yml, or the folder of a run.
 
     Returns:
         The recipe; `replace` changes fields of it.
@@ -46,6 +47,8 @@ def load(reference: str) -> Recipe:
     >>> load("cifar10.rslad_resnet18").epochs
     300
     """
+    if Path(reference).is_dir() and reference not in _recipe_functions():
+        reference = str(Path(reference, "recipe.yaml"))
     if reference.endswith((".yaml", ".yml")):
         return Recipe.from_yaml(_read_yaml(reference), reference)
     if reference not in _recipe_functions():

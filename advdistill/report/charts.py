@@ -84,19 +84,28 @@ def between() -> list[Any]:
 
 
 def networks(runs: Sequence[ReportedRun]) -> list[tuple[str, str, Network]]:
-    """The inspected networks, `(name, run, figures)`: students, then teachers, a teacher of several runs once."""
+    """The inspected networks, `(name, run, figures)`: students, then teachers, each network once.
+
+    A teacher may be that of several runs, or one of the runs itself.
+    """
     inspected = [(run.name, run.inspection.networks) for run in runs if run.inspection]
+    students = [(name, name, found["student"]) for name, found in inspected]
+    known = {_counts(network) for _, _, network in students}
     teachers: dict[str, tuple[Network, list[str]]] = {}
     for name, found in inspected:
-        if teacher := found.get("teacher"):
-            counted = str([(eps, m.n, m.correct) for eps, m in teacher.curve.items()]) + str(teacher.classes)
-            teachers.setdefault(counted, (teacher, []))[1].append(name)
-    students = [(name, name, found["student"]) for name, found in inspected]
+        teacher = found.get("teacher")
+        if teacher and _counts(teacher) not in known:
+            teachers.setdefault(_counts(teacher), (teacher, []))[1].append(name)
     shared = len(teachers) == 1 and len(inspected) == len(next(iter(teachers.values()))[1])
     return students + [
         ("teacher" if shared else f"teacher of {', '.join(names)}", names[0], teacher)
         for teacher, names in teachers.values()
     ]
+
+
+def _counts(network: Network) -> str:
+    """How many images it has right, by eps and by class: two networks of the same counts are one."""
+    return str([(eps, m.n, m.correct) for eps, m in network.curve.items()]) + str(network.classes)
 
 
 def _networks_by_name(runs: Sequence[ReportedRun]) -> dict[str, Network]:

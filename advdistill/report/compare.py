@@ -6,13 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from ..results.result import Measurement, Result
+from .columns import Columns
 from .loading import LoadedResult, load_result
 from .statistics import LEVEL, Difference, Verdict, holm, over_seeds, paired, unpaired
 
@@ -88,7 +86,7 @@ def summed_up(runs: Sequence[LoadedResult]) -> Iterator[tuple[str, dict[str, tup
             yield f"{results[0].model}, {len(results)} seeds", figures
 
 
-def table(results: Sequence[Result], over_seeds: Mapping[str, Spread] | None = None) -> Table:
+def table(results: Sequence[Result], over_seeds: Mapping[str, Spread] | None = None) -> Columns:
     """Accuracies in per cent, each with its 95 % interval, on the same line, or below it where there are many attacks.
 
     Args:
@@ -97,15 +95,13 @@ def table(results: Sequence[Result], over_seeds: Mapping[str, Spread] | None = N
     attacks = distinct(m.attack for result in results for m in result.measurements)
     layout = "{:.1f} ({:.1f}-{:.1f})" if len(attacks) <= 3 else "{:.1f}\n{:.1f}-{:.1f}"
     spread = " Over seeds: mean ± standard deviation." if over_seeds else ""
-    drawn = _empty_table(attacks, _table_caption(results) + spread)
-    for result in results:
-        cells = {m.attack: _accuracy_cell(m, layout) for m in result.measurements}
-        drawn.add_row(escape(result.model), *(cells.get(attack, "-") for attack in attacks))
-    drawn.add_section()
+    rows: list[tuple[str, Mapping[str, str | Text]] | None] = [
+        (result.model, {m.attack: _accuracy_cell(m, layout) for m in result.measurements}) for result in results
+    ]
     for name, summed in (over_seeds or {}).items():
         cells = {attack: f"{100 * mean:.1f} ± {100 * deviation:.1f}" for attack, (mean, deviation) in summed.items()}
-        drawn.add_row(escape(name), *(cells.get(attack, "-") for attack in attacks))
-    return drawn
+        rows += [None, (name, cells)] if len(rows) == len(results) else [(name, cells)]
+    return Columns(attacks, rows, _table_caption(results) + spread, len(attacks) <= 3)
 
 
 def distinct(values: Iterable[str]) -> list[str]:
@@ -158,16 +154,13 @@ def _comparisons(runs: Sequence[LoadedResult]) -> Iterator[RenderableType]:
         yield Text(note.format(", ".join(without)), style="italic dim")
 
 
-def _difference_table(rows: Iterable[tuple[str, Mapping[str, Difference]]], caption: str) -> Table:
+def _difference_table(rows: Iterable[tuple[str, Mapping[str, Difference]]], caption: str) -> Columns:
     """Points by name and attack, with "ahead", "behind" or, where the models are not distinguishable, "undecided"."""
     rows = [(name, differences) for name, differences in rows if differences]
     attacks = distinct(attack for _, differences in rows for attack in differences)
     layout = "{:+.1f} {}" if len(attacks) <= 3 else "{:+.1f}\n{}"
-    drawn = _empty_table(attacks, caption)
-    for name, differences in rows:
-        cells = {attack: _verdict_cell(difference, layout) for attack, difference in differences.items()}
-        drawn.add_row(escape(name), *(cells.get(attack, "-") for attack in attacks))
-    return drawn
+    cells = [(name, {attack: _verdict_cell(d, layout) for attack, d in by.items()}) for name, by in rows]
+    return Columns(attacks, cells, caption, len(attacks) <= 3)
 
 
 def _difference_line(what: str, difference: Difference) -> Text:
@@ -183,21 +176,6 @@ def _difference_line(what: str, difference: Difference) -> Text:
 
 def _p_value(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
-def _empty_table(attacks: Iterable[str], caption: str) -> Table:
-    drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
-    drawn.caption, drawn.caption_justify = escape(caption), "left"
-    drawn.add_column("model", overflow="fold", min_width=12)
-    for attack in attacks:
-        drawn.add_column(escape(_in_two_lines(attack)), justify="right", overflow="fold", min_width=9, max_width=16)
-    return drawn
-
-
-def _in_two_lines(name: str, width: int = 10) -> str:
-    """A long name in two lines."""
-    head, hyphen, tail = name.rpartition("-")
-    return f"{head}{hyphen}\n{tail}" if len(name) > width else name
 
 
 def _accuracy_cell(measured: Measurement, layout: str) -> str:

@@ -67,9 +67,10 @@ def _epoch_chart(runs: Sequence[ReportedRun], title: str, label: str, rows: list
     shown, whats = distinct(row["model"] for row in rows), distinct(row["what"] for row in rows)
     dash = alt.Legend(title=None, symbolType="stroke") if len(whats) > 1 else None
     axis = {"axis": percent()} if accuracy else {}
-    axis |= {"title": None, "scale": alt.Scale(zero=accuracy)}
+    axis |= {"title": None, "scale": alt.Scale(zero=accuracy or title == TITLES["lr"])}  # a constant rate has no range
+    scale = alt.Scale(zero=False, nice=False)
     base = alt.Chart(alt.Data(values=rows)).encode(
-        alt.X("epoch:Q", axis=alt.Axis(tickMinStep=1, format="d", grid=False), scale=alt.Scale(zero=False, nice=False)),
+        alt.X("epoch:Q", axis=alt.Axis(values=_ticks(rows), format="d", grid=False), scale=scale),
         colour([run.name for run in runs], shown),
     )
     ends = between() if any("low" in row for row in rows) else []
@@ -83,6 +84,13 @@ def _epoch_chart(runs: Sequence[ReportedRun], title: str, label: str, rows: list
         area = base.mark_area(opacity=0.13, strokeWidth=0)
         line = alt.layer(area.encode(alt.Y("low:Q", **axis), alt.Y2("high:Q"), alt.Detail("what:N")), line)
     return Chart(title, label, specification(line, 260))
+
+
+def _ticks(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Whole epochs for the axis, six at most: the first, and multiples of 1, 2 or 5 times a power of ten."""
+    first, last = (int(limit(row["epoch"] for row in rows)) for limit in (min, max))
+    step = next(n * 10**power for power in range(9) for n in (1, 2, 5) if (last - first) / (n * 10**power) <= 5)
+    return [first, *(epoch for epoch in range(step, last + 1, step) if epoch >= first + step / 2)]
 
 
 def _drawn_epochs(runs: Sequence[ReportedRun], run: ReportedRun) -> Sequence[Epoch]:

@@ -58,8 +58,7 @@ class ReportedRun(LoadedResult):
     @property
     def robust(self) -> Measurement | None:
         """Under the attack with the lowest accuracy."""
-        attacked = [m for m in self.result.measurements if m.attack != "clean"]
-        return min(attacked, key=lambda m: m.accuracy, default=None)
+        return self.result.hardest
 
     @property
     def w_robust(self) -> float | None:

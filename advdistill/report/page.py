@@ -10,13 +10,13 @@ from typing import Any
 import yaml
 
 from .._internal.optional import require
-from ..results.result import wilson
+from ..results.result import hardest, wilson
 from ..results.selection import Selection, overfitting
 from .charts import class_charts, curve_charts, javascript, networks
 from .compare import against_first, distinct, lacking, mismatches, summed_up
 from .epochs import state_charts, training_charts
 from .loading import ReportedRun, load_runs
-from .pictures import gallery
+from .pictures import gallery, once
 from .statistics import Difference
 
 __all__ = ["check", "page"]
@@ -43,10 +43,10 @@ def page(paths: Sequence[Path | str]) -> str:
     runs = load_runs(paths)
     facts = _summary(runs) | {"charts": _all_charts(runs)}
     inspected = [run for run in runs if run.inspection]
-    without = _render_page(facts | {"galleries": {run.name: [] for run in inspected}})
+    without = _render_page(facts | {"elsewhere": {}, "galleries": {run.name: [] for run in inspected}})
     left = LIMIT - len(without.encode(errors="replace"))
     galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in runs if run.inspection}
-    html = _render_page(facts | {"galleries": galleries})
+    html = _render_page(facts | {"elsewhere": once(galleries), "galleries": galleries})
     return html.encode(errors="replace").decode()  # a path may hold bytes that are no text
 
 
@@ -113,8 +113,8 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
 def _hardest_comparison(run: ReportedRun, differences: Differences) -> tuple[str, Difference] | None:
     """The comparison under the attack with the lowest accuracy of this run; under clean only if there is no other."""
     found = {attack: difference for name, attack, difference in differences if name == run.name}
-    attacks = [attack for attack in found if attack != "clean"] or list(found)
-    attack = min(attacks, key=lambda name: run.result[name].accuracy, default=None)
+    least = hardest(m for m in run.result.measurements if m.attack in found)
+    attack = least.attack if least else next(iter(found), None)
     return (attack, found[attack]) if attack else None
 
 

@@ -14,7 +14,7 @@ from ..results.inspection import Example, Inspection
 from ..results.result import Measurement
 from .charts import altair, figures, percent
 
-__all__ = ["Picture", "Shown", "draw_curves", "draw_gallery", "gallery", "require_plots"]
+__all__ = ["Picture", "Shown", "draw_curves", "draw_gallery", "gallery", "once", "require_plots"]
 
 BELOW, ZERO, ABOVE = np.array([[33, 82, 158], [247, 247, 245], [173, 40, 32]])  # a diverging map: blue, white, red
 SIDE = 92  # pixels of an image in the gallery
@@ -63,6 +63,28 @@ def gallery(inspection: Inspection, budget: float) -> list[Shown]:
             break
         chosen.append(shown)
     return chosen
+
+
+def once(galleries: Mapping[str, list[Shown]]) -> dict[str, str]:
+    """Leave out the teacher's pictures where an earlier gallery has the same ones, of the same images.
+
+    Args:
+        galleries: by run; changed in place.
+
+    Returns:
+        The run that shows the teacher, by those that no longer do.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    elsewhere = {}
+    for run, shown in galleries.items():
+        drawn = tuple(f"{one.image} {vars(one.networks['teacher'])}" for one in shown if "teacher" in one.networks)
+        if not drawn:
+            continue
+        if first.setdefault(drawn, run) != run:
+            elsewhere[run] = first[drawn]
+            for one in shown:
+                one.networks.pop("teacher", None)
+    return elsewhere
 
 
 def _shown_example(example: Example, inspection: Inspection) -> Shown:
@@ -183,7 +205,9 @@ def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> N
     placed = alt.Chart(alt.Data(values=rows)).encode(*places)
     chart = alt.layer(
         placed.mark_image(width=SIDE, height=SIDE).encode(url="image:N"),
-        placed.mark_text(dy=-SIDE / 2 - 8).encode(text="said:N", color=alt.Color("colour:N", scale=None)),
+        placed.mark_text(dy=-SIDE / 2 - 8, limit=SIDE + 4).encode(  # a long name must not run into the next one
+            text="said:N", color=alt.Color("colour:N", scale=None)
+        ),
     )
     _save_png(chart.properties(width=alt.Step(SIDE + 8), height=alt.Step(SIDE + 22)).configure_view(stroke=None), path)
 

@@ -1,6 +1,7 @@
 """A result: what was measured, on which data, with which versions. Accuracies are fractions."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
@@ -14,7 +15,7 @@ from .._internal.reading import printable, read_text
 from .plain import build
 from .selection import Selection
 
-__all__ = ["Counted", "Measurement", "Result", "wilson"]
+__all__ = ["Counted", "Measurement", "Result", "hardest", "wilson"]
 
 
 MOST = 10**12  # images
@@ -89,6 +90,19 @@ class Measurement(Counted):
         return f"x' of {self.outside} of {self.n} images are outside the threat model or [0, 1] and break nothing"
 
 
+def hardest(measurements: Iterable[Measurement]) -> Measurement | None:
+    """The measurement of the robust accuracy: under the attack that leaves the lowest one.
+
+    Args:
+        measurements: of one model, `clean` among them or not.
+
+    Returns:
+        Of several that are equally low AutoAttack's, else the one measured last; `None` without an attack.
+    """
+    attacked = [m for m in measurements if m.attack != "clean"]
+    return min(reversed(attacked), key=lambda m: (m.accuracy, m.attack != "autoattack"), default=None)
+
+
 @dataclass(frozen=True)
 class Result:
     """The measurements of one model.
@@ -110,6 +124,11 @@ class Result:
         >>> result = Result("student", "digits/test", "b94169546686", "Linf 0.1", 0.1, 0, measured, "2026-01-02", {})
         >>> result["pgd-20"].accuracy, [round(end, 3) for end in result["pgd-20"].interval]
         (0.5, [0.404, 0.596])
+        >>> print(result)
+        student on digits/test (b94169546686), Linf 0.1, seed 0
+          clean    80.0 %  ( 71.1-86.7)  of 100 images
+          pgd-20   50.0 %  ( 40.4-59.6)  of 100 images
+        Robust accuracy of student: 50.0 % under pgd-20.
     """
 
     model: str
@@ -127,6 +146,32 @@ class Result:
 
     def __getitem__(self, attack: str) -> Measurement:
         return {m.attack: m for m in self.measurements}[attack]
+
+    @property
+    def hardest(self) -> Measurement | None:
+        """Under the attack with the lowest accuracy; on a tie AutoAttack, else the one measured last."""
+        return hardest(self.measurements)
+
+    @property
+    def headline(self) -> str:
+        """The robust accuracy, with the attack that it is of, in a sentence; empty if no attack was measured."""
+        found, attacks = self.hardest, [m for m in self.measurements if m.attack != "clean"]
+        if found is None:
+            return ""
+        alike = [m.attack for m in attacks if m.accuracy == found.accuracy and m is not found]
+        tie = f", as under {', '.join(alike)}" if alike else ""
+        least = f", the lowest of {len(attacks)} attacks" if len(attacks) > 1 else ""
+        return f"Robust accuracy of {self.model}: {100 * found.accuracy:.1f} % under {found.attack}{least}{tie}."
+
+    def __str__(self) -> str:
+        """A table of the measurements and the robust accuracy, for `print`."""
+        width = max((len(m.attack) for m in self.measurements), default=0)
+        lines = [f"{self.model} on {self.data} ({self.fingerprint}), {self.threat}, seed {self.seed}"]
+        for m in self.measurements:
+            low, high = (100 * end for end in m.interval)
+            interval = f"{low:.1f}-{high:.1f}"
+            lines.append(f"  {m.attack:<{width}}  {100 * m.accuracy:5.1f} %  ({interval:>10})  of {m.n} images")
+        return "\n".join(filter(None, [*lines, self.headline]))
 
     def joined(self, earlier: "Result") -> Self | None:
         """This result with the other attacks of an earlier one, or `None` if model, data or settings differ."""

@@ -222,14 +222,21 @@ def _networks(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple[n
     check_roles(method, recipe.teachers)
     teachers = {role: network for role, network in given.teachers.items() if role in method.teachers}
     if student is None:
-        student = models.create(recipe.student, split.num_classes, split.shape[0])
+        student = _made(recipe.student, split)
         for role in method.trained:
             if role not in teachers and role not in references and role not in FLAGS:
-                teachers[role] = models.create(recipe.student, split.num_classes, split.shape[0])
+                teachers[role] = _made(recipe.student, split)
     for role in method.teachers:
         if role not in teachers and role in references:
             teachers[role] = models.load(references[role])
     return unwrapped(student), {role: unwrapped(network) for role, network in teachers.items()}
+
+
+def _made(student: str, split: Split | Loaded) -> nn.Module:
+    """A network of the zoo for these images, or a class of the user's own, `python:module:Class`."""
+    if student.startswith("python:"):
+        return models.load(student)
+    return models.create(student, split.num_classes, split.shape[0])
 
 
 def _reporter(fabric: "Fabric") -> Callable[[str], None]:

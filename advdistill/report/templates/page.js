@@ -16,6 +16,7 @@
     const style = getComputedStyle(root);
     const of = (name) => style.getPropertyValue(name).trim();
     const [ink, quiet, line, font] = [of("--ink"), of("--quiet"), of("--line"), of("--sans")];
+    const columns = Math.max(1, Math.floor(width / 200));  // of a legend; another one may be beside it
     return {
       font,
       background: "transparent",
@@ -23,7 +24,7 @@
       range: { category: [1, 2, 3, 4, 5, 6, 7, 8].map((i) => of(`--series-${i}`)) },
       axis: { labelColor: quiet, titleColor: quiet, gridColor: line, domainColor: line, tickColor: line,
               labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", titlePadding: 8, labelPadding: 5 },
-      legend: { orient: "top", direction: "horizontal", columns: Math.max(1, Math.floor(width / 200)), labelColor: ink, labelFontSize: 12.5, labelLimit: 170,
+      legend: { orient: "top", direction: "horizontal", columns, labelColor: ink, labelFontSize: 12.5, labelLimit: Math.max(90, Math.min(170, (width - 190) / columns - 40)),
                 symbolStrokeColor: ink, symbolStrokeWidth: 2, symbolSize: 110, offset: 10, columnPadding: 18 },
       line: { strokeWidth: 2 },
       rule: { color: ink },

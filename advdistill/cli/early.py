@@ -1,0 +1,83 @@
+"""Mistakes in what is typed, found before torch is imported or any compute is spent."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._internal.reading import home
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+__all__ = ["YAML", "check_model", "check_recipe", "check_teachers", "seconds"]
+
+YAML = (".yaml", ".yml")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
+
+
+def seconds(text: str) -> float:
+    """The seconds of a budget such as `90m`, `5min`, `4 hours`, `1h30m` or `2d`.
+
+    Raises:
+        ValueError: it is none, or no time at all.
+
+    >>> seconds("5min"), seconds("1h30m")
+    (300.0, 5400.0)
+    """
+    spaced = re.sub(r"([a-z])(?=\d)", r"\1 ", text.strip().lower())
+    parts = re.findall(rf"(\d+(?:\.\d+)?)\s*({_UNIT})\b\s*|(\S)", spaced)
+    total = sum(float(number) * UNITS[unit[0]] for number, unit, other in parts if not other)
+    if not total or any(other for *_, other in parts):
+        raise ValueError(f"--budget must be a number and a unit, e.g. 90m, 4h or 2d; got {text!r}.")
+    return total
+
+
+def check_model(reference: str) -> None:
+    """Raise FileNotFoundError where a model is named by a path at which there is nothing."""
+    path = _path(reference)
+    if path and not home(path).exists():
+        raise FileNotFoundError(f"No checkpoint at {path}; give a file (.safetensors, .pt, .pth, .ckpt) or a run "
+                                f"directory.{_first_make(path)}")  # fmt: skip
+
+
+def check_recipe(reference: str) -> None:
+    """Raise FileNotFoundError where a recipe's file or a run is named and there is none."""
+    if reference.endswith(YAML) and not Path(reference).exists():
+        name = Path(reference).name.removesuffix(".yaml").removesuffix(".teacher")
+        hint = "" if name == "recipe" else f" Write one first: advdistill init {name}, for your own images in {name}."
+        raise FileNotFoundError(f"There is no recipe file {reference}.{hint}")
+
+
+def check_teachers(recipe: "Recipe") -> None:
+    """Raise FileNotFoundError where a teacher that the method uses is a path at which there is nothing."""
+    from ..methods.roles import flag
+
+    for role, reference in recipe.references.items():
+        path = _path(reference) if role in recipe.method.teachers else None
+        if path and not home(path).exists():
+            make = _first_make(path) or f" Train it first, or give {flag(role)} another run or checkpoint."
+            raise FileNotFoundError(f"The {role} teacher {path} does not exist yet.{make}")
+
+
+def _path(reference: str) -> str | None:
+    """The path of a plain reference or one of kind `file:`; `None` for those of other kinds."""
+    location = reference.partition("?")[0]
+    kind, colon, name = location.partition(":")
+    if not colon or len(kind) == 1 or not kind.isidentifier():
+        return location
+    return name if kind == "file" else None
+
+
+def _first_make(path: str) -> str:
+    """The command that trains the run at a path, if its recipe is here."""
+    name = Path(path).name
+    for suffix in YAML:
+        if Path(f"{name}{suffix}").exists():
+            return f" Make it first: advdistill train {name}{suffix} --out {path}"
+    if Path(path).parent == Path("runs"):
+        from ..recipes import names
+
+        if name in names():
+            return f" Make it first: advdistill train {name}"
+    return ""

@@ -1,0 +1,230 @@
+"""The way of a new user: each mistake is told in a sentence with what to type, and each step leads to the next."""
+
+import shutil
+import signal
+import sys
+
+import numpy as np
+import pytest
+from children import Child, advdistill
+from test_cli import fresh
+from training import same_weights, short
+
+from advdistill import Linf, Result, Run, models
+from advdistill.attacks.suites import attacks
+from advdistill.cli.early import seconds
+from advdistill.results.result import Measurement, hardest
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c, self.f = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.f(self.c(x).relu().mean((2, 3)))
+
+class Wrapped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = Net()
+
+    def forward(self, x):
+        return self.net(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90m", 5400), ("5min", 300), ("5 minutes", 300), ("4h", 14400), ("4 hours", 14400), ("1h30m", 5400),
+     ("1 h 30 min", 5400), ("2d", 172800), ("45s", 45), ("0.5h", 1800), ("2 Days", 172800)],
+)  # fmt: skip
+def test_a_budget_is_understood_as_people_write_it(text, expected):
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["soon", "5", "5x", "0m", "m", "4h soon", "-5m", "1:30", ""])
+def test_what_is_no_budget_is_refused(text):
+    with pytest.raises(ValueError, match="--budget must be a number and a unit, e.g. 90m, 4h or 2d; got "):
+        seconds(text)
+
+
+def test_any_number_of_steps_is_an_attack():
+    found = attacks("pgd-7, quick, pgd-100", Linf("8/255"))
+    assert [one.name for one in found] == ["pgd-7", "clean", "fgsm", "pgd-20", "pgd-100"]
+    assert [found[i].pgd.steps for i in (0, 3, 4)] == [7, 20, 100] and found[0].pgd.step_size == 2 / 255
+    for wrong in ("pgd-0", "pgd-x", "pgd-10000", "pgd"):
+        with pytest.raises(ValueError, match=f"Unknown suite or attack '{wrong}'.*pgd-N"):
+            attacks(wrong, Linf("8/255"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["trian", "digits.rslad"], "Unknown command 'trian'. Did you mean 'train'?"),
+        (["evalute", "runs/x"], "Unknown command 'evalute'. Did you mean 'evaluate'?"),
+        (["train", "flowers.yaml"], "There is no recipe file flowers.yaml. Write one first: advdistill init flowers"),
+        (["train", "f.teacher.yaml"], "Write one first: advdistill init f,"),
+        (["preflight", "flowers.yaml"], "There is no recipe file flowers.yaml. Write one first"),
+        (["train", "--resume", "nowhere"], "There is no recipe file nowhere/recipe.yaml."),
+        (["train", "digits.rslad", "--teacher", "runs/digits.teacher"],
+         "The robust teacher runs/digits.teacher does not exist yet. Make it first: advdistill train digits.teacher"),
+        (["preflight", "digits.rslad", "--teacher", "runs/digits.teacher"], "Make it first: advdistill train digits.t"),
+        (["train", "digits.mtard", "--teacher", "file:t.pt", "--clean-teacher", "n.pt"],
+         "The robust teacher t.pt does not exist yet. Train it first, or give --teacher another run or checkpoint."),
+        (["evaluate", "runs/nowhere"], "No checkpoint at runs/nowhere"),
+        (["compare"], "Nothing to compare. Name run folders"),
+        (["train", "--suite", "pgd-x"], "Unknown suite or attack 'pgd-x'"),  # the default recipe, with options alone
+        (["train", "digits.pgd_at", "--suite", "pgd-x"], "Unknown suite or attack 'pgd-x'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_what_to_type(tmp_path, typed, message):
+    done = advdistill(*typed, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.sentence, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("typed", [["trian"], ["compare"], ["evaluate", "x"], ["train", "x.yaml"], ["--version"]])
+def test_a_trivial_mistake_does_not_wait_for_torch(tmp_path, typed):
+    """So it takes a fraction of the two seconds of processor time that torch alone needs to be imported."""
+    done, imported = fresh(*typed, cwd=tmp_path)
+    assert done.returncode in (0, 2) and "tyro" in imported and "torch" not in imported
+
+
+def test_the_teacher_of_a_written_recipe_is_named_with_its_recipe(tmp_path, teacher):
+    recipe = short("rslad", teacher).replace(teacher="runs/flowers.teacher")
+    recipe.save(tmp_path / "flowers.yaml")
+    recipe.save(tmp_path / "flowers.teacher.yaml")
+    for command in ("train", "preflight"):
+        done = advdistill(command, "flowers.yaml", cwd=tmp_path)
+        make = "Make it first: advdistill train flowers.teacher.yaml --out runs/flowers.teacher"
+        assert done.returncode == 2 and make in done.sentence, done.stderr
+    recipe = recipe.replace(method=short("pgd_at", None).method)  # a method without a teacher asks for none
+    recipe.save(tmp_path / "flowers.yaml")
+    assert advdistill("train", "flowers.yaml", "--suite", "None", cwd=tmp_path).returncode == 0
+    assert Run(tmp_path / "runs" / "flowers").best.exists()
+
+
+def test_a_teacher_is_not_loaded_by_a_method_without_one(tmp_path):
+    flags = ["--teacher", "nowhere.pt", "--student", "convnet-2", "--epochs", 1, "--attack.steps", 1, "--suite", "None"]
+    done = advdistill("train", "digits.rslad", "--method", "pgd_at", *flags, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_is_continued_by_its_recipe_its_folder_or_resume(tmp_path, teacher):
+    recipe = short("rslad", teacher, epochs=30)
+    recipe.save(tmp_path / "mine.yaml")
+    assert advdistill("train", "mine.yaml", "--suite", "None", "--out", "whole", cwd=tmp_path).returncode == 0
+    ways = (["runs/mine/recipe.yaml"], ["runs/mine"], ["--resume", "runs/mine"])
+    for number, way in enumerate(ways):
+        shutil.rmtree(tmp_path / "runs", ignore_errors=True)
+        child = Child("train", "mine.yaml", "--suite", "None", cwd=tmp_path)
+        metrics = tmp_path / "runs" / "mine" / "metrics.jsonl"
+        child.until(lambda metrics=metrics: metrics.exists() and metrics.read_text())
+        child.send(signal.SIGKILL)
+        child.wait()
+        done = advdistill("train", *way, "--suite", "None", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert [one.name for one in (tmp_path / "runs").iterdir()] == ["mine"], number
+        assert same_weights(tmp_path / "runs" / "mine" / "last.safetensors", tmp_path / "whole" / "last.safetensors")
+    done = advdistill("train", "mine.yaml", "--resume", "runs/mine", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--resume continues a run with its own recipe; leave out mine.yaml." in done.sentence
+
+
+@pytest.mark.parametrize("name", ["Net", "Wrapped"])
+def test_a_student_of_ones_own_is_trained_evaluated_and_named_with_its_file(tmp_path, name):
+    (tmp_path / "mynet.py").write_text(OWN)
+    flags = ["--student", f"python:mynet:{name}", "--epochs", 1, "--attack.steps", 1, "--suite", "clean"]
+    done = advdistill("train", "digits.pgd_at", *flags, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first = Result.load(tmp_path / "run" / "result.json")
+    done = advdistill("evaluate", "run/best.safetensors", "--data", "digits", cwd=tmp_path)
+    said = f"name it with the file: python:my_module:MyNet?checkpoint={'run/best.safetensors'}"
+    assert done.returncode == 2 and said in done.sentence
+    shared = ["--data", "digits", "--eps", "0.2", "--suite", "clean", "--out", "again.json"]
+    done = advdistill("evaluate", f"python:mynet:{name}?checkpoint=run/best.safetensors", *shared, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    again = Result.load(tmp_path / "again.json")
+    assert again.weights == first.weights and again["clean"].correct == first["clean"].correct
+
+
+def test_a_wrong_file_for_a_class_of_ones_own(tmp_path, monkeypatch, teacher):
+    (tmp_path / "othernet.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(ValueError, match="does not fit python:othernet:Net: .*Missing"):
+        models.load(f"python:othernet:Net?checkpoint={teacher}")
+    sys.modules.pop("othernet", None)
+
+
+def test_a_shared_folder_knows_its_data_and_threat(tmp_path):
+    """Trained at another eps than the default one, on images of several sizes: both are known without a flag."""
+    rng = np.random.default_rng(0)
+    part = {"images": rng.integers(0, 255, (60, 12, 10, 1), dtype=np.uint8), "labels": np.arange(60) % 2}
+    np.savez(tmp_path / "mine.npz", **part)
+    flags = ["--data.name", "mine.npz", "--data.size", 8, "--student", "convnet-2", "--epochs", 1, "--attack.steps", 1]
+    flags += ["--attack.threat.eps", "4/255", "--attack.step-size", "1/255", "--suite", "fgsm", "--batch-size", 16]
+    done = advdistill("train", "digits.pgd_at", *flags, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert advdistill("push", "run", "--to", "shared", cwd=tmp_path).returncode == 0
+    done = advdistill("evaluate", "hf:shared", "--suite", "fgsm", "--out", "r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, again = Result.load(tmp_path / "run" / "result.json"), Result.load(tmp_path / "r.json")
+    assert again.threat == first.threat == "Linf 4/255" and again.fingerprint == first.fingerprint
+    assert again["fgsm"].correct == first["fgsm"].correct
+
+
+def test_autoattack_tells_its_progress_and_an_interrupt_loses_a_batch_at_most(tmp_path, teacher):
+    pytest.importorskip("pyautoattack")
+    typed = ["evaluate", teacher, "--data", "digits", "--eps", "0.1", "--suite", "autoattack", "--n", 6]
+    typed += ["--batch-size", 2, "--out", "r.json"]
+    child = Child(*typed, cwd=tmp_path)
+    kept = tmp_path / "r.unfinished.safetensors"
+
+    def known():
+        return kept.exists() and b'"autoattack"' in kept.read_bytes()
+
+    child.until(known)
+    child.send(signal.SIGINT)
+    done = child.wait()
+    if done.returncode == 0:  # it was quicker than the signal
+        return
+    assert done.returncode == 130 and "autoattack, apgd-ce: " in done.stderr
+    assert f"verdicts until now are in {kept.name}; the same command continues" in done.stderr
+    again = advdistill(*typed, cwd=tmp_path)
+    assert again.returncode == 0 and again.stderr.count("autoattack, apgd-ce: ") < 3  # batches
+
+
+def test_the_robust_accuracy_is_the_strongest_attacks_also_on_a_tie():
+    def of(*figures):
+        return [Measurement(name, "", 100, correct, 1.0) for name, correct in figures]
+
+    assert hardest(of(("clean", 10))) is None
+    assert hardest(of(("clean", 10), ("fgsm", 50), ("pgd-20", 40))).attack == "pgd-20"
+    assert hardest(of(("autoattack", 0), ("fgsm", 0), ("pgd-20", 0))).attack == "autoattack"
+    assert hardest(of(("fgsm", 0), ("pgd-20", 0), ("cw-30", 1))).attack == "pgd-20"
+    assert hardest(of(("autoattack", 9), ("square-100", 8))).attack == "square-100"
+
+
+def test_a_result_is_printed_as_a_table():
+    measured = tuple(Measurement(*one, 1.0) for one in (("clean", "", 100, 80), ("fgsm", "", 100, 40),
+                                                       ("autoattack", "", 100, 40)))  # fmt: skip
+    result = Result("net", "digits/test", "b94169546686", "Linf 0.1", 0.1, 0, measured, "2026-01-02", {})
+    assert str(result).splitlines() == [
+        "net on digits/test (b94169546686), Linf 0.1, seed 0",
+        "  clean        80.0 %  ( 71.1-86.7)  of 100 images",
+        "  fgsm         40.0 %  ( 30.9-49.8)  of 100 images",
+        "  autoattack   40.0 %  ( 30.9-49.8)  of 100 images",
+        "Robust accuracy of net: 40.0 % under autoattack, the lowest of 2 attacks, as under fgsm.",
+    ]
+
+
+def test_help_of_train_shows_what_matters_on_a_page(tmp_path):
+    shown = advdistill("train", "--help", cwd=tmp_path, env={"COLUMNS": "80"}).stdout
+    assert len(shown.splitlines()) <= 40
+    for option in ("--teacher", "--student", "--epochs", "--out", "--attack.threat.eps", "--resume", "RECIPE --help"):
+        assert option in shown
