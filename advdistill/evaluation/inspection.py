@@ -149,6 +149,7 @@ def examples(contexts: Mapping[str, Context], predictions: Mapping[str, Predicti
 def _network(context: Context, predictions: Predictions) -> Network:
     labels, logits = context.split.labels, {"clean": predictions.clean, ATTACK: predictions.attacked}
     correct = {attack: found.argmax(1) == labels for attack, found in logits.items()}
+    correct[ATTACK] &= correct["clean"]  # x is admissible too
     return Network(
         curve=_curve(context, correct, predictions.seconds),
         classes={attack: _classes(flags, context.split) for attack, flags in correct.items()},

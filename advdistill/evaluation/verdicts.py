@@ -26,6 +26,9 @@ class Verdicts:
         path: where they are saved after every batch, and where an earlier call left some; `None` for memory alone.
         rank: of this process; each but the first saves a file of its own, named after the first one's.
 
+    Attributes:
+        earlier: a line for each file of an earlier version, whose verdicts depended on the batch size; it is renamed.
+
     Raises:
         ValueError: a file is damaged, or of another setting.
     """
@@ -33,6 +36,7 @@ class Verdicts:
     def __init__(self, n: int, setting: dict[str, str] | None = None, path: Path | None = None, rank: int = 0):
         self.n, self.setting, self.path, self.rank = n, setting or {}, path, rank
         self.tensors: dict[str, Tensor] = {}
+        self.earlier: list[str] = []
         for file in unfinished_files(path):
             self._merge(self._read(file))
 
@@ -45,19 +49,22 @@ class Verdicts:
     def knows(self, attack: str, start: int, stop: int) -> bool:
         return bool((self.tensors[attack][start:stop] != UNKNOWN).all())
 
-    def put(self, attack: str, start: int, correct: Tensor, notes: Mapping[str, Tensor], seconds: float) -> None:
-        """Add the verdicts `[b]` of a batch and save them."""
+    def put(
+        self, attack: str, start: int, correct: Tensor, notes: Mapping[str, Tensor], seconds: float, save: bool = True
+    ) -> None:
+        """Add the verdicts `[b]` of a batch, and save all that there are."""
         stop = start + len(correct)
         self.tensors[attack][start:stop] = correct.cpu()
         self.tensors[f"{attack}.seconds"][start] = seconds
         for note, values in notes.items():
             self.tensors[f"{attack}.{note}"][start:stop] = values.cpu()
-        self._save()
+        if save:
+            self._save()
 
-    def count(self, attack: str, note: str) -> int:
-        """Of how many images a note of this attack is 1; 0 without such a note."""
+    def count(self, attack: str, note: str) -> int | None:
+        """Of how many images a note of this attack is 1; `None` where no image has such a note."""
         found = self.tensors.get(f"{attack}.{note}")
-        return 0 if found is None else int((found == 1).sum())
+        return None if found is None or (found == UNKNOWN).all() else int((found == 1).sum())
 
     def seconds(self, attack: str) -> float:
         """What an attack took, over all calls and processes."""
@@ -82,13 +89,26 @@ class Verdicts:
         for name, tensor in tensors.items():
             self.tensors[name] = torch.minimum(self.tensors.get(name, tensor), tensor)
 
+    def _set_aside(self, file: Path) -> None:
+        if self.rank == 0:
+            renamed = file.rename(file.with_name(f"earlier-{file.name}"))
+            self.earlier.append(
+                f"{file} is of an earlier version, whose verdicts depended on the batch size. It is now "
+                f"{renamed.name}, and this evaluation begins afresh."
+            )
+
     def _read(self, file: Path) -> dict[str, Tensor]:
         try:
             with safe_open(ordinary(file), "pt") as opened:
                 setting = opened.metadata() or {}
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        except FileNotFoundError:  # another process has renamed it
+            return {}
         except SafetensorError as error:
             raise ValueError(f"{file} is damaged ({error}). Delete it to start the evaluation afresh.") from None
+        if "batch_size" in setting and "block" in self.setting:
+            self._set_aside(file)
+            return {}
         differing = [name for name in setting | self.setting if setting.get(name) != self.setting.get(name)]
         if differing:
             raise ValueError(

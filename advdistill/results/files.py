@@ -1,5 +1,6 @@
 """The files of a result: `result.json`, and the files next to it whose names begin with its name."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -85,6 +86,14 @@ class AdversarialImages:
         tensors = {"index": start + np.flatnonzero(broken), "x_adv": np.ascontiguousarray(x_adv[broken])}
         file = self.folder / f"{attack}.{start:06d}.safetensors"
         write_atomic(file, lambda temporary: save_file(tensors, temporary))
+
+    def set_aside(self) -> None:
+        """Rename the folder: `earlier-` comes before its name; one of that name is removed."""
+        if self.folder.exists():
+            renamed = self.folder.with_name(f"earlier-{self.folder.name}")
+            if renamed.exists():
+                shutil.rmtree(renamed)
+            _no_link(self.folder).rename(renamed)
 
     def replace(self, folder: Path) -> None:
         """Move the files of this folder to another, replacing those of the same attacks, and remove this folder."""
