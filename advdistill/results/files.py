@@ -49,6 +49,8 @@ class ResultFiles:
                 self.set_aside(earlier.date)
             result = joined or result
         known = (load_file(self.verdicts) if self.verdicts.exists() else {}) | load_file(self.unfinished)
+        measured = {m.attack for m in result.measurements}
+        known = {name: found for name, found in known.items() if name.split(".")[0] in measured}
         described = {"fingerprint": result.fingerprint, "threat": result.threat, "seed": str(result.seed)}
         write_atomic(self.verdicts, lambda temporary: save_file(known, temporary, described))
         AdversarialImages(self.unfinished_images).replace(self.images)
