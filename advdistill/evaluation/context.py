@@ -99,7 +99,7 @@ class Context:
         return replace(found, x_adv=checked(attack, found.x_adv, x), notes={**found.notes, **seen})
 
     def correct(self, attack: Attack, *, among: Tensor | None = None, again: int = 0) -> Tensor:
-        """Which images are classified correctly, clean and at the attack's x', `[N]` booleans on the CPU.
+        """Which images are classified correctly at the attack's x', `[N]` booleans on the CPU.
 
         Args:
             among: only these are attacked, `[N]` booleans, the others count as wrong; `None` for all.
@@ -116,10 +116,7 @@ class Context:
         drawing, flags = replace(self, seed=self.seed + again), torch.zeros(0, dtype=torch.bool)
         for start, x, y in self.batches():
             found = drawing.attack(attack, start, x, y)
-            right = found.correct
-            if right is None:
-                right = self.right(found.x_adv, y)
-                right = right & self.right(x, y) if attack.perturbs else right  # x is admissible too
+            right = self.right(found.x_adv, y) if found.correct is None else found.correct
             flags = torch.cat([flags, right.cpu()])
         return flags
 

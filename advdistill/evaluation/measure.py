@@ -36,6 +36,8 @@ def correct(
 ) -> Tensor:
     """Which images a model, as it is and where it is, classifies correctly, clean or attacked on its cross-entropy.
 
+    An image that is classified wrongly when clean counts as wrong under the attack.
+
     Args:
         attack: `None` for clean images; one attempt per image, its last iterate counts.
         processes: this one's number and how many there are; each has the flags of its share of the batches alone.
@@ -44,7 +46,8 @@ def correct(
         `[N]` booleans on the CPU.
     """
     context = Context(model, split, seed=seed, batch_size=batch_size, device=device, processes=processes)
-    return context.correct(Clean() if attack is None else PGDAttack("pgd", attack))
+    clean = context.correct(Clean())
+    return clean if attack is None else clean & context.correct(PGDAttack("pgd", attack))
 
 
 def measure(
