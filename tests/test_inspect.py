@@ -147,7 +147,7 @@ def test_the_seed_decides_and_the_models_stay_as_they_are(tmp_path):
     torch.manual_seed(5)
     state = torch.get_rng_state()
     first, again, other = (
-        inspect(student, split, Linf(0.1), teacher=teacher, seed=seed, **WHERE) for seed in (0, 0, 1)
+        inspect(student, split, Linf(0.1), teacher=teacher, seed=seed, **WHERE) for seed in (0, 0, 3)
     )
     assert torch.equal(torch.get_rng_state(), state)
     assert student.training and all(p.requires_grad and p.grad is None for p in student.parameters())
@@ -155,6 +155,7 @@ def test_the_seed_decides_and_the_models_stay_as_they_are(tmp_path):
         [prediction.x_adv for e in found.examples for prediction in e.predictions.values()]
         for found in (first, again, other)
     ]
+    # seed 3: with the starts of each image, those of seed 1 end in the same corners of the ball for these six pictures
     assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
     assert first.distances == again.distances != other.distances
     first.save(tmp_path / "inspection.safetensors")

@@ -155,7 +155,7 @@ def test_what_an_earlier_version_left_is_set_aside_and_not_mixed(tmp_path):
     model, keep, images = linear(to_float(TEST.images), TEST.labels, 10), tmp_path / "v.safetensors", tmp_path / "v.adv"
     flags, lines = torch.ones(70, dtype=torch.uint8), []
     for file in (keep, tmp_path / "v.safetensors.1"):
-        save_file({"clean": flags, "fgsm": flags}, file, {"batch_size": "256", "seed": "0", "weights": "0" * 12})
+        save_file({"clean": flags, "fgsm": flags.clone()}, file, {"batch_size": "256", "seed": "0", "weights": "0" * 12})
     images.mkdir()
     (images / "fgsm.000020.safetensors").write_bytes(b"of the earlier version")
     options = {"keep": keep, "keep_images": images}
@@ -169,6 +169,6 @@ def test_what_an_earlier_version_left_is_set_aside_and_not_mixed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "earlier-v.adv", "earlier-v.safetensors", "earlier-v.safetensors.1", "v.adv", "v.safetensors",
     ]  # fmt: skip
-    assert [file.name for file in images.iterdir()] == ["fgsm.000000.safetensors"]
+    assert sorted(file.name for file in images.iterdir()) == ["fgsm.000000.safetensors", "fgsm.000064.safetensors"]
     again = evaluate(model, TEST, Linf(0.1), "clean,fgsm", report=lines.append, **options)
     assert again.measurements == found.measurements and not any("earlier" in line for line in lines[1:])
