@@ -155,7 +155,8 @@ def test_what_an_earlier_version_left_is_set_aside_and_not_mixed(tmp_path):
     model, keep, images = linear(to_float(TEST.images), TEST.labels, 10), tmp_path / "v.safetensors", tmp_path / "v.adv"
     flags, lines = torch.ones(70, dtype=torch.uint8), []
     for file in (keep, tmp_path / "v.safetensors.1"):
-        save_file({"clean": flags, "fgsm": flags.clone()}, file, {"batch_size": "256", "seed": "0", "weights": "0" * 12})
+        earlier = {"batch_size": "256", "seed": "0", "weights": "0" * 12}
+        save_file({"clean": flags, "fgsm": flags.clone()}, file, earlier)
     images.mkdir()
     (images / "fgsm.000020.safetensors").write_bytes(b"of the earlier version")
     options = {"keep": keep, "keep_images": images}
