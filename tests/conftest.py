@@ -76,6 +76,14 @@ def teacher(once):
     return str(once("teacher", make_teacher) / "teacher.safetensors")
 
 
+@pytest.fixture
+def blocks(monkeypatch):
+    """Sets how many images an evaluation passes at once, for tests of several blocks on few images."""
+    from advdistill.evaluation.context import Context
+
+    return lambda images: monkeypatch.setattr(Context, "block", images)
+
+
 @pytest.fixture(autouse=True)
 def disk_at_rest(monkeypatch):
     """Files are not flushed: on a busy disk the tests would mostly wait for it."""

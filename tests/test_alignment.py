@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from advdistill._internal.rng import Rng
+from advdistill._internal.rng import ImageRng
 from advdistill.attacks.suites import ATTACKS
 from advdistill.data import Split
 from advdistill.data.batches import to_float
@@ -86,9 +86,9 @@ def test_both_distances_computed_by_themselves(threat):
     x, pgd = to_float(SPLIT.images), ATTACKS["pgd-20"](threat).pgd
     uniform, adversarial = [], []
     for rows in (slice(0, 3), slice(3, 4)):
-        uniform.append(x[rows] + threat.sample(x[rows], Rng(5, "uniform", rows.start)))
+        uniform.append(x[rows] + threat.sample(x[rows], ImageRng(5, "uniform", places=range(4)[rows])))
         loss = lambda x_adv, y=SPLIT.labels[rows]: cross_entropy(student(x_adv), y)  # noqa: E731
-        adversarial.append(pgd(loss, x[rows], Rng(5, "attack", rows.start)))
+        adversarial.append(pgd(loss, x[rows], ImageRng(5, "attack", places=range(4)[rows])))
     expected = {
         name: (teacher(torch.cat(parts)) - student(torch.cat(parts))).norm(dim=1).mean().item()
         for name, parts in {"uniform": uniform, "adversarial": adversarial}.items()

@@ -275,7 +275,8 @@ def test_a_model_that_does_not_fit_is_refused(change, message):
         evaluate(Returns(change), FIVE, suite="quick")
 
 
-def test_nan_that_appears_later_is_not_counted():
+def test_nan_that_appears_later_is_not_counted(blocks):
+    blocks(1)
     later = Returns(lambda z: z.masked_fill(z > 0.7, float("nan")))
     with pytest.raises(ValueError, match="NaN or infinite"):
         evaluate(later, FIVE, suite="clean", batch_size=1)
@@ -317,7 +318,8 @@ class FGSM(Attack):
         return (x + self.eps * gradient.sign()).clamp(0, 1)
 
 
-def test_an_attack_of_ones_own_is_measured_saved_and_resumed_like_ours(net, digits, tmp_path):
+def test_an_attack_of_ones_own_is_measured_saved_and_resumed_like_ours(net, digits, tmp_path, blocks):
+    blocks(100)
     lines, options = [], {"batch_size": 100, "keep": tmp_path / "v.safetensors", "keep_images": tmp_path / "images"}
     result = evaluate(net, digits, Linf(0.08), attacks=["clean", FGSM(0.08)], **options)
     x, y = to_float(digits.images), digits.labels
@@ -353,8 +355,9 @@ def test_attacks_that_cannot_be_told_apart_are_refused(digits, net):
         evaluate(net, digits, Linf(0.1), attacks=[lambda model, x, y: x])
 
 
-def test_a_long_attack_says_how_far_it_is(monkeypatch):
+def test_a_long_attack_says_how_far_it_is(monkeypatch, blocks):
     """Its clock moves by 20 s each time that it is read."""
+    blocks(2)
     clock, lines = itertools.count(0, 20), []
     monkeypatch.setattr(sys.modules["advdistill.evaluation.measure"].time, "monotonic", lambda: next(clock))
     evaluate(Line(), FIVE, Linf(0.1), "fgsm", batch_size=2, report=lines.append)

@@ -14,7 +14,8 @@ X, Y = to_float(TEST.images), TEST.labels
 
 
 @pytest.mark.parametrize("attack", ["cw-30", "square-100"])
-def test_the_image_of_every_counted_break_is_kept(attack, tmp_path):
+def test_the_image_of_every_counted_break_is_kept(attack, tmp_path, blocks):
+    blocks(20)
     model = linear(X, Y % 9, 10)
     result = evaluate(model, TEST, THREAT, f"clean,{attack}", batch_size=20, keep_images=tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{attack}.{i:06d}.safetensors" for i in (0, 20, 40)]

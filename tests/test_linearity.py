@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from advdistill import models
-from advdistill._internal.rng import Rng
+from advdistill._internal.rng import ImageRng
 from advdistill.data import Split
 from advdistill.data.batches import to_float
 from advdistill.evaluation.gradients import linearity_remainder
@@ -40,7 +40,7 @@ def test_a_quadratic_network_at_black_is_nothing_but_remainder():
 @pytest.mark.parametrize("threat", [Linf(0.3), L2(0.3)])
 def test_a_quadratic_network_elsewhere(threat):
     x = to_float(SPLIT.images)
-    d = torch.cat([threat.sample(x[s], Rng(7, "uniform", s.start)) for s in (slice(0, 2), slice(2, 3))])
+    d = torch.cat([threat.sample(x[s], ImageRng(7, "uniform", places=range(3)[s])) for s in (slice(0, 2), slice(2, 3))])
     expected = ((d**2).flatten(1).norm(dim=1) / ((x + d) ** 2).flatten(1).norm(dim=1)).mean().item()
     assert linearity_remainder(Square(), SPLIT, threat, batch_size=2, seed=7) == pytest.approx(expected, rel=1e-4)
 
@@ -58,7 +58,7 @@ def test_a_network_of_the_zoo_by_central_differences():
     found = linearity_remainder(network.train(), split, Linf(0.05), seed=1)
     assert network.training and all(p.requires_grad and p.grad is None for p in network.parameters())
     network, x = network.double().eval(), to_float(images).double()
-    d = Linf(0.05).sample(x.float(), Rng(1, "uniform", 0)).double()
+    d = Linf(0.05).sample(x.float(), ImageRng(1, "uniform", places=range(len(x)))).double()
     with torch.no_grad():
         change = (network(x + 1e-6 * d) - network(x - 1e-6 * d)) / 2e-6
         moved = network(x + d)

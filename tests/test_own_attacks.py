@@ -19,7 +19,7 @@ from torch import nn
 
 import advdistill as ad
 from advdistill import L2, Linf, Result, data, evaluate, models
-from advdistill._internal.rng import Rng
+from advdistill._internal.rng import ImageRng
 from advdistill.attacks.base import Attack, Outcome
 from advdistill.attacks.custom import CallableAttack, from_python
 from advdistill.attacks.settings import plain
@@ -29,6 +29,7 @@ from advdistill.report.compare import mismatches
 
 EXAMPLE = ROOT / "examples" / "own_attack.py"
 THREAT = Linf(0.1)
+BLOCK = 64  # images that an evaluation passes at once on a CPU, whatever its batch size
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +66,23 @@ class Returns(Attack):
         return self.change(x)
 
 
-def batches(split, size, seed=0):
+def batches(split, size=BLOCK, seed=0):
     """As an evaluation makes them: images, labels and where a batch draws from."""
     x, y = to_float(split.images), split.labels
     return [
-        (x[start : start + size], y[start : start + size], Rng(seed, "attack", start))
+        (x[start : start + size], y[start : start + size], drawing(start, len(x[start : start + size]), seed))
         for start in range(0, len(x), size)
     ]
 
 
-def by_hand(attack, model, split, size):
-    with_rng = ((x, y, attack(model, x, y, rng=rng)) for x, y, rng in batches(split, size))
-    return torch.cat([model(x_adv).argmax(1) == y for _, y, x_adv in with_rng])
+def drawing(start, images, seed=0):
+    return ImageRng(seed, "attack", places=range(start, start + images))
+
+
+def by_hand(attack, model, split):
+    """Which images are classified correctly, clean and attacked: x is an admissible x' too."""
+    found = ((x.clone(), y, attack(model, x, y, rng=rng)) for x, y, rng in batches(split))
+    return torch.cat([(model(x_adv).argmax(1) == y) & (model(x).argmax(1) == y) for x, y, x_adv in found])
 
 
 def verdicts(path):
@@ -86,7 +92,7 @@ def verdicts(path):
 def test_a_function_is_an_attack(model, test, tmp_path):
     keep = tmp_path / "v.safetensors"
     result = evaluate(model, test, THREAT, attacks=["clean", noise], batch_size=40, keep=keep)
-    right = by_hand(noise, model, test, 40)
+    right = by_hand(noise, model, test)
     assert [m.attack for m in result.measurements] == ["clean", "noise"]
     assert torch.equal(load_file(keep)["noise"].bool(), right) and result["noise"].correct == right.sum()
     assert result["noise"].settings == "size 0.1" and result["noise"].outside == 0
@@ -141,7 +147,7 @@ def test_what_is_no_image_is_a_sentence_before_anything_else_is_attacked(model, 
 
 
 def test_nan_that_comes_later_is_named_too(model, test):
-    later = Returns(lambda x: x * float("nan") if len(x) == 30 else x)
+    later = Returns(lambda x: x * float("nan") if len(x) == BLOCK else x)
     with pytest.raises(ValueError, match="returns returns x' that are NaN"):
         evaluate(model, test, THREAT, attacks=[later], batch_size=30)
 
@@ -199,7 +205,8 @@ class Half(Attack):
         return x
 
 
-def test_those_outside_are_counted_and_said(model, test, tmp_path):
+def test_those_outside_are_counted_and_said(model, test, tmp_path, blocks):
+    blocks(20)
     lines, keep = [], tmp_path / "v.safetensors"
     result = evaluate(model, test, THREAT, attacks=["clean", Half()], batch_size=20, report=lines.append, keep=keep)
     assert result["half"].outside == 50 and result["half"].correct == result["clean"].correct
@@ -318,12 +325,14 @@ class Transferred(Stepped):
         return one_step(model, x, y, rng=rng)
 
 
-def test_an_own_attack_searches_on_the_surrogate_or_the_fast_copy_if_that_is_asked_for(model, test, tmp_path):
+def test_an_own_attack_searches_on_the_surrogate_or_the_fast_copy_if_that_is_asked_for(model, test, tmp_path, blocks):
+    blocks(100)
     torch.manual_seed(0)
     other, keep = models.create("convnet-4", 10, 1), tmp_path / "v.safetensors"
     result = evaluate(model, test, THREAT, attacks=[Transferred()], surrogate=other, keep=keep)
     x, y, rng = batches(test, 100)[0]
-    right = model(one_step(other.eval(), x.clone(), y, rng=rng)).argmax(1) == y
+    clean = model(x).argmax(1) == y
+    right = clean & (model(one_step(other.eval(), x.clone(), y, rng=rng)).argmax(1) == y)
     assert torch.equal(load_file(keep)["transferred"].bool(), right)
     assert "transferred from a model of weights" in result["transferred"].settings
     with pytest.raises(ValueError, match="transferred takes its adversarial images from another model"):
@@ -374,16 +383,17 @@ def test_an_attack_of_foolbox_gives_the_verdicts_of_foolbox_called_by_hand(model
         model, test, threat, attacks=["clean", ad.attacks.foolbox(attack, threat, name="fb")], batch_size=40, keep=keep
     )
     right = []
-    for x, y, rng in batches(test, 40):
+    for x, y, rng in batches(test):
         torch.manual_seed(rng.seed)
         x_adv = attack(wrapped, x, y, epsilons=threat.eps)[1]
-        right.append(model(x_adv).argmax(1) == y)
+        right.append((model(x_adv).argmax(1) == y) & (model(x).argmax(1) == y))
     assert torch.equal(load_file(keep)["fb"].bool(), torch.cat(right))
     assert result["fb"].correct < result["clean"].correct and result["fb"].outside == 0
     assert result["fb"].settings == f"{plain(attack)}, eps {threat.eps}" and type(attack).__name__ in plain(attack)
     assert result.versions["foolbox"] == foolbox.__version__
-    assert torch.equal(right[0], model(ad.attacks.foolbox(attack, threat)(
-        model, *batches(test, 40)[0][:2], rng=Rng(0, "attack", 0))).argmax(1) == test.labels[:40])  # fmt: skip
+    (x, y, rng), _ = batches(test)
+    found = ad.attacks.foolbox(attack, threat)(model, x, y, rng=rng)
+    assert torch.equal(right[0], (model(found).argmax(1) == y) & (model(x).argmax(1) == y))
 
 
 @pytest.mark.filterwarnings("ignore:torch.meshgrid:UserWarning")
@@ -452,7 +462,7 @@ def test_the_command_line_names_attacks_of_ones_own(place, model, monkeypatch):
     for name, attack in (
         ("momentum", names["Momentum"](THREAT)), ("noise", names["noise"]), ("foolbox-pgd", names["library"](THREAT)),
     ):  # fmt: skip
-        assert torch.equal(kept[name].bool(), by_hand(attack, model, split, 20)), name
+        assert torch.equal(kept[name].bool(), by_hand(attack, model, split)), name
         assert 0 < kept[name].sum() == result[name].correct < result["clean"].correct or name == "noise"
 
 

@@ -170,8 +170,8 @@ def test_an_image_that_is_wrong_when_clean_stands_under_nothing():
     file = Opened(lambda x: torch.stack([0.5 - x[:, 0, 0, 0], x[:, 0, 0, 0] - 0.5], 1).detach())
     found = attacked(Context(file, split, THREAT), {"transfer-": Swapped()}, identity="x", n=2, queries=0)
     assert {m.attack: m.correct for m in found} == {
-        "clean": 1, "transfer-pgd-20": 2, "transfer-cw-30": 2, "worst-case": 1,
-    }  # fmt: skip
+        "clean": 1, "transfer-pgd-20": 1, "transfer-cw-30": 1, "worst-case": 1,
+    }  # fmt: skip  # under an attack too, wrong when clean is wrong, since x is an admissible x'
 
 
 def test_an_interrupted_measurement_goes_on_where_it_was(network, tmp_path):

@@ -30,7 +30,9 @@ def model(teacher):
 
 
 def verdicts(path):
-    return {name: tensor for name, tensor in load_file(path).items() if not name.endswith(".seconds")}
+    """Without what is no verdict: seconds, and where the first gradient vanished."""
+    no = (".seconds", ".no_gradient")
+    return {name: tensor for name, tensor in load_file(path).items() if not name.endswith(no)}
 
 
 def same(first, second):
@@ -59,7 +61,8 @@ class Died(Exception):
     pass
 
 
-def test_stopped_after_any_batch_it_goes_on_where_it_was(model, tmp_path, monkeypatch):
+def test_stopped_after_any_batch_it_goes_on_where_it_was(model, tmp_path, monkeypatch, blocks):
+    blocks(30)
     split = data.load("digits", "test").first(200)
     settings = {"threat": Linf(0.1), "suite": "clean,pgd-20,fgsm", "batch_size": 30}
     whole = evaluate(model, split, keep=tmp_path / "whole.safetensors", **settings)
@@ -85,7 +88,6 @@ def test_stopped_after_any_batch_it_goes_on_where_it_was(model, tmp_path, monkey
     ({"seed": 1}, "seed"),
     ({"threat": Linf(0.2)}, "threat"),
     ({"n": 90}, "images"),
-    ({"batch_size": 20}, "batch_size"),
     ({"accelerated": True}, "searched"),
 ])  # fmt: skip
 def test_an_unfinished_evaluation_of_another_kind_is_refused(model, tmp_path, change, named):
@@ -169,20 +171,22 @@ def place(tmp_path_factory, teacher):
     return folder
 
 
-def command(out, *more):
-    options = ["--data", "digits", "--eps", "0.1", "--suite", "clean,autoattack", "--n", "240", "--batch-size", "20"]
+def command(out, *more, size=20):
+    """Every named attack, on four blocks of images."""
+    suite = ["--suite", "full,blackbox", "--surrogate", "teacher.safetensors"]
+    options = ["--data", "digits", "--eps", "0.1", *suite, "--n", "240", "--batch-size", str(size)]
     return ["evaluate", "teacher.safetensors", *options, "--out", out, *more]
 
 
 def test_killed_at_random_moments_autoattack_ends_with_the_verdicts_of_an_unbroken_one(place):
     luck, unfinished = random.Random(0), place / "killed.unfinished.safetensors"
     for kill in range(5):
-        child = Child(*command("killed.json"), cwd=place, before=shortened)
+        child = Child(*command("killed.json", size=(20, 1, 7, 64, 20)[kill]), cwd=place, before=shortened)
         child.until(lambda kill=kill: unfinished.exists() and judged(unfinished) > 40 * kill)
         time.sleep(0.1 * luck.random())
         child.send(signal.SIGKILL)
         child.wait()
-    done = advdistill(*command("killed.json"), cwd=place, before=shortened)
+    done = advdistill(*command("killed.json", size=1000), cwd=place, before=shortened)
     assert done.returncode == 0, done.stderr
     assert same(verdicts(place / "whole.verdicts.safetensors"), verdicts(place / "killed.verdicts.safetensors"))
     assert not unfinished.exists()
@@ -196,7 +200,7 @@ def judged(path):
 
 def test_two_processes_give_the_verdicts_of_one(place):
     (place / "short.py").write_text(SHORTENED)  # the second process is begun by the same script
-    script = [sys.executable, "short.py", *command("two.json", "--devices", "2")]
+    script = [sys.executable, "short.py", *command("two.json", "--devices", "2", size=7)]
     env = ENV | {"MASTER_PORT": str(free_port())}
     done = subprocess.run(script, cwd=place, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr

@@ -1,21 +1,29 @@
-"""Randomness as a function of (seed, epoch, step): a draw does not depend on earlier ones."""
+"""Randomness as a function of (seed, epoch, step), or of an image: a draw does not depend on earlier ones."""
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Rng", "generator", "seeded"]
+__all__ = ["ImageRng", "Rng", "generator", "seeded"]
+
+GOLDEN, FIRST, SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+BITS = 24  # of a draw: what a float32 in [0, 1) holds
 
 
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator that depends on the key alone, e.g. `generator(seed, "order", epoch)`."""
+    return torch.Generator(device).manual_seed(_hashed(*key))
+
+
+def _hashed(*key: int | str) -> int:
+    """63 bits."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)
+    return int.from_bytes(digest, "big") >> 1
 
 
 class Rng:
@@ -52,6 +60,50 @@ class Rng:
         shape = (self.total or len(like), *like.shape[1:])
         drawn = draw(shape, generator=self.generator, device=like.device, dtype=like.dtype)
         return drawn[self.start : self.start + len(like)]
+
+
+class ImageRng(Rng):
+    """Random numbers of which each image has its own, whatever other images are in its batch.
+
+    An image's n-th draw is a function of the key, the image's place and n: on every device the same uniform numbers,
+    and the same normal ones up to rounding. What is drawn from `generator`, or from generators that begin at `seed`,
+    depends on the place of the first image instead.
+
+    Args:
+        key: the draws depend on it and the places alone, e.g. `(seed, "attack")`.
+        places: of the images in their split, as many as there are in a batch. More rows than that are taken to be
+            copies of the batch, of which each has its own draws.
+
+    Reference: Steele, Lea and Flood, Fast splittable pseudorandom number generators (SplitMix64). OOPSLA 2014.
+    """
+
+    def __init__(self, *key: int | str, places: Sequence[int], device: torch.device | str = "cpu"):
+        super().__init__(*key, places[0] if places else 0, device=device)
+        self.places, self.drawn, self._key = places, 0, key
+        self._states = torch.tensor([_hashed(*key, "image", place) for place in places], device=device)
+
+    def child(self, *key: int | str) -> "ImageRng":
+        return ImageRng(*self._key, *key, places=self.places, device=self.generator.device)
+
+    def normal(self, like: Tensor) -> Tensor:
+        radius = (-2 * (1 - self.uniform(like).double()).log()).sqrt()  # Box and Muller
+        return (radius * (2 * torch.pi * self.uniform(like).double()).cos()).to(like.dtype)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        each, copies = like[0].numel() if len(like) else 0, -(-len(like) // max(1, len(self.places)))
+        count = torch.arange(self.drawn, self.drawn + copies * each, device=like.device).view(copies, 1, each)
+        self.drawn += copies * each
+        states = self._states.to(like.device)[:, None]
+        bits = (states + (count + 1) * GOLDEN).flatten(0, 1)[: len(like)]  # int64 wraps, as the method asks
+        for shift, factor in ((30, FIRST), (27, SECOND)):
+            bits = (bits ^ _shifted(bits, shift)) * factor
+        bits = _shifted(bits ^ _shifted(bits, 31), 64 - BITS)
+        return (bits.to(like.dtype) / 2**BITS).view(like.shape)
+
+
+def _shifted(bits: Tensor, by: int) -> Tensor:
+    """int64 moved to the right as if it had no sign."""
+    return (bits >> by) & (2 ** (64 - by) - 1)
 
 
 @contextmanager

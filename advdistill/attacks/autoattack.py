@@ -30,6 +30,7 @@ class LibraryAttack(Attack):
     """Attacks of pyautoattack, each on what the former left; every break is confirmed by our own forward pass."""
 
     threat: Threat
+    climbs = False  # Square needs no gradient
 
     def check(self) -> None:
         """Raise ImportError where pyautoattack is missing."""

@@ -43,6 +43,7 @@ class Attack:
     Attributes:
         name: of the attack in results and files: letters, digits, `-` and `_`.
         perturbs: `False` for the attack that leaves images clean.
+        climbs: `False` where the gradient of its first step is not to be seen, or is not what the attack stands on.
         transferred: whether x' is searched for on a surrogate.
         notes: what `outcome` tells of each image besides, dtypes by name.
         packages: whose versions the result records.
@@ -65,6 +66,7 @@ class Attack:
 
     name: str
     perturbs: bool = True
+    climbs: bool = True
     transferred: bool = False
     notes: Mapping[str, torch.dtype] = MappingProxyType({})
     packages: tuple[str, ...] = ()
@@ -97,9 +99,10 @@ class Attack:
                 that the recipe or the method says. Gradients are on.
             x: clean images `[B, C, H, W]` in [0, 1], a copy.
             y: labels `[B]`.
-            rng: where random numbers are drawn from, a function of the seed and the batch's place: `rng.uniform(x)` and
-                `rng.normal(x)`, or `rng.generator` for torch. The global generators of torch, NumPy and Python begin at
-                `rng.seed`.
+            rng: where random numbers are drawn from: `rng.uniform(x)` and `rng.normal(x)`, which in an evaluation are
+                functions of the seed and the image; or `rng.generator` for torch, a function of the seed and the
+                batch's place. The global generators of torch, NumPy and Python begin at `rng.seed`. An evaluation's
+                batches are blocks of a fixed size, so neither depends on its `batch_size`.
 
         Returns:
             x' `[B, C, H, W]`, of x's dtype and device. In an evaluation an x' outside the threat model or [0, 1] breaks

@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from .._internal.messages import unknown
 from .._internal.rng import Rng
 from ..losses import Loss, cross_entropy, margin
-from ..threat import Threat
+from ..threat import L2, Threat
 from .autoattack import AutoAttack
 from .base import Attack
 from .custom import PREFIX, as_attack, from_python
@@ -46,6 +47,7 @@ class Clean(Attack):
 
     name = "clean"
     perturbs = False
+    climbs = False
 
     def describe(self, classes: int) -> str:
         return ""
@@ -78,7 +80,25 @@ class PGDAttack(Attack):
         return self.pgd.threat == threat
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
-        return self.pgd(lambda x_adv: self.loss(model(x_adv), y), x, rng)
+        def objective(x_adv: Tensor) -> Tensor:
+            logits = model(x_adv)
+            if x_adv.requires_grad:
+                x_adv.register_hook(_scaled if isinstance(self.pgd.threat, L2) else _without_nan)
+            return self.loss(logits, y)
+
+        return self.pgd(objective, x, rng)
+
+
+def _without_nan(gradient: Tensor) -> Tensor:
+    """NaN counts as zero, an infinite value as a very large one."""
+    return gradient.nan_to_num(0)
+
+
+def _scaled(gradient: Tensor) -> Tensor:
+    """The same direction, largest value 1: no sum of squares overflows or vanishes."""
+    gradient = _without_nan(gradient)
+    peak = gradient.abs().flatten(1).amax(1).clamp(min=torch.finfo(gradient.dtype).tiny)
+    return gradient / peak[:, None, None, None]
 
 
 def pgd_20(threat: Threat) -> PGDAttack:

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 from .._internal.reading import shown
 
@@ -84,9 +85,11 @@ def check_results(paths: Sequence[Path]) -> None:
 
 def show(results: Sequence["Result"]) -> None:
     """Print results as a table."""
-    from ..report.compare import table
+    from ..report.compare import remarks, table
 
     if is_first():
         CONSOLE.print(table(results))
         for line in filter(None, (result.headline for result in results)):
             tell(line)
+        for line in remarks(results):
+            CONSOLE.print(Text(line, style="yellow"))

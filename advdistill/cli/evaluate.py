@@ -49,7 +49,7 @@ class Evaluate:
     n: int | None = None
     """Only the first n images of the test split."""
     batch_size: int = 256
-    """Images attacked at once; results depend on it through the attacks' random numbers."""
+    """Images between two saves of the verdicts; no figure depends on it."""
     accelerated: bool = False
     """Attack a bf16 copy (folded fp32 where bf16 is not native); the fp32 model classifies; not for claims."""
     keep_images: bool = False

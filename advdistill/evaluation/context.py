@@ -1,20 +1,25 @@
 """What every part of an evaluation is told: which model, which images, which threat, where and how."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
-from .._internal.rng import Rng
+from .._internal.rng import ImageRng
 from ..attacks.base import Attack, Outcome, Report, checked, naming
 from ..data import Split
 from ..data.batches import in_order, starts
 from ..threat import Linf, Threat
 from .networks import ITSELF, AttackedNetwork
+from .watch import NO_GRADIENT, first_gradient
 
 __all__ = ["Context", "exact", "silent"]
+
+LEAST, MOST = 8, {"cpu": 64}  # images of a block; `ELSEWHERE` on a GPU, which small blocks leave idle
+ELSEWHERE = 256
+PIXELS = 2**18  # of a block of larger images: 64 of 64x64
 
 
 def silent(line: str) -> None:
@@ -29,8 +34,10 @@ class Context:
         model: the one that is evaluated, in eval mode and on `device`; its predictions at x' count.
         split: the images it is evaluated on.
         attacked: the network on which attacks search for x'.
-        processes: this one's number and how many there are; each takes its share of the batches.
+        batch_size: images between two saves of the verdicts, whole blocks and at least one.
+        processes: this one's number and how many there are; each takes its share of the blocks.
         report: receives lines of progress.
+        places: of the images in the whole split, where `split` is a part of it, `[N]`.
     """
 
     model: nn.Module
@@ -42,18 +49,36 @@ class Context:
     device: torch.device | str = "cpu"
     processes: tuple[int, int] = (0, 1)
     report: Report = silent
+    places: Tensor | None = None
+
+    @property
+    def block(self) -> int:
+        """Images that pass the networks at once, a function of their size and the kind of device alone.
+
+        A network's logits for an image depend in their last bits on how many images are passed with it, and AutoAttack
+        draws for all images of a batch together: no verdict depends on `batch_size` because no block does.
+        """
+        _, height, width = self.split.shape
+        most = MOST.get(torch.device(self.device).type, ELSEWHERE)
+        return max(LEAST, min(most, PIXELS // (height * width)))
 
     def starts(self) -> list[int]:
-        """The places of the first images of this process's batches."""
-        return list(starts(self.split, self.batch_size, self.processes))
+        """The places of the first images of this process's blocks."""
+        return list(starts(self.split, self.block, self.processes))
 
     def batches(self, begin: list[int] | None = None) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Place of the first image, images `[B, C, H, W]` in [0, 1] and labels `[B]`; `None` is all of `starts`."""
-        yield from in_order(self.split, self.batch_size, self.device, self.starts() if begin is None else begin)
+        """Block by block: place of the first image, images `[B, C, H, W]` in [0, 1] and labels `[B]`.
 
-    def rng(self, start: int, what: str = "attack") -> Rng:
-        """Where the batch that begins at `start` draws from."""
-        return Rng(self.seed, what, start, device=self.device)
+        Args:
+            begin: the places of the first images; `None` is all of `starts`.
+        """
+        yield from in_order(self.split, self.block, self.device, self.starts() if begin is None else begin)
+
+    def rng(self, start: int, what: str = "attack") -> ImageRng:
+        """Where the block that begins at `start` draws from: each image by its place."""
+        places = range(start, min(start + self.block, len(self.split)))
+        known = list(places) if self.places is None else self.places[places.start : places.stop].tolist()
+        return ImageRng(self.seed, what, places=known, device=self.device)
 
     def right(self, x: Tensor, y: Tensor) -> Tensor:
         """Which of a batch the model classifies correctly, `[B]` booleans."""
@@ -61,15 +86,17 @@ class Context:
             return self.model(x).argmax(1) == y
 
     def attack(self, attack: Attack, start: int, x: Tensor, y: Tensor) -> Outcome:
-        """Attack one batch, the one that begins at `start`.
+        """Attack one block, the one that begins at `start`; where it can be seen, the note `NO_GRADIENT` is added.
 
         Raises:
             ValueError: it returns something else than images like x, or needs a gradient where there is none.
         """
         rng, network = self.rng(start), self.attacked.network
-        with naming(attack):
+        watched = self.model if network is None else network
+        with naming(attack), first_gradient(watched, len(x)) if attack.climbs else nullcontext() as gradient:
             found = attack.outcome(self.model, x, y, attacked=network, rng=rng, report=self.report)
-        return replace(found, x_adv=checked(attack, found.x_adv, x))
+        seen = {NO_GRADIENT: gradient.lost} if gradient is not None and gradient.lost is not None else {}
+        return replace(found, x_adv=checked(attack, found.x_adv, x), notes={**found.notes, **seen})
 
     def correct(self, attack: Attack, *, among: Tensor | None = None, again: int = 0) -> Tensor:
         """Which images are classified correctly at the attack's x', `[N]` booleans on the CPU.
@@ -81,7 +108,9 @@ class Context:
         if among is not None:
             flags = among.clone()
             if flags.any():
-                part = replace(self, split=self.split.take(flags.nonzero()[:, 0]))
+                chosen = flags.nonzero()[:, 0]
+                places = chosen if self.places is None else self.places[chosen]
+                part = replace(self, split=self.split.take(chosen), places=places)
                 flags[flags.clone()] = part.correct(attack, again=again)
             return flags
         drawing, flags = replace(self, seed=self.seed + again), torch.zeros(0, dtype=torch.bool)

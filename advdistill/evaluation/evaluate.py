@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .._internal.adapter import unwrapped
 from .._internal.checks import hint_at_softmax
 from ..attacks.base import Attack, Report
+from ..attacks.suites import Clean, is_named
 from ..attacks.suites import attacks as chosen_attacks
-from ..attacks.suites import is_named
 from ..data import Given
 from ..data.batches import to_float
 from ..results.files import AdversarialImages
@@ -58,16 +58,18 @@ def evaluate(
             `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
             model or [0, 1] breaks nothing.
         n: the first n images only.
+        batch_size: images between two saves of the verdicts, in whole blocks; no figure depends on it.
         device: where to run; by default where the model is.
         name: of the model in tables; `None` is its class.
         accelerated: let every attack search on a folded copy, in bf16 where `device` has it; what counts is still the
             fp32 model's prediction at x'. Claims take the default.
         surrogate: another model for the same images; attacks called `transfer-` take their x' from it.
         keep: a .safetensors file for the verdict on each image, written after every batch; an evaluation that was
-            interrupted is resumed from it, provided that the data are the same, in the same order.
+            interrupted is resumed from it, provided that the data are the same, in the same order. One of an earlier
+            version, whose random numbers were others, is renamed and not continued.
         keep_images: a folder for the x' of every image that was classified correctly and was broken, a file for each
-            batch.
-        shared: the processes of torch.distributed share the batches, and all return the same.
+            block of images.
+        shared: the processes of torch.distributed share the blocks, and all return the same.
         report: receives a line after each batch and attack.
 
     Returns:
@@ -112,7 +114,7 @@ def evaluate(
     )  # fmt: skip
     setting = {
         "weights": weights, "fingerprint": fingerprint, "images": len(used), "threat": threat, "seed": seed,
-        "batch_size": batch_size, "searched": precision(device) if accelerated else None,
+        "block": context.block, "searched": precision(device) if accelerated else None,
         "surrogate": None if surrogate is None else digest(surrogate),
     }  # fmt: skip
     custom = [one for one in chosen if not is_named(one.name)]
@@ -121,8 +123,17 @@ def evaluate(
     verdicts = Verdicts(len(used), described, Path(keep) if keep else None, processes[0], context.report)
     facts = {name: described[name] for name in ("weights", "fingerprint", "threat", "seed")}
     images = AdversarialImages(Path(keep_images), facts) if keep_images else None
+    if verdicts.set_aside and images:
+        images.set_aside()
+    if shared:
+        torch.distributed.barrier()  # nobody saves an image before the first process has renamed the folder
     for one in custom:
         try_on_two_images(replace(context, attacked=networks[one.name]), one, verdicts)
+    measured = {}
+    if Clean() not in chosen:  # what is wrong when clean is wrong under every attack
+        measure(replace(context, report=silent), Clean(), verdicts)
+    for attack in sorted(chosen, key=lambda one: one.perturbs):
+        measured[attack.name] = measure(replace(context, attacked=networks[attack.name]), attack, verdicts, images)
     return Result(
         model=name or type(unwrapped(model)).__name__,
         data=split.name,
@@ -131,9 +142,7 @@ def evaluate(
         threat=str(threat),
         eps=threat.eps,
         seed=seed,
-        measurements=tuple(
-            measure(replace(context, attacked=networks[attack.name]), attack, verdicts, images) for attack in chosen
-        ),
+        measurements=tuple(measured[attack.name] for attack in chosen),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=_versions("advdistill", "torch", "pyautoattack", *(name for one in custom for name in one.packages)),
     )

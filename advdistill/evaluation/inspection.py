@@ -22,6 +22,7 @@ from .gradients import gradient_alignment, input_gradient, linearity_remainder, 
 from .metrics import by_class, calibration_error
 from .networks import EvaluatedModel, placed
 from .verdicts import digest
+from .watch import NO_GRADIENT
 
 __all__ = ["Predictions", "examples", "first_of_each", "inspect", "predict"]
 
@@ -37,12 +38,14 @@ class Predictions:
         clean, attacked: logits `[N, K]` of the images and of their x'.
         x_adv: x' of this network itself, `[N, C, H, W]`.
         seconds: what attack and passes took.
+        no_gradient: images without a gradient at the attack's first step.
     """
 
     clean: Tensor
     attacked: Tensor
     x_adv: Tensor
     seconds: float
+    no_gradient: int
 
 
 def inspect(
@@ -110,13 +113,14 @@ def _of(context: Context, name: str, network: nn.Module) -> Context:
 
 def predict(context: Context) -> Predictions:
     """Attack every image with PGD-20; the draws, and so the x', are those of `evaluate`."""
-    rows, began, attack = [], time.monotonic(), pgd_20(context.threat)
+    rows, lost, began, attack = [], 0, time.monotonic(), pgd_20(context.threat)
     with torch.no_grad(), exact():
         for start, x, y in context.batches():
-            x_adv = context.attack(attack, start, x, y).x_adv
+            found = context.attack(attack, start, x, y)
+            x_adv, lost = found.x_adv, lost + int(found.notes[NO_GRADIENT].sum())
             rows.append([tensor.cpu() for tensor in (context.model(x), context.model(x_adv), x_adv)])
     clean, attacked, x_adv = (torch.cat(column) for column in zip(*rows, strict=True))
-    return Predictions(clean, attacked, x_adv, round(time.monotonic() - began, 2))
+    return Predictions(clean, attacked, x_adv, round(time.monotonic() - began, 2), lost)
 
 
 def first_of_each(split: Split, most: int = 10) -> Tensor:
@@ -149,27 +153,28 @@ def examples(contexts: Mapping[str, Context], predictions: Mapping[str, Predicti
 def _network(context: Context, predictions: Predictions) -> Network:
     labels, logits = context.split.labels, {"clean": predictions.clean, ATTACK: predictions.attacked}
     correct = {attack: found.argmax(1) == labels for attack, found in logits.items()}
+    correct[ATTACK] &= correct["clean"]  # x is admissible too
     return Network(
-        curve=_curve(context, correct, predictions.seconds),
+        curve=_curve(context, correct, predictions),
         classes={attack: _classes(flags, context.split) for attack, flags in correct.items()},
         calibration={attack: calibration_error(found, labels) for attack, found in logits.items()},
         remainder=_remainder(context),
     )
 
 
-def _curve(context: Context, correct: Mapping[str, Tensor], seconds: float) -> dict[float, Measurement]:
+def _curve(context: Context, correct: Mapping[str, Tensor], predictions: Predictions) -> dict[float, Measurement]:
     """As `robust_curve`, without an attack where the outcome is known: at 0, where x' is x, and at eps."""
     threat, split = context.threat, context.split
 
-    def known(eps: float, flags: Tensor, seconds: float) -> Measurement:
+    def known(eps: float, flags: Tensor, seconds: float, lost: int | None = None) -> Measurement:
         settings = pgd_20(replace(threat, eps=eps)).describe(split.num_classes)
-        found = Measurement(ATTACK, settings, len(split), int(flags.sum()), seconds)
+        found = Measurement(ATTACK, settings, len(split), int(flags.sum()), seconds, no_gradient=lost)
         context.report(f"eps {show_pixels(eps)}, {ATTACK}: {found.accuracy:.1%} of {found.n} images, {seconds:.1f} s")
         return found
 
     points = {0.0: known(0.0, correct["clean"], 0.0)}
     if threat.eps:
-        points[threat.eps] = known(threat.eps, correct[ATTACK], seconds)
+        points[threat.eps] = known(threat.eps, correct[ATTACK], predictions.seconds, predictions.no_gradient)
         others = [k * threat.eps for k in MULTIPLES if k * threat.eps <= threat.limit]
         points |= robust_curve(context.model, split, others, type(threat), report=context.report, **_where(context))
     return dict(sorted(points.items()))

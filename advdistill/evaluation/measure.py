@@ -17,6 +17,7 @@ from ..results.files import AdversarialImages
 from ..results.result import Measurement
 from .context import Context, exact
 from .verdicts import CORRECT, Verdicts
+from .watch import NO_GRADIENT
 
 __all__ = ["correct", "measure", "try_on_two_images"]
 
@@ -36,6 +37,8 @@ def correct(
 ) -> Tensor:
     """Which images a model, as it is and where it is, classifies correctly, clean or attacked on its cross-entropy.
 
+    An image that is classified wrongly when clean counts as wrong under the attack.
+
     Args:
         attack: `None` for clean images; one attempt per image, its last iterate counts.
         processes: this one's number and how many there are; each has the flags of its share of the batches alone.
@@ -44,7 +47,8 @@ def correct(
         `[N]` booleans on the CPU.
     """
     context = Context(Logits(model), split, seed=seed, batch_size=batch_size, device=device, processes=processes)
-    return context.correct(Clean() if attack is None else PGDAttack("pgd", attack))
+    clean = context.correct(Clean())
+    return clean if attack is None else clean & context.correct(PGDAttack("pgd", attack))
 
 
 def measure(
@@ -52,8 +56,11 @@ def measure(
 ) -> Measurement:
     """Accuracy on the whole split under one attack; TF32 and nondeterministic convolutions are off meanwhile.
 
+    An image that is classified wrongly when clean counts as wrong: x is an admissible x' too.
+
     Args:
-        verdicts: extended batch by batch; what is known already is not attacked again.
+        verdicts: extended block by block; what is known already is not attacked again, nor are images classified clean
+            again where verdicts of `clean` are known.
         images: where the x' of broken images are saved.
 
     Raises:
@@ -66,11 +73,13 @@ def measure(
     with exact():
         for done, (start, x, y) in enumerate(context.batches(missing), 1):
             before = time.monotonic()
+            clean = _clean(context, verdicts, start, x, y) if attack.perturbs else torch.ones_like(y, dtype=torch.bool)
             x_adv, right, notes = _attacked(context, attack, start, x, y)
+            right = right & clean
             if images is not None and attack.perturbs:
-                broken = ~right & context.right(x, y)
-                images.put(attack.name, start, x_adv.cpu().numpy(), broken.cpu().numpy())
-            verdicts.put(attack.name, start, right, notes, time.monotonic() - before)
+                images.put(attack.name, start, x_adv.cpu().numpy(), (clean & ~right).cpu().numpy())
+            save = done % max(1, context.batch_size // context.block) == 0 or done == len(missing)
+            verdicts.put(attack.name, start, right, notes, time.monotonic() - before, save)
             if done < len(missing) and (now := time.monotonic()) - said > QUIET:
                 context.report(_progress(attack.name, done, len(missing), now - began))
                 said = now
@@ -78,10 +87,13 @@ def measure(
         verdicts.gather(attack.name, context.device)
     settings = attack.describe(context.split.num_classes) + context.attacked.note
     flags = verdicts.tensors[attack.name]
-    count, outside = int((flags == CORRECT).sum()), verdicts.count(attack.name, OUTSIDE)
-    measured = Measurement(attack.name, settings, len(flags), count, verdicts.seconds(attack.name), outside)
+    count, outside = int((flags == CORRECT).sum()), verdicts.count(attack.name, OUTSIDE) or 0
+    measured = Measurement(
+        attack.name, settings, len(flags), count, verdicts.seconds(attack.name), outside,
+        verdicts.count(attack.name, NO_GRADIENT),
+    )  # fmt: skip
     context.report(f"{attack.name}: {measured.accuracy:.1%} of {measured.n} images, {measured.seconds:.1f} s")
-    if outside:
+    if measured.remark:
         context.report(f"{attack.name}: {measured.remark} ({context.threat})")
     return measured
 
@@ -95,7 +107,7 @@ def try_on_two_images(context: Context, attack: Attack, verdicts: Verdicts) -> N
     if not _missing(context, attack, verdicts):
         return
     with exact():
-        _, x, y = next(replace(context, batch_size=2).batches([0]))
+        _, x, y = next(replace(context, split=context.split.first(min(2, len(context.split)))).batches([0]))
         x_adv = context.attack(attack, 0, x, y).x_adv
     if not inside(context.threat, x_adv, x).any():
         far = context.threat.distance(x_adv, x).max().item()
@@ -108,15 +120,24 @@ def try_on_two_images(context: Context, attack: Attack, verdicts: Verdicts) -> N
 def _missing(
     context: Context, attack: Attack, verdicts: Verdicts, images: AdversarialImages | None = None
 ) -> list[int]:
-    """The first images of this process's batches of which verdicts, or the images to be saved, are missing."""
+    """The first images of this process's blocks of which verdicts, or the images to be saved, are missing."""
     counted = {} if attack.stays_inside(context.threat) else {OUTSIDE: torch.uint8}
-    verdicts.begin(attack.name, {**attack.notes, **counted})
-    size = context.batch_size
+    climbed = {NO_GRADIENT: torch.uint8} if attack.climbs else {}
+    verdicts.begin(attack.name, {**attack.notes, **counted, **climbed})
+    size = context.block
     return [
         start
         for start in context.starts()
         if not (verdicts.knows(attack.name, start, start + size) and (not images or images.has(attack.name, start)))
     ]
+
+
+def _clean(context: Context, verdicts: Verdicts, start: int, x: Tensor, y: Tensor) -> Tensor:
+    """Which of a block are classified correctly when clean, `[B]` booleans."""
+    known = verdicts.tensors.get("clean")
+    if known is None or not verdicts.knows("clean", start, start + len(x)):
+        return context.right(x, y)
+    return (known[start : start + len(x)] == CORRECT).to(x.device)
 
 
 def _attacked(

@@ -31,6 +31,9 @@ class Verdicts:
         rank: of this process; each but the first saves a file of its own, named after the first one's.
         report: receives a line about a file that is not used, because this user's advdistill did not write it.
 
+    Attributes:
+        set_aside: a line for each file that is not used; it is renamed.
+
     Raises:
         ValueError: a file is damaged, or of another setting.
     """
@@ -45,6 +48,7 @@ class Verdicts:
     ):
         self.n, self.setting, self.path, self.rank = n, setting or {}, path, rank
         self.tensors: dict[str, Tensor] = {}
+        self.set_aside: list[str] = []
         if path and (problem := key_problem()):
             report(
                 f"No key can be written ({problem}): after an interruption, this evaluation starts afresh. "
@@ -56,7 +60,8 @@ class Verdicts:
                 self._check(file, setting, tensors)
                 self._merge(tensors)
             else:
-                report(_set_aside(file))
+                self.set_aside.append(_set_aside(file))
+                report(self.set_aside[-1])
 
     def begin(self, attack: str, notes: Mapping[str, torch.dtype]) -> None:
         """Make room for an attack's verdicts, its seconds (by the first image of a batch) and its notes."""
@@ -67,19 +72,22 @@ class Verdicts:
     def knows(self, attack: str, start: int, stop: int) -> bool:
         return bool((self.tensors[attack][start:stop] != UNKNOWN).all())
 
-    def put(self, attack: str, start: int, correct: Tensor, notes: Mapping[str, Tensor], seconds: float) -> None:
-        """Add the verdicts `[b]` of a batch and save them."""
+    def put(
+        self, attack: str, start: int, correct: Tensor, notes: Mapping[str, Tensor], seconds: float, save: bool = True
+    ) -> None:
+        """Add the verdicts `[b]` of a batch, and save all that there are."""
         stop = start + len(correct)
         self.tensors[attack][start:stop] = correct.cpu()
         self.tensors[f"{attack}.seconds"][start] = seconds
         for note, values in notes.items():
             self.tensors[f"{attack}.{note}"][start:stop] = values.cpu()
-        self._save()
+        if save:
+            self._save()
 
-    def count(self, attack: str, note: str) -> int:
-        """Of how many images a note of this attack is 1; 0 without such a note."""
+    def count(self, attack: str, note: str) -> int | None:
+        """Of how many images a note of this attack is 1; `None` where no image has such a note."""
         found = self.tensors.get(f"{attack}.{note}")
-        return 0 if found is None else int((found == 1).sum())
+        return None if found is None or (found == UNKNOWN).all() else int((found == 1).sum())
 
     def seconds(self, attack: str) -> float:
         """What an attack took, over all calls and processes."""

@@ -84,6 +84,7 @@ def _figures(about: About) -> str:
     if result and result.measurements:
         lines.append(f"On {result.data} ({result.fingerprint}), {result.threat}, seed {result.seed}, {result.date}.")
         lines.append(_measurement_table(result.measurements))
+        lines += [f"**{m.attack}**: {m.remark}." for m in result.measurements if m.remark]
         lines.append(f"Measured by `{result.command}`." if result.command else "The command is not known.")
     if about.files:
         told = "\n".join(

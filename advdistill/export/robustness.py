@@ -68,7 +68,7 @@ def attacked(
     """
     setting = {
         "file": identity, "fingerprint": context.split.fingerprint(), "images": n, "threat": context.threat,
-        "seed": context.seed, "batch_size": context.batch_size,
+        "seed": context.seed, "block": context.block,
     }  # fmt: skip
     verdicts = Verdicts(n, {name: str(value) for name, value in setting.items()}, keep, report=context.report)
     evaluated = EvaluatedModel(context.model, context.split, context.device)

@@ -14,7 +14,7 @@ from .columns import Columns
 from .loading import LoadedResult, load_result
 from .statistics import LEVEL, Difference, Verdict, holm, over_seeds, paired, unpaired
 
-__all__ = ["against_first", "compare", "distinct", "lacking", "mismatches", "summed_up", "table"]
+__all__ = ["against_first", "compare", "distinct", "lacking", "mismatches", "remarks", "summed_up", "table"]
 
 MOST_LINES = 6  # comparisons that still have a line each
 Loaded = TypeVar("Loaded", bound=LoadedResult)
@@ -36,7 +36,7 @@ def compare(paths: Sequence[Path | str]) -> Group:
         raise ValueError("Nothing to compare. Name run folders or result files: advdistill compare runs/*")
     runs = [load_result(path) for path in paths]
     results = [run.result for run in runs]
-    warnings = (Text(line, style="yellow") for line in mismatches(results))
+    warnings = (Text(line, style="yellow") for line in [*mismatches(results), *remarks(results)])
     return Group(table(results, dict(summed_up(runs))), *_comparisons(runs), *warnings)
 
 
@@ -56,6 +56,11 @@ def mismatches(results: Sequence[Result]) -> list[str]:
         for what, values in settings.items()
         if len(values) > 1
     ]
+
+
+def remarks(results: Sequence[Result]) -> list[str]:
+    """What must be known of single figures, each with its model and attack in front."""
+    return distinct(f"{r.model}, {m.attack}: {m.remark}." for r in results for m in r.measurements if m.remark)
 
 
 def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..results.result import Measurement, Result
-from .compare import distinct, mismatches, summed_up
+from .compare import distinct, mismatches, remarks, summed_up
 from .loading import LoadedResult, load_result
 
 __all__ = ["KINDS", "Kind", "robustbench_entry", "tables"]
@@ -57,7 +57,7 @@ def _markdown(runs: Sequence[LoadedResult]) -> str:
     head, *rows = _rows(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", _markdown_text)
     rule = ["---", *["---:"] * (len(head) - 1)]
     lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-    notes = [_markdown_text(line) for line in (_caption_of_runs(runs), *mismatches([run.result for run in runs]))]
+    notes = [_markdown_text(line) for line in _notes(runs)]
     return "\n\n".join(["\n".join(lines), *notes]) + "\n"
 
 
@@ -65,7 +65,7 @@ def _latex(runs: Sequence[LoadedResult]) -> str:
     cell = r"${:.1f}$ {{\footnotesize $[{:.1f}, {:.1f}]$}}"
     head, *rows = (f"{' & '.join(cells)} \\\\" for cells in _rows(runs, cell, r"${:.1f} \pm {:.1f}$", _latex_text))
     attacks = len(_attack_names(runs))
-    notes = [f"% {_latex_text(line)}" for line in (_caption_of_runs(runs), *mismatches([run.result for run in runs]))]
+    notes = [f"% {_latex_text(line)}" for line in _notes(runs)]
     begin = f"\\begin{{tabular}}{{l{'r' * attacks}rlr}}"
     lines = ["% \\usepackage{booktabs}", *notes, begin, "\\toprule", head, "\\midrule", *rows, "\\bottomrule"]
     return "\n".join([*lines, "\\end{tabular}"]) + "\n"
@@ -88,6 +88,11 @@ def _rows(
 
 def _attack_names(runs: Sequence[LoadedResult]) -> list[str]:
     return distinct(m.attack for run in runs for m in run.result.measurements)
+
+
+def _notes(runs: Sequence[LoadedResult]) -> list[str]:
+    results = [run.result for run in runs]
+    return [_caption_of_runs(runs), *mismatches(results), *remarks(results)]
 
 
 def _caption_of_runs(runs: Sequence[LoadedResult]) -> str:

@@ -13,7 +13,7 @@ from .._internal.optional import require
 from ..results.result import hardest, wilson
 from ..results.selection import Selection, overfitting
 from .charts import class_charts, curve_charts, javascript, networks
-from .compare import against_first, distinct, lacking, mismatches, summed_up
+from .compare import against_first, distinct, lacking, mismatches, remarks, summed_up
 from .epochs import state_charts, training_charts
 from .loading import ReportedRun, load_runs
 from .pictures import gallery, once
@@ -100,6 +100,7 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         "against": {run.name: _hardest_comparison(run, differences) for run in runs[1:]},
         "unpaired": lacking(runs, found),
         "warnings": mismatches([run.result for run in runs]),
+        "remarks": remarks([run.result for run in runs]),
         "over_seeds": list(summed_up(runs)),
         "selection": {run.name: run.result.chosen or Selection() for run in runs},
         "overfitting": {run.name: overfitting(run.epochs) for run in runs},

@@ -72,19 +72,16 @@ class ResultFiles:
     def store(self, result: Kind) -> Kind:
         """Write a result and its verdicts; an earlier result is merged if model, data and settings agree, else renamed.
 
-        Killed at any moment, the same evaluation stores the same again: what it reads is removed last.
-
         Returns:
             The result as written: with the earlier measurements, if the two were merged.
         """
         fresh, _ = _read(self.unfinished)
-        known: dict[str, np.ndarray] = {}
-        elsewhere: set[str] = set()
-        joined = None
+        known, elsewhere, joined = dict[str, np.ndarray](), set[str](), None
         if self.result.exists():
             earlier = Result.load(self.result)
             if joined := result.joined(earlier):
-                measured, (known, _) = self.measured_here(earlier), self._known_verdicts()
+                measured = self.measured_here(earlier)
+                known, _ = _read(self.verdicts) if self.verdicts.exists() else ({}, {})
                 elsewhere = {m.attack for m in earlier.measurements} - measured - fresh.keys()
                 joined = joined if _counts_agree(earlier, known, elsewhere) else None
             if joined is None:
@@ -93,13 +90,15 @@ class ResultFiles:
             result = joined or result
         facts = {name: str(getattr(result, name)) for name in ("weights", "fingerprint", "threat", "seed")}
         facts |= {"attacks": json.dumps(_attacks(result)), ELSEWHERE: json.dumps(sorted(elsewhere))}
+        measured = {m.attack for m in result.measurements}
         tensors = {name: array for name, array in known.items() if name.split(".")[0] not in fresh} | fresh
+        tensors = {name: array for name, array in tensors.items() if name.split(".")[0] in measured}
         write_atomic(self.verdicts, lambda temporary: save_file(tensors, temporary, signed(tensors, facts)))
-        for attack in (name for name in fresh if "." not in name):
+        for attack in measured & fresh.keys():
             same = attack in known and np.array_equal(known[attack], fresh[attack])
             AdversarialImages(self.unfinished_images).copy_to(self.images, attack, keep=same)
         result.save(self.result)
-        remove_unfinished(self.unfinished)
+        remove_unfinished(self.unfinished)  # last: killed before it, the same evaluation stores the same again
         _remove(self.unfinished_images)
         return result
 
@@ -121,9 +120,6 @@ class ResultFiles:
             dated = f"{self.result.stem}-{date.replace(':', '')}-{number}"
         for file in filter(Path.exists, (self.verdicts, self.images, self.masking, self.inspection, self.result)):
             file.rename(file.with_name(f"{dated}{file.name[len(stem) :]}"))
-
-    def _known_verdicts(self) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-        return _read(self.verdicts) if self.verdicts.exists() else ({}, {})
 
     def _clean(self) -> None:
         for file in (self.result, self.verdicts, self.masking, self.inspection, self.unfinished):
@@ -154,6 +150,13 @@ class AdversarialImages:
         _no_link(self.folder).mkdir(parents=True, exist_ok=True)
         tensors = {"index": start + np.flatnonzero(broken), "x_adv": np.ascontiguousarray(x_adv[broken])}
         write_atomic(self._file(attack, start), lambda temporary: save_file(tensors, temporary, self.facts or None))
+
+    def set_aside(self) -> None:
+        """Rename the folder: `set-aside.` comes before its name; one of that name is removed."""
+        if self.folder.exists():
+            aside = self.folder.with_name(f"set-aside.{self.folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            _no_link(self.folder).rename(aside)
 
     def has(self, attack: str, start: int) -> bool:
         """Whether the images of the batch that begins at `start` were saved."""

@@ -19,6 +19,7 @@ __all__ = ["Counted", "Measurement", "Result", "hardest", "wilson"]
 
 
 MOST = 10**12  # images
+NO_GRADIENT = 0.01  # one image in a dead corner is chance, more are a property of the model
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -68,6 +69,8 @@ class Measurement(Counted):
 
     Args:
         outside: images whose x' the attack moved outside the threat model or [0, 1], where x counts in its place.
+        no_gradient: images where the gradient of the attack's first step is zero or not finite; `None` for an attack
+            without gradients, and where that was not measured.
     """
 
     attack: str
@@ -76,6 +79,7 @@ class Measurement(Counted):
     correct: int
     seconds: float
     outside: int = 0
+    no_gradient: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.correct <= self.n <= MOST or not self.n:
@@ -84,10 +88,17 @@ class Measurement(Counted):
 
     @property
     def remark(self) -> str:
-        """What must be known of these figures, in a sentence; empty if there is nothing."""
-        if not self.outside:
-            return ""
-        return f"x' of {self.outside} of {self.n} images are outside the threat model or [0, 1] and break nothing"
+        """What must be known of these figures, in sentences; empty if there is nothing."""
+        said = []
+        if self.outside:
+            moved = f"x' of {self.outside} of {self.n} images"
+            said.append(f"{moved} are outside the threat model or [0, 1] and break nothing")
+        if self.no_gradient and self.no_gradient / self.n > NO_GRADIENT:
+            said.append(
+                f"no gradient to climb, zero or not finite, at {self.no_gradient / self.n:.1%} of the images, so this "
+                "figure may be far too high: run autoattack or square-100, which need none"
+            )
+        return "; ".join(said)
 
 
 def hardest(measurements: Iterable[Measurement]) -> Measurement | None:
@@ -187,7 +198,9 @@ class Result:
     def save(self, path: Path | str) -> None:
         """Write JSON, with counts, accuracies and intervals."""
         derived = [
-            asdict(m) | {"accuracy": round(m.accuracy, 6), "interval": [round(bound, 6) for bound in m.interval]}
+            asdict(m)
+            | {"accuracy": round(m.accuracy, 6), "interval": [round(bound, 6) for bound in m.interval]}
+            | ({"remark": m.remark} if m.remark else {})
             for m in self.measurements
         ]
         write_json(path, asdict(self) | {"measurements": derived})
