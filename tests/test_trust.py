@@ -28,6 +28,13 @@ from advdistill.results.weights import digest_of_file, of_other_weights, weights
 MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
 
 
+@pytest.fixture(autouse=True)
+def blocks_of_40(blocks):
+    """Three blocks of 100 images."""
+    blocks(40)
+
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, teacher):
     """A run's folder, evaluated with its images; `other` has weights of another model."""
@@ -185,7 +192,7 @@ def all_right(place: Path) -> Path:
     """An unfinished evaluation of this very setting in which nothing breaks."""
     split, run = data.load("digits", "test"), place / "run"
     setting = {"weights": digest(models.load(run)), "fingerprint": split.fingerprint(), "images": "100",
-               "threat": "Linf 0.1", "seed": "0", "batch_size": "40", "searched": "None", "surrogate": "None"}
+               "threat": "Linf 0.1", "seed": "0", "block": "40", "searched": "None", "surrogate": "None"}
     verdicts = {name: torch.ones(100, dtype=torch.uint8) for name in ("clean", "pgd-20")}
     file = run / "result.unfinished.safetensors"
     save_file(verdicts | {f"{name}.seconds": torch.ones(100) for name in verdicts}, file, setting)
@@ -226,7 +233,7 @@ def test_verdicts_of_others_are_set_aside(place, forge):
 def test_images_of_others_do_not_enter_a_result(place):
     folder = place / "run" / "result.unfinished.adv"
     shutil.copytree(place / "run" / "result.adv", folder)
-    (folder / "pgd-20.000040.safetensors").rename(folder / "pgd-20.000001.safetensors")
+    (folder / "pgd-20.000064.safetensors").rename(folder / "pgd-20.000001.safetensors")
     assert said(*MEASURE, "--suite", "pgd-20", "--keep-images", cwd=place)[0] == 0
     names = {file.name for file in (place / "run" / "result.adv").glob("pgd-20.*")}
     assert names == {f"pgd-20.{start:06d}.safetensors" for start in (0, 40, 80)} and not folder.exists()
@@ -393,7 +400,7 @@ def test_images_of_an_earlier_result_condemn_nobody(place):
     for file in (place / "run" / "result.adv").glob("fgsm.*"):
         rewrite(file, lambda tensors: tensors["x_adv"].zero_(), seed="3")
     code, text = said("verify", "run", "--sample", 0, cwd=place)
-    assert code == 0 and "fgsm: 3 files in result.adv are of another evaluation and were left out" in text
+    assert code == 0 and "fgsm: 2 files in result.adv are of another evaluation and were left out" in text
 
 
 def test_the_hypotheses_are_stated_and_bounded():
@@ -446,8 +453,9 @@ def test_no_kept_image_is_lost_wherever_it_is_killed(place, after, monkeypatch):
     assert not list(place.glob("x.unfinished*")) and not list(place.glob(".x*"))
 
 
-def test_images_are_made_where_an_interrupted_evaluation_did_not_save_them(place):
+def test_images_are_made_where_an_interrupted_evaluation_did_not_save_them(place, blocks):
     split, network = data.load("digits", "test"), models.load(place / "run")
+    blocks(20)
     settings = {"n": 60, "batch_size": 20, "keep": place / "v.safetensors"}
     first = evaluate(network, split, Linf(0.1), "fgsm", **settings)
     second = evaluate(network, split, Linf(0.1), "fgsm", keep_images=place / "v.adv", **settings)
@@ -460,11 +468,11 @@ def test_images_of_other_verdicts_do_not_stay_beside_new_ones(place):
 
     verdicts = place / "run" / "result.verdicts.safetensors"
     assert said(*MEASURE, "--suite", "fgsm", cwd=place)[0] == 0
-    assert len(list((place / "run" / "result.adv").glob("fgsm.*"))) == 3  # the same verdicts: their images stay
+    assert len(list((place / "run" / "result.adv").glob("fgsm.*"))) == 2  # the same verdicts: their images stay
     rewrite(verdicts, forget)
     assert said(*MEASURE, "--suite", "fgsm", cwd=place)[0] == 0
     assert not list((place / "run" / "result.adv").glob("fgsm.*"))
-    assert len(list((place / "run" / "result.adv").glob("pgd-20.*"))) == 3
+    assert len(list((place / "run" / "result.adv").glob("pgd-20.*"))) == 2
 
 
 def test_hidden_temporary_files_do_not_stay(place):
