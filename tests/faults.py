@@ -189,7 +189,7 @@ FAULTS = [
     Fault("a file is written directly, not beside and renamed", "_internal/files.py",
           "_replace(path, Path(name), write, keep)", "Path(name).unlink() or write(path)",
           "test_models_loading.py::test_a_save_that_fails_leaves_the_previous_file_and_nothing_else"),
-    Fault("a foreign checkpoint may run code", "models/checkpoint.py",
+    Fault("a foreign checkpoint may run code", "models/torch_file.py",
           "weights_only=True", "weights_only=False", "test_models_errors.py::test_a_pickle_that_runs_code_is_refused"),
     Fault("export: worst case counts images that are wrong when clean", "export/robustness.py",
           "== CORRECT for m in measured])", "== CORRECT for m in measured[1:]])",

@@ -53,7 +53,7 @@ class Asked(Exception):
     ("module", "run"),
     [
         (train, lambda: train.train(None, None)),
-        (evaluate, evaluate.Evaluate("model", "quick")),
+        (evaluate, evaluate.Evaluate(__file__, "quick")),
         (quickstart, quickstart.Quickstart()),
     ],
     ids=["train", "evaluate", "quickstart"],

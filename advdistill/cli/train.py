@@ -97,6 +97,7 @@ def train(recipe: "Recipe", options: Options) -> int:
     check_teachers(recipe)
 
     from ..attacks.suites import attacks
+    from ..models.zoo import count_parameters
     from ..train import distill
     from ..train.signals import Interrupted
 
@@ -104,6 +105,8 @@ def train(recipe: "Recipe", options: Options) -> int:
     out, suite = where.pop("out"), where.pop("suite")
     if suite is not None:
         attacks(suite, recipe.attack.threat)  # report a wrong name or a missing package before the training
+    if ":" not in recipe.student:
+        count_parameters(recipe.student)  # report a wrong name before Lightning is imported, which takes seconds
     try:
         run = distill(recipe, out, **where)
     except Interrupted as stopped:

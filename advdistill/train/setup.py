@@ -64,11 +64,10 @@ class Placement:
         """Not yet launched. Raises ValueError where this machine does not have the accelerator or the devices."""
         from lightning_fabric.strategies import DDPStrategy  # takes seconds to import
 
-        one = self.devices == 1 and self.num_nodes == 1
+        strategy = "auto" if self.devices == self.num_nodes == 1 else DDPStrategy(broadcast_buffers=False)
         return fabric_on(
-            self.accelerator, self.devices, num_nodes=self.num_nodes, precision=precision,
-            strategy="auto" if one else DDPStrategy(broadcast_buffers=False),
-        )  # fmt: skip
+            self.accelerator, self.devices, num_nodes=self.num_nodes, precision=precision, strategy=strategy
+        )
 
 
 def fabric_on(accelerator: str, devices: int | str, **options: Any) -> "Fabric":

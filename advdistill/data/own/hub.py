@@ -21,7 +21,7 @@ def fetch(where: str) -> Path:
         FileNotFoundError: the repository has no such file or folder.
     """
     owner, name, inner = where.split("/", 2)
-    hub = require("huggingface_hub", f"hf:{where}", "hf")
+    hub = require("huggingface_hub", f"hf:{where}", "hub")
     patterns = None if Path(inner).suffix in (".csv", ".tsv") else [inner, f"{inner.rstrip('/')}/*"]
     try:
         folder = Path(hub.snapshot_download(f"{owner}/{name}", repo_type="dataset", allow_patterns=patterns))
