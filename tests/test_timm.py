@@ -16,7 +16,8 @@ from test_models_references import refusal
 from torch import nn
 from training import short
 
-from advdistill import distill, models
+from advdistill import Recipe, distill, models
+from advdistill.optimizers import groups, make
 from advdistill.results.metrics import read_metrics
 
 NAME = "test_efficientnet_gn"  # 100,224 parameters; its mean and std are not ImageNet's, which others have
@@ -141,3 +142,21 @@ def test_a_torchvision_of_another_torch_is_named(tmp_path, monkeypatch, without)
     assert refusal("timm:resnet18?pretrained=true", ImportError) == (
         f"A timm: model needs a torchvision that fits your torch {torch.__version__} (operator torchvision::nms does "
         "not exist); install the two together: pip install torch torchvision")
+
+
+def test_lamb_is_timms_and_a_recipe_names_it(timm):
+    torch.manual_seed(0)
+    ours, theirs = (nn.Linear(4, 3) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    chosen = Recipe.from_yaml("optimizer: {name: lamb, lr: 0.01, weight_decay: 0.1}").optimizer
+    optimizer = make(chosen, groups(chosen, {"student": ours}))
+    assert type(optimizer) is timm.optim.Lamb and [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.1]
+    optimizer.param_groups[1]["weight_decay"] = 0.0  # as a step sets it: the bias does not decay
+    by_hand = timm.optim.Lamb([{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias]}], lr=0.01)
+    x = torch.rand(5, 4)
+    for network, each in ((ours, optimizer), (theirs, by_hand)):
+        for _ in range(3):
+            each.zero_grad()
+            network(x).square().sum().backward()
+            each.step()
+    torch.testing.assert_close((ours.weight, ours.bias), (theirs.weight, theirs.bias))
