@@ -152,7 +152,9 @@ def test_lamb_is_timms_and_a_recipe_names_it(timm):
     optimizer = make(chosen, groups(chosen, {"student": ours}))
     assert type(optimizer) is timm.optim.Lamb and [g["weight_decay"] for g in optimizer.param_groups] == [0.1, 0.1]
     optimizer.param_groups[1]["weight_decay"] = 0.0  # as a step sets it: the bias does not decay
-    by_hand = timm.optim.Lamb([{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias]}], lr=0.01)
+    by_hand = timm.optim.Lamb(
+        [{"params": [theirs.weight], "weight_decay": 0.1}, {"params": [theirs.bias], "weight_decay": 0.0}], lr=0.01
+    )
     x = torch.rand(5, 4)
     for network, each in ((ours, optimizer), (theirs, by_hand)):
         for _ in range(3):
