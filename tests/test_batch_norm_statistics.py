@@ -178,6 +178,21 @@ def test_without_batch_norm_nothing_is_done_and_a_line_says_so(tmp_path, capfd):
     assert differences(load_file(run.last), load_file(quick(tmp_path / "plain", four(Tiny), "rslad").last)) == []
 
 
+class Reparametrised(Normed):
+    """Its weight is computed anew at each pass, so copy.deepcopy refuses it."""
+
+    def __init__(self):
+        super().__init__()
+        with pytest.warns(FutureWarning, match="weight_norm"):
+            self.hidden = nn.utils.weight_norm(self.hidden)
+
+
+def test_a_network_whose_weights_are_computed_is_estimated_too(tmp_path):
+    kept = load_file(quick(tmp_path / "run", four(Reparametrised), "rslad", statistics="adversarial", **OPTIONS).last)
+    plain = load_file(quick(tmp_path / "plain", four(Reparametrised), "rslad", **OPTIONS).last)
+    assert differences(kept, plain) == ["/norm.running_mean", "/norm.running_var"]
+
+
 def test_the_choice_is_a_field_of_the_recipe():
     recipe = Recipe.from_yaml("{statistics: adversarial, statistics_images: 100, passes: released}")
     assert (recipe.statistics, recipe.statistics_images, recipe.passes) == ("adversarial", 100, "released")

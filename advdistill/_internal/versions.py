@@ -1,12 +1,13 @@
 """Installed versions, from package metadata: torch is not imported."""
 
 import platform
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from .. import __version__
 
-__all__ = ["about", "check_torch"]
+__all__ = ["about", "check_torch", "installed"]
 
 OLDEST_TORCH = (2, 9)
 
@@ -24,8 +25,14 @@ def check_torch() -> None:
         raise ImportError(f'torch {found} is too old, {oldest} or newer is needed; type: pip install "torch>={oldest}"')
 
 
+def installed(*packages: str) -> dict[str, str]:
+    """The versions of those of the packages that are installed, by name."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
 def _torch() -> str | None:
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return None
+    return installed("torch").get("torch")

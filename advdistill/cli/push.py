@@ -26,7 +26,7 @@ __all__ = ["Push"]
 
 RESULT = ".result.json"  # suffixes after the name of an exported file
 OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # written by an earlier push
-SHIPPED = (".onnx", ".pt2")
+EXPORTED = (".onnx", ".pt2")
 SAID = ("chosen", "chosen_on", "selection")
 LIBRARY = {"library_name": "advdistill"}  # identifies a folder that `push` wrote
 HUB = "hf:"
@@ -77,18 +77,18 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
         raise ValueError(f"{model} is not a network of `advdistill list models`, so a folder could not rebuild it.")
     source = run.best if run else Path(parse(model).name)
     measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
-    shipped = _shipped(source) if source.is_file() else []
+    exported = _exported(source) if source.is_file() else []
     make_folder(folder)
     write_json(folder / "config.json", LIBRARY | asdict(network.spec) | (_training(run.recipe) if run else {}))
     for old in (file for pattern in OURS for file in folder.glob(pattern)):
         old.unlink()
-    for file in (file for of_one in shipped for file in (of_one, _result_of(of_one))):
+    for file in (file for of_one in exported for file in (of_one, _result_of(of_one))):
         write_atomic(folder / file.name, partial(shutil.copyfile, file))
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
         result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
         chosen=said.get("chosen"), masking=_masking(ResultFiles(measured).masking, network) if measured else None,
-        files={file.name: Result.load(_result_of(file)) for file in shipped},
+        files={file.name: Result.load(_result_of(file)) for file in exported},
     )  # fmt: skip
     text = card(about)
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
@@ -157,13 +157,13 @@ def _masking(file: Path, network: "nn.Module") -> str | None:
     return verdict.status
 
 
-def _shipped(source: Path) -> list[Path]:
+def _exported(source: Path) -> list[Path]:
     """Files that `export` made from a checkpoint, in its folder, unchanged since they were measured."""
     found = []
     for record in sorted(source.parent.glob(f"*{RESULT}")):
         known, file = json.loads(record.read_text()).get("file", {}), record.with_name(record.name.removesuffix(RESULT))
         whole = file.is_file() and sha256(file) == known.get("sha256")
-        if whole and file.suffix in SHIPPED and known["source"].get("source_sha256") == sha256(source):
+        if whole and file.suffix in EXPORTED and known["source"].get("source_sha256") == sha256(source):
             found.append(file)
     return found
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from .._internal.adapter import unwrapped
 from .._internal.checks import hint_at_softmax
+from .._internal.versions import installed
 from ..attacks.base import Attack, Report
 from ..attacks.suites import Clean, is_named
 from ..attacks.suites import attacks as chosen_attacks
@@ -144,7 +144,7 @@ def evaluate(
         seed=seed,
         measurements=tuple(measured[attack.name] for attack in chosen),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions=_versions("advdistill", "torch", "pyautoattack", *(name for one in custom for name in one.packages)),
+        versions=installed("advdistill", "torch", "pyautoattack", *(name for one in custom for name in one.packages)),
     )
 
 
@@ -156,14 +156,3 @@ def _check_same(fingerprint: str, device: torch.device | str) -> None:
     if ends.tolist() != [number, -number]:
         raise ValueError("The processes that share this evaluation were given different images, or another order of "
                          "them. Give each the same: a loader without shuffling and DistributedSampler.")  # fmt: skip
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    return {package: found for package in packages if (found := _version(package))}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -1,6 +1,5 @@
 """The verdict on each image, attack by attack: in memory, and in a file from which a later call resumes."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from .._internal.files import write_atomic
 from .._internal.reading import ordinary
 from .._internal.secret import key_problem
 from ..results.files import TAG, signed, unfinished_files, written_here
+from ..results.weights import digest_of
 
 __all__ = ["CORRECT", "Verdicts", "digest"]
 
@@ -152,9 +152,6 @@ def _blank(n: int, dtype: torch.dtype) -> Tensor:
 
 def digest(model: nn.Module) -> str:
     """Twelve hex digits that name a model's weights."""
-    found = hashlib.sha256()
     tensors: dict[str, Any] = {name: value for name, value in state_of(model).items() if isinstance(value, Tensor)}
-    for name, tensor in tensors.items():
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-    return found.hexdigest()[:12]
+    flat = ((name, tensor.detach().cpu().contiguous().view(-1)) for name, tensor in tensors.items())
+    return digest_of((name, tensor.view(torch.uint8).numpy()) for name, tensor in flat)

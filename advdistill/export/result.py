@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from .._internal.versions import installed
 from ..models.price import latency
 from ..results.result import Measurement, Result
 from .artefact import Artefact, compare_logits
@@ -86,11 +86,4 @@ def facts(
 
 def versions() -> dict[str, str]:
     """Of the packages that take part, where they are installed."""
-    return {package: found for package in PACKAGES if (found := _installed_version(package))}
-
-
-def _installed_version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return installed(*PACKAGES)

@@ -78,21 +78,25 @@ class CifarResNet(Classifier):
     Reference: He et al., Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385, sec. 4.2.
     """
 
+    block: type[BasicBlock] = DownsampleBlock
+    head = "fc"
+
     def __init__(self, spec: ModelSpec, depth: int):
         super().__init__(spec)
         blocks = (depth - 2) // 6
         self.conv1 = conv3x3(spec.in_channels, 16)
         self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = stage(DownsampleBlock, 16, 16, blocks, stride=1)
-        self.layer2 = stage(DownsampleBlock, 16, 32, blocks, stride=2)
-        self.layer3 = stage(DownsampleBlock, 32, 64, blocks, stride=2)
-        self.fc = nn.Linear(64, spec.num_classes)
+        self.layer1 = stage(self.block, 16, 16, blocks, stride=1)
+        self.layer2 = stage(self.block, 16, 32, blocks, stride=2)
+        self.layer3 = stage(self.block, 32, 64, blocks, stride=2)
+        self.add_module(self.head, nn.Linear(64, spec.num_classes))
         init_he(self)
 
     def network(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(self.conv1(x)))
         out = self.layer3(self.layer2(self.layer1(out)))
-        return self.fc(global_pool(out))
+        logits: Tensor = self.get_submodule(self.head)(global_pool(out))
+        return logits
 
 
 class PaddedBlock(BasicBlock):
@@ -109,32 +113,23 @@ class PaddedBlock(BasicBlock):
         return F.relu(self.bn2(self.conv2(out)) + F.pad(kept, (0, 0, 0, 0, self.more, self.more)))
 
 
-class PaddedResNet(Classifier):
+class PaddedResNet(CifarResNet):
     """He's ResNet of depth 6n+2 as the paper has it, with shortcuts of option A, and a head called `linear`, as in
     `akamaster/pytorch_resnet_cifar10` and in the ResNet-56 that is Fair-MTARD's clean teacher.
 
     Reference: He et al., Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385, sec. 4.2.
     """
 
+    block = PaddedBlock
+    head = "linear"
+
     def __init__(self, spec: ModelSpec, depth: int):
-        super().__init__(spec)
         blocks, rest = divmod(depth - 2, 6)
         if rest or not blocks:
             near = max(8, 6 * round((depth - 2) / 6) + 2)
             raise ValueError(f"{spec.name!r}: the depth must be 6n+2 (8, 14, 20, 32, 44, 56, 110, ...), not {depth}; "
                              f"write 'resnet_a-{near}'.")
-        self.conv1 = conv3x3(spec.in_channels, 16)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = stage(PaddedBlock, 16, 16, blocks, stride=1)
-        self.layer2 = stage(PaddedBlock, 16, 32, blocks, stride=2)
-        self.layer3 = stage(PaddedBlock, 32, 64, blocks, stride=2)
-        self.linear = nn.Linear(64, spec.num_classes)
-        init_he(self)
-
-    def network(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = self.layer3(self.layer2(self.layer1(out)))
-        return self.linear(global_pool(out))
+        super().__init__(spec, depth)
 
 
 def depth_of_padded(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from .._internal.modes import batch_norms
 from ..run import Run
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -57,7 +57,7 @@ class Statistics:
 
     def __init__(self, fabric: "Fabric", *networks: nn.Module):
         self.fabric = fabric
-        layers = [layer for network in networks for layer in network.modules() if _is_unsynchronised(layer)]
+        layers = [norm for net in networks for norm in batch_norms(net) if not isinstance(norm, nn.SyncBatchNorm)]
         self.tensors: list[Any] = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
 
     def average(self) -> None:
@@ -66,7 +66,3 @@ class Statistics:
             return
         means = reduced(self.fabric, torch.cat(self.tensors), "mean")
         torch._foreach_copy_(self.tensors, list(means.split([len(running) for running in self.tensors])))
-
-
-def _is_unsynchronised(layer: nn.Module) -> bool:
-    return isinstance(layer, _BatchNorm) and not isinstance(layer, nn.SyncBatchNorm) and layer.track_running_stats

@@ -1,6 +1,5 @@
 """The state of a run: one object, saved whole, from which training resumes exactly."""
 
-import copy
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from typeguard import TypeCheckError
 
+from .._internal.adapter import copied
 from .._internal.files import read_sealed, write_sealed
 from ..methods import Method
 from ..models.checkpoint import check_tensors, load_torch
@@ -72,7 +72,7 @@ class State:
         """The network that is validated and saved: the average, once there is one, with re-estimated statistics."""
         network: nn.Module = self.average.module if self.average and self.average.n_averaged else self.student
         if self.statistics:
-            network = copy.deepcopy(network)
+            network = copied(network)
             network.load_state_dict(self.statistics, strict=False)
         return network
 

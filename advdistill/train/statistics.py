@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .._internal.adapter import copied
 from .._internal.modes import batch_norms
 from .._internal.rng import Rng
 from ..acceleration.frozen import FrozenCopies
@@ -52,7 +53,7 @@ class ReestimatedStatistics:
             network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
             epoch: the current epoch, counted from 0.
         """
-        attacked, estimated = copy.deepcopy(network), copy.deepcopy(network).eval()
+        attacked, estimated = copied(network), copied(network).eval()
         layers = batch_norms(estimated)
         if not layers:
             return {}

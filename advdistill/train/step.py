@@ -57,7 +57,7 @@ class Step:
         self.trained = {role: fabric.setup_module(teacher) for role, teacher in distiller.trained.items()}
         self.optimizer: Any = fabric.setup_optimizers(state.optimizer)
         networks = optimised(state.student, distiller)
-        self.groups = groups(recipe.optimizer, networks)
+        self.groups, self.settings = groups(recipe.optimizer, networks), settings(recipe.optimizer)
         self.statistics = Statistics(fabric, *networks.values())
 
     @property
@@ -136,8 +136,7 @@ class Step:
                     self.wrapped({"clean": batch.x, "adv": batch.x_adv}[name])
 
     def _set_rates(self, progress: float, factor: float) -> None:
-        optimizer = self.recipe.optimizer
-        student = settings(optimizer) | {"lr": optimizer.lr * factor / 2**self.state.at.rollbacks}
+        student = self.settings | {"lr": self.recipe.optimizer.lr * factor / 2**self.state.at.rollbacks}
         for group, options in zip(self.groups, self.optimizer.param_groups, strict=True):
             own = group.name != STUDENT
             options.update(self.distiller.method.parameter_group(group.name, student, progress) if own else student)
