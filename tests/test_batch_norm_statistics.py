@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -14,14 +15,12 @@ from safetensors.torch import load_file
 from test_every_method import Normed
 from torch import nn
 from torch.testing import assert_close
-from training import differences, four, losses_of, quick, quick_data, state_of
+from training import died_at_saves, differences, four, losses_of, quick, quick_data, state_of
 
 from advdistill import PGD, Data, Distiller, Linf, Recipe, Run, methods
 from advdistill._internal.rng import Rng
 from advdistill.data.batches import Batches
-from advdistill.train import trainer as loop
 from advdistill.train.checkpoints import accuracies
-from advdistill.train.state import State
 
 MOMENTUM = 0.1
 
@@ -117,30 +116,13 @@ def test_the_validated_network_is_the_saved_one_and_its_header_says_so(tmp_path)
     assert quick(tmp_path / "plain", four(Normed), "rslad").chosen.endswith("epoch 2 of 2")
 
 
-class Died(Exception):
-    pass
-
-
 @pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"swa": 0.0}], ids=str)
 def test_a_run_that_died_anywhere_saves_the_same_statistics(tmp_path, monkeypatch, options):
     changes = OPTIONS | options | {"statistics": "mixed", "validate_every": 1}
     whole = quick(tmp_path / "whole", four(Normed), "fair_rslad", **changes)
-    save, saves = State.save, []
-
-    def dying(state, path):
-        saves.append(1)
-        if len(saves) in (3, 6, 9):
-            raise Died
-        save(state, path)
-        if len(saves) == 12:  # the state of an epoch's end is saved, its checkpoint is not
-            raise Died
-
-    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)
-    monkeypatch.setattr(State, "save", dying)
-    for _ in range(4):
-        with pytest.raises(Died):
-            quick(tmp_path / "died", four(Normed), "fair_rslad", **changes)
-    died = quick(tmp_path / "died", four(Normed), "fair_rslad", **changes)
+    again = partial(quick, tmp_path / "died", method="fair_rslad", **changes)
+    # at the last of them the state of an epoch's end is written, its checkpoint is not
+    died, _ = died_at_saves(monkeypatch, lambda: again(four(Normed)), 3, 6, 9, after=12)
     assert differences(state_of(whole), state_of(died)) == [] and losses_of(whole) == losses_of(died)
     for file in ("best", "last"):
         assert differences(load_file(getattr(whole, file)), load_file(getattr(died, file))) == []

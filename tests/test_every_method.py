@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from in_processes import main
 from safetensors.torch import load_file
 from torch import nn
 from torch.testing import assert_close
-from training import ROLES, assert_same_path, differences, four, losses_of, quick, state_of
+from training import ROLES, assert_same_path, died_at_saves, differences, four, losses_of, quick, state_of
 
 from advdistill import Run, methods
 from advdistill._internal.rng import Rng
@@ -22,8 +23,6 @@ from advdistill.distiller import Distiller
 from advdistill.methods import METHODS, Batch, Method, build, from_config, to_config
 from advdistill.methods.fair import ByClass
 from advdistill.threat import Linf
-from advdistill.train import trainer as loop
-from advdistill.train.state import State
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
 ALL += [f"{name}+igdm" for name in ALL if name not in ("standard", "saad")]  # SAAD holds that term already
@@ -156,27 +155,11 @@ def test_gradients_reach_what_trains_and_nothing_else(name, batch):
             assert not differences(before[key].state_dict(), network.state_dict())
 
 
-class Died(Exception):
-    pass
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, monkeypatch, name):
     whole = quick(tmp_path / "whole", four(Normed), **RUNS[name])
-    save, saves = State.save, []
-
-    def dying(state, path):
-        saves.append((state.at.epoch, state.at.batch))
-        if len(saves) in (3, 7, 11):
-            raise Died
-        save(state, path)
-
-    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)  # a state after every step
-    monkeypatch.setattr(State, "save", dying)
-    for _ in range(3):
-        with pytest.raises(Died):
-            quick(tmp_path / "died", four(Normed), **RUNS[name])
-    died = quick(tmp_path / "died", four(Normed), **RUNS[name])
+    again = partial(quick, tmp_path / "died", **RUNS[name])
+    died, saves = died_at_saves(monkeypatch, lambda: again(four(Normed)), 3, 7, 11)
     # in the first epoch, between the two saves at its end, in the second epoch
     assert [saves[n - 1] for n in (3, 7, 11)] == [(0, 2), (1, 0), (1, 2)]
     assert differences(state_of(whole), state_of(died)) == []

@@ -12,16 +12,25 @@ from in_processes import main
 from safetensors.torch import load_file
 from torch import nn
 from torch.testing import assert_close
-from training import assert_same_path, differences, four, further, losses_of, make_teacher, quick, quick_data, state_of
+from training import (
+    assert_same_path,
+    died_at_saves,
+    differences,
+    four,
+    further,
+    losses_of,
+    make_teacher,
+    quick,
+    quick_data,
+    state_of,
+)
 
 from advdistill import PGD, AdamW, Distiller, Linf, Recipe, Run, TorchOptimizer, methods, models
 from advdistill._internal.imports import import_object
 from advdistill._internal.rng import Rng
 from advdistill.data.batches import Batches
 from advdistill.losses import cross_entropy, kl
-from advdistill.train import trainer as loop
 from advdistill.train.schedule import rate
-from advdistill.train.state import State
 
 FOLDER = ROOT / "examples" / "methods"
 LAYERS = {"student_layer": "hidden", "teacher_layer": "hidden"}
@@ -54,27 +63,10 @@ def test_each_example_has_forty_lines_at_most_and_is_on_the_page():
     assert all(f'--8<-- "examples/methods/{path.name}"' in page for path in files)
 
 
-class Died(Exception):
-    pass
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, monkeypatch, name):
     whole = run(tmp_path / "whole", name)
-    save, saves = State.save, []
-
-    def dying(state, path):
-        saves.append((state.at.epoch, state.at.batch))
-        if len(saves) in (3, 7, 11):
-            raise Died
-        save(state, path)
-
-    monkeypatch.setattr(loop, "SAVE_SECONDS", -1)  # a state after every step
-    monkeypatch.setattr(State, "save", dying)
-    for _ in range(3):
-        with pytest.raises(Died):
-            run(tmp_path / "died", name)
-    died = run(tmp_path / "died", name)
+    died, _ = died_at_saves(monkeypatch, lambda: run(tmp_path / "died", name), 3, 7, 11)
     assert differences(state_of(whole), state_of(died)) == []
     assert losses_of(whole) == losses_of(died)
     assert all(value == value for row in losses_of(whole) for value in row.values())

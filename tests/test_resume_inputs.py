@@ -11,22 +11,16 @@ from children import advdistill
 from conftest import Tiny
 from pictures import save
 from torch import nn
-from training import differences, four, quick_data, same_weights, short, state_of
+from training import died_before, differences, four, quick_data, same_weights, short, state_of
 
 from advdistill import Data, Run, data, distill, models
 from advdistill.results.metrics import read_metrics
 from advdistill.train import inputs
-from advdistill.train import trainer as loop
 from advdistill.train.inputs import Inputs, data_digests, described, network_digest
 from advdistill.train.state import State
 from advdistill.train.status import status
-from advdistill.train.trainer import Trainer
 
 RECIPE = short("mtard", epochs=3, batch_size=24, data=Data("random"))
-
-
-class Died(Exception):
-    pass
 
 
 def go(folder, networks=None, split=None, **options) -> Run:
@@ -35,17 +29,7 @@ def go(folder, networks=None, split=None, **options) -> Run:
 
 def begun(folder, monkeypatch, at: int = 4, **options) -> Run:
     """A run that dies before step `at`: 4 is in the second epoch."""
-
-    def dying(trainer, *arguments):
-        if trainer.state.at.step == at:
-            raise Died
-        step(trainer, *arguments)
-
-    step = Trainer._step
-    with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(loop, "SAVE_SECONDS", -1)
-        patch.setattr(Trainer, "_step", dying)
-        go(folder, **options)
+    died_before(monkeypatch, at, lambda: go(folder, **options))
     return Run(folder)
 
 

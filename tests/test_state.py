@@ -9,7 +9,7 @@ import torch
 from conftest import Tiny
 from safetensors.torch import load_file
 from torch import nn
-from training import differences, four, losses_of, quick, state_of
+from training import Died, died_before, differences, four, losses_of, quick, state_of
 
 from advdistill._internal import files
 from advdistill.train import trainer as loop
@@ -19,27 +19,13 @@ from advdistill.train.step import Step
 from advdistill.train.trainer import Trainer
 
 
-class Died(Exception):
-    pass
-
-
 def run(folder, method="adaad", **changes):
     return quick(folder, four(Tiny), method, **{"validate_every": 1} | changes)
 
 
 def died(monkeypatch, folder, at, **changes):
     """A run that saves after every step and dies before step `at`."""
-
-    def dying(trainer, *arguments):
-        if trainer.state.at.step == at:
-            raise Died
-        step(trainer, *arguments)
-
-    step = Trainer._step
-    with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(loop, "SAVE_SECONDS", -1)
-        patch.setattr(Trainer, "_step", dying)
-        run(folder, **changes)
+    died_before(monkeypatch, at, lambda: run(folder, **changes))
 
 
 def same(first, second) -> bool:

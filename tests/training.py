@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from advdistill.data import Split
 from advdistill.data.batches import to_float
 from advdistill.losses import cross_entropy
 from advdistill.models import save
+from advdistill.train import trainer as loop
+from advdistill.train.state import State
+from advdistill.train.trainer import Trainer
 
 
 def short(method: str | dict = "rslad", teacher: str | None = None, **changes) -> Recipe:
@@ -99,6 +103,55 @@ def quick(
     recipe = short(method, **{"epochs": 2, "batch_size": 24, "validate_every": 2, "data": Data("random")} | changes)
     given = {"train": quick_data() if train is None else train, "validation": validation, "loggers": loggers}
     return distill(recipe, folder, accelerator="cpu", devices=devices, **given, **networks)
+
+
+class Died(Exception):
+    """In place of a signal that kills a run."""
+
+
+def died_at_saves(monkeypatch, train: Callable[[], Run], *before: int, after: int = 0) -> tuple[Run, list]:
+    """A run that saves after every step, and dies and is resumed several times.
+
+    Args:
+        before: numbers of saves, counted over all its lives from 1, at which it dies before the state is written.
+        after: the number of one at which it dies when the state has been written.
+
+    Returns:
+        The run that ended, and epoch and batch of every save.
+    """
+    save, saves = State.save, []
+
+    def dying(state, path):
+        saves.append((state.at.epoch, state.at.batch))
+        number = len(saves)
+        if number in before:
+            raise Died
+        save(state, path)
+        if number == after:
+            raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SAVE_SECONDS", -1)
+        patch.setattr(State, "save", dying)
+        for _ in range(len(before) + bool(after)):
+            with pytest.raises(Died):
+                train()
+        return train(), saves
+
+
+def died_before(monkeypatch, step: int, train: Callable[[], object]) -> None:
+    """A run that saves after every step and dies before one."""
+
+    def dying(trainer, *arguments):
+        if trainer.state.at.step == step:
+            raise Died
+        go(trainer, *arguments)
+
+    go = Trainer._step
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(loop, "SAVE_SECONDS", -1)
+        patch.setattr(Trainer, "_step", dying)
+        train()
 
 
 def quick_data() -> Split:
