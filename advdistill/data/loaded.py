@@ -12,12 +12,12 @@ from torch.utils.data import DistributedSampler
 from .batches import Batches, Share, to_float
 from .forms import as_images, as_labels
 from .loader import collated, drawn, name_of, pairs
-from .split import Split
+from .split import Images, Split
 
 __all__ = ["Loaded", "LoadedBatches", "batches_of"]
 
 
-class Loaded:
+class Loaded(Images):
     """A loader to train on, in place of a split: its own batches, transforms, order and batch size.
 
     Args:
@@ -48,16 +48,6 @@ class Loaded:
             raise ValueError(f"The loader of {self.name} yields no batch.")
         self.images, self.labels = first[0].cpu(), first[1].cpu()
         self._form = self.images.shape[1:]
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
 
     def __len__(self) -> int:
         """Batches of an epoch; a last one of a single image, of which batch-norm could make nothing, is left out."""

@@ -12,8 +12,26 @@ from .._internal.reading import printable
 from .streamed import Streamed
 
 
+class Images:
+    """What a split and a loader both have: images, `[N, C, H, W]`, and the names of the classes."""
+
+    images: Tensor | Streamed
+    classes: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """K; a class may have no image."""
+        return len(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(Images):
     """Images, their labels and the names of the classes, in a fixed order.
 
     Args:
@@ -69,17 +87,6 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def num_classes(self) -> int:
-        """K; a class may have no image."""
-        return len(self.classes)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
 
     def take(self, indices: Sequence[int] | np.ndarray | Tensor) -> "Split":
         """The images at `indices`, in that order."""
