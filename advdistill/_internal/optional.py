@@ -1,9 +1,11 @@
 """Optional packages, which extras of the installation bring."""
 
 import importlib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
-__all__ = ["require"]
+__all__ = ["installed", "require"]
 
 
 def require(module: str, purpose: str, extra: str) -> ModuleType:
@@ -15,3 +17,12 @@ def require(module: str, purpose: str, extra: str) -> ModuleType:
         raise ImportError(
             f'{purpose} needs the package {missing}; install it with: pip install "advdistill[{extra}]"'
         ) from error
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """The versions of those of the packages that are installed, by name."""
+    found = {}
+    for package in packages:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -1,13 +1,12 @@
 """Installed versions, from package metadata: torch is not imported."""
 
 import platform
-from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
 from .. import __version__
+from .optional import installed
 
-__all__ = ["about", "check_torch", "installed"]
+__all__ = ["about", "check_torch"]
 
 OLDEST_TORCH = (2, 9)
 
@@ -23,15 +22,6 @@ def check_torch() -> None:
     found, oldest = _torch(), ".".join(map(str, OLDEST_TORCH))
     if found and tuple(map(int, found.split(".")[:2])) < OLDEST_TORCH:
         raise ImportError(f'torch {found} is too old, {oldest} or newer is needed; type: pip install "torch>={oldest}"')
-
-
-def installed(*packages: str) -> dict[str, str]:
-    """The versions of those of the packages that are installed, by name."""
-    found = {}
-    for package in packages:
-        with suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
 
 
 def _torch() -> str | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .._internal.adapter import unwrapped
 from .._internal.checks import hint_at_softmax
-from .._internal.versions import installed
+from .._internal.optional import installed
 from ..attacks.base import Attack, Report
 from ..attacks.suites import Clean, is_named
 from ..attacks.suites import attacks as chosen_attacks
