@@ -93,6 +93,8 @@ class Recipe:
     """Coefficients of the method; choose another with --method NAME."""
     student: str = "convnet-16"
     """One of `advdistill list models`, or your own: python:my_module:MyNet, called without arguments."""
+    student_init: str | None = None
+    """Weights that the student begins with, named as a teacher is; with other classes it gets a new head."""
     teacher: str | None = None
     """The robust teacher: a run folder, file:PATH, robustbench:NAME, hf:OWNER/NAME; see `advdistill list teachers`."""
     clean_teacher: str | None = None

@@ -8,9 +8,9 @@ from ..data.loaded import Loaded
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels
+from ..train.parts import Parts
 from ..train.setup import Placement, assemble
 from ..train.teacher_check import CHECKED, in_turn, inspect
-from ..train.trainer import Parts
 from .estimate import Estimate, estimate, proposals
 from .teacher import Claim, refuted_claims, wrong_class_order, wrong_normalisation
 

@@ -17,6 +17,7 @@ from ..results.selection import Selection
 from ..run import Run
 from ..threat import Threat
 from .distributed import reduced
+from .parts import Parts
 from .state import State
 from .statistics import described
 
@@ -31,12 +32,14 @@ class BestCheckpoint:
     """A run's `best.safetensors`: when to validate, which of two checkpoints is better, what its header says.
 
     Args:
-        split: the images held out from training.
+        parts: of the training; checkpoints are compared on the images held out, and the header names what the student
+            began with.
         state: of the run, whose changes of networks and data the header names.
     """
 
-    def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: "Fabric", state: State):
-        self.recipe, self.split, self.run, self.fabric, self.state = recipe, split, run, fabric, state
+    def __init__(self, recipe: Recipe, parts: Parts, run: Run, state: State):
+        self.recipe, self.parts, self.run, self.state = recipe, parts, run, state
+        self.split, self.fabric = parts.validation, parts.fabric
 
     def due(self, epoch: int) -> bool:
         """Whether to validate after this epoch, counted from 1."""
@@ -61,7 +64,8 @@ class BestCheckpoint:
         among = ceil(recipe.epochs / recipe.validate_every)
         fingerprint, changed = self.split.fingerprint(), self.state.inputs.changed_before(epoch) or None
         chosen = Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs)
-        return replace(chosen, changed=changed, statistics=described(recipe)).to_header()
+        begun = str(self.parts.begun) if self.parts.begun else None
+        return replace(chosen, changed=changed, statistics=described(recipe), student_init=begun).to_header()
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:

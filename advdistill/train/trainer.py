@@ -2,17 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from torch import nn
 
 from .. import models
 from .._internal.modes import batch_norms
-from ..data import Split
 from ..data.batches import Share
-from ..data.loaded import Loaded, batches_of
-from ..distiller import Distiller
+from ..data.loaded import batches_of
 from ..recipe import Recipe
 from ..run import Run
 from .average import estimate_statistics
@@ -20,6 +15,7 @@ from .checkpoints import BestCheckpoint
 from .distributed import agreed
 from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
 from .logging import Loggers, Metrics
+from .parts import Parts
 from .progress import Reporter
 from .schedule import epochs_of, rate
 from .signals import Interrupted, StopSignals
@@ -28,7 +24,6 @@ from .status import Heartbeat
 from .step import Step, beginning
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
-    from lightning_fabric import Fabric
     from lightning_fabric.loggers import Logger
 
 __all__ = ["Parts", "Trainer"]
@@ -39,25 +34,6 @@ REMEDY = (
     "The student is robust only to the attack it is trained with; use more --attack.steps, or a smaller "
     "--attack.step-size."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """The parts of a training.
-
-    Attributes:
-        fabric: launched.
-        student: the network to train, on the CPU; after `Trainer.fit` it has the last weights.
-        distiller: the method with its teachers, some of which may train along.
-        data: the whole training split; `train` and `validation` are disjoint parts of it.
-    """
-
-    fabric: "Fabric"
-    student: nn.Module
-    distiller: Distiller
-    data: Split | Loaded
-    train: Split | Loaded
-    validation: Split
 
 
 class Trainer:
@@ -91,7 +67,7 @@ class Trainer:
             self.resumed_on = self.state.resume_on(digests or {}, str(run), accept_changes)
         else:
             self.state.inputs.digests = dict(digests or {})
-        self.best = BestCheckpoint(recipe, parts.validation, run, fabric, self.state)
+        self.best = BestCheckpoint(recipe, parts, run, self.state)
         self.descend = Step(fabric, recipe, parts.distiller, self.state)
         self.estimate = ReestimatedStatistics(recipe, parts.distiller, parts.train, fabric)
         self.recent = Recent(fabric)
