@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ._internal.adapter import Logits, require_gradients_
-from ._internal.checks import check_adversarial, check_fit, class_labels
+from ._internal.checks import as_targets, check_adversarial, check_distributions, check_fit
 from ._internal.modes import after_forward, in_mode
 from ._internal.rng import Rng
-from .acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
+from .acceleration.cuda_graph import CudaGraphs
 from .acceleration.frozen import FrozenCopies
 from .acceleration.teacher_extrapolation import Extrapolated
 from .attacks import PGD, CustomAttack
@@ -20,9 +20,11 @@ from .attacks.base import naming
 from .attacks.training import OnBatch
 from .methods import Batch, Method
 from .methods.cost import check_teacher_every
+from .methods.labels import check_labels, labels_used
 from .methods.networks import Views
 from .methods.registry import as_method
-from .methods.roles import check_layers, check_roles, teachers_of
+from .methods.replay import replayed
+from .methods.roles import check_layers, check_roles, name_of, teachers_of
 
 __all__ = ["Distiller"]
 
@@ -124,7 +126,7 @@ class Distiller:
         Args:
             student: images to logits `[B, K]`; its modes are as before when this returns.
             x: clean images `[B, C, H, W]` in [0, 1].
-            y: labels `[B]`, of any integer type.
+            y: labels `[B]`, of any integer type, or distributions over the classes `[B, K]`.
             progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
             rate: factor of the learning rate's schedule, for methods with a state of their own.
             total: sum over the images of all processes, where there are several; see `Batch`.
@@ -137,16 +139,17 @@ class Distiller:
         Raises:
             ValueError: as `prepare`, at the first batch, or x' of a method's own `craft` are no images.
         """
-        y = class_labels(y, x)
+        y, targets = as_targets(y, x)
         if first := not self._prepared:
-            self.prepare(student, x, y)
+            self.prepare(student, x, targets)
         evaluated, rng = self.attack.student_mode == "eval", rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         with ExitStack() as modes:
             modes.enter_context(after_forward(student, x) if evaluated and self.method.clean_first else nullcontext())
             attacked = self._copies("student", student, changes=True) if evaluated else student
             batch = Batch(
-                x, y, self._views.recording("student", attacked, x), self._views.teachers(self._up_to_date(), x, y),
-                progress, rate=rate, threat=self.attack.threat, rng=rng, index=index, modules=self.modules,
+                x, y, self._views.recording("student", attacked, x),
+                self._views.teachers(self._up_to_date(), x, targets), progress, rate=rate, targets=targets,
+                threat=self.attack.threat, rng=rng, index=index, modules=self.modules,
             )  # fmt: skip
             batch.total = total or batch.total
             for network in (*self.trained.values(), *self.modules.values()):
@@ -187,32 +190,9 @@ class Distiller:
             return self.method.craft(self._extrapolated(batch), attack)
 
     def _replayed(self, batch: Batch, pgd: PGD) -> Tensor | dict[str, Tensor]:
-        """As `_crafted`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
-        copies, rng = self._copies.by_role, batch.rng
-        given: Tensors = {"x": batch.x, "y": batch.y, "start": pgd.begin(batch.x, rng)}
-        given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
-        given |= {(at, name): part.state[name] for at, part in enumerate(self.method.parts) for name in part.state}
-
-        def climb(given: Tensors) -> Tensors:
-            x, y, begin, progress, rate = (given[name] for name in ("x", "y", "start", "progress", "rate"))
-            inputs = Batch(
-                x, y, copies["student"], self._views.teachers(copies, x, y), progress, rate=rate, total=refuse_total,
-                threat=self.attack.threat, rng=NoDraws(),
-            )  # fmt: skip
-            method = self.method.fresh()
-            for at, (part, original) in enumerate(zip(method.parts, self.method.parts, strict=True)):
-                part.state = {name: given[at, name] for name in original.state}
-            with torch.no_grad():
-                objective = method.inner(self._extrapolated(inputs))
-            x_adv = x if objective is None else pgd.climb(objective, x, begin)
-            return {"x_adv": x_adv, **inputs.computed}
-
-        found = self._graphs(climb, given, *copies.values())
-        if found is None:
-            return self._crafted(replace(batch, rng=rng.child()), pgd)  # drawn from the beginning again
-        x_adv = found.pop("x_adv")
-        batch.reuse(found)
-        return x_adv
+        """As `_crafted`, by a CUDA graph of all its steps."""
+        found = replayed(self._graphs, self.method, batch, pgd, self._copies.by_role, self._views, self._extrapolated)
+        return self._crafted(replace(batch, rng=batch.rng.child()), pgd) if found is None else found  # drawn again
 
     def _up_to_date(self) -> dict[str, nn.Module]:
         """The teachers by role: with `fast`, their copies, with the current weights."""
@@ -231,20 +211,38 @@ class Distiller:
 
         Args:
             x: training images `[B, C, H, W]` in [0, 1], at least two.
-            y: labels `[B]`.
+            y: labels `[B]`, or distributions `[B, K]`.
 
         Raises:
-            ValueError: images outside [0, 1], labels outside the classes, networks that disagree about the classes, or
-                a layer that a network does not have.
+            ValueError: images outside [0, 1], labels outside the classes, networks that disagree about the classes, a
+                layer that a network does not have, or distributions with a method that indexes by labels.
         """
-        check_fit(student, self.teachers, x, y := class_labels(y, x))
+        y, targets = as_targets(y, x)
+        check_fit(student, self.teachers, x, y)
         check_layers(self.method, self._views.layers, networks := {"student": student, **self.teachers})
         with ExitStack() as modes, torch.no_grad():
             for network in networks.values():
                 modes.enter_context(in_mode(network, False))
-            views = self._views.teachers(self.teachers, x, y[:2])
-            made = self.method.modules(Batch(x[:2], y[:2], self._views.recording("student", student, x), views))
-        self.modules = {name: module.to(x.device) for name, module in made.items()}
+            made = self.method.modules(batch := self._plain(student, x, y, targets))
+            self.modules = {name: module.to(x.device) for name, module in made.items()}
+            if targets.ndim == 2:
+                check_distributions(targets)
+                check_labels(labels_used(self.method, replace(batch, modules=self.modules)), name_of(self.method),
+                             mixed="a distribution over the classes")  # fmt: skip
         if isinstance(self.attack, CustomAttack):
             self.attack.try_on(Logits(student, "student"), x, y)
         self._prepared = True
+
+    def labels_used(self, student: nn.Module, x: Tensor, y: Tensor) -> set[str]:
+        """Which of `Batch.y` and `Batch.targets` the method uses, after `prepare`; arguments as there, y `[B, K]`."""
+        with ExitStack() as modes, torch.no_grad():
+            for network in (student, *self.teachers.values(), *self.modules.values()):
+                modes.enter_context(in_mode(network, False))
+            batch = self._plain(student, x, *as_targets(y, x))
+            return labels_used(self.method, replace(batch, modules=self.modules))
+
+    def _plain(self, student: nn.Module, x: Tensor, y: Tensor, targets: Tensor) -> Batch:
+        """Two images, and the networks themselves."""
+        views, index = self._views.teachers(self.teachers, x, targets[:2]), torch.arange(2, device=x.device)
+        network = self._views.recording("student", student, x)
+        return Batch(x[:2], y[:2], network, views, targets=targets[:2], index=index[: len(x)])

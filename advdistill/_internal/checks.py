@@ -11,7 +11,8 @@ from .messages import first_line, unknown
 from .modes import in_mode
 
 __all__ = [
-    *("check_adversarial", "check_coefficient", "check_fit", "class_labels", "hint_at_softmax", "layer_of", "trial"),
+    *("as_targets", "check_adversarial", "check_coefficient", "check_distributions", "check_fit", "class_labels"),
+    *("hint_at_softmax", "layer_of", "trial"),
 ]
 
 
@@ -54,6 +55,25 @@ def class_labels(y: Tensor, x: Tensor) -> Tensor:
     raise ValueError(
         f"Labels must be the numbers of classes, integers [B] for {len(x)} images; got {form}. {_instead(y, len(x))}"
     )
+
+
+def as_targets(y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Labels `[B]`, and what cross-entropies are with: the same, or distributions `[B, K]` where such were given.
+
+    Raises:
+        ValueError: as `class_labels`; rows that are no distributions.
+    """
+    if not (isinstance(y, Tensor) and y.is_floating_point() and y.ndim == 2 and len(y) == len(x)):
+        return (labels := class_labels(y, x)), labels
+    return y.argmax(1).to(x.device), y.to(x)
+
+
+def check_distributions(y: Tensor) -> None:
+    """Raise ValueError unless each row of `[B, K]` is at least 0 and adds up to 1."""
+    if y.min() < 0 or (y.sum(1) - 1).abs().max() > 1e-3:
+        far = y.sum(1)[(y.sum(1) - 1).abs().argmax()].item()
+        raise ValueError("Labels as distributions [B, K] must be at least 0 and add up to 1 in each row; "
+                         f"this batch has a value of {y.min():.3g} and a row of sum {far:.3g}.")  # fmt: skip
 
 
 def _instead(y: object, images: int) -> str:

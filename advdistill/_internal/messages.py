@@ -4,7 +4,9 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-__all__ = ["check_hugging_face", "first_line", "unknown"]
+from .reading import printable
+
+__all__ = ["check_between", "check_hugging_face", "first_line", "unknown"]
 
 UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
@@ -19,6 +21,12 @@ def check_hugging_face(error: BaseException) -> None:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         raise OSError(f"Cannot write to Hugging Face's cache, {error.filename}: {error.strerror}; name a "
                       "writable folder: export HF_HOME=FOLDER") from error  # fmt: skip
+
+
+def check_between(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise ValueError unless a number is in `[low, high]`, or `None`."""
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {printable(value)}.")
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:

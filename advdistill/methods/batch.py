@@ -87,7 +87,9 @@ class Batch:
 
     Attributes:
         x: clean images `[B, C, H, W]` in [0, 1].
-        y: labels `[B]`.
+        y: labels `[B]`, to compare with predictions or to index by; where images are mixed, of the larger share.
+        targets: what cross-entropies are with: the labels, or distributions over the classes `[B, K]` where a recipe
+            mixes images, and in `outer` also where it smooths labels.
         student: S, images to logits `[B, K]`.
         teachers: networks by role: `robust` (T), `clean` (N), `peer` (P), or any role that the method declares.
         progress: share of the training that is done, in [0, 1].
@@ -130,11 +132,13 @@ class Batch:
     rng: Rng = field(default_factory=lambda: Rng(0))
     index: Tensor | None = None
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    targets: Tensor = None  # type: ignore[assignment]  # as x_adv
     released: bool = False
     trial: bool = False
 
     def __post_init__(self) -> None:
         self.x_adv = self.x if self.x_adv is None else self.x_adv
+        self.targets = self.y if self.targets is None else self.targets
         self.student = _memo(self.student)
         self.teachers = {role: _memo(teacher) for role, teacher in self.teachers.items()}
 

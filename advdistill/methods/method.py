@@ -137,9 +137,9 @@ class Method(Term):
     ...     weight: float = 1.0
     ...     teachers = ()
     ...     def inner(self, batch):
-    ...         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+    ...         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
     ...     def outer(self, batch):
-    ...         return {"adv": self.weight * cross_entropy(batch.student(batch.x_adv), batch.y)}
+    ...         return {"adv": self.weight * cross_entropy(batch.student(batch.x_adv), batch.targets)}
     >>> (AdversarialTraining(weight=2.0) + IGDM()).teachers
     ('robust',)
     """

@@ -97,7 +97,7 @@ class Views:
 
 
 def mixed(network: Network, y: Tensor, share: float, x: Tensor) -> Tensor:
-    """Logits of (1 - share) softmax(network(x)) + share onehot(y), `[B, K]`."""
+    """Logits of (1 - share) softmax(network(x)) + share y, `[B, K]`; of labels `[B]`, or distributions `[B, K]`."""
     log_p = network(x).log_softmax(1)
-    label = torch.zeros_like(log_p).scatter_(1, y[:, None], share)
+    label = share * y.to(log_p.dtype) if y.ndim == 2 else torch.zeros_like(log_p).scatter_(1, y[:, None], share)
     return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()

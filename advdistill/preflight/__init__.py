@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 
 from ..data import Split
 from ..data.loaded import Loaded
+from ..data.with_extra import WithExtra
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels
+from ..train.given import near_test
 from ..train.parts import Parts
 from ..train.setup import Placement, assemble
 from ..train.teacher_check import CHECKED, in_turn, inspect
@@ -56,6 +58,10 @@ def preflight(
     placement = Placement(accelerator)
     parts = assemble(recipe, placement=placement)
     report(_data_line(parts.train, parts.validation))
+    if isinstance(parts.train, WithExtra):
+        report(f"extra: {parts.train}")
+        if similar := near_test(recipe, parts.train):
+            report(f"WARNING. {similar}")
     found.refused += _teacher_faults(parts)
     if not found.refused:
         found.refused += _measured_faults(parts, recipe, claim or _published_claim(recipe), report)

@@ -11,6 +11,7 @@ from .. import models
 from .._internal.modes import in_mode
 from ..attacks.suites import pgd
 from ..data import Split
+from ..data.with_extra import WithExtra
 from ..evaluation.measure import correct
 from ..recipe import Recipe
 from ..results.selection import Selection
@@ -40,6 +41,7 @@ class BestCheckpoint:
     def __init__(self, recipe: Recipe, parts: Parts, run: Run, state: State):
         self.recipe, self.parts, self.run, self.state = recipe, parts, run, state
         self.split, self.fabric = parts.validation, parts.fabric
+        self.extra = str(parts.train) if isinstance(parts.train, WithExtra) else None
 
     def due(self, epoch: int) -> bool:
         """Whether to validate after this epoch, counted from 1."""
@@ -64,8 +66,8 @@ class BestCheckpoint:
         among = ceil(recipe.epochs / recipe.validate_every)
         fingerprint, changed = self.split.fingerprint(), self.state.inputs.changed_before(epoch) or None
         chosen = Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs)
-        begun = str(self.parts.begun) if self.parts.begun else None
-        return replace(chosen, changed=changed, statistics=described(recipe), student_init=begun).to_header()
+        chosen = replace(chosen, changed=changed, statistics=described(recipe), extra=self.extra)
+        return replace(chosen, student_init=str(self.parts.begun) if self.parts.begun else None).to_header()
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:

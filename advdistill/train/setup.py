@@ -1,6 +1,7 @@
 """From a recipe to a training: `distill` assembles networks, data and devices, and trains."""
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,14 +17,17 @@ from .._internal.messages import first_line
 from ..acceleration.frozen import native_bf16, to_channels_last
 from ..data import Given
 from ..data.batches import to_float
+from ..data.similar import FEW
+from ..data.with_extra import WithExtra
 from ..distiller import Distiller
 from ..methods.roles import check_roles
 from ..models.saving import serialise
 from ..recipe import Recipe
 from ..run import Run
 from .distributed import naming_lost_processes
-from .given import check_loader, training_data
-from .inputs import data_digests, network_digests
+from .given import check_loader, near_test, training_data
+from .inputs import data_digests, extra_digests, network_digests
+from .labels import check_use_of_labels
 from .logging import check_loggers
 from .networks import Networks, networks_of, synchronised
 from .parts import Parts
@@ -124,7 +128,7 @@ def distill(
         OSError: the disk is full, or another process of the run has ended; the last saved state is intact.
 
     Warns:
-        UserWarning: the robust teacher is not robust.
+        UserWarning: the robust teacher is not robust, or generated images are nearly in the test split.
 
     Example:
         >>> import tempfile, torch
@@ -151,6 +155,10 @@ def distill(
         threat, report = recipe.attack.threat, _reporter(fabric)
         if parts.begun:
             report(f"{run}: the student begins with {parts.begun}.")
+        if isinstance(parts.train, WithExtra):
+            report(f"{run}: trains on {parts.train} as well.")
+            if fabric.is_global_zero and (found := near_test(recipe, parts.train, FEW)):
+                warnings.warn(str(found), stacklevel=2)
         inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext(), naming_lost_processes(fabric, run):
         digests = _digests(recipe, parts, networks, check_all_images) if fabric.is_global_zero else {}
@@ -180,6 +188,7 @@ def assemble(
         compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
     distiller.prepare(student, images, torch.stack(used.labels.aminmax())[-len(images) :])  # of all, the extremes
+    check_use_of_labels(recipe, used, distiller, student)
     for network in (student, *distiller.trained.values()):  # copies of the others are run
         to_channels_last(network, images)
     for network in (student, *distiller.trained.values(), *distiller.modules.values()):
@@ -201,6 +210,8 @@ def _digests(recipe: Recipe, parts: Parts, given: Networks, every_image: bool) -
     networks = network_digests(parts.student, parts.distiller.teachers, made)
     if parts.begun:
         networks["student_init"] = parts.begun.bound
+    if isinstance(parts.train, WithExtra):
+        networks |= extra_digests(parts.train.extra, every_image)
     return networks | data_digests(parts.data, parts.validation, every_image)
 
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from .._internal.modes import in_mode
 from .._internal.rng import Rng
 from ..data.batches import Share
 from ..distiller import Distiller
+from ..losses import smoothed
 from ..methods import Batch
 from ..optimizers import groups, make, settings
 from ..recipe import Recipe
-from .average import averaged
+from .attack_schedule import attack_at
+from .average import averaged, ema_decay, keep
 from .awp import perturbed
 from .distributed import Statistics, reduced
 from .schedule import epochs_of, rate
@@ -59,6 +62,7 @@ class Step:
         networks = optimised(state.student, distiller)
         self.groups, self.settings = groups(recipe.optimizer, networks), settings(recipe.optimizer)
         self.statistics = Statistics(fabric, *networks.values())
+        self.classes: int | None = None  # known once labels are smoothed
 
     @property
     def rate(self) -> float:
@@ -83,7 +87,7 @@ class Step:
         means: dict[str, Tensor] = {}
         with ExitStack() as perturbation:  # around the step, too
             for part in share.parts(recipe.accumulate):
-                for name, loss in self._gradient(part, progress, factor, perturbation).items():
+                for name, loss in self._gradient(part, epoch, progress, factor, perturbation).items():
                     means[name] = means[name] + loss if name in means else loss
             self._average_gradients()
             if recipe.clip_gradient is not None:
@@ -91,11 +95,29 @@ class Step:
             self.optimizer.step()
         self.statistics.average()
         if self.state.average is not None and recipe.ema is not None:
+            keep(self.state.average, ema_decay(recipe, self.state.at.step, done))
             self.state.average.update_parameters(self.student)
         return means
 
+    @contextmanager
+    def _attack_of(self, epoch: int) -> Iterator[None]:
+        """Within, the distiller has the attack of this epoch."""
+        whole = self.distiller.attack
+        self.distiller.attack = attack_at(self.recipe, whole, epoch)
+        try:
+            yield
+        finally:
+            self.distiller.attack = whole
+
+    def _classes(self, batch: Batch) -> int:
+        """K; the student is run once to count them."""
+        if self.classes is None:
+            with torch.no_grad(), in_mode(self.student, False):
+                self.classes = self.student(batch.x[:2]).shape[1]
+        return self.classes
+
     def _gradient(
-        self, share: Share, progress: float, factor: float, perturbation: ExitStack
+        self, share: Share, epoch: int, progress: float, factor: float, perturbation: ExitStack
     ) -> dict[str, Tensor]:
         """Attack, and add the gradient of the losses; returns their shares of the means over the whole batch.
 
@@ -105,14 +127,16 @@ class Step:
         rng = Rng(
             self.recipe.seed, "start", self.state.at.step, device=fabric.device, start=share.start, total=share.total
         )
-        with fabric.autocast():
+        with fabric.autocast(), self._attack_of(epoch):
             batch = self.distiller.craft(
-                self.student, share.x, share.y, progress=progress, rate=factor, total=self._total, rng=rng,
+                self.student, share.x, share.targets, progress=progress, rate=factor, total=self._total, rng=rng,
                 index=share.index,
             )  # fmt: skip
         # every image weighs the same, however the batch was divided among the processes
         weight = fabric.world_size / share.total
         batch.released = self.recipe.passes == "released"
+        if self.recipe.label_smoothing:
+            batch.targets = smoothed(batch.targets, self.recipe.label_smoothing, self._classes(batch))
         perturbation.enter_context(self._perturbed(batch, weight))
         with self._released_passes(batch):
             with fabric.autocast():

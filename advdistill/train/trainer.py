@@ -56,7 +56,7 @@ class Trainer:
         self.fabric, self.distiller, self.train = parts.fabric, parts.distiller, parts.train
         fabric = self.fabric
         self.batches = batches_of(
-            parts.train, recipe.batch_size, recipe.data.augment, recipe.seed,
+            parts.train, recipe.batch_size, recipe.data.augmentation, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
         self.state = beginning(fabric, recipe, parts.student, parts.distiller)
