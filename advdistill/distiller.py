@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ._internal.adapter import Logits, require_gradients_
-from ._internal.checks import as_targets, check_adversarial, check_distributions, check_fit
+from ._internal.checks import check_adversarial, check_distributions, check_fit, class_labels
 from ._internal.modes import after_forward, in_mode
 from ._internal.rng import Rng
 from .acceleration.cuda_graph import CudaGraphs
@@ -120,18 +120,20 @@ class Distiller:
         total: Callable[[Tensor], Tensor] | None = None,
         rng: Rng | None = None,
         index: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Batch:
         """Attack the student.
 
         Args:
             student: images to logits `[B, K]`; its modes are as before when this returns.
             x: clean images `[B, C, H, W]` in [0, 1].
-            y: labels `[B]`, of any integer type, or distributions over the classes `[B, K]`.
+            y: labels `[B]`, of any integer type.
             progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
             rate: factor of the learning rate's schedule, for methods with a state of their own.
             total: sum over the images of all processes, where there are several; see `Batch`.
             rng: draws the attack's start and what the method draws; `None` seeds one from torch's global generator.
             index: places of the images in the training split, `[B]`, for methods that store something for each image.
+            targets: distributions over the classes `[B, K]` in place of the labels, where images are mixed.
 
         Returns:
             The batch with its x', `batch.x_adv`.
@@ -139,9 +141,14 @@ class Distiller:
         Raises:
             ValueError: as `prepare`, at the first batch, or x' of a method's own `craft` are no images.
         """
-        y, targets = as_targets(y, x)
+        y = class_labels(y, x)
         if first := not self._prepared:
-            self.prepare(student, x, targets)
+            self.prepare(student, x, y)
+        if targets is None or targets is y:
+            targets = y
+        elif first:
+            check_distributions(targets, y)
+            check_labels(self.labels_used(student, x, targets), name_of(self.method), mixed="targets")
         evaluated, rng = self.attack.student_mode == "eval", rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         with ExitStack() as modes:
             modes.enter_context(after_forward(student, x) if evaluated and self.method.clean_first else nullcontext())
@@ -211,38 +218,32 @@ class Distiller:
 
         Args:
             x: training images `[B, C, H, W]` in [0, 1], at least two.
-            y: labels `[B]`, or distributions `[B, K]`.
+            y: labels `[B]`.
 
         Raises:
-            ValueError: images outside [0, 1], labels outside the classes, networks that disagree about the classes, a
-                layer that a network does not have, or distributions with a method that indexes by labels.
+            ValueError: images outside [0, 1], labels outside the classes, networks that disagree about the classes, or
+                a layer that a network does not have.
         """
-        y, targets = as_targets(y, x)
-        check_fit(student, self.teachers, x, y)
+        check_fit(student, self.teachers, x, y := class_labels(y, x))
         check_layers(self.method, self._views.layers, networks := {"student": student, **self.teachers})
         with ExitStack() as modes, torch.no_grad():
             for network in networks.values():
                 modes.enter_context(in_mode(network, False))
-            made = self.method.modules(batch := self._plain(student, x, y, targets))
-            self.modules = {name: module.to(x.device) for name, module in made.items()}
-            if targets.ndim == 2:
-                check_distributions(targets)
-                check_labels(labels_used(self.method, replace(batch, modules=self.modules)), name_of(self.method),
-                             mixed="a distribution over the classes")  # fmt: skip
+            made = self.method.modules(self._plain(student, x, y))
+        self.modules = {name: module.to(x.device) for name, module in made.items()}
         if isinstance(self.attack, CustomAttack):
             self.attack.try_on(Logits(student, "student"), x, y)
         self._prepared = True
 
-    def labels_used(self, student: nn.Module, x: Tensor, y: Tensor) -> set[str]:
-        """Which of `Batch.y` and `Batch.targets` the method uses, after `prepare`; arguments as there, y `[B, K]`."""
+    def labels_used(self, student: nn.Module, x: Tensor, targets: Tensor) -> set[str]:
+        """Which of `y` and `targets` of a `Batch` the method uses; after `prepare`, with `targets` `[B, K]`."""
         with ExitStack() as modes, torch.no_grad():
             for network in (student, *self.teachers.values(), *self.modules.values()):
                 modes.enter_context(in_mode(network, False))
-            batch = self._plain(student, x, *as_targets(y, x))
-            return labels_used(self.method, replace(batch, modules=self.modules))
+            return labels_used(self.method, self._plain(student, x, targets.argmax(1), targets))
 
-    def _plain(self, student: nn.Module, x: Tensor, y: Tensor, targets: Tensor) -> Batch:
+    def _plain(self, student: nn.Module, x: Tensor, y: Tensor, targets: Tensor | None = None) -> Batch:
         """Two images, and the networks themselves."""
-        views, index = self._views.teachers(self.teachers, x, targets[:2]), torch.arange(2, device=x.device)
-        network = self._views.recording("student", student, x)
-        return Batch(x[:2], y[:2], network, views, targets=targets[:2], index=index[: len(x)])
+        views = self._views.teachers(self.teachers, x, (y if targets is None else targets)[:2])
+        batch = Batch(x[:2], y[:2], self._views.recording("student", student, x), views, modules=self.modules)
+        return batch if targets is None else replace(batch, targets=targets[:2], index=torch.arange(len(x[:2])).to(y))

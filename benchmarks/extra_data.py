@@ -6,7 +6,6 @@ The .npz, 3 GB, is made in a temporary folder. Memory is the resident set of thi
 was before the file was opened; Linux only.
 """
 
-import resource
 import tempfile
 import time
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from machine import Memory
 from receipt import receipt
 
 from advdistill.data import Split
@@ -32,7 +32,7 @@ def main(images: int = 1_000_000, batch_size: int = 512, fraction: float = 0.7, 
         file = Path(scratch, "extra.npz")
         write(file, images)
         plain = timed(Batches(real, batch_size, "crop_flip"))
-        before = peak()
+        memory = Memory()
         began = time.perf_counter()
         extra = open_extra([str(file)], SHAPE, CLASSES)
         opened = time.perf_counter() - began
@@ -45,7 +45,7 @@ def main(images: int = 1_000_000, batch_size: int = 512, fraction: float = 0.7, 
         shares = {int((share.index >= len(real)).sum()) for epoch in range(2) for share in batches.epoch(epoch)}
         size = file.stat().st_size
     print(f"{receipt()}\n\n| | |\n|---|--:|\n| generated images | {images:,} |\n| file | {size / 2**20:,.0f} MiB |")
-    print(f"| memory added at the most | {peak() - before:.0f} MiB |")
+    print(f"| memory added at the most | {memory.peak():.0f} MiB |")
     print(f"| opened, labels read | {opened:.2f} s |\n| digest {digest} | {digested:.2f} s |")
     print(f"| generated images in each of {2 * len(batches)} batches of {batch_size} | {shares} |")
     print(f"| a batch, of real images alone | {1000 * plain:.1f} ms |\n| a batch | {1000 * seconds:.1f} ms |")
@@ -72,10 +72,6 @@ def timed(batches: Batches) -> float:
     for _ in batches.epoch(0):
         pass
     return (time.perf_counter() - began) / len(batches)
-
-
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from .messages import first_line, unknown
 from .modes import in_mode
 
 __all__ = [
-    *("as_targets", "check_adversarial", "check_coefficient", "check_distributions", "check_fit", "class_labels"),
-    *("hint_at_softmax", "layer_of", "trial"),
+    *("check_adversarial", "check_coefficient", "check_distributions", "check_fit", "class_labels", "hint_at_softmax"),
+    *("layer_of", "trial"),
 ]
 
 
@@ -57,23 +57,16 @@ def class_labels(y: Tensor, x: Tensor) -> Tensor:
     )
 
 
-def as_targets(y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels `[B]`, and what cross-entropies are with: the same, or distributions `[B, K]` where such were given.
-
-    Raises:
-        ValueError: as `class_labels`; rows that are no distributions.
-    """
-    if not (isinstance(y, Tensor) and y.is_floating_point() and y.ndim == 2 and len(y) == len(x)):
-        return (labels := class_labels(y, x)), labels
-    return y.argmax(1).to(x.device), y.to(x)
-
-
-def check_distributions(y: Tensor) -> None:
-    """Raise ValueError unless each row of `[B, K]` is at least 0 and adds up to 1."""
-    if y.min() < 0 or (y.sum(1) - 1).abs().max() > 1e-3:
-        far = y.sum(1)[(y.sum(1) - 1).abs().argmax()].item()
-        raise ValueError("Labels as distributions [B, K] must be at least 0 and add up to 1 in each row; "
-                         f"this batch has a value of {y.min():.3g} and a row of sum {far:.3g}.")  # fmt: skip
+def check_distributions(targets: Tensor, y: Tensor) -> None:
+    """Raise ValueError unless distributions over the classes are `[B, K]` for labels `[B]`, and each adds up to 1."""
+    if not (isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape[:-1] == y.shape):
+        kind = type(targets).__name__
+        form = f"{targets.dtype} {list(targets.shape)}" if isinstance(targets, Tensor) else f"a {kind}"
+        raise ValueError(f"targets must be distributions, floats [B, K] for {len(y)} images; got {form}.")
+    far = (targets.sum(1) - 1).abs().max().item()
+    if targets.min() < 0 or far > 1e-3:
+        raise ValueError("targets must be distributions, at least 0 and adding up to 1 in each row; this batch has a "
+                         f"value of {targets.min():.3g}, and a sum that is {far:.3g} off.")  # fmt: skip
 
 
 def _instead(y: object, images: int) -> str:

@@ -99,7 +99,7 @@ class Batches:
                 mine = slice(start, start + len(parts[self.rank]))
                 x, targets, index = x[mine], targets[mine], index[mine]
                 y = targets.argmax(1)
-            yield Share(x, y, start, len(steps[step]), index.to(self.device), targets)  # type: ignore[arg-type]
+            yield Share(x, y, start, len(steps[step]), index.to(self.device), y if targets is None else targets)
 
     def _order(self, epoch: int) -> list[Tensor]:
         """The places of the images of each batch of an epoch, on the CPU."""

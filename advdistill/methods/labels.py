@@ -10,6 +10,8 @@ from .method import Batch, Method
 
 __all__ = ["check_labels", "labels_used"]
 
+SMOOTHED = "targets of the losses"
+
 
 class _Absent:
     """In place of labels: whatever is done with it raises an error."""
@@ -24,26 +26,32 @@ class _Absent:
 
 
 def labels_used(method: Method, batch: Batch) -> set[str]:
-    """Of `batch.y` and `batch.targets` those that the attack or the losses of a method use, at any time of a training.
+    """What the attack or the losses of a method use, at any time of a training: `y` and `targets` of the batch.
+
+    `targets of the losses` is there too where the losses use them.
 
     Args:
         batch: a few images, their `targets` distributions `[B, K]`, and the networks in eval mode. A method that cannot
             do with distributions counts as one that uses `y`.
     """
-    return {name for name in ("y", "targets") if not _runs_without(method, batch, name)}
+    used = {name for name in ("y", "targets") if not _runs_without(method, batch, name, {name})}
+    return used if _runs_without(method, batch, "targets", set()) else used | {SMOOTHED}
 
 
-def _runs_without(method: Method, batch: Batch, name: str) -> bool:
+def _runs_without(method: Method, batch: Batch, name: str, attack_without: Collection[str]) -> bool:
+    """Whether its losses can be computed without some labels, and its attack made without `attack_without`."""
     absent: Any = _Absent()
     try:
         for progress in (0.0, 1.0):
-            run, given = method.fresh(), replace(batch, **{name: absent, "progress": progress})
-            objective = run.inner(given)
+            run, given = method.fresh(), replace(batch, progress=progress)
+            attacked = replace(given, **dict.fromkeys(attack_without, absent))
+            objective = run.inner(attacked)
             x = batch.x.clone().requires_grad_()
             with torch.enable_grad():
                 if objective is not None:
                     objective(x)
-            run.outer(given.attacked(batch.x.clone(), batch.student))
+            made = replace(given, notes=attacked.notes, **{name: absent})
+            run.outer(made.attacked(batch.x.clone(), batch.student))
     except Exception:  # whatever operation meets what is absent
         return False
     return True
@@ -71,6 +79,6 @@ def check_labels(
     if mixed and "y" in used:
         raise ValueError(f"{name} compares the label with predictions or indexes by it, and {mixed} mixes two labels. "
                          "Leave it out, or choose a method without such a comparison.")  # fmt: skip
-    if smoothed and "targets" not in used:
+    if smoothed and SMOOTHED not in used:
         raise ValueError(f"label_smoothing has no effect: no cross-entropy in the losses of {name} is with the label. "
                          "Leave it out.")  # fmt: skip

@@ -89,7 +89,9 @@ class ReestimatedStatistics:
             plain.fast, plain._copies = None, FrozenCopies(None, False, {})
             rng = Rng(self.recipe.seed, "statistics", epoch, at, device=self.fabric.device)
             progress = (epoch + 1) / self.recipe.epochs
-            yield plain.craft(attacked, share.x, share.y, progress=progress, rng=rng, index=share.index).x_adv
+            made = plain.craft(attacked, share.x, share.y, progress=progress, rng=rng, index=share.index,
+                               targets=share.targets)  # fmt: skip
+            yield made.x_adv
         if kind in ("clean", "mixed"):
             yield share.x
 

@@ -129,8 +129,8 @@ class Step:
         )
         with fabric.autocast(), self._attack_of(epoch):
             batch = self.distiller.craft(
-                self.student, share.x, share.targets, progress=progress, rate=factor, total=self._total, rng=rng,
-                index=share.index,
+                self.student, share.x, share.y, progress=progress, rate=factor, total=self._total, rng=rng,
+                index=share.index, targets=share.targets,
             )  # fmt: skip
         # every image weighs the same, however the batch was divided among the processes
         weight = fabric.world_size / share.total
