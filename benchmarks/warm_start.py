@@ -3,8 +3,8 @@
     python benchmarks/warm_start.py --seeds 3
 
 For each seed: `digits.standard` is trained, and then `digits.pgd_at` once from scratch and once from it (student_init),
-with the same schedule; `eased` also raises eps over the first tenth of the run. Steps are those of adversarial
-training until the PGD-10 accuracy on the held-out images first reaches each target. An interrupted benchmark resumes.
+with the same schedule; `eased` also raises eps over the first half of the run (eps_warmup). Steps are those of adversarial
+training until the PGD-10 accuracy, at the full eps, on the held-out images first reaches each target. An interrupted benchmark resumes.
 """
 
 import statistics
@@ -20,7 +20,7 @@ from advdistill.results.metrics import read_metrics
 
 
 def main(
-    seeds: int = 3, targets: tuple[float, ...] = (0.2, 0.3, 0.35), epochs: tuple[int, ...] = (60, 20),
+    seeds: int = 3, targets: tuple[float, ...] = (0.15, 0.2, 0.25, 0.3), epochs: tuple[int, ...] = (60, 20),
     out: Path = Path("runs/warm_start"),
 ) -> None:  # fmt: skip
     began = time.monotonic()
@@ -42,8 +42,9 @@ def main(
 
 
 def variants(recipe: Recipe, clean: Run) -> list[tuple[str, Recipe]]:
-    warm = recipe.replace(student_init=str(clean.folder))
-    return [("scratch", recipe), ("clean", warm)]
+    warm, eased = {"student_init": str(clean.folder)}, {"eps_warmup": 0.5}
+    found = {"scratch": {}, "scratch, eased": eased, "clean": warm, "clean, eased": warm | eased}
+    return [(name, recipe.replace(**changes)) for name, changes in found.items()]
 
 
 def first(rows: list[dict[str, float]], target: float) -> float | None:

@@ -116,7 +116,7 @@ TAKES_NO_MIXED = {
 }  # fmt: skip
 
 
-SMOOTHED = {"standard", "pgd_at", "trades", "mart", "peeraid", "akd2", "iad2", "ciard"}  # by default with a label's term
+SMOOTHED = {"standard", "pgd_at", "trades", "mart", "peeraid", "akd2", "iad2", "ciard"}  # by default a label's term
 
 
 def died_and_whole(tmp_path, monkeypatch, name, **changes):

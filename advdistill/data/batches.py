@@ -101,6 +101,10 @@ class Batches:
                 y = targets.argmax(1)
             yield Share(x, y, start, len(steps[step]), index.to(self.device), y if targets is None else targets)
 
+    def augmented(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
+        """Images of the split, with their places, as an epoch shows them, but for the mixing."""
+        return Augmenter(self.augment, len(self.labels), self.seed, epoch)(images, index)
+
     def _order(self, epoch: int) -> list[Tensor]:
         """The places of the images of each batch of an epoch, on the CPU."""
         order = torch.randperm(len(self.labels), generator=generator(self.seed, "order", epoch))
