@@ -3,8 +3,9 @@
     python benchmarks/warm_start.py --seeds 3
 
 For each seed: `digits.standard` is trained, and then `digits.pgd_at` once from scratch and once from it (student_init),
-with the same schedule; `eased` also raises eps over the first half of the run (eps_warmup). Steps are those of adversarial
-training until the PGD-10 accuracy, at the full eps, on the held-out images first reaches each target. An interrupted benchmark resumes.
+with the same schedule; `eased` also raises eps over the first half of the run (eps_warmup). Steps are those of
+adversarial training until the PGD-10 accuracy, at the full eps, on the held-out images first reaches each target. An
+interrupted benchmark resumes.
 """
 
 import statistics
