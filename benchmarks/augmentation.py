@@ -32,8 +32,9 @@ def main(student: str = "resnet8", batch: int = 128, steps: int = 5, images: int
     kinds |= {name: Augment("crop_flip", **{name: value}) for name, value in
               (("cutout", 16), ("mixup", 1.0), ("cutmix", 1.0))}  # fmt: skip
     step, plain = step_seconds(split, student, batch, steps), seconds(split, Augment("crop_flip"), batch, repeats)
-    print(f"{receipt()}\n\nA step of PGD-AT, PGD-10, {student}, batch {batch}: {1000 * step:.0f} ms; a batch by crop_flip: "
-          f"{1000 * plain:.2f} ms.\n\n| augmentation | a batch, ms | more than crop_flip, of a step |\n|---|--:|--:|")
+    print(f"{receipt()}\n\nA step of PGD-AT, PGD-10, {student}, batch {batch}: {1000 * step:.0f} ms; "
+          f"a batch by crop_flip: {1000 * plain:.2f} ms.\n")  # fmt: skip
+    print("| augmentation | a batch, ms | more than crop_flip, of a step |\n|---|--:|--:|")
     for name, augment in kinds.items():
         found = seconds(split, augment, batch, repeats)
         print(f"| {name} | {1000 * found:.2f} | {(found - plain) / step:+.2%} |")
