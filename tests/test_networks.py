@@ -20,9 +20,9 @@ from advdistill._internal.adapter import copied, logits_of
 from advdistill._internal.rng import Rng
 from advdistill.attacks import CustomAttack
 from advdistill.data import Split
-from advdistill.evaluation.verdicts import digest
 from advdistill.export import build, write
 from advdistill.methods import build as method_named
+from advdistill.models.digest import digest
 from advdistill.preflight.teacher import predictions
 
 pytestmark = pytest.mark.filterwarnings(

@@ -1,10 +1,13 @@
 """Forgeries and mix-ups: figures that are not of what they stand beside, each with the sentence that it gets."""
 
+import hashlib
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from children import advdistill
@@ -18,11 +21,13 @@ from training import short
 from advdistill import Linf, Result, Run, data, evaluate, models
 from advdistill._internal import secret
 from advdistill.cli import target as targets
-from advdistill.evaluation.verdicts import Verdicts, digest
+from advdistill.evaluation.verdicts import Verdicts
 from advdistill.evaluation.verification.findings import Again, Survivors
 from advdistill.models.checkpoint import provenance
+from advdistill.models.digest import digest
 from advdistill.results import files as storing
-from advdistill.results.files import ResultFiles
+from advdistill.results.digests import same_weights
+from advdistill.results.files import ResultFiles, signed
 from advdistill.results.weights import digest_of_file, of_other_weights, weights_beside
 
 MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
@@ -95,27 +100,36 @@ def swapped_and_nameless(run: Path) -> None:
     save_file(load_file(run.parent / "other.safetensors"), run / "best.safetensors")
 
 
+def normalised_otherwise(run: Path) -> None:
+    models.save(models.load(run, mean=[0.5]), run / "best.safetensors")
+
+
 def another_digest(run: Path) -> None:
     edit(run / "result.json", weights="0123456789ab")
 
 
-@pytest.mark.parametrize("change", [swapped, swapped_and_nameless, another_digest])
+@pytest.mark.parametrize("change", [swapped, swapped_and_nameless, normalised_otherwise, another_digest])
 @pytest.mark.parametrize(("command", "code", "sentence"), [
-    (["compare", "run"], 2, r"result.json was measured on weights \w{12}, and best.safetensors beside it has \w{12}"),
+    (["compare", "run"], 2, r"result.json was measured on weights {D}, and best.safetensors beside it has {D}:"),
     (["report", "run", "--out", "table.md"], 2, "or another model. Measure again: advdistill evaluate run"),
     (["report", "run", "--out", "entry.json"], 2, "was measured on weights"),
-    (["push", "run", "--to", "folder"], 2, r"is of a model of weights \w{12}, this one's are \w{12}"),
-    (["verify", "run"], 2, r"The result is of weights \w{12}, this model has \w{12}"),
+    (["push", "run", "--to", "folder"], 2, r"is of a model of weights {D}, this one's are {D}\."),
+    (["verify", "run"], 2, r"The result is of weights {D}, this model has {D}\."),
     (["status", "run"], 0, "result.json was measured on other weights than best.safetensors has now"),
 ])  # fmt: skip
 def test_a_result_beside_other_weights_is_refused_or_told_apart(place, change, command, code, sentence):
     change(place / "run")
     assert not (place / "folder").exists()
     found, text = said(*command, cwd=place)
-    assert found == code and re.search(sentence, text), text
+    assert found == code and re.search(sentence.replace("{D}", r"[0-9a-f]{12}(\+[0-9a-f]{8})?"), text), text
 
 
-def test_a_result_of_its_own_weights_is_read_everywhere(place):
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_result_of_its_own_weights_is_read_everywhere(place, earlier):
+    if earlier:  # version 0.1 named the weights alone
+        own = Result.load(place / "run" / "result.json").weights
+        assert own == digest(models.load(place / "run")) and re.fullmatch(r"[0-9a-f]{12}\+[0-9a-f]{8}", own)
+        edit(place / "run" / "result.json", weights=own[:12])
     for command in (["compare", "run"], ["report", "run", "--out", "t.md"], ["push", "run", "--to", "folder"]):
         assert said(*command, cwd=place)[0] == 0
     assert said("compare", "folder", cwd=place)[0] == 0  # a model folder has its result beside model.safetensors
@@ -149,6 +163,30 @@ def test_the_digest_read_from_a_file_is_the_networks(place):
     rewrite(place / "other.safetensors", order='["a"]')
     assert digest_of_file(place / "other.safetensors") is None
     assert weights_beside(place / "run" / "result-2026.json") is None
+
+
+def test_a_digest_names_the_normalisation(place):
+    plain = digest(models.load(place / "other.safetensors"))
+    for mean, std, values in (
+        (None, None, []), ([0.0], [1.0], []), ([0.5], None, [0.5, 1]), (None, [0.3], [0, 0.3]),
+        ([0.5], [0.3], [0.5, 0.3]),
+    ):  # fmt: skip
+        network, file = models.load(place / "other.safetensors", mean=mean, std=std), place / "made.safetensors"
+        models.save(network, file)
+        named = hashlib.sha256(np.array(values, "<f4").tobytes()).hexdigest()[:8]
+        assert digest_of_file(file) == digest(network) == digest(torch.compile(network)) == f"{plain[:12]}+{named}"
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    ("a+1", "a+1", True), ("a+1", "a+2", False), ("a+1", "a", True), ("a", "a+2", True), ("a+1", "b+1", False),
+    ("a", "b", False), (None, None, True), ("a+1", None, False),
+])  # fmt: skip
+def test_a_digest_of_an_earlier_version_says_nothing_of_the_normalisation(tmp_path, one, other, same):
+    assert same_weights(one, other) == same
+    flags, file = {"clean": np.ones(2, np.uint8)}, tmp_path / "v.safetensors"
+    save_file({"clean": torch.ones(2, dtype=torch.uint8)}, file, signed(flags, {"weights": str(one)}))
+    with nullcontext() if same else pytest.raises(ValueError, match=r"of another kind \(weights differ\)"):
+        assert Verdicts(2, {"weights": str(other)}, file).knows("clean", 0, 2)
 
 
 def test_a_result_named_after_its_checkpoint_belongs_to_it(place):

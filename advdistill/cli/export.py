@@ -11,6 +11,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from .._internal.files import make_folder, sha256, write_atomic
+from ..results.digests import same_weights
 from ..results.result import Result
 from .console import CONSOLE, columns, say, tell, typed
 from .early import check_model
@@ -172,7 +173,7 @@ def _make_way(files: "ResultFiles", identity: str | None) -> None:
     earlier = Result.load(files.result)
     if not earlier.measurements:
         files.result.unlink()
-    elif earlier.weights != identity:
+    elif not same_weights(earlier.weights, identity):
         files.set_aside(earlier.date)
 
 

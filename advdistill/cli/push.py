@@ -116,15 +116,16 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
     Raises:
         ValueError: it is of another network, or does not record of which.
     """
-    from ..evaluation.verdicts import digest
+    from ..models.digest import digest
+    from ..results.digests import same_weights
 
     if not file.exists() and not given:
         say(f"{file} does not exist: the card will say that nothing was measured")
         return None
-    weights = Result.load(file).weights
-    if weights != digest(network):
+    weights, own = Result.load(file).weights, digest(network)
+    if not same_weights(weights, own):
         raise ValueError(
-            f"{file} is of a model of weights {weights}, this one's are {digest(network)}. Evaluate this one, or give "
+            f"{file} is of a model of weights {weights}, this one's are {own}. Evaluate this one, or give "
             "--result."
         )
     return file
@@ -145,13 +146,14 @@ def _recorded(file: Path, folder: Path) -> Result:
 
 def _masking(file: Path, network: "nn.Module") -> str | None:
     """The verdict on gradient masking, unless it is of another network."""
-    from ..evaluation.verdicts import digest
+    from ..models.digest import digest
+    from ..results.digests import same_weights
     from ..results.masking import Verdict
 
     if not file.exists():
         return None
     verdict = Verdict.load(file)
-    if verdict.weights not in (None, digest(network)):
+    if verdict.weights is not None and not same_weights(verdict.weights, digest(network)):
         say(f"{file} is of weights {verdict.weights}, another network's: the card leaves it out")
         return None
     return verdict.status

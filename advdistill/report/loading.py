@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .._internal.reading import ordinary, parse_yaml, printable, read_text
+from ..results.digests import same_fact
 from ..results.files import ResultFiles
 from ..results.inspection import Inspection
 from ..results.masking import Verdict
@@ -105,7 +106,7 @@ def _read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
         what = printable(error)
         raise ValueError(f"{file} is truncated or damaged ({what}). Delete it, or run the evaluation again.") from None
     for what in ("fingerprint", "threat", "seed", *(described.keys() & {"weights"})):  # earlier versions lack weights
-        if described.get(what) != str(getattr(result, what)):
+        if not same_fact(what, described.get(what), getattr(result, what)):
             there, here = described.get(what), getattr(result, what)
             shown = f"{what} {printable(there)}, its result of {printable(here)}"
             raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
@@ -166,6 +167,6 @@ def _read_inspection(file: Path, result: Result) -> Inspection | None:
 def _check_same(file: Path, found: Verdict | Inspection, result: Result, what: Sequence[str]) -> None:
     for name in what:
         there, here = getattr(found, name), getattr(result, name)
-        if there != here:
+        if not same_fact(name, there, here):
             shown = f"{name} {printable(there)}, its result of {printable(here)}"
             raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")

@@ -47,7 +47,7 @@ class Verdict:
         data: the split, such as `"cifar10/test"`.
         threat: such as `"Linf 8/255"`.
         n: number of images, the first of the split.
-        weights: twelve hex digits of the hash of the model's weights; `None` in files of earlier versions.
+        weights: the model's digest, as in `Result`; `None` in files of earlier versions.
     """
 
     data: str

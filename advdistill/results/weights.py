@@ -1,38 +1,31 @@
-"""The weights that a result is of, and the weights beside it: their digests, read from the file without torch."""
+"""The model that a result is of, and the weights beside it: their digests, read from the file without torch."""
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .._internal.reading import ordinary, printable
+from .digests import digest_of, same_weights
 from .result import Result
 
-__all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "of_other_weights", "weights_beside"]
+__all__ = ["ORDER", "check_result", "digest_of_file", "of_other_weights", "weights_beside"]
 
 ORDER = "order"  # the header's list of names in the network's order, in which they are hashed; the file sorts them
-
-
-def digest_of(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
-    """Twelve hex digits that name weights: of their names and bytes, in this order."""
-    found = hashlib.sha256()
-    for name, tensor in tensors:
-        found.update(name.encode())
-        found.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()[:12]
 
 
 def digest_of_file(file: Path) -> str | None:
     """The digest of a checkpoint's weights in fp32, or `None` if the file does not say in which order they come."""
     try:
         with safe_open(ordinary(file), "np") as opened:
-            names = json.loads((opened.metadata() or {}).get(ORDER, "null"))
+            header = opened.metadata() or {}
+            names, spec = (json.loads(header.get(name, "null")) for name in (ORDER, "spec"))
             if not isinstance(names, list) or sorted(map(str, names)) != sorted(opened.keys()):
                 return None
-            return digest_of((name, _in_fp32(opened.get_tensor(name))) for name in names)
+            normalisation = None if spec is None else (spec.get("mean"), spec.get("std"))
+            return digest_of(((name, _in_fp32(opened.get_tensor(name))) for name in names), normalisation)
     except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError):  # bfloat16, which numpy lacks
         return None
 
@@ -54,7 +47,7 @@ def of_other_weights(file: Path, result: Result, digest: Callable[[Path], str | 
     if beside is None or result.weights is None:
         return None
     found = digest_of_file(beside) or (digest(beside) if digest else None)
-    if found in (None, result.weights):
+    if found is None or same_weights(found, result.weights):
         return None
     what = file.parent if beside.name == "best.safetensors" else beside
     return (
