@@ -10,8 +10,9 @@ from children import Child, advdistill
 from test_cli import fresh
 from training import same_weights, short
 
-from advdistill import Linf, Result, Run, models
-from advdistill.attacks.suites import attacks
+from advdistill import Linf, Result, Run, models, recipes
+from advdistill.attacks.suites import ATTACKS, SUITES, attacks
+from advdistill.cli import names as cli_names
 from advdistill.cli.early import seconds
 from advdistill.results.result import Measurement, hardest
 
@@ -87,7 +88,17 @@ def test_a_mistake_names_what_to_type(tmp_path, typed, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("typed", [["trian"], ["compare"], ["evaluate", "x"], ["train", "x.yaml"], ["--version"]])
+def test_names_are_known_without_torch():
+    assert cli_names.recipes() == set(recipes.names()) and cli_names.models() == set(models.names())
+    assert cli_names.suites() == {*SUITES, *ATTACKS}
+
+
+TRIVIAL = """--version; trian; compare; evaluate x; evaluate x --suite nope; evaluate x --attacks pgd-0; train x.yaml;
+train rslad; train --method rslda; train --method adaad+igmd; train --student=resnet81; train --suite pgd-x;
+preflight rslad; preflight --budget 5parsecs; verify x; status x; report x; export x"""
+
+
+@pytest.mark.parametrize("typed", [line.split() for line in TRIVIAL.replace("\n", " ").split("; ")], ids=" ".join)
 def test_a_trivial_mistake_does_not_wait_for_torch(tmp_path, typed):
     """So it takes a fraction of the two seconds of processor time that torch alone needs to be imported."""
     done, imported = fresh(*typed, cwd=tmp_path)

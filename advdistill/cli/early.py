@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._internal.reading import home
+from .names import check_recipe_name
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -42,7 +43,9 @@ def check_model(reference: str) -> None:
 
 
 def check_recipe(reference: str) -> None:
-    """Raise FileNotFoundError where a recipe's file or a run is named and there is none."""
+    """Raise FileNotFoundError where a recipe's file is named and there is none, ValueError for an unknown name."""
+    if not reference.endswith(YAML):
+        check_recipe_name(reference)
     if reference.endswith(YAML) and not Path(reference).exists():
         name = Path(reference).name.removesuffix(".yaml").removesuffix(".teacher")
         hint = "" if name == "recipe" else f" Write one first: advdistill init {name}, for your own images in {name}."

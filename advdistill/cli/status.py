@@ -30,11 +30,15 @@ class Status:
     """As JSON."""
 
     def __call__(self) -> int:
+        if not self.runs:
+            raise ValueError("No run folder given. Name run folders: advdistill status runs/*")
+        for folder in self.runs:
+            if not (folder / "recipe.yaml").exists():
+                raise FileNotFoundError(f"{folder} is not a run: it has no recipe.yaml.")
+
         from ..run import Run
         from ..train.status import status
 
-        if not self.runs:
-            raise ValueError("No run folder given. Name run folders: advdistill status runs/*")
         found = [status(Run(folder)) for folder in self.runs]
         if self.json:
             print(json.dumps([asdict(one) | {"done": one.done} for one in found], indent=2))

@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from .._internal.reading import ordinary
 from .console import say, tell
+from .early import check_model
 
 __all__ = ["Verify"]
 
@@ -32,6 +33,11 @@ class Verify:
     """Seed of the choice of these images; unless given a fresh one, which is printed: nobody can know it before."""
 
     def __call__(self) -> int:
+        if not self.result.is_dir():
+            ordinary(self.result)
+        if self.model is not None:
+            check_model(self.model)
+
         from safetensors import SafetensorError, safe_open
 
         from ..evaluation.verification import verify
