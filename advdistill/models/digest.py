@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .._internal.adapter import state_of, unwrapped
-from ..results.digests import digest_of
+from ..results.weights import digest_of
 from .classifier import Classifier
 from .external import Normalised
 

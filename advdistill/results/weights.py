@@ -1,19 +1,35 @@
 """The model that a result is of, and the weights beside it: their digests, read from the file without torch."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .._internal.reading import ordinary, printable
-from .digests import digest_of, same_weights
+from .digests import same_weights
 from .result import Result
 
-__all__ = ["ORDER", "check_result", "digest_of_file", "of_other_weights", "weights_beside"]
+__all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "of_other_weights", "weights_beside"]
 
 ORDER = "order"  # the header's list of names in the network's order, in which they are hashed; the file sorts them
+
+
+def digest_of(tensors: Iterable[tuple[str, np.ndarray]], normalisation: tuple[Any, Any] | None = None) -> str:
+    """Twelve hex digits that name weights, `+`, and eight that name the normalisation that is outside them.
+
+    Args:
+        tensors: names and values; the digest depends on their order.
+        normalisation: mean and std `[C]` of a model that has its own; `None` where they are not known.
+    """
+    found = hashlib.sha256()
+    for name, tensor in tensors:
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()[:12] + ("" if normalisation is None else f"+{_digest_of_normalisation(*normalisation)}")
 
 
 def digest_of_file(file: Path) -> str | None:
@@ -61,6 +77,13 @@ def check_result(path: Path, digest: Callable[[Path], str | None] | None = None)
     file = path / "result.json" if path.is_dir() else path
     if file.exists() and (said := of_other_weights(file, Result.load(file), digest)):
         raise ValueError(said)
+
+
+def _digest_of_normalisation(mean: Any, std: Any) -> str:
+    """`None` is the identity of either, and equals zeros or ones."""
+    means, stds = np.broadcast_arrays(np.float32(0 if mean is None else mean), np.float32(1 if std is None else std))
+    identity = not means.any() and bool((stds == 1).all())
+    return hashlib.sha256(b"" if identity else means.tobytes() + stds.tobytes()).hexdigest()[:8]
 
 
 def _in_fp32(tensor: np.ndarray) -> np.ndarray:
