@@ -1,17 +1,19 @@
-"""Mistyped names of recipes, methods, models and suites, found before torch is imported: the lists of what there is
-are read from the package's source files, without running them."""
+"""Mistyped names of recipes, methods, models, optimizers and suites, found before torch is imported: the lists of what
+there is are read from the package's source files, without running them."""
 
 import ast
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from .._internal.messages import unknown
 from ..methods import REGISTRY
 
 __all__ = [
-    "check_attacks", "check_method", "check_recipe_name", "check_words", "models", "recipes", "suites", "values",
+    "check_attacks", "check_method", "check_recipe_name", "check_words", "models", "optimizers", "recipes", "suites",
+    "values",
 ]  # fmt: skip
 
 PACKAGE = Path(__file__).parents[1]
@@ -25,14 +27,17 @@ def check_words(words: Sequence[str]) -> None:
         family = student.split("-")[0]
         if re.fullmatch(r"\w+", family) and family not in models():  # else a path or python:, timm:
             raise unknown("model", family, models())
+    for name in values(words, "--optimizer"):
+        if (known := optimizers()) and name not in known and name.lower() not in known:
+            raise unknown("optimizer", name, known)
     for suite in values(words, "--suite"):
         if suite != "None":
             check_attacks(suite)
 
 
 def check_recipe_name(reference: str) -> None:
-    """Raise ValueError for a name that is neither a recipe's nor a run folder's."""
-    if reference not in recipes() and not Path(reference).is_dir():
+    """Raise ValueError for a name that is not a recipe's."""
+    if reference not in recipes():
         raise unknown("recipe", reference, recipes())
 
 
@@ -54,6 +59,19 @@ def check_attacks(wanted: str) -> None:
 def models() -> frozenset[str]:
     """The families of the zoo, as of `models.names()`."""
     return _keys("models/zoo.py", "ZOO")
+
+
+@cache
+def optimizers() -> frozenset[str]:
+    """Ours, `lamb` and the classes of torch.optim; empty where torch has no source."""
+    torch = find_spec("torch")
+    file = Path(*(torch and torch.submodule_search_locations) or ["."], "optim", "__init__.py")
+    theirs = {
+        alias.name
+        for node in (_body(file) if file.is_file() else []) if isinstance(node, ast.ImportFrom)
+        for alias in node.names if alias.name[0].isupper() and alias.name != "Optimizer"
+    }  # fmt: skip
+    return _keys("optimizers.py", "OPTIMIZERS") | {"lamb"} | theirs if theirs else frozenset()
 
 
 @cache
@@ -106,5 +124,5 @@ def _assigned(file: str, name: str) -> ast.Dict:
     raise LookupError(f"{file} assigns no dictionary to {name}")
 
 
-def _body(file: str) -> list[ast.stmt]:
+def _body(file: str | Path) -> list[ast.stmt]:
     return ast.parse((PACKAGE / file).read_text()).body

@@ -16,6 +16,7 @@ from .._internal.messages import first_line
 from .._internal.optional import require
 from ..results.result import Result
 from .console import say
+from .early import check_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,7 @@ class Push:
     """result.json of `advdistill evaluate`; the run's unless given."""
 
     def __call__(self) -> int:
+        check_model(self.model)
         if not self.to.startswith(HUB):
             _write(Path(self.to), self.model, self.result, f"{HUB}{Path(self.to).resolve().name}")
             say(f"written to {self.to}; ad.models.load('{HUB}{self.to}') reads it back")

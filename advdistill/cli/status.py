@@ -13,6 +13,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from .console import CONSOLE, Terminal, columns, tell
+from .early import check_run
 
 if TYPE_CHECKING:
     from ..train.status import Status as Found
@@ -33,8 +34,7 @@ class Status:
         if not self.runs:
             raise ValueError("No run folder given. Name run folders: advdistill status runs/*")
         for folder in self.runs:
-            if not (folder / "recipe.yaml").exists():
-                raise FileNotFoundError(f"{folder} is not a run: it has no recipe.yaml.")
+            check_run(folder)
 
         from ..run import Run
         from ..train.status import status
