@@ -254,12 +254,23 @@ def of_another_user(place: Path) -> None:
     rewrite(file, **facts)
 
 
+def of_another_threat(place: Path) -> None:
+    """This user's own verdicts and tag; what they are verdicts of was edited."""
+    file = all_right(place)
+    known = {name: tensor.numpy() for name, tensor in load_file(file).items()}
+    with safe_open(file, "pt") as opened:
+        facts = opened.metadata()
+    rewrite(file, tag=storing.signed(known, facts | {"threat": "Linf 0.001"})["tag"])
+
+
 def of_another_process(place: Path) -> None:
     file = all_right(place)
     file.rename(file.with_name(f"{file.name}.1"))
 
 
-@pytest.mark.parametrize("forge", [all_right, with_a_tag_of_another_file, of_another_user, of_another_process])
+@pytest.mark.parametrize(
+    "forge", [all_right, with_a_tag_of_another_file, of_another_user, of_another_threat, of_another_process]
+)
 def test_verdicts_of_others_are_set_aside(place, forge):
     forge(place)
     code, text = said(*MEASURE, "--suite", "clean,pgd-20", cwd=place)
