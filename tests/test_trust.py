@@ -28,6 +28,7 @@ from advdistill.models.digest import digest
 from advdistill.results import files as storing
 from advdistill.results.digests import same_weights
 from advdistill.results.files import ResultFiles, signed
+from advdistill.results.metrics import read_metrics
 from advdistill.results.weights import digest_of_file, of_other_weights, weights_beside
 
 MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
@@ -205,6 +206,50 @@ def test_masking_of_another_network_is_refused_and_left_out_of_a_card(place):
     assert "Gradient masking: not tested" in (place / "folder" / "README.md").read_text()
     code, text = said("report", "run", "--as-is", "--out", "page.html", cwd=place)
     assert code == 2 and "is of weights 0123456789ab, its result of" in text
+
+
+def count(**changes):
+    return lambda run: measured(run / "result.json", "pgd-20", **changes)
+
+
+def twice(run: Path) -> None:
+    values = json.loads((run / "result.json").read_text())
+    edit(run / "result.json", measurements=[*values["measurements"], values["measurements"][-1]])
+
+
+def masking_on(n: int):
+    verdict = {"status": "skip", "data": "digits/test", "threat": "Linf 0.1", "n": n, "seed": 0, "findings": []}
+    return lambda run: (run / "result.masking.json").write_text(json.dumps(verdict))
+
+
+def epoch(**figures):
+    return lambda run: (run / "metrics.jsonl").write_text(json.dumps({"step": 3, "epoch": 1} | figures) + "\n")
+
+
+PUSH, REPORT = ["push", "run", "--to", "folder"], ["report", "run", "--as-is", "--out", "page.html"]
+
+
+@pytest.mark.parametrize(("forge", "command", "sentence"), [
+    (count(correct=80), PUSH, "under pgd-20, [0-9]+ right and [0-9]+ broken; its result has 80 of 100 images right"),
+    (twice, PUSH, "it has two measurements of one attack"),
+    (twice, ["verify", "run"], "it has two measurements of one attack"),
+    (count(outside=-3), ["compare", "run"], "pgd-20: outside for -3 of 100 images is impossible"),
+    (count(no_gradient=101), ["compare", "run"], "pgd-20: no_gradient for 101 of 100 images is impossible"),
+    (masking_on(-5), REPORT, r"not a verdict on gradient masking \(-5 images\)"),
+    (masking_on(0), PUSH, r"not a verdict on gradient masking \(0 images\)"),
+    (epoch(clean=5.0), REPORT, r"metrics.jsonl, line 1, must be .*; accuracies lie in \[0, 1\]"),
+    (epoch(robust=-0.1), REPORT, r"metrics.jsonl, line 1, must be .*; accuracies lie in \[0, 1\]"),
+])  # fmt: skip
+def test_figures_that_cannot_be_are_refused(place, forge, command, sentence):
+    forge(place / "run")
+    code, text = said(*command, cwd=place)
+    assert code == 2 and re.search(sentence, text), text
+    assert not (place / "folder").exists() and not (place / "page.html").exists()
+
+
+def test_a_training_skips_epochs_with_figures_that_cannot_be(place):
+    epoch(clean=5.0)(place / "run")
+    assert read_metrics(place / "run" / "metrics.jsonl") == [] and said("status", "run", cwd=place)[0] == 0
 
 
 def test_the_header_is_of_the_weights_that_were_read(tmp_path, monkeypatch):

@@ -80,7 +80,9 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     source = run.best if run else Path(parse(model).name)
     measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
     exported = _exported(source) if source.is_file() else []
-    make_folder(folder)
+    masking = _masking(ResultFiles(measured).masking, network) if measured else None
+    files = {file.name: Result.load(_result_of(file)) for file in exported}
+    make_folder(folder)  # all that could be refused has been read
     write_json(folder / "config.json", LIBRARY | asdict(network.spec) | (_training(run.recipe) if run else {}))
     for old in (file for pattern in OURS for file in folder.glob(pattern)):
         old.unlink()
@@ -89,8 +91,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
         result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
-        chosen=said.get("chosen"), masking=_masking(ResultFiles(measured).masking, network) if measured else None,
-        files={file.name: Result.load(_result_of(file)) for file in exported},
+        chosen=said.get("chosen"), masking=masking, files=files,
     )  # fmt: skip
     text = card(about)
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
@@ -116,10 +117,12 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
     """The result's file, if it exists and is of this network.
 
     Raises:
-        ValueError: it is of another network, or does not record of which.
+        ValueError: it is of another network, or does not record of which, or its verdicts deny its counts.
     """
     from ..models.digest import digest
+    from ..report.loading import read_verdicts
     from ..results.digests import same_weights
+    from ..results.files import ResultFiles
 
     if not file.exists() and not given:
         say(f"{file} does not exist: the card will say that nothing was measured")
@@ -130,6 +133,7 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
             f"{file} is of a model of weights {weights}, this one's are {own}. Evaluate this one, or give "
             "--result."
         )
+    read_verdicts(ResultFiles(file).verdicts, Result.load(file))
     return file
 
 

@@ -17,7 +17,7 @@ from ..results.result import Measurement, Result
 from ..results.selection import Epoch
 from ..results.weights import of_other_weights
 
-__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs"]
+__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs", "read_verdicts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def load_result(path: Path | str) -> LoadedResult:
     result = Result.load(file)
     if said := of_other_weights(file, result):
         raise ValueError(said)
-    verdicts = _read_verdicts(ResultFiles(file).verdicts, result)
+    verdicts = read_verdicts(ResultFiles(file).verdicts, result)
     return LoadedResult(path, file, replace(result, model=str(path)), verdicts, _read_recipe(path / "recipe.yaml"))
 
 
@@ -95,7 +95,8 @@ def load_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
     return [_reported_run(name, run) for name, run in zip(names, runs, strict=True)]
 
 
-def _read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
+def read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
+    """The verdicts of a result's attacks, by name; none where there is no file. Raises ValueError if they deny it."""
     if not file.exists():
         return {}
     try:

@@ -86,6 +86,10 @@ class Measurement(Counted):
         if not 0 <= self.correct <= self.n <= MOST or not self.n:
             counted = f"{printable(self.correct)} of {printable(self.n)}"
             raise ValueError(f"{printable(self.attack)}: {counted} images correct is impossible.")
+        for name in ("outside", "no_gradient"):
+            if not 0 <= (getattr(self, name) or 0) <= self.n:
+                counted = f"{printable(getattr(self, name))} of {self.n}"
+                raise ValueError(f"{printable(self.attack)}: {name} for {counted} images is impossible.")
 
     @property
     def remark(self) -> str:
@@ -221,7 +225,10 @@ class Result:
                 values["measurements"] = tuple(build(Measurement, m) for m in check_type(values["measurements"], list))
             if values.get("chosen") is not None:
                 values["chosen"] = Selection.from_plain(values["chosen"])
-            return build(Result, values)
+            result: Result = build(Result, values)
+            if len({m.attack for m in result.measurements}) < len(result.measurements):
+                raise ValueError("it has two measurements of one attack")
+            return result
         except (json.JSONDecodeError, RecursionError):
             raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
         except (TypeCheckError, ValueError) as error:
