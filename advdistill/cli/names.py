@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 from .._internal.messages import unknown
@@ -103,7 +104,7 @@ def _is_term(place: str) -> bool:
 
 def values(words: Sequence[str], flag: str) -> Iterator[str]:
     """What is typed after a flag, each time that it is."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word == flag and following and not following.startswith("-"):
             yield following
         elif word.startswith(f"{flag}="):
