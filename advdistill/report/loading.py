@@ -72,7 +72,8 @@ def load_result(path: Path | str) -> LoadedResult:
     path = Path(path)
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {file.parent}")
+        model = path.parent if path.suffix == ".json" else path
+        raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {model}")
     result = Result.load(file)
     if said := of_other_weights(file, result):
         raise ValueError(said)
