@@ -31,6 +31,9 @@ ATTACKING = [name for name in ALL if name != "standard"]
 OPTIONS = {"awp": 0.01, "swa": 0.0, "label_mixing": 0.1}
 RUNS = {name: {"method": name} for name in ALL}
 RUNS |= {f"{name} with options": {"method": name} | OPTIONS for name in ("bmtard", "fair_rslad", "ciard", "peeraid")}
+LAST, EARLY = {"steps": 2, "step_size": 0.1, "start": "last"}, {"steps": 3, "step_size": 0.1, "stop_after": 0}
+RUNS["pgd_at from the last x'"] = {"method": "pgd_at", "awp": 0.01, "pgd": LAST}
+RUNS["trades ending early"] = {"method": "trades", "pgd": EARLY}
 
 
 class Normed(Tiny):

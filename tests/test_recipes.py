@@ -108,11 +108,31 @@ def test_mobilenet_differs_from_resnet_only_in_the_student_and_igdms_weight(name
     assert small.replace(student="resnet18", method=large.method) == large
 
 
+RIVALS = {
+    "cifar10.fgsm_rs_preact_resnet18": PGD(
+        1, 10 / 255, Linf(8 / 255), "uniform", "train", allow_step_above_eps=True
+    ),
+    "cifar10.n_fgsm_preact_resnet18": PGD(
+        1, 8 / 255, Linf(8 / 255), "uniform", "train", start_radius=2, projected=False
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("fgsm_rs", 15), ("n_fgsm", 30)])
+def test_one_step_recipes_raise_the_rate_to_a_fifth_and_lower_it_again(name, epochs):
+    recipe = recipes.load(f"cifar10.{name}_preact_resnet18")
+    assert (recipe.epochs, recipe.optimizer.lr, recipe.optimizer.weight_decay) == (epochs, 0.2, 5e-4)
+    rates = [rate(recipe.schedule, share * epochs, epochs) for share in (0.25, 0.5, 0.75, 1)]
+    assert rates == pytest.approx([0.5, 1, 0.5, 0], abs=1e-3)
+
+
 def test_attacks():
     eight = PGD(10, 2 / 255, Linf(8 / 255))
     for name in recipes.names():
         attack = recipes.load(name).attack
-        if name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
+        if name in RIVALS:
+            assert attack == RIVALS[name]
+        elif name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
             assert attack == PGD(10, 0.007, Linf(0.031))
         elif name.startswith("cifar10.pgd_at_") and "small" not in name:  # AdaAD's comparison: methods.md, correction 9
             assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="gaussian_clamped")

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +61,24 @@ class Features:
             return self.network(x), found
 
 
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """Logits `[B, K]` of (1 - share) softmax(network(x)) + share onehot(y), for labels `[B]`."""
+
+    network: Network
+    y: Tensor
+    share: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        log_p = self.network(x).log_softmax(1)
+        label = torch.zeros_like(log_p).scatter_(1, self.y[:, None], self.share)
+        return ((1 - self.share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()
+
+    def of_rows(self, rows: Tensor) -> "Mixed":
+        """The same for some of the images, `[B]` booleans."""
+        return Mixed(self.network, self.y[rows], self.share)
+
+
 @dataclass(frozen=True)
 class Views:
     """How a method sees its networks.
@@ -88,16 +105,9 @@ class Views:
         """A network with the layers that the method reads; with labels `[B]`, they are mixed into a frozen teacher."""
         view: Network = Role("student" if role == "student" else f"{role} teacher", source)
         if self.label_mixing and y is not None and role not in self.trained:
-            view = partial(mixed, view, y, self.label_mixing)
+            view = Mixed(view, y, self.label_mixing)
         if not (names := self.layers.get(role)):
             return view
         if isinstance(source, Frozen):
             return Features(view, {name: source.layer(name, x[:2]) for name in names})
         return Features(view, {name: layer_of(source, name, role) for name in names})
-
-
-def mixed(network: Network, y: Tensor, share: float, x: Tensor) -> Tensor:
-    """Logits of (1 - share) softmax(network(x)) + share onehot(y), `[B, K]`."""
-    log_p = network(x).log_softmax(1)
-    label = torch.zeros_like(log_p).scatter_(1, y[:, None], share)
-    return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()

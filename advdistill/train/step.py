@@ -90,6 +90,7 @@ class Step:
                 torch.nn.utils.clip_grad_norm_(self.student.parameters(), recipe.clip_gradient)
             self.optimizer.step()
         self.statistics.average()
+        self.distiller.method.after_step(self.student, self.distiller.modules)
         if self.state.average is not None and recipe.ema is not None:
             self.state.average.update_parameters(self.student)
         return means

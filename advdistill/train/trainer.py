@@ -18,7 +18,7 @@ from ..run import Run
 from .average import estimate_statistics
 from .checkpoints import BestCheckpoint
 from .distributed import agreed
-from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
+from .divergence import ROLLBACKS, Diverged, Recent, catastrophic, remedy
 from .logging import Loggers, Metrics
 from .progress import Reporter
 from .schedule import epochs_of, rate
@@ -35,10 +35,6 @@ __all__ = ["Parts", "Trainer"]
 
 READ_EVERY = 50  # steps; reading the losses makes the processor wait for the device
 SAVE_SECONDS = 600
-REMEDY = (
-    "The student is robust only to the attack it is trained with; use more --attack.steps, or a smaller "
-    "--attack.step-size."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,4 +241,5 @@ class Trainer:
         self.outside.log(row)
         self.reporter.epoch(row, self.recipe.epochs)
         if catastrophic(self.metrics.rows) == row["epoch"]:
-            self.reporter.say(f"{self.run}: catastrophic overfitting since epoch {row['epoch']}. {REMEDY}")
+            said = f"catastrophic overfitting since epoch {row['epoch']}. {remedy(self.recipe.attack)}"
+            self.reporter.say(f"{self.run}: {said}")
