@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import copied, require_gradients_
 from .._internal.messages import unknown
 from .._internal.rng import Rng
 from ..threat import Linf, Threat
@@ -97,6 +98,15 @@ class Batch:
         part.student = memo(self.student).taken(self.x, part.x, rows)
         part.teachers = {role: memo(network).taken(self.x, part.x, rows) for role, network in self.teachers.items()}
         return part
+
+    def copied_student(self) -> nn.Module:
+        """A copy of the student in eval mode and without gradients, as a self-teacher begins.
+
+        Raises ValueError where the student is no module.
+        """
+        if (module := memo(self.student).module) is None:
+            raise ValueError("The student is a plain function, which cannot be copied; a module is needed.")
+        return require_gradients_(copied(module), False).eval()
 
     def untracked(self, x: Tensor) -> Tensor:
         """S at images that the deployed network never sees, such as x - d: `[B, K]`.
