@@ -1,6 +1,6 @@
 """Cheaper attacks in training against PGD-10, same student, on digits: seconds of an epoch and robust accuracy.
 
-    python benchmarks/one_step.py --seeds 3
+    python benchmarks/one_step.py --student convnet-8 --eps 0.1 --epochs 40
 
 The runs are those of `digits.pgd_at` with another attack, evaluated on the whole test split; an interrupted benchmark
 resumes. Seconds are of the steps of one epoch, taken in turn for all attacks in one process, `pairs` times; a ratio is
@@ -30,7 +30,10 @@ class Options:
     cifar10: Path | None = None
     """Folder of CIFAR-10's files; with it `cifar10.pgd_at_small` instead of digits."""
     epochs: int | None = None
-    """The recipe's unless given."""
+    """The recipe's unless given; so are the next two."""
+    student: str | None = None
+    eps: float | None = None
+    """Of the attack; its step keeps its share of eps."""
     attacks: tuple[str, ...] = ATTACKS
     pairs: int = 9
     out: Path = Path("runs/one_step")
@@ -55,9 +58,14 @@ def main(options: Options) -> None:
     base = recipes.load("digits.pgd_at" if options.cifar10 is None else "cifar10.pgd_at_small")
     if options.cifar10 is not None:
         base = base.replace(data=replace(base.data, folder=str(options.cifar10)))
-    base = base.replace(epochs=options.epochs or base.epochs)
+    base = base.replace(epochs=options.epochs or base.epochs, student=options.student or base.student)
+    if options.eps is not None:
+        ratio = base.attack.step_size / base.attack.threat.eps
+        attack = replace(base.attack, threat=replace(base.attack.threat, eps=options.eps), step_size=ratio * options.eps)
+        base = base.replace(attack=attack)
     kinds = {name: base.replace(attack=attack) for name, attack in variants(base.attack).items()}
-    print(f"{receipt()}\n- {base.student}, {base.data.name}, {base.epochs} epochs, {options.seeds} seeds\n", flush=True)
+    setting = f"{base.student}, {base.data.name}, {base.epochs} epochs, {base.attack.threat}, {options.seeds} seeds"
+    print(f"{receipt()}\n- {setting}\n", flush=True)
     seconds = timed(kinds, options.pairs)
     print(f"| attack | seconds of an epoch | pgd-10 / it | {' | '.join(options.attacks)} |", flush=True)
     print(f"|---|--:|--:|{'--:|' * len(options.attacks)}", flush=True)
@@ -101,7 +109,7 @@ def loop(recipe: Recipe):
 
 def judged(recipe: Recipe, name: str, options: Options) -> Result:
     kind = name.replace(", ", "-").replace(" ", "_")
-    folder = options.out / f"{recipe.data.name}-{recipe.epochs}-{kind}-{recipe.seed}"
+    folder = options.out / f"{recipe.student}-{recipe.attack.threat.eps:g}-{recipe.epochs}-{kind}-{recipe.seed}"
     run: Run = distill(recipe, folder)
     path = folder / f"{'-'.join(options.attacks)}.json"
     if not path.exists():

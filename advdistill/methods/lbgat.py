@@ -55,7 +55,7 @@ class AdaGAT(Method):
     form with a root of the mean square is not in the release, nor here. The guide is of role `peer`.
 
     Reference: Liu et al., AdaGAT: Adaptive Guidance Adversarial Training for the Robustness of Deep Neural Networks.
-    2025, arXiv:2508.17265.
+    PRCV 2025, arXiv:2508.17265.
     """
 
     guide_weight: float = 2.5

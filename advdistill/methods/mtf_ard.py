@@ -22,7 +22,8 @@ class MTFARD(Method):
     features through a learned projection as well (0.3) and a triplet loss (0.05), its teachers in train mode, and the
     triplet loss for l; these are not here. Its weights 0.6 and 0.05 are the defaults.
 
-    Reference: the released code of MTF-ARD, github.com/yinghualuo614/MTF-ARD, as it was in 2025.
+    Reference: Robust Person Re-identification via Multi-Teacher Adversarial Distillation with Logit Fusion, the release
+    of yinghualuo614 (MTF-ARD) as read. GitHub 2026.
     """
 
     fused_weight: float = 0.6
