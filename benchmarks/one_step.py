@@ -60,9 +60,9 @@ def main(options: Options) -> None:
         base = base.replace(data=replace(base.data, folder=str(options.cifar10)))
     base = base.replace(epochs=options.epochs or base.epochs, student=options.student or base.student)
     if options.eps is not None:
-        ratio = base.attack.step_size / base.attack.threat.eps
-        attack = replace(base.attack, threat=replace(base.attack.threat, eps=options.eps), step_size=ratio * options.eps)
-        base = base.replace(attack=attack)
+        step = options.eps * base.attack.step_size / base.attack.threat.eps
+        threat = replace(base.attack.threat, eps=options.eps)
+        base = base.replace(attack=replace(base.attack, threat=threat, step_size=step))
     kinds = {name: base.replace(attack=attack) for name, attack in variants(base.attack).items()}
     setting = f"{base.student}, {base.data.name}, {base.epochs} epochs, {base.attack.threat}, {options.seeds} seeds"
     print(f"{receipt()}\n- {setting}\n", flush=True)

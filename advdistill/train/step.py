@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +14,8 @@ from ..distiller import Distiller
 from ..methods import Batch
 from ..optimizers import groups, make, settings
 from ..recipe import Recipe
-from .average import averaged
-from .awp import perturbed
+from .average import EMA, averaged
+from .awp import AWP
 from .distributed import Statistics, reduced
 from .schedule import epochs_of, rate
 from .state import State
@@ -91,8 +90,8 @@ class Step:
             self.optimizer.step()
         self.statistics.average()
         self.distiller.method.after_step(self.student, self.distiller.modules)
-        if self.state.average is not None and recipe.ema is not None:
-            self.state.average.update_parameters(self.student)
+        if isinstance(self.state.average, EMA):
+            self.state.average.update(self.student)
         return means
 
     def _gradient(
@@ -160,17 +159,9 @@ class Step:
         """Around the losses, their gradient and the step: adversarial weight perturbation, where the recipe has it."""
         if self.recipe.awp is None or self.state.at.epoch < epochs_of(self.recipe.awp_begin, self.recipe.epochs):
             return nullcontext()
-        parts = self.distiller.method.parts
-        states = [dict(part.state) for part in parts]
 
-        def loss() -> Tensor:
-            with self.fabric.autocast():
-                losses = self.distiller.losses(replace(batch, trial=True), self.student)
-                total = sum(loss.sum() * weight for loss in losses.values())
-            for part, state in zip(parts, states, strict=True):  # only the optimiser step below changes it
-                part.state = state
-            return cast(Tensor, total)
+        def total(losses: dict[str, Tensor]) -> Tensor:
+            return cast(Tensor, sum(loss.sum() * weight for loss in losses.values()))
 
-        mean = partial(reduced, self.fabric, by="mean")
-        others = (*self.distiller.trained.values(), *self.distiller.modules.values())
-        return perturbed(self.student, loss, self.recipe.awp, mean, others)
+        awp = AWP(self.distiller, self.recipe.awp, self.fabric.autocast)
+        return awp(batch, self.student, total, partial(reduced, self.fabric, by="mean"))

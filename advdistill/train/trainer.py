@@ -15,7 +15,7 @@ from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..run import Run
-from .average import estimate_statistics
+from .average import SWA, clean_images
 from .checkpoints import BestCheckpoint
 from .distributed import agreed
 from .divergence import ROLLBACKS, Diverged, Recent, catastrophic, remedy
@@ -192,9 +192,8 @@ class Trainer:
     def _average(self, epoch: int) -> None:
         """Add the weights at the end of an epoch to the equal average (`swa`), once that has begun."""
         average, swa = self.state.average, self.recipe.swa
-        if average is not None and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
-            average.update_parameters(self.student)
-            estimate_statistics(average.module, self.train, self.fabric.device)
+        if isinstance(average, SWA) and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
+            average.update(self.student, clean_images(self.train, self.fabric.device))
 
     def _read_losses(self) -> None:
         """Add the losses of the last steps to the epoch's sums. Raises Diverged where one is not finite."""
