@@ -14,12 +14,12 @@ from ._internal.modes import after_forward, in_mode
 from ._internal.rng import Rng
 from .acceleration.cuda_graph import CudaGraphs
 from .acceleration.frozen import FrozenCopies
-from .acceleration.teacher_extrapolation import Extrapolated
 from .attacks import PGD, CustomAttack
 from .attacks.base import naming
 from .attacks.training import OnBatch
 from .methods import Batch, Method
 from .methods.cost import check_teacher_every
+from .methods.crafting import check_attack, crafted, extrapolated, is_cheaper, remember_last
 from .methods.labels import check_labels, labels_used
 from .methods.networks import Views
 from .methods.registry import as_method
@@ -91,6 +91,7 @@ class Distiller:
             check_teacher_every(method, teacher_every, isinstance(attack, CustomAttack))
         self.method, self.attack = method, (attack or PGD()).filled(method.start, method.student_mode)
         self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
+        check_attack(self.method, self.attack, compiled, teacher_every)
         for role, network in self.teachers.items():
             require_gradients_(network.train(role in method.trained), role in method.trained)
         self.modules, self._prepared = dict[str, nn.Module](), False
@@ -186,15 +187,16 @@ class Distiller:
         descending = self._views.recording("student", student, batch.x)
         attacked = batch.attacked(batch.adversarial or batch.x_adv, descending, recorded)
         attacked.rng = batch.rng.child("outer")
+        remember_last(self.method, self.attack, attacked)
         return self.method.outer(attacked)
 
     def _captures(self, x: Tensor) -> bool:
-        plain = not (self._views.layers or self.modules or self.method.has_own_craft)
+        plain = not (self._views.layers or self.modules or self.method.has_own_craft or is_cheaper(self.attack))
         return plain and self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
     def _crafted(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         with torch.no_grad(), naming(attack):
-            return self.method.craft(self._extrapolated(batch), attack)
+            return crafted(self.method, self._extrapolated(batch), attack)
 
     def _replayed(self, batch: Batch, pgd: PGD) -> Tensor | dict[str, Tensor]:
         """As `_crafted`, by a CUDA graph of all its steps."""
@@ -207,11 +209,8 @@ class Distiller:
 
     def _extrapolated(self, batch: Batch) -> Batch:
         """The batch for the attack; with `teacher_every`, its frozen teachers are extrapolated between their runs."""
-        if self.teacher_every is None:
-            return batch
         frozen = batch.teachers.keys() - self.trained.keys() - self._views.layers.keys()
-        extrapolated = {role: Extrapolated(batch.teachers[role], self.teacher_every) for role in frozen}
-        return replace(batch, teachers=batch.teachers | extrapolated)
+        return extrapolated(batch, frozen, self.teacher_every)
 
     def prepare(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
         """Check that images, labels and networks fit, and make the method's `modules`; `craft` does at its first batch.

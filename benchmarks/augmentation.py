@@ -58,7 +58,7 @@ def step_seconds(split: Split, student: str, batch: int, steps: int) -> float:
                     batch_size=batch)  # fmt: skip
     fabric, network = Fabric(accelerator=DEVICE.type, devices=1), models.create(student, 10)
     distiller = Distiller(recipe.method, attack=recipe.attack, fast=torch.float32)
-    step = Step(fabric, recipe, distiller, beginning(fabric, recipe, network, distiller))
+    step = Step(fabric, recipe, distiller, beginning(fabric, recipe, network, distiller, 1))
     found = []
     for share in cycle(Batches(split, batch, "crop_flip", 0, DEVICE).epoch(0)):
         wait()

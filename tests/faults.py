@@ -78,7 +78,7 @@ FAULTS = [
           "eps=self.threat.eps, seed", "eps=self.threat.eps * 255, seed",
           "test_autoattack.py::test_verdicts_are_the_librarys_image_by_image"),
     Fault("PGD's random start is missing", "attacks/pgd.py",
-          "return (x + self.threat.sample(x, rng)).clamp(0, 1)", "return x",
+          "return (x + self.start_radius * self.threat.sample(x, rng)).clamp(0, 1)", "return x",
           "test_pgd.py::test_draws_depend_on_the_key_alone"),
     Fault("the attack starts alike in every epoch", "train/step.py",
           '"start", self.state.at.step, device', '"start", self.state.at.batch, device', STEP),

@@ -17,10 +17,10 @@ from advdistill.attacks import CustomAttack
 from advdistill.data.batches import Batches
 from advdistill.losses import cross_entropy, smoothed
 from advdistill.methods import METHODS, Method
-from advdistill.methods.networks import mixed
+from advdistill.methods.networks import Mixed
 from advdistill.models import save
 from advdistill.train.attack_schedule import attack_at
-from advdistill.train.average import averaged, ema_decay
+from advdistill.train.average import averaged
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
 
@@ -39,22 +39,22 @@ def test_smoothed_labels_by_hand():
 
 
 def test_mixed_labels_enter_a_teachers_outputs():
-    hard, soft = (mixed(lambda x: x, y, 0.1, torch.zeros(1, 4)).softmax(1) for y in (
+    hard, soft = (Mixed(lambda x: x, y, 0.1)(torch.zeros(1, 4)).softmax(1) for y in (
         torch.tensor([1]), torch.tensor([[0.0, 0.25, 0.75, 0.0]])))  # fmt: skip
     assert_close(hard, torch.tensor([[0.225, 0.325, 0.225, 0.225]]))
     assert_close(soft, torch.tensor([[0.225, 0.25, 0.3, 0.225]]))
 
 
 def test_the_decay_of_the_average_by_hand():
-    recipe = Recipe(ema=0.995, ema_warmup=0.0, epochs=400)
+    recipe, network = Recipe(ema=0.995, ema_warmup=0.0, epochs=400), nn.Linear(1, 1, bias=False)
+    early = averaged(recipe, network, 98)
     for step, decay in {2: 4 / 13, 9: 11 / 20, 99: 101 / 110, 1788: 1790 / 1799, 5000: 0.995}.items():  # d is step + 1
-        assert ema_decay(recipe, step, step / 98) == pytest.approx(decay)
-    late = recipe.replace(ema_warmup=0.025)  # 10 epochs of 98 steps: 980
-    assert [ema_decay(late, step, step / 98) for step in (0, 500, 978)] == [0, 0, 0]
-    assert ema_decay(late, 979, 979 / 98) == pytest.approx(0.1)
-    assert ema_decay(recipe.replace(ema_warmup=None), 3, 0.1) == 0.995
-    network = nn.Linear(1, 1, bias=False)
-    assert averaged(recipe, network).n_averaged == 0
+        assert early.decay_at(step) == pytest.approx(decay)
+    late = averaged(recipe.replace(ema_warmup=0.025), network, 98)  # 10 epochs of 98 steps: 980
+    assert late.warmup == 980 and [late.decay_at(step) for step in (0, 500, 978)] == [0, 0, 0]
+    assert late.decay_at(979) == pytest.approx(0.1)
+    assert averaged(recipe.replace(ema_warmup=None), network, 98).decay_at(3) == 0.995
+    assert early.n_averaged == 0
 
 
 def test_until_the_warm_up_ends_the_average_is_the_student_and_then_lags(tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def test_awp_changes_the_run_and_a_size_of_zero_does_not(tmp_path, tiny):
 
 def test_ema_keeps_its_share_of_the_average():
     network = nn.Linear(1, 1, bias=False)
-    average = averaged(Recipe(ema=0.75), network)
+    average = averaged(Recipe(ema=0.75), network, 1)
     for weight in (8.0, 4.0, 0.0):
         nn.init.constant_(network.weight, weight)
         average.update_parameters(network)
@@ -176,7 +176,7 @@ def test_statistics_are_those_of_all_clean_images():
 
 
 def test_a_recipe_has_one_average_or_none(tiny):
-    assert averaged(Recipe(), tiny()) is None
+    assert averaged(Recipe(), tiny(), 1) is None
     with pytest.raises(ValueError, match=r"ema \(0.99\) and swa \(0.5\) are two averages"):
         Recipe(ema=0.99, swa=0.5)
 

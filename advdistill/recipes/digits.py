@@ -1,17 +1,19 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`.
 
-Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1.
+Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1
+(NuAT: its one step).
 """
 
 from collections.abc import Callable
 from dataclasses import fields
 
 from ..attacks import PGD
-from ..methods import IGDM, METHODS, PGDAT, AdaAD, Method, Standard, from_config
+from ..methods import IGDM, METHODS, PGDAT, AdaAD, Method, NuAT, Standard, from_config
 from ..methods.roles import FLAGS
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
+ONE_STEP = PGD(steps=1, step_size=0.2, threat=Linf(0.2))
 OTHERS = {"ard": {"distill_weight": 0.8}, "fair_ard": {"distill_weight": 0.8}}  # coefficients that are not the default
 
 
@@ -42,7 +44,8 @@ def by_method() -> dict[str, Callable[[], Recipe]]:
 def _recipe_of(name: str, kind: type[Method]) -> Callable[[], Recipe]:
     def recipe() -> Recipe:
         temperature = {field.name: 1.0 for field in fields(kind) if field.name == "temperature"}
-        return _student(from_config({name: temperature | OTHERS.get(name, {})}))
+        made = _student(from_config({name: temperature | OTHERS.get(name, {})}))
+        return made.replace(attack=ONE_STEP) if kind is NuAT else made
 
     flags = [FLAGS[role] for role in kind.teachers if role in FLAGS]
     recipe.__doc__ = f"A small student by {kind.__name__}; {'give ' + ' and '.join(flags) if flags else 'no teacher'}."

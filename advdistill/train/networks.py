@@ -37,7 +37,7 @@ def networks_of(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple
     Teachers that train along and have no reference in the recipe are made like the recipe's student.
     """
     method, student, references = recipe.method, given.student, recipe.references
-    check_roles(method, recipe.teachers)
+    check_roles(method, recipe.teachers, references)
     teachers = {role: network for role, network in given.teachers.items() if role in method.teachers}
     if student is None:
         student = _made(recipe.student, split)

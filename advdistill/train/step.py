@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,8 +17,8 @@ from ..methods import Batch
 from ..optimizers import groups, make, settings
 from ..recipe import Recipe
 from .attack_schedule import attack_at
-from .average import averaged, ema_decay, keep
-from .awp import perturbed
+from .average import EMA, averaged
+from .awp import AWP
 from .distributed import Statistics, reduced
 from .schedule import epochs_of, rate
 from .state import State
@@ -37,12 +36,16 @@ def optimised(student: nn.Module, distiller: Distiller) -> dict[str, nn.Module]:
     return {STUDENT: student, **distiller.trained, **distiller.modules}
 
 
-def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller) -> State:
-    """The state of a run before its first step; all networks are moved to the device."""
+def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, steps: int) -> State:
+    """The state of a run before its first step; all networks are moved to the device.
+
+    Args:
+        steps: of an epoch.
+    """
     for network in (student, *distiller.teachers.values(), *distiller.modules.values()):
         fabric.to_device(network)
     optimizer = make(recipe.optimizer, groups(recipe.optimizer, optimised(student, distiller)))
-    average = averaged(recipe, student)
+    average = averaged(recipe, student, steps)
     return State(student, distiller.trained, optimizer, distiller.method, average, distiller.modules)
 
 
@@ -94,9 +97,9 @@ class Step:
                 torch.nn.utils.clip_grad_norm_(self.student.parameters(), recipe.clip_gradient)
             self.optimizer.step()
         self.statistics.average()
-        if self.state.average is not None and recipe.ema is not None:
-            keep(self.state.average, ema_decay(recipe, self.state.at.step, done))
-            self.state.average.update_parameters(self.student)
+        self.distiller.method.after_step(self.student, self.distiller.modules)
+        if isinstance(self.state.average, EMA):
+            self.state.average.update(self.student)
         return means
 
     @contextmanager
@@ -183,17 +186,9 @@ class Step:
         """Around the losses, their gradient and the step: adversarial weight perturbation, where the recipe has it."""
         if self.recipe.awp is None or self.state.at.epoch < epochs_of(self.recipe.awp_begin, self.recipe.epochs):
             return nullcontext()
-        parts = self.distiller.method.parts
-        states = [dict(part.state) for part in parts]
 
-        def loss() -> Tensor:
-            with self.fabric.autocast():
-                losses = self.distiller.losses(replace(batch, trial=True), self.student)
-                total = sum(loss.sum() * weight for loss in losses.values())
-            for part, state in zip(parts, states, strict=True):  # only the optimiser step below changes it
-                part.state = state
-            return cast(Tensor, total)
+        def total(losses: dict[str, Tensor]) -> Tensor:
+            return cast(Tensor, sum(loss.sum() * weight for loss in losses.values()))
 
-        mean = partial(reduced, self.fabric, by="mean")
-        others = (*self.distiller.trained.values(), *self.distiller.modules.values())
-        return perturbed(self.student, loss, self.recipe.awp, mean, others)
+        awp = AWP(self.distiller, self.recipe.awp, self.fabric.autocast)
+        return awp(batch, self.student, total, partial(reduced, self.fabric, by="mean"))

@@ -10,10 +10,10 @@ from ..data.batches import Share
 from ..data.loaded import batches_of
 from ..recipe import Recipe
 from ..run import Run
-from .average import estimate_statistics
+from .average import SWA, clean_images
 from .checkpoints import BestCheckpoint
 from .distributed import agreed
-from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
+from .divergence import ROLLBACKS, Diverged, Recent, catastrophic, remedy
 from .logging import Loggers, Metrics
 from .parts import Parts
 from .progress import Reporter
@@ -30,10 +30,6 @@ __all__ = ["Parts", "Trainer"]
 
 READ_EVERY = 50  # steps; reading the losses makes the processor wait for the device
 SAVE_SECONDS = 600
-REMEDY = (
-    "The student is robust only to the attack it is trained with; use more --attack.steps, or a smaller "
-    "--attack.step-size."
-)
 
 
 class Trainer:
@@ -59,7 +55,7 @@ class Trainer:
             parts.train, recipe.batch_size, recipe.data.augmentation, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
-        self.state = beginning(fabric, recipe, parts.student, parts.distiller)
+        self.state = beginning(fabric, recipe, parts.student, parts.distiller, len(self.batches))
         self.student = self.state.student
         self.damage, self.resumed_on = "", ""
         if run.begun:
@@ -172,9 +168,8 @@ class Trainer:
     def _average(self, epoch: int) -> None:
         """Add the weights at the end of an epoch to the equal average (`swa`), once that has begun."""
         average, swa = self.state.average, self.recipe.swa
-        if average is not None and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
-            average.update_parameters(self.student)
-            estimate_statistics(average.module, self.train, self.fabric.device)
+        if isinstance(average, SWA) and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
+            average.update(self.student, clean_images(self.train, self.fabric.device))
 
     def _read_losses(self) -> None:
         """Add the losses of the last steps to the epoch's sums. Raises Diverged where one is not finite."""
@@ -221,4 +216,5 @@ class Trainer:
         self.outside.log(row)
         self.reporter.epoch(row, self.recipe.epochs)
         if catastrophic(self.metrics.rows) == row["epoch"]:
-            self.reporter.say(f"{self.run}: catastrophic overfitting since epoch {row['epoch']}. {REMEDY}")
+            said = f"catastrophic overfitting since epoch {row['epoch']}. {remedy(self.recipe.attack)}"
+            self.reporter.say(f"{self.run}: {said}")
