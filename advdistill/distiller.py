@@ -149,7 +149,8 @@ class Distiller:
             targets = y
         elif first:
             check_distributions(targets, y)
-            check_labels(self.labels_used(student, x, targets), name_of(self.method), mixed="targets")
+            used, stop = self.labels_used(student, x, targets), getattr(self.attack, "stop_after", None)
+            check_labels(used, name_of(self.method), mixed="targets", stop_after=stop)
         evaluated, rng = self.attack.student_mode == "eval", rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         with ExitStack() as modes:
             modes.enter_context(after_forward(student, x) if evaluated and self.method.clean_first else nullcontext())

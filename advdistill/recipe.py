@@ -133,6 +133,10 @@ class Recipe:
             check_between(name, getattr(self, name), 0, 0.999)
         for steps in self.attack_steps_schedule:
             check_between("attack_steps_schedule", steps, 1, 10**4)
+        stop = getattr(self.attack, "stop_after", None)
+        if stop is not None and self.attack_steps_schedule and min(self.attack_steps_schedule) <= stop:
+            raise ValueError(f"attack.stop_after={stop} must be below every number of attack_steps_schedule, whose "
+                             f"smallest is {min(self.attack_steps_schedule)}. Leave out one of the two.")  # fmt: skip
         if isinstance(self.attack, CustomAttack) and (self.eps_warmup or self.attack_steps_schedule):
             raise ValueError("eps_warmup and attack_steps_schedule change a PGD; leave them out with a CustomAttack.")
         if isinstance(self.attack, CustomAttack) and self.data.augmentation.mixes:

@@ -13,6 +13,7 @@ from advdistill import L2, PGD, PGDAT, RSLAD, TRADES, Data, Distiller, Linf, Rec
 from advdistill._internal.rng import Rng
 from advdistill.losses import cross_entropy, kl
 from advdistill.methods import FairARD, Standard, build
+from advdistill.train.attack_schedule import attack_at
 from advdistill.train.divergence import remedy
 
 EPS = 8 / 255
@@ -95,6 +96,21 @@ def test_the_attack_starts_where_the_image_ended_the_last_time(tiny, batch):
     begun = Linf(0.1).sample(x, Rng(2))
     expected = LAST.climb(lambda z: cross_entropy(student(z), y), x, (x + begun).clamp(0, 1))
     assert_close(fresh.x_adv, expected, rtol=0, atol=0.1 / 127)
+
+
+def test_last_starts_keep_their_share_of_an_eps_that_grows(tiny, batch):
+    (x, y), student, index = batch, tiny(), torch.arange(6)
+    distiller = Distiller(PGDAT(), attack=LAST)
+    whole = distiller.attack
+    distiller.attack = attack_at(Recipe(attack=LAST, eps_warmup=2.0), whole, 0)
+    first, distiller.attack = distiller.craft(student, x, y, rng=Rng(0), index=index), whole
+    distiller.losses(first, student)
+    state = distiller.method.state["last x_adv"]
+    assert state.abs().max() == 127
+    assert_close((first.x_adv - x) * 127 / 0.05, state.float(), rtol=0, atol=0.51)
+    start = (x + state * 0.1 / 127).clamp(0, 1)
+    expected = LAST.climb(lambda z: cross_entropy(student(z), y), x, start)
+    assert_close(distiller.craft(student, x, y, rng=Rng(1), index=index).x_adv, expected)
 
 
 @pytest.mark.parametrize("fast", [None, torch.float32], ids=["plain", "folded"])

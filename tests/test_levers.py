@@ -91,6 +91,9 @@ def test_eps_step_size_and_steps_by_epoch():
     assert [attack_at(recipe, attack, epoch).steps for epoch in (0, 2, 3, 5, 6, 8)] == [2, 2, 5, 5, 10, 10]
     assert attack_at(recipe, attack, 3).step_size == pytest.approx(0.04) and attack_at(recipe, attack, 8) == attack
     assert attack_at(recipe, attack, 0).step_size == pytest.approx(0.08)  # at most eps
+    wide = PGD(2, 0.1, Linf(0.08), allow_step_above_eps=True)
+    assert attack_at(recipe, wide, 0).step_size == pytest.approx(0.1) and attack_at(recipe, wide, 3).steps == 5
+    assert attack_at(recipe, wide, 3).step_size == pytest.approx(0.04)
 
 
 def test_a_run_attacks_with_the_eps_and_the_steps_of_its_epoch(tmp_path, monkeypatch):
@@ -109,6 +112,29 @@ def test_a_run_attacks_with_the_eps_and_the_steps_of_its_epoch(tmp_path, monkeyp
     assert [size for _, size in training] == pytest.approx([0.2 / 1.98] * 3 + [0.2] * 3, abs=1e-3)
 
 
+@pytest.mark.parametrize("fields", [
+    {"start": "last"}, {"stop_after": 0}, {"start": "uniform", "start_radius": 2, "projected": False}
+], ids=["last", "stopped", "wide"])  # fmt: skip
+def test_schedules_with_cheaper_attacks(tmp_path, monkeypatch, fields):
+    attack = PGD(2, 0.1, Linf(0.2), student_mode="eval", **fields)
+    levers = {"eps_warmup": 1.5, "attack_steps_schedule": (1, 2), "statistics": "adversarial", "statistics_images": 36}
+    check(*died_and_whole(tmp_path, monkeypatch, "pgd_at", epochs=3, attack=attack, **levers))
+
+
+def test_cheaper_attacks_that_need_the_label_of_an_image(tmp_path):
+    extra = tmp_path / "extra.npz"
+    np.savez(extra, image=np.zeros((30, 4, 4, 1), dtype=np.uint8))
+    unlabelled = {"data": Data("random", extra=(str(extra),), extra_fraction=0.5)}
+    for method, pgd, levers, message in (
+        ("pgd_at", {"stop_after": 1}, MIXED, "stop_after=1 .* with data.mixup and data.cutmix an image has two. Leave"),
+        ("rslad", {"stop_after": 1}, unlabelled, "stop_after=1 .* the generated images of data.extra have none"),
+        ("pgd_at", {"start": "last"}, MIXED, "start='last' .* with data.mixup and data.cutmix it is another mixture"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            quick(tmp_path / "run", four(Tiny), method, pgd={"steps": 2, "step_size": 0.1, **pgd}, **levers)
+        assert not (tmp_path / "run").exists()
+
+
 MIXED = {"data": Data("random", augment="shift", mixup=1.0, cutmix=1.0)}
 TAKES_NO_MIXED = {
     "mart", "iad", "iad2", "adaiad", "fair_ard", "fair_iad", "fair_rslad", "fair_mtard", "dgad", "ciard", "saad",
@@ -116,7 +142,10 @@ TAKES_NO_MIXED = {
 }  # fmt: skip
 
 
-SMOOTHED = {"standard", "pgd_at", "trades", "mart", "peeraid", "akd2", "iad2", "ciard"}  # by default a label's term
+SMOOTHED = {
+    "standard", "pgd_at", "trades", "mart", "peeraid", "akd2", "iad2", "ciard", "nuat", "lbgat", "adagat", "hat",
+    "mtf_ard",
+}  # fmt: skip  # by default a label's term
 
 
 def died_and_whole(tmp_path, monkeypatch, name, **changes):
@@ -175,6 +204,8 @@ def test_settings_that_do_not_fit_are_refused():
         Recipe(ema_warmup=0.1)
     with pytest.raises(ValueError, match="eps_warmup and attack_steps_schedule change a PGD; leave"):
         Recipe(attack=CustomAttack("a:b"), eps_warmup=0.1)
+    with pytest.raises(ValueError, match="attack.stop_after=2 must be below every number of .* smallest is 2. Leave"):
+        Recipe(attack=PGD(10, 0.02, Linf(0.08), stop_after=2), attack_steps_schedule=(2, 5))
     with pytest.raises(ValueError, match="data.mixup and data.cutmix give an image two labels, and a Custom"):
         Recipe(attack=CustomAttack("a:b"), data=Data(mixup=0.1))
     with pytest.raises(ValueError, match="label_smoothing must lie between 0 and 0.999, got 1.5"):
@@ -190,6 +221,9 @@ def test_distributions_in_a_loop_of_ones_own(tiny, batch):
     assert torch.equal(made.targets, targets)
     with pytest.raises(ValueError, match="^MART compares the label with predictions or indexes by it, and targets"):
         Distiller("mart").craft(tiny(0), x, y, targets=targets)
+    stopped = Distiller("pgd_at", attack=PGD(3, 0.05, Linf(0.1), stop_after=1))
+    with pytest.raises(ValueError, match="stop_after=1 compares predictions with the label, and with targets an image"):
+        stopped.craft(tiny(0), x, y, targets=targets)
     with pytest.raises(ValueError, match=r"floats \[B, K\] for 6 images; got torch.int64 \[6\]"):
         Distiller("pgd_at").craft(tiny(0), x, y, targets=y.clone())
     with pytest.raises(ValueError, match="1 in each row; this batch has a value of 0.15, and a sum that is 1 off"):

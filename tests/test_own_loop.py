@@ -52,7 +52,7 @@ def by_hand(run, average):
 
 
 @pytest.mark.parametrize(("method", "option", "average"), [
-    ("pgd_at", {"awp": 0.01, "ema": 0.9}, lambda student: ad.EMA(student, 0.9)),
+    ("pgd_at", {"awp": 0.01, "ema": 0.9, "ema_warmup": 1}, lambda student: ad.EMA(student, 0.9, warmup=3)),
     ("lbgat", {"awp": 0.005, "swa": 0.0}, ad.SWA),
     ("adr", {"awp": 0.005, "ema": 0.995}, lambda student: ad.EMA(student, 0.995)),
 ])  # fmt: skip
@@ -80,6 +80,7 @@ def test_an_average_of_weights_has_statistics_of_its_own(tiny):
     (lambda: ad.AWP(ad.Distiller("mart")), "AWP's release has no size for MART; give one, size=0.005"),
     (lambda: ad.AWP(ad.Distiller("mart"), 1.5), "share of each layer's norm, between 0 and 1; got 1.5"),
     (lambda: ad.EMA(Tiny(), 1.5), "EMA's decay must lie between 0 and 1, got 1.5"),
+    (lambda: ad.EMA(Tiny(), 0.9, -1), "EMA's warmup is a number of steps, at least 0, got -1"),
 ])  # fmt: skip
 def test_mistakes_are_explained(action, message):
     with pytest.raises(ValueError, match=message):

@@ -78,6 +78,13 @@ def test_adrs_label_by_hand():
     assert average.weight.item() == pytest.approx(0.403)
 
 
+def test_adrs_label_of_a_mixed_image_by_hand():
+    mixture, logits = torch.tensor([[0.5, 0.5, 0.0]]), 2 * torch.tensor([[0.7, 0.2, 0.1]]).log()
+    batch = Batch(torch.zeros(1, 1, 1, 1), torch.tensor([0]), lambda x: x, targets=mixture)  # the end: t 2, a 0.95
+    batch.modules = {"self_teacher": lambda x: logits}
+    assert_close(ADR().label(batch), torch.tensor([[0.64, 0.29, 0.07]]))  # doubt 0.7 - 0.45, so 0.7 of P
+
+
 def test_the_shares_of_the_nuclear_norm_add_up_to_it_over_processes_and_vanish_with_the_change():
     change = CLEAN - ADV
     batch = Batch(torch.zeros(2, 1, 1, 1, **DOUBLE), Y, lambda x: x)

@@ -97,9 +97,9 @@ class Batch:
     def taken(self, rows: Tensor) -> "Batch":
         """Some of the images, `[B]` booleans; what networks in eval mode gave for x is used again."""
         index = None if self.index is None else self.index[rows]
-        x, x_adv = self.x[rows], self.x_adv[rows]
-        part = replace(self, x=x, y=self.y[rows], x_adv=x if self.x_adv is self.x else x_adv, index=index, notes={})
-        part.targets = part.y if self.targets is self.y else self.targets[rows]
+        x, y, x_adv, targets = (each[rows] for each in (self.x, self.y, self.x_adv, self.targets))
+        x_adv = x if self.x_adv is self.x else x_adv
+        part = replace(self, x=x, y=y, x_adv=x_adv, targets=targets, index=index, notes={})
         part.student = memo(self.student).taken(self.x, part.x, rows)
         part.teachers = {role: memo(network).taken(self.x, part.x, rows) for role, network in self.teachers.items()}
         return part

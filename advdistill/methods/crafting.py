@@ -69,7 +69,7 @@ def extrapolated(batch: Batch, roles: set[str], every: int | None) -> Batch:
 def remember_last(method: Method, attack: object, batch: Batch) -> None:
     """Store x' - x of each image, in int8 steps of eps / 127, for an attack that starts there the next time."""
     if isinstance(attack, PGD) and attack.start == "last":
-        steps = (batch.x_adv - batch.x) * (LEVELS / max(attack.threat.eps, 1e-12))
+        steps = (batch.x_adv - batch.x) * (LEVELS / max(batch.threat.eps, 1e-12))  # of a schedule's eps at that time
         method.parts[0].remember(batch, LAST, steps.round().clamp(-LEVELS, LEVELS).to(torch.int8))
 
 

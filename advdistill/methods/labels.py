@@ -58,8 +58,9 @@ def _runs_without(method: Method, batch: Batch, name: str, attack_without: Colle
 
 
 def check_labels(
-    used: Collection[str], name: str, *, mixed: str = "", smoothed: bool = False, missing: bool = False
-) -> None:
+    used: Collection[str], name: str, *, mixed: str = "", smoothed: bool = False, missing: bool = False,
+    stop_after: int | None = None,
+) -> None:  # fmt: skip
     """Refuse a method that does with labels what the labels of a training do not allow.
 
     Args:
@@ -68,11 +69,16 @@ def check_labels(
         mixed: what makes the labels distributions, such as "data.mixup"; empty where they are labels.
         smoothed: whether the labels of its losses are smoothed.
         missing: whether some images have no label.
+        stop_after: of the attack, see `PGD`.
 
     Raises:
-        ValueError: labels are distributions and it compares them with predictions, or indexes by them; some are missing
-            and it uses them; or they are smoothed and its losses have none.
+        ValueError: labels are distributions and it, or the attack, compares them with predictions, or indexes by them;
+            some are missing and it uses them; or they are smoothed and its losses have none.
     """
+    if stop_after is not None and (mixed or missing):
+        lacking = f"with {mixed} an image has two" if mixed else "the generated images of data.extra have none"
+        raise ValueError(f"stop_after={stop_after} compares predictions with the label, and {lacking}. Leave out one "
+                         "of the two.")  # fmt: skip
     if missing and used:
         raise ValueError(f"{name} uses labels, and the generated images of data.extra have none. Give files with "
                          "'label', or a method whose losses take no labels, such as rslad or adaad.")  # fmt: skip

@@ -15,7 +15,8 @@ def attack_at(recipe: Recipe, attack: PGD | CustomAttack, epoch: int) -> PGD | C
         eps_e  = eps min(1, (e + 1) / P),   P = eps_warmup in epochs       (Qin et al. 2019; no epoch is without attack)
         steps  = the entry of attack_steps_schedule for this part of the run
 
-    The step size keeps its ratio to eps, and with other steps the length of the whole way, up to eps for a step.
+    The step size keeps its ratio to eps, and with other steps the length of the whole way, up to eps for a step; where
+    a larger step is allowed, up to that.
 
     Args:
         attack: the recipe's, with start and student mode filled in.
@@ -25,7 +26,7 @@ def attack_at(recipe: Recipe, attack: PGD | CustomAttack, epoch: int) -> PGD | C
     threat, size, steps = attack.threat, attack.step_size, attack.steps
     if planned := recipe.attack_steps_schedule:
         steps = planned[min(len(planned) * epoch // recipe.epochs, len(planned) - 1)]
-        size = min(threat.eps, size * attack.steps / steps)
+        size = min(max(threat.eps, size), size * attack.steps / steps)
     warm = epochs_of(recipe.eps_warmup, recipe.epochs)
     share = min(1.0, (epoch + 1) / warm) if warm else 1.0
     if share == 1 and steps == attack.steps:

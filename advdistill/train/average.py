@@ -13,7 +13,7 @@ from ..data.loaded import Loaded
 from ..recipe import Recipe
 from .schedule import epochs_of
 
-__all__ = ["EMA", "SWA", "averaged", "clean_images", "estimate_statistics"]
+__all__ = ["EMA", "SWA", "averaged", "clean_images"]
 
 
 class EMA(AveragedModel):
@@ -104,11 +104,6 @@ def averaged(recipe: Recipe, student: nn.Module, steps: int) -> EMA | SWA | None
         warmup = None if recipe.ema_warmup is None else steps * epochs_of(recipe.ema_warmup, recipe.epochs)
         return EMA(student, recipe.ema, warmup)
     return SWA(student) if recipe.swa is not None else None
-
-
-def estimate_statistics(model: nn.Module, split: Split | Loaded, device: torch.device, batch_size: int = 256) -> None:
-    """Set the batch-norm statistics of averaged weights, from one pass over `clean_images`."""
-    update_bn(clean_images(split, device, batch_size), model)
 
 
 def clean_images(split: Split | Loaded, device: torch.device, batch_size: int = 256) -> Iterator[Tensor]:

@@ -33,5 +33,9 @@ def check_use_of_labels(recipe: Recipe, train: Split | Loaded, distiller: Distil
                          "files with 'label'.")  # fmt: skip
     images = to_float(train.images[:2])
     targets = F.one_hot(train.labels[: len(images)], train.num_classes).float()
-    used = distiller.labels_used(student, images, targets)
-    check_labels(used, name_of(distiller.method), mixed=" and ".join(mixing), smoothed=smoothed, missing=missing)
+    used, mixed = distiller.labels_used(student, images, targets), " and ".join(mixing)
+    stop = getattr(recipe.attack, "stop_after", None)
+    check_labels(used, name_of(distiller.method), mixed=mixed, smoothed=smoothed, missing=missing, stop_after=stop)
+    if mixed and getattr(recipe.attack, "start", None) == "last":
+        raise ValueError(f"start='last' begins at the last x' of the same image, and with {mixed} it is another "
+                         "mixture each time. Leave out one of the two.")  # fmt: skip
