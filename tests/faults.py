@@ -158,7 +158,7 @@ FAULTS = [
     Fault("the learning rate is an epoch ahead", "train/trainer.py",
           "epoch + self.state.at.batch / len", "epoch + 1 + self.state.at.batch / len", STEP),
     Fault("EMA's decay is inverted", "train/average.py",
-          "get_ema_multi_avg_fn(recipe.ema)", "get_ema_multi_avg_fn(1 - recipe.ema)",
+          "get_ema_multi_avg_fn(self.decay_at", "get_ema_multi_avg_fn(1 - self.decay_at",
           "test_loop_options.py::test_ema_keeps_its_share_of_the_average"),
     Fault("weights stay perturbed after an AWP step", "train/awp.py",
           "                weight.copy_(torch.where(", "                weight.detach().clone().copy_(torch.where(",

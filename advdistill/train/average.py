@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from .._internal.adapter import copying
 from ..data import Split
@@ -44,12 +44,14 @@ class EMA(AveragedModel):
             raise ValueError(f"EMA's warmup is a number of steps, at least 0, got {warmup!r}.")
         self.decay, self.warmup = decay, warmup
         with copying():
-            super().__init__(student, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+            super().__init__(student, multi_avg_fn=self._mean, use_buffers=True)
 
     def update(self, student: nn.Module) -> None:
         """Add the student's present weights and running statistics."""
-        self.multi_avg_fn = get_ema_multi_avg_fn(self.decay_at(int(self.n_averaged)))
         self.update_parameters(student)
+
+    def _mean(self, averages: PARAM_LIST, values: PARAM_LIST, updates: Tensor | int) -> None:
+        get_ema_multi_avg_fn(self.decay_at(int(updates)))(averages, values, updates)
 
     def decay_at(self, updates: int) -> float:
         """The share of the average that the next update keeps after so many; the very first copies the student."""
