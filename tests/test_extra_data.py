@@ -1,15 +1,14 @@
 """Generated images in the batches of a training, `data.extra`."""
 
-import json
-import subprocess
-import sys
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from children import PATIENCE
-from conftest import ENV, ROOT, Tiny
+from children import together
+from conftest import Tiny
+from in_processes import main
 from training import assert_same_path, died_before, differences, four, quick, quick_data, short, state_of
 
 from advdistill import Data, Run, data
@@ -132,15 +131,11 @@ def test_two_processes_follow_the_path_of_one(tmp_path):
     file = npz(tmp_path / "a.npz")
     runs = {"extra": {"method": "rslad", "data": {"extra": [file], "extra_fraction": 0.5}}}
     runs |= {"mixed": {"method": "pgd_at", "data": {"mixup": 1.0, "cutmix": 1.0, "augment": "idbh"}}}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command = [*launch, "--nproc-per-node", "2", ROOT / "tests" / "in_processes.py", tmp_path / "two", "2"]
-    done = subprocess.run([*command, json.dumps(runs)], env=ENV, cwd=tmp_path, capture_output=True, text=True,
-                          timeout=PATIENCE)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    for name, run in runs.items():
-        settings = {key: tuple(v) if isinstance(v, list) else v for key, v in run["data"].items()}
-        one = quick(tmp_path / name, four(Tiny), run["method"], data=Data("random", **settings), batch_size=21)
-        assert_same_path(one, Run(tmp_path / "two" / name))
+    for done in together(2, lambda: main(tmp_path / "two", 2, runs)):
+        assert done.returncode == 0, done.stderr
+    main(tmp_path / "one", 1, deepcopy(runs))
+    for name in runs:
+        assert_same_path(Run(tmp_path / "one" / name), Run(tmp_path / "two" / name))
 
 
 def test_without_labels_only_methods_that_take_none(tmp_path):

@@ -195,6 +195,7 @@ def assemble(
         serialise(network, {})  # what cannot be saved or copied is better noticed now than after an epoch
         copied(network)
     fabric.launch()
+    fabric.barrier()  # all are connected before one refuses
     check_loader(used, recipe, fabric.global_rank, fabric.world_size)
     if fabric.world_size > 1:
         student = synchronised(student, fabric.device)
