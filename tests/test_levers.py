@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from advdistill.methods.networks import Mixed
 from advdistill.models import save
 from advdistill.train.attack_schedule import attack_at
 from advdistill.train.average import averaged
+from advdistill.train.inputs import network_digest
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
 
@@ -179,11 +181,15 @@ def test_all_other_levers_with_every_method(tmp_path, monkeypatch, name):
     path, init = tmp_path / "extra.npz", tmp_path / "init.safetensors"
     np.savez(path, image=np.random.RandomState(0).randint(256, size=(30, 4, 4, 1)).astype(np.uint8),
              label=np.arange(30) % 4)  # fmt: skip
-    save(Tiny(), init)
+    begun = Normed()
+    save(begun, init)
     source = Data("random", augment="idbh_strong", cutout=2, extra=(str(path),), extra_fraction=0.5)
     levers = {"data": source, "ema": 0.9, "ema_warmup": 0.5, "eps_warmup": 1, "attack_steps_schedule": (1, 2)}
     levers |= {"awp": 0.01, "statistics": "adversarial", "statistics_images": 36}
-    check(*died_and_whole(tmp_path, monkeypatch, name, **levers))
+    levers["student_init"] = f"python:{Path(__file__).with_name('test_every_method.py')}:Normed?checkpoint={init}"
+    whole, died = died_and_whole(tmp_path, monkeypatch, name, **levers)
+    check(whole, died)
+    assert state_of(whole)["inputs"]["digests"]["student_init"] == network_digest(begun)
 
 
 @pytest.mark.parametrize("name", ALL)
