@@ -223,7 +223,7 @@ def test_the_average_that_teaches_is_the_one_that_is_kept_with_ema(tmp_path):
     done = quick(tmp_path / "run", four(Normed), "adr", ema=0.995)
     state = state_of(done)
     kept = {name.removeprefix("module."): value for name, value in state["average"].items()}
-    teacher = {name.removeprefix("self_teacher."): value for name, value in state["modules"].items()}
+    teacher = {name.removeprefix("self_teacher.network."): value for name, value in state["modules"].items()}
     first = four(Normed)["student"].state_dict()
     assert teacher.keys() == first.keys()
     for name, value in teacher.items():  # torch's average begins after the first step, the teacher before it

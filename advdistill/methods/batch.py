@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from .._internal.adapter import copied, require_gradients_
+from .._internal.adapter import Logits, copied, require_gradients_
 from .._internal.messages import unknown
 from .._internal.rng import Rng
 from ..threat import Linf, Threat
@@ -105,13 +105,13 @@ class Batch:
         return part
 
     def copied_student(self) -> nn.Module:
-        """A copy of the student in eval mode and without gradients, as a self-teacher begins.
+        """A copy of the student in eval mode and without gradients, as a self-teacher begins; its output are logits.
 
         Raises ValueError where the student is no module.
         """
         if (module := memo(self.student).module) is None:
             raise ValueError("The student is a plain function, which cannot be copied; a module is needed.")
-        return require_gradients_(copied(module), False).eval()
+        return require_gradients_(Logits(copied(module)), False).eval()
 
     def untracked(self, x: Tensor) -> Tensor:
         """S at images that the deployed network never sees, such as x - d: `[B, K]`.
