@@ -31,7 +31,7 @@ class HardLabelRSLAD(ad.Method):
 
 
 if __name__ == "__main__":
-    few = {"epochs": 5}  # enough to see it run
+    few = {"epochs": 2}  # enough to see it run
     teacher = ad.distill(ad.recipes.load("digits.teacher").replace(**few), "runs/teacher")
     recipe = ad.recipes.load("digits.rslad").replace(method=HardLabelRSLAD(0.3), teacher=str(teacher), **few)
     run = ad.distill(recipe, "runs/hard-label-rslad")

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,6 +107,27 @@ class Child:
             self.send(signal.SIGKILL)
             raise
         return Done(self.code, *(printed.decode() for printed in self.printed.values()))
+
+
+def together(processes: int, work: Callable[[], object]) -> list[Done]:
+    """`work` in forks of this process, which find one another as processes that torchrun has launched do.
+
+    Returns:
+        How each process ended, by its rank; the exit code is 1 and stderr the traceback where `work` raised.
+    """
+    shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1",
+              "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "together", "GROUP_RANK": 0}  # fmt: skip
+    forks = []
+    for rank in range(processes):
+        env = {name: str(value) for name, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+
+        def before() -> None:
+            warnings.simplefilter("default")  # as in a process of their own
+            work()
+            raise SystemExit(0)
+
+        forks.append(Child(env=env, before=before))
+    return [fork.wait() for fork in forks]
 
 
 def free_port() -> int:

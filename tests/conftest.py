@@ -20,8 +20,8 @@ hypothesis.settings.register_profile("same_everywhere", derandomize=True, deadli
 hypothesis.settings.load_profile("same_everywhere")
 
 ROOT = Path(__file__).parents[1]
-LONGEST = ["test_every_method.py"]  # by processor time
-ENV = os.environ | {"PYTHONPATH": str(ROOT)}
+LONGEST = ["test_every_method.py", "test_distributed.py", "test_own_attacks.py", "test_verdicts.py", "test_cli.py"]
+ENV = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}  # the package is compiled once for all
 ADVDISTILL = [sys.executable, "-m", "advdistill"]
 
 
@@ -48,7 +48,7 @@ def linear(x, y, classes):
 
 
 def pytest_collection_modifyitems(items):
-    """Files of tests that take minutes come first, so that no worker is left with one of them at the end."""
+    """Files that take long, or wait for processes, come first: no worker is left with one at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 

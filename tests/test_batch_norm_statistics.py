@@ -2,14 +2,12 @@
 
 import copy
 import json
-import subprocess
-import sys
 from functools import partial
 
 import pytest
 import torch
-from children import PATIENCE
-from conftest import ENV, ROOT, Tiny
+from children import together
+from conftest import Tiny
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from test_every_method import Normed
@@ -129,10 +127,8 @@ def test_a_run_that_died_anywhere_saves_the_same_statistics(tmp_path, monkeypatc
 
 
 def test_two_processes_estimate_what_one_does(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command += ["--nproc-per-node", "2", __file__, tmp_path / "two"]
-    done = subprocess.run(command, env=ENV, cwd=ROOT / "tests", capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    for done in together(2, lambda: main(tmp_path / "two", 2)):
+        assert done.returncode == 0, done.stderr
     main(tmp_path / "one", 1)
     one, two = (load_file(Run(tmp_path / name).last) for name in ("one", "two"))
     assert one["norm.running_mean"].abs().max() > 0
@@ -182,7 +178,3 @@ def test_the_choice_is_a_field_of_the_recipe():
         Recipe.from_yaml("statistics: advers")
     with pytest.raises(ValueError, match="statistics_images must lie between 1 and"):
         Recipe.from_yaml("statistics_images: 0")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], 2)

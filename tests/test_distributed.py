@@ -1,4 +1,4 @@
-"""Several real processes, over gloo, that `distill` starts itself; `test_every_method.py` has every method in two."""
+"""Several processes, over gloo: forks, and two that `distill` starts; `test_every_method.py` has two of torchrun's."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from children import PATIENCE, free_port
+from children import PATIENCE, free_port, together
 from conftest import ENV, ROOT, Tiny
 from in_processes import Normed, main
 from lightning_fabric import Fabric
@@ -24,10 +24,10 @@ from advdistill.train.given import check_loader
 RUNS = {name: {"method": name, "validate_every": 1} for name in ("rslad", "adaad+igdm", "bmtard")}
 
 
-def run(folder, processes: int, *dies: int, runs: dict = RUNS):
-    command = [sys.executable, ROOT / "tests" / "in_processes.py", folder, str(processes), json.dumps(runs)]
+def run(folder, processes: int, dies: int):
+    command = [sys.executable, ROOT / "tests" / "in_processes.py", folder, str(processes), json.dumps(RUNS), str(dies)]
     env = ENV | {"MASTER_PORT": str(free_port())}
-    return subprocess.run([*command, *map(str, dies)], env=env, cwd=folder.parent, capture_output=True, text=True,
+    return subprocess.run(command, env=env, cwd=folder.parent, capture_output=True, text=True,
                           timeout=PATIENCE)  # fmt: skip
 
 
@@ -46,8 +46,8 @@ def check(folder, one):
 
 
 def test_four_processes_follow_the_path_of_one(tmp_path, one):
-    done = run(tmp_path / "four", 4)
-    assert done.returncode == 0, done.stderr
+    for done in together(4, lambda: main(tmp_path / "four", 4, RUNS)):
+        assert done.returncode == 0, done.stderr
     check(tmp_path / "four", one)
 
 
@@ -59,15 +59,15 @@ def test_one_that_dies_is_noticed_and_one_or_four_continue_what_two_began(tmp_pa
     assert Run(tmp_path / "two" / "rslad").state.exists()
     main(tmp_path / "two", 1, RUNS)
     check(tmp_path / "two", one)
-    done = run(tmp_path / "by_four", 4)
-    assert done.returncode == 0, done.stderr
+    for done in together(4, lambda: main(tmp_path / "by_four", 4, RUNS)):
+        assert done.returncode == 0, done.stderr
     check(tmp_path / "by_four", one)
 
 
 def test_each_process_draws_its_own_batches_of_a_loader(tmp_path):
     """As one process that joins them: DistributedSampler deals the images of an epoch out in turn."""
-    done = run(tmp_path / "two", 2, runs={"rslad": {"method": "rslad", "loaded": True}})
-    assert done.returncode == 0, done.stderr
+    for done in together(2, lambda: main(tmp_path / "two", 2, {"rslad": {"method": "rslad", "loaded": True}})):
+        assert done.returncode == 0, done.stderr
     train, validation = quick_data().holdout(0.1, 0)
     dataset = TensorDataset(train.images, train.labels)
 
@@ -93,8 +93,9 @@ def test_each_process_draws_its_own_batches_of_a_loader(tmp_path):
 
 
 def test_processes_that_would_draw_the_same_batches_are_refused(tmp_path):
-    done = run(tmp_path / "two", 2, runs={"rslad": {"method": "rslad", "loaded": True, "swa": 1}})
-    assert "swa estimates the batch-norm of the average by a pass over all images" in done.stderr
+    refused = {"rslad": {"method": "rslad", "loaded": True, "swa": 1}}
+    for done in together(2, lambda: main(tmp_path / "two", 2, refused)):
+        assert "swa estimates the batch-norm of the average by a pass over all images" in done.stderr
     loaded = Loaded(DataLoader(TensorDataset(*quick_tensors()), 8), ("a", "b", "c", "d"))
     with pytest.raises(ValueError, match=r"Each of 2 processes would .* DistributedSampler\(dataset, num_replicas=2"):
         check_loader(loaded, short(data=Data("x"), batch_size=16), 0, 2)
@@ -106,8 +107,8 @@ def quick_tensors():
 
 
 def test_processes_that_cannot_synchronise_batch_norm_hold_and_validate_one_network(tmp_path):
-    done = run(tmp_path / "two", 2, runs={"adaad": {"method": "adaad", "normed": True}})
-    assert done.returncode == 0, done.stderr
+    for done in together(2, lambda: main(tmp_path / "two", 2, {"adaad": {"method": "adaad", "normed": True}})):
+        assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / "two" / f"adaad.{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["hidden.1.running_mean"].abs().max() > 0 and not differences(first, second)
     made = Run(tmp_path / "two" / "adaad")

@@ -115,7 +115,7 @@ def test_a_teacher_is_not_loaded_by_a_method_without_one(tmp_path):
 
 
 def test_a_run_is_continued_by_its_recipe_its_folder_or_resume(tmp_path, teacher):
-    recipe = short("rslad", teacher, epochs=30)
+    recipe = short("rslad", teacher, epochs=12)
     recipe.save(tmp_path / "mine.yaml")
     assert advdistill("train", "mine.yaml", "--suite", "None", "--out", "whole", cwd=tmp_path).returncode == 0
     ways = (["runs/mine/recipe.yaml"], ["runs/mine"], ["--resume", "runs/mine"])

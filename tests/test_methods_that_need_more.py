@@ -1,13 +1,9 @@
 """The examples of docs/methods_that_need_more.md: finite, exact, resumed bit for bit, the same in two processes."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 import torch
-from children import PATIENCE, advdistill
-from conftest import ENV, ROOT, Tiny
+from children import advdistill, together
+from conftest import ROOT, Tiny
 from in_processes import main
 from safetensors.torch import load_file
 from torch import nn
@@ -75,10 +71,8 @@ def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, monkeypatc
 @pytest.fixture(scope="module")
 def by_two(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
-    command = [*launch, "--nproc-per-node", "2", ROOT / "tests" / "in_processes.py", folder, "2", json.dumps(RUNS)]
-    done = subprocess.run(command, env=ENV, cwd=folder, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.returncode == 0, done.stderr
+    for done in together(2, lambda: main(folder, 2, RUNS)):
+        assert done.returncode == 0, done.stderr
     return folder
 
 

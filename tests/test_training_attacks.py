@@ -1,17 +1,14 @@
 """Attacks that users bring, in a training: in place of PGD, resumed bit for bit, by several processes."""
 
-import json
 import shutil
 import signal
-import subprocess
-import sys
 
 import foolbox
 import pytest
 import torch
 import yaml
-from children import PATIENCE, Child, advdistill, free_port
-from conftest import ENV, ROOT, Tiny
+from children import Child, advdistill, together
+from conftest import ROOT, Tiny
 from in_processes import main
 from safetensors.torch import load_file
 from test_state import died, same
@@ -227,11 +224,9 @@ def test_a_recipe_is_read_back_as_it_was_written(file):
 def test_two_processes_follow_the_path_of_one(tmp_path, file):
     runs = {"rslad": {"method": "rslad"}, "ard": {"method": "ard"}}  # ard attacks the student in train mode
     custom = {name: changes | {"custom_attack": f"{file}:make"} for name, changes in runs.items()}
-    command = [sys.executable, ROOT / "tests" / "in_processes.py", tmp_path / "2", "2", json.dumps(custom)]
-    done = subprocess.run(command, env=ENV | {"MASTER_PORT": str(free_port())}, cwd=tmp_path, capture_output=True,
-                          text=True, timeout=PATIENCE)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    main(str(tmp_path / "1"), 1, custom)
+    for done in together(2, lambda: main(tmp_path / "2", 2, custom)):
+        assert done.returncode == 0, done.stderr
+    main(tmp_path / "1", 1, custom)
     for name in runs:
         one, two = Run(tmp_path / "1" / name), Run(tmp_path / "2" / name)
         assert one.recipe.attack.attack.name == "pgd"

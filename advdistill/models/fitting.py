@@ -1,10 +1,14 @@
 """Which architecture of the zoo a state dict is of, by its keys and shapes; and what does not fit."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from .._internal.reading import printable
 from .classifier import ModelSpec
@@ -60,16 +64,29 @@ def fit_to(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None, name
     """
     classes, channels = sizes or (_num_classes(shapes), _in_channels(shapes))
     try:
-        with torch.device("meta"):
-            model = create(name, classes, channels)
+        spec, wanted = _wanted(name, classes, channels)
     except (RuntimeError, TypeError, OverflowError, ZeroDivisionError):
         raise ValueError(f"There is no {name!r} of {classes} classes and {channels} channels.") from None
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
-    fit = _compared(model.spec, shapes, wanted)
+    fit = _compared(spec, shapes, wanted)
     if fit.misfits and (renamed := _renamed(shapes, wanted, named)):
-        other = _compared(model.spec, {renamed.get(key, key): shape for key, shape in shapes.items()}, wanted)
+        other = _compared(spec, {renamed.get(key, key): shape for key, shape in shapes.items()}, wanted)
         fit = fit if other.misfits else replace(other, renamed=renamed)
     return fit
+
+
+class _Undrawn(TorchFunctionMode):
+    """Weights are not initialised: on the meta device they have no values, and drawing them took most of the time."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if function in (Tensor.normal_, Tensor.uniform_) else function(*args, **(kwargs or {}))
+
+
+@lru_cache(maxsize=256)  # the candidates of one file are mostly those of the next
+def _wanted(name: str, classes: int, channels: int) -> tuple[ModelSpec, Shapes]:
+    """The full name of an architecture, and the shapes of its state dict, without memory for its weights."""
+    with torch.device("meta"), _Undrawn():
+        model = create(name, classes, channels)
+    return model.spec, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
 
 
 def _compared(spec: ModelSpec, shapes: Shapes, wanted: Shapes) -> Fit:

@@ -124,7 +124,7 @@ REFUSED: dict[str, Maker] = {
     "header of ours, a network without end": ours(spec(name="wide_resnet-6000004-1")),
     "header of ours, a network that is code": ours(spec(name="python:os:system")),
     "header of ours, text for a mean": ours(spec(mean=["x"])),
-    ".pt that is a bomb": model("m.pt", zip_bomb()),
+    ".pt that is a bomb": model("m.pt", zip_bomb),
     ".pt of one number shown as many": model(
         "m.pt", torch_bytes({**network().state_dict(), "linear.weight": announced((10**9, 16))})),
     ".pt of a mean without end": model(
@@ -140,13 +140,13 @@ REFUSED: dict[str, Maker] = {
     "state.pt of a list": file("state.pt", sealed(torch_bytes([1])), lambda path: state().load(path)),
     "state.pt without a position": file("state.pt", sealed(torch_bytes({})), lambda path: state().load(path)),
     "state.pt of text": file(
-        "state.pt", sealed(torch_bytes(state()._values() | {"method": [{"a": "b"}]})),
+        "state.pt", lambda: sealed(torch_bytes(state()._values() | {"method": [{"a": "b"}]})),
         lambda path: state().load(path)),
     "state.pt, its momentum without end": file(
-        "state.pt", sealed(torch_bytes(state()._values() | {"optimizer": MOMENTUM})),
+        "state.pt", lambda: sealed(torch_bytes(state()._values() | {"optimizer": MOMENTUM})),
         lambda path: state().load(path)),
     "state.pt, a step that is text": file(
-        "state.pt", sealed(torch_bytes(state()._values() | {"position": vars(state().at) | {"step": "x"}})),
+        "state.pt", lambda: sealed(torch_bytes(state()._values() | {"position": vars(state().at) | {"step": "x"}})),
         lambda path: state().load(path)),
     # references
     "reference to nobody's home": lambda folder: lambda: models.load("~nobody-of-this-name/x.pt"),
@@ -162,10 +162,10 @@ REFUSED: dict[str, Maker] = {
     "tar with a hard link out": unpacked(tar(("out", b"", {"type": tarfile.LNKTYPE, "linkname": "../outside/kept"}))),
     "tar with a link to nothing": unpacked(tar(("out", b"", {"type": tarfile.LNKTYPE, "linkname": "nothing"}))),
     "tar with a device": unpacked(tar(("dev", b"", {"type": tarfile.CHRTYPE}))),
-    "tar of 1 TB": unpacked(sparse()),
+    "tar of 1 TB": unpacked(sparse),
     "tar of a thousand times its size": unpacked(tar(*[(f"{i}", bytes(2**24), {}) for i in range(17)])),
-    "tar whose header has 300 MB": unpacked(pax(300 * 2**20)),
-    "tar of headers of headers": unpacked(chain(tarfile.XHDTYPE)),
+    "tar whose header has 300 MB": unpacked(lambda: pax(300 * 2**20)),
+    "tar of headers of headers": unpacked(lambda: chain(tarfile.XHDTYPE)),
     "tar of thousands of files": unpacked(gzip.compress(
         b"".join([tarfile.TarInfo(f"d{i % 7}").tobuf() for i in range(5_000)]), 1)),
     # images and tables
@@ -186,7 +186,7 @@ REFUSED: dict[str, Maker] = {
     "PNG of 60 million pixels that are not there": picture(png(7_000, 8_000)),
     "table that leads out": file(
         "x.csv", b"path,label\n../../../etc/passwd,a\nb,b\n", train),
-    "parquet that repeats a row": file("x.parquet", repeating(5_000, 10_000), train),
+    "parquet that repeats a row": file("x.parquet", lambda: repeating(5_000, 10_000), train),
     "table of one line": file("x.csv", b"path,label\n" + b'"' * 300_000, train),
     # what lies beside a result
     "result.json, deep": beside("result.json", DEEP),

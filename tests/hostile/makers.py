@@ -23,6 +23,7 @@ from examples import loaded, network, own, pictures, run_folder, shown, torch_by
 
 Reading = Callable[[], object]
 Maker = Callable[[Path], Reading]
+Content = bytes | Callable[[], bytes]  # a function where making it takes long: every worker imports this file
 
 
 class Evil:
@@ -39,17 +40,17 @@ def evil_torch(legacy: bool = False) -> bytes:
     return torch_bytes({"weight": Evil()}, _use_new_zipfile_serialization=not legacy)
 
 
-def file(name: str, content: bytes, read: Callable[[Path], object]) -> Maker:
+def file(name: str, content: Content, read: Callable[[Path], object]) -> Maker:
     def make(folder: Path) -> Reading:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(content() if callable(content) else content)
         return lambda: read(path)
 
     return make
 
 
-def model(name: str, content: bytes) -> Maker:
+def model(name: str, content: Content) -> Maker:
     return file(name, content, lambda path: loaded(f"{path}?arch=convnet-4"))
 
 
@@ -105,7 +106,7 @@ def tar(*members: tuple[str, bytes, dict]) -> bytes:
     return stream.getvalue()
 
 
-def unpacked(content: bytes) -> Maker:
+def unpacked(content: Content) -> Maker:
     return file("x.tar.gz", content, lambda path: unpack(path, path.parent))
 
 

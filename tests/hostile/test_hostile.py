@@ -21,8 +21,9 @@ MEGABYTES = 150  # an archive's pieces, a picture that turns out to be cut off
 
 @pytest.fixture(scope="module", autouse=True)
 def warm():
-    """What charts need is loaded once, and not under the guard's watch."""
+    """What charts and optimisers need is loaded once, and not under the guard's watch."""
     javascript()
+    state()
 
 
 @pytest.fixture
