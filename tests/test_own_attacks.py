@@ -29,7 +29,8 @@ from advdistill.report.compare import mismatches
 
 EXAMPLE = ROOT / "examples" / "own_attack.py"
 THREAT = Linf(0.1)
-BLOCK = 64  # images that an evaluation passes at once on a CPU, whatever its batch size
+BLOCK = 64  # images that an evaluation passes at once here, whatever its batch size
+pytestmark = pytest.mark.usefixtures("blocks_of_64")
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def group_rows(found: Findings) -> Iterator[list[str]]:
 
 def effect_head(found: Findings) -> list[str]:
     """Names of the columns of `effect_rows`."""
-    return ["axis", "level", "against", "within", "pairs", "clean, points", f"{found.robust}, points", "p (Holm)"]
+    return ["axis", "level", "against", "of", "pairs", "clean, points", f"{found.robust}, points", "p (Holm)"]
 
 
 def effect_rows(found: Findings) -> Iterator[list[str]]:
@@ -63,13 +63,22 @@ def captions(found: Findings) -> list[str]:
 
 
 def shown(found: Findings) -> Lines:
-    """For a terminal."""
+    """For a terminal: the means, and what each level brings; the files have everything."""
+    failures = [Text(f"{cell} failed: {why}", style="red") for cell, why in found.failed.items()]
     if not found.groups:
-        failures = [Text(f"{cell} failed: {why}", style="red") for cell, why in found.failed.items()]
         return Lines(Text(f"0 of {found.total} cells are done."), *failures)
-    parts = [_rich(group_head(found), group_rows(found))]
+    means = (
+        [group.name, str(len(group.results)), *(_figure(*group.figure(attack)) for attack in found.attacks)]
+        for group in found.groups
+    )
+    parts = [_rich([", ".join(found.groups[0].levels) or "cell", "n", *found.attacks], means)]
     if found.effects:
-        parts.append(_rich(effect_head(found), effect_rows(found)))
+        effects = (
+            [f"{one.level} against {one.reference}" + (f", {one.within}" if one.within else ""),
+             _points(one.robust, p=False), _p(one.robust.p)]
+            for one in found.effects
+        )  # fmt: skip
+        parts.append(_rich(["what it brings", f"{found.robust}, points", "p (Holm)"], effects))
     return Lines(*parts, *(Text(line, style="italic dim") for line in captions(found)))
 
 
