@@ -13,7 +13,7 @@ from .config import to_config
 from .models.checkpoint import provenance
 from .recipe import Recipe
 from .results.result import Result
-from .results.weights import digest_of, of_other_weights
+from .results.weights import of_other_weights
 
 __all__ = ["Run", "digest_of_loaded", "previous", "stale"]
 
@@ -34,12 +34,12 @@ def stale(file: Path) -> str | None:
 def digest_of_loaded(path: Path) -> str | None:
     """The digest of the network in a file, loaded in fp32 as for an evaluation; `None` if it holds no network."""
     from .models import load
+    from .models.digest import digest
 
     try:
-        weights = load(path).float().state_dict()
+        return digest(load(path).float())
     except ValueError:  # not a network
         return None
-    return digest_of((name, tensor.numpy()) for name, tensor in weights.items())
 
 
 class Run:

@@ -8,7 +8,7 @@ from advdistill import data, evaluate
 from advdistill._internal.rng import Rng
 from advdistill.attacks.suites import ATTACKS
 from advdistill.data.batches import to_float
-from advdistill.evaluation.verdicts import digest
+from advdistill.models.digest import digest
 from advdistill.threat import Linf
 
 TEST, THREAT = data.load("digits", "test").first(80), Linf(0.06)

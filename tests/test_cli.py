@@ -135,8 +135,8 @@ def test_help_does_not_wait_for_torch(tmp_path):
 
 
 def test_a_mistake_does_not_wait_for_lightning(tmp_path):
-    done, imported = fresh("train", "digits.pgd_at", "--student", "resnet81", cwd=tmp_path)
-    assert done.returncode == 2 and "Did you mean 'resnet8'" in done.stderr
+    done, imported = fresh("train", "digits.pgd_at", "--student", "resnet8-4", cwd=tmp_path)
+    assert done.returncode == 2 and "'resnet8' takes at most 0; write 'resnet8'" in done.stderr
     assert "torch" in imported and not imported & {"lightning_fabric", "matplotlib", "altair", "onnx"}
 
 

@@ -1,16 +1,20 @@
 """Results side by side: who is ahead, what seeds do, and files that do not belong together."""
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 from safetensors.numpy import save_file
 from test_result import RESULT, text
 
 from advdistill.cli import main
+from advdistill.report.columns import Columns, pieces
 from advdistill.report.compare import compare, mismatches
 from advdistill.results.result import Measurement
 
@@ -241,3 +245,21 @@ def test_the_command_shows_it(place, capsys):
     (place / "b" / "result.verdicts.safetensors").rename(place / "b.verdicts.safetensors")
     assert main(["compare", "a", "b.json"]) == 0
     assert "b.json against a, pgd-20: +12.0 points" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("name", ["clean_mobilenet_v2", "runs/cifar10.rslad_resnet18-seed3", "x" * 40, "网络_" * 9, ""])
+def test_a_name_breaks_between_its_pieces_and_no_figure_is_cut(name, width):
+    attacks = ["clean", "transfer-pgd-20-trades"]
+    console = Console(width=width, file=StringIO())
+    console.print(Columns(attacks, [(name, dict.fromkeys(attacks, "99.9\n98.8-99.9"))], "", one_line=False))
+    lines = console.file.getvalue().splitlines()
+    assert all(cell_len(line) <= width for line in lines)
+    assert "\n".join(lines).count("98.8-99.9") == 2 and "trades" in "".join(lines)
+    shown = [line.split("  ")[0].strip() for line in lines[lines.index("─" * cell_len(lines[2])) + 1 :]]
+    others = ("model", "─", "99.9", "98.8", "transfer", "trades")
+    names = [part for part in shown if part and not part.startswith(others)]
+    assert "".join(names) in (name, 2 * name)  # the table is in two parts where it is too wide
+    if name != "x" * 40:
+        ends = {"".join(pieces(name)[: n + 1]) for n in range(len(pieces(name)))}
+        assert {"".join(names[: n + 1]) for n in range(len(names))} <= ends | {name + end for end in ends}

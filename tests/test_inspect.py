@@ -16,8 +16,8 @@ from advdistill.evaluation import gradient_alignment, robust_curve
 from advdistill.evaluation.gradients import linearity_remainder, pointwise_distance
 from advdistill.evaluation.inspection import inspect
 from advdistill.evaluation.metrics import calibration_error
-from advdistill.evaluation.verdicts import digest
 from advdistill.losses import cross_entropy
+from advdistill.models.digest import digest
 from advdistill.report.pictures import draw_gallery
 from advdistill.results.inspection import Inspection
 from advdistill.threat import L2, Linf

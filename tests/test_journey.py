@@ -1,18 +1,23 @@
 """The way of a new user: each mistake is told in a sentence with what to type, and each step leads to the next."""
 
+import json
 import shutil
 import signal
+import subprocess
 import sys
 
 import numpy as np
 import pytest
-from children import Child, advdistill
-from test_cli import fresh
+import torch
+from children import PATIENCE, Child, advdistill
+from conftest import ENV
 from training import same_weights, short
 
-from advdistill import Linf, Result, Run, models
-from advdistill.attacks.suites import attacks
+from advdistill import Linf, Result, Run, models, recipes
+from advdistill.attacks.suites import ATTACKS, SUITES, attacks
+from advdistill.cli import names as cli_names
 from advdistill.cli.early import seconds
+from advdistill.optimizers import OPTIMIZERS, TorchOptimizer
 from advdistill.results.result import Measurement, hardest
 
 OWN = """
@@ -87,11 +92,45 @@ def test_a_mistake_names_what_to_type(tmp_path, typed, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("typed", [["trian"], ["compare"], ["evaluate", "x"], ["train", "x.yaml"], ["--version"]])
-def test_a_trivial_mistake_does_not_wait_for_torch(tmp_path, typed):
-    """So it takes a fraction of the two seconds of processor time that torch alone needs to be imported."""
-    done, imported = fresh(*typed, cwd=tmp_path)
-    assert done.returncode in (0, 2) and "tyro" in imported and "torch" not in imported
+def test_names_are_known_without_torch():
+    assert cli_names.recipes() == set(recipes.names()) and cli_names.models() == set(models.names())
+    assert cli_names.suites() == {*SUITES, *ATTACKS}
+    for name in cli_names.optimizers() - {*OPTIMIZERS, "lamb"}:
+        assert issubclass(getattr(torch.optim, name), torch.optim.Optimizer)
+    with pytest.raises(ValueError, match="^Unknown optimizer 'adamm'") as late:
+        TorchOptimizer("adamm")
+    with pytest.raises(ValueError) as early:
+        cli_names.check_words(["--optimizer", "adamm"])
+    assert str(early.value) == str(late.value)
+
+
+TRIVIAL = """--version; trian; compare; compare x; report; report x; report x --out page.pdf; list method; status;
+status x; evaluate x; evaluate .; evaluate x --suite nope; evaluate x --attacks pgd-0; evaluate runs/digits.teacher;
+export x; export .; verify x; verify .; push x --to y; init ./x; init x.csv; train x.yaml; train x/y; train rslad;
+train .; train --resume x; train --method rslda; train --method adaad+igmd; train --student=resnet81;
+train --suite pgd-x; train --optimizer adamm; train --threat l3; preflight rslad; preflight --budget 5parsecs"""
+ONE_AFTER_ANOTHER = """
+import json, sys
+from advdistill.cli import main
+for line in sys.stdin.read().split(";"):
+    try:
+        code = main(line.split())
+    except SystemExit as end:
+        code = end.code
+    print(json.dumps([line.split(), code, "torch" in sys.modules]), file=sys.__stdout__)
+    if "torch" in sys.modules:
+        break
+"""
+
+
+def test_trivial_mistakes_do_not_wait_for_torch(tmp_path):
+    """So each takes a fraction of the two seconds of processor time that torch alone needs to be imported."""
+    done = subprocess.run([sys.executable, "-c", ONE_AFTER_ANOTHER], input=TRIVIAL, cwd=tmp_path, env=ENV,
+                          capture_output=True, text=True, timeout=PATIENCE)  # fmt: skip
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
+    wanted = [[line.split(), 0 if "--version" in line else 2, False] for line in TRIVIAL.split(";")]
+    assert found == wanted and "Traceback" not in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_teacher_of_a_written_recipe_is_named_with_its_recipe(tmp_path, teacher):

@@ -20,9 +20,9 @@ from advdistill._internal.adapter import copied, logits_of
 from advdistill._internal.rng import Rng
 from advdistill.attacks import CustomAttack
 from advdistill.data import Split
-from advdistill.evaluation.verdicts import digest
 from advdistill.export import build, write
 from advdistill.methods import build as method_named
+from advdistill.models.digest import digest
 from advdistill.preflight.teacher import predictions
 
 pytestmark = pytest.mark.filterwarnings(
@@ -478,3 +478,17 @@ def test_a_threat_may_be_text_or_a_number():
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=message):
             evaluate(network, TEST, given, "clean")
+
+
+def test_a_network_without_values_is_refused_at_every_door(batch):
+    empty = nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
+    said = "no values yet: its parameter '1.weight' is empty. Run it once on two images first"
+    for door in (lambda: evaluate(empty, TEST), lambda: Distiller("pgd_at")(empty, *batch),
+                 lambda: Distiller("rslad", empty)):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            door()
+
+
+def test_whole_numbers_are_no_logits():
+    with pytest.raises(ValueError, match=r"must return logits \[B, K\], it returns shape \[2, 3\] of torch.int64"):
+        logits_of(torch.zeros(2, 3, dtype=torch.long))

@@ -19,7 +19,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
 REFERENCE = re.compile(r"(.+)[.,] (\w+) (\d{4})(?:, arXiv:([\d.]+\d))?(?:, eq\..*)?\.")
-DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "scipy": "scikit-learn", "vl_convert": "vl-convert-python"}
+DISTRIBUTIONS = {
+    "PIL": "pillow", "sklearn": "scikit-learn", "scipy": "scikit-learn", "vl_convert": "vl-convert-python",
+    "markupsafe": "jinja2",
+}  # fmt: skip
 
 
 def test_the_version_has_one_home_and_is_the_same_everywhere():

@@ -133,6 +133,9 @@ def test_compare_warns_of_figures_that_do_not_compare(tmp_path):
 def test_compare_names_a_folder_without_a_result(tmp_path):
     with pytest.raises(FileNotFoundError, match="result.json does not exist. Evaluate first: advdistill evaluate"):
         compare([tmp_path])
+    for missing, model in ((tmp_path / "run", tmp_path / "run"), (tmp_path / "run" / "result.json", tmp_path / "run")):
+        with pytest.raises(FileNotFoundError, match=f"does not exist. Evaluate first: advdistill evaluate {model}$"):
+            compare([missing])
 
 
 def test_reports_never_import_torch():

@@ -1,8 +1,13 @@
 """A verdict depends on the seed, the attack and the image: not on batch size, processes or interruptions."""
 
+import multiprocessing
+import os
+import signal
+
 import pyautoattack
 import pytest
 import torch
+from children import PATIENCE
 from conftest import linear
 from safetensors.torch import load_file, save_file
 from test_verdicts import shortened
@@ -14,6 +19,7 @@ from advdistill.attacks.suites import ATTACKS, pgd_20
 from advdistill.data.batches import to_float
 from advdistill.evaluation.context import Context
 from advdistill.evaluation.networks import EvaluatedModel
+from advdistill.evaluation.verdicts import UNKNOWN, Verdicts
 
 TEST = data.load("digits", "test").first(70)  # two blocks, of 64 and of 6
 SIZES = (1, 7, 64, 1000)
@@ -129,8 +135,6 @@ def test_a_part_of_the_images_is_attacked_from_the_same_starts(model):
 
 
 def test_verdicts_are_saved_after_so_many_images(model, monkeypatch, tmp_path, blocks):
-    from advdistill.evaluation.verdicts import Verdicts
-
     blocks(10)
     saved, save = [], Verdicts._save
     monkeypatch.setattr(
@@ -140,6 +144,60 @@ def test_verdicts_are_saved_after_so_many_images(model, monkeypatch, tmp_path, b
         evaluate(model, TEST, Linf(0.1), "clean", batch_size=size, keep=tmp_path / f"{size}.safetensors")
         assert saved == known
         saved.clear()
+
+
+def share(rank: int, model, folder, meeting: str, dies: int | None) -> None:
+    """One of two processes of an evaluation; `dies` kills itself before its second verdicts under PGD-20."""
+    put, puts = Verdicts.put, []
+
+    def dying(self, attack, *arguments):
+        puts.append(attack)
+        if rank == dies and puts.count("pgd-20") == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(self, attack, *arguments)
+
+    Verdicts.put = dying
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/{meeting}", rank=rank, world_size=2)
+    evaluate(model, TEST, Linf(0.1), "clean,fgsm,pgd-20", batch_size=1, shared=True, keep=folder / "v.safetensors",
+             keep_images=folder / "v.adv")  # fmt: skip
+    torch.distributed.destroy_process_group()
+
+
+def in_two_processes(*arguments) -> list[int | None]:
+    """Their exit codes; minus the signal that ended one."""
+    workers = [multiprocessing.get_context("fork").Process(target=share, args=(r, *arguments)) for r in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(PATIENCE)
+    return [worker.exitcode for worker in workers]
+
+
+@pytest.mark.parametrize(("dies", "processes"), [(1, 1), (0, 2)])
+def test_one_of_two_processes_is_killed_and_one_or_two_continue(model, tmp_path, blocks, monkeypatch, dies, processes):
+    blocks(10)  # seven; the first process has those that begin at 0, 20, 40 and 60
+    keep, images = tmp_path / "v.safetensors", tmp_path / "v.adv"
+    expected = {name: tmp_path / f"whole.{name}" for name in ("safetensors", "adv")}
+    evaluate(model, TEST, Linf(0.1), "clean,fgsm,pgd-20", keep=expected["safetensors"], keep_images=expected["adv"])
+
+    codes = in_two_processes(model, tmp_path, "first", dies)
+    assert codes[dies] == -signal.SIGKILL and codes[1 - dies] == 1  # noticed by the other
+    known = torch.minimum(*(load_file(file)["pgd-20"] for file in (keep, tmp_path / "v.safetensors.1"))) != UNKNOWN
+    assert known[::10].tolist() == [start == 10 * dies or start // 10 % 2 != dies for start in range(0, 70, 10)]
+
+    attacked, attack = [], Context.attack
+    monkeypatch.setattr(Context, "attack", lambda self, one, start, *rest: (
+        attacked.append((one.name, start)), attack(self, one, start, *rest))[1])  # fmt: skip
+    if processes == 2:
+        assert in_two_processes(model, tmp_path, "second", None) == [0, 0]
+    else:
+        evaluate(model, TEST, Linf(0.1), "clean,fgsm,pgd-20", keep=keep, keep_images=images)
+        assert {start for name, start in attacked if name == "pgd-20"} == {30, 50}
+    found, whole = load_file(keep), load_file(expected["safetensors"])
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in whole if not name.endswith(".seconds"))
+    for file in expected["adv"].iterdir():
+        assert torch.equal(load_file(images / file.name)["x_adv"], load_file(file)["x_adv"])
 
 
 def test_what_an_earlier_version_left_is_set_aside_and_not_mixed(tmp_path):

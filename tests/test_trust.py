@@ -1,10 +1,13 @@
 """Forgeries and mix-ups: figures that are not of what they stand beside, each with the sentence that it gets."""
 
+import hashlib
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from children import advdistill
@@ -18,11 +21,14 @@ from training import short
 from advdistill import Linf, Result, Run, data, evaluate, models
 from advdistill._internal import secret
 from advdistill.cli import target as targets
-from advdistill.evaluation.verdicts import Verdicts, digest
+from advdistill.evaluation.verdicts import Verdicts
 from advdistill.evaluation.verification.findings import Again, Survivors
 from advdistill.models.checkpoint import provenance
+from advdistill.models.digest import digest
 from advdistill.results import files as storing
-from advdistill.results.files import ResultFiles
+from advdistill.results.digests import same_weights
+from advdistill.results.files import ResultFiles, signed
+from advdistill.results.metrics import read_metrics
 from advdistill.results.weights import digest_of_file, of_other_weights, weights_beside
 
 MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
@@ -95,27 +101,36 @@ def swapped_and_nameless(run: Path) -> None:
     save_file(load_file(run.parent / "other.safetensors"), run / "best.safetensors")
 
 
+def normalised_otherwise(run: Path) -> None:
+    models.save(models.load(run, mean=[0.5]), run / "best.safetensors")
+
+
 def another_digest(run: Path) -> None:
     edit(run / "result.json", weights="0123456789ab")
 
 
-@pytest.mark.parametrize("change", [swapped, swapped_and_nameless, another_digest])
+@pytest.mark.parametrize("change", [swapped, swapped_and_nameless, normalised_otherwise, another_digest])
 @pytest.mark.parametrize(("command", "code", "sentence"), [
-    (["compare", "run"], 2, r"result.json was measured on weights \w{12}, and best.safetensors beside it has \w{12}"),
+    (["compare", "run"], 2, r"result.json was measured on weights {D}, and best.safetensors beside it has {D}:"),
     (["report", "run", "--out", "table.md"], 2, "or another model. Measure again: advdistill evaluate run"),
     (["report", "run", "--out", "entry.json"], 2, "was measured on weights"),
-    (["push", "run", "--to", "folder"], 2, r"is of a model of weights \w{12}, this one's are \w{12}"),
-    (["verify", "run"], 2, r"The result is of weights \w{12}, this model has \w{12}"),
+    (["push", "run", "--to", "folder"], 2, r"is of a model of weights {D}, this one's are {D}\."),
+    (["verify", "run"], 2, r"The result is of weights {D}, this model has {D}\."),
     (["status", "run"], 0, "result.json was measured on other weights than best.safetensors has now"),
 ])  # fmt: skip
 def test_a_result_beside_other_weights_is_refused_or_told_apart(place, change, command, code, sentence):
     change(place / "run")
     assert not (place / "folder").exists()
     found, text = said(*command, cwd=place)
-    assert found == code and re.search(sentence, text), text
+    assert found == code and re.search(sentence.replace("{D}", r"[0-9a-f]{12}(\+[0-9a-f]{8})?"), text), text
 
 
-def test_a_result_of_its_own_weights_is_read_everywhere(place):
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_result_of_its_own_weights_is_read_everywhere(place, earlier):
+    if earlier:  # version 0.1 named the weights alone
+        own = Result.load(place / "run" / "result.json").weights
+        assert own == digest(models.load(place / "run")) and re.fullmatch(r"[0-9a-f]{12}\+[0-9a-f]{8}", own)
+        edit(place / "run" / "result.json", weights=own[:12])
     for command in (["compare", "run"], ["report", "run", "--out", "t.md"], ["push", "run", "--to", "folder"]):
         assert said(*command, cwd=place)[0] == 0
     assert said("compare", "folder", cwd=place)[0] == 0  # a model folder has its result beside model.safetensors
@@ -151,6 +166,30 @@ def test_the_digest_read_from_a_file_is_the_networks(place):
     assert weights_beside(place / "run" / "result-2026.json") is None
 
 
+def test_a_digest_names_the_normalisation(place):
+    plain = digest(models.load(place / "other.safetensors"))
+    for mean, std, values in (
+        (None, None, []), ([0.0], [1.0], []), ([0.5], None, [0.5, 1]), (None, [0.3], [0, 0.3]),
+        ([0.5], [0.3], [0.5, 0.3]),
+    ):  # fmt: skip
+        network, file = models.load(place / "other.safetensors", mean=mean, std=std), place / "made.safetensors"
+        models.save(network, file)
+        named = hashlib.sha256(np.array(values, "<f4").tobytes()).hexdigest()[:8]
+        assert digest_of_file(file) == digest(network) == digest(torch.compile(network)) == f"{plain[:12]}+{named}"
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    ("a+1", "a+1", True), ("a+1", "a+2", False), ("a+1", "a", True), ("a", "a+2", True), ("a+1", "b+1", False),
+    ("a", "b", False), (None, None, True), ("a+1", None, False),
+])  # fmt: skip
+def test_a_digest_of_an_earlier_version_says_nothing_of_the_normalisation(tmp_path, one, other, same):
+    assert same_weights(one, other) == same
+    flags, file = {"clean": np.ones(2, np.uint8)}, tmp_path / "v.safetensors"
+    save_file({"clean": torch.ones(2, dtype=torch.uint8)}, file, signed(flags, {"weights": str(one)}))
+    with nullcontext() if same else pytest.raises(ValueError, match=r"of another kind \(weights differ\)"):
+        assert Verdicts(2, {"weights": str(other)}, file).knows("clean", 0, 2)
+
+
 def test_a_result_named_after_its_checkpoint_belongs_to_it(place):
     shutil.copy(place / "run" / "result.json", place / "other.json")
     result = Result.load(place / "other.json")
@@ -167,6 +206,50 @@ def test_masking_of_another_network_is_refused_and_left_out_of_a_card(place):
     assert "Gradient masking: not tested" in (place / "folder" / "README.md").read_text()
     code, text = said("report", "run", "--as-is", "--out", "page.html", cwd=place)
     assert code == 2 and "is of weights 0123456789ab, its result of" in text
+
+
+def count(**changes):
+    return lambda run: measured(run / "result.json", "pgd-20", **changes)
+
+
+def twice(run: Path) -> None:
+    values = json.loads((run / "result.json").read_text())
+    edit(run / "result.json", measurements=[*values["measurements"], values["measurements"][-1]])
+
+
+def masking_on(n: int):
+    verdict = {"status": "skip", "data": "digits/test", "threat": "Linf 0.1", "n": n, "seed": 0, "findings": []}
+    return lambda run: (run / "result.masking.json").write_text(json.dumps(verdict))
+
+
+def epoch(**figures):
+    return lambda run: (run / "metrics.jsonl").write_text(json.dumps({"step": 3, "epoch": 1} | figures) + "\n")
+
+
+PUSH, REPORT = ["push", "run", "--to", "folder"], ["report", "run", "--as-is", "--out", "page.html"]
+
+
+@pytest.mark.parametrize(("forge", "command", "sentence"), [
+    (count(correct=80), PUSH, "under pgd-20, [0-9]+ right and [0-9]+ broken; its result has 80 of 100 images right"),
+    (twice, PUSH, "it has two measurements of one attack"),
+    (twice, ["verify", "run"], "it has two measurements of one attack"),
+    (count(outside=-3), ["compare", "run"], "pgd-20: outside for -3 of 100 images is impossible"),
+    (count(no_gradient=101), ["compare", "run"], "pgd-20: no_gradient for 101 of 100 images is impossible"),
+    (masking_on(-5), REPORT, r"not a verdict on gradient masking \(-5 images\)"),
+    (masking_on(0), PUSH, r"not a verdict on gradient masking \(0 images\)"),
+    (epoch(clean=5.0), REPORT, r"metrics.jsonl, line 1, must be .*; accuracies lie in \[0, 1\]"),
+    (epoch(robust=-0.1), REPORT, r"metrics.jsonl, line 1, must be .*; accuracies lie in \[0, 1\]"),
+])  # fmt: skip
+def test_figures_that_cannot_be_are_refused(place, forge, command, sentence):
+    forge(place / "run")
+    code, text = said(*command, cwd=place)
+    assert code == 2 and re.search(sentence, text), text
+    assert not (place / "folder").exists() and not (place / "page.html").exists()
+
+
+def test_a_training_skips_epochs_with_figures_that_cannot_be(place):
+    epoch(clean=5.0)(place / "run")
+    assert read_metrics(place / "run" / "metrics.jsonl") == [] and said("status", "run", cwd=place)[0] == 0
 
 
 def test_the_header_is_of_the_weights_that_were_read(tmp_path, monkeypatch):
@@ -216,12 +299,23 @@ def of_another_user(place: Path) -> None:
     rewrite(file, **facts)
 
 
+def of_another_threat(place: Path) -> None:
+    """This user's own verdicts and tag; what they are verdicts of was edited."""
+    file = all_right(place)
+    known = {name: tensor.numpy() for name, tensor in load_file(file).items()}
+    with safe_open(file, "pt") as opened:
+        facts = opened.metadata()
+    rewrite(file, tag=storing.signed(known, facts | {"threat": "Linf 0.001"})["tag"])
+
+
 def of_another_process(place: Path) -> None:
     file = all_right(place)
     file.rename(file.with_name(f"{file.name}.1"))
 
 
-@pytest.mark.parametrize("forge", [all_right, with_a_tag_of_another_file, of_another_user, of_another_process])
+@pytest.mark.parametrize(
+    "forge", [all_right, with_a_tag_of_another_file, of_another_user, of_another_threat, of_another_process]
+)
 def test_verdicts_of_others_are_set_aside(place, forge):
     forge(place)
     code, text = said(*MEASURE, "--suite", "clean,pgd-20", cwd=place)

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from advdistill import Linf, Result, data, evaluate, models
 from advdistill.evaluation import measure as measuring
-from advdistill.evaluation.verdicts import Verdicts, digest
+from advdistill.evaluation.verdicts import Verdicts
+from advdistill.models.digest import digest
 from advdistill.results.files import remove_unfinished
 
 ATTACKS = ("clean", "fgsm", "pgd-20")

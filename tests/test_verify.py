@@ -13,10 +13,10 @@ from advdistill.attacks import PGD
 from advdistill.data import Split
 from advdistill.data.batches import to_float
 from advdistill.evaluation.context import Context
-from advdistill.evaluation.verdicts import digest
 from advdistill.evaluation.verification import verify
 from advdistill.evaluation.verification.findings import Clean, Survivors
 from advdistill.losses import cross_entropy, margin
+from advdistill.models.digest import digest
 from advdistill.results.result import Measurement, wilson
 from advdistill.threat import L2
 

@@ -26,10 +26,8 @@ def logits_of(output: object, what: str = "model") -> Tensor:
     Raises:
         ValueError: there are none, or several tensors could be the logits.
     """
-    if isinstance(output, Tensor) and output.ndim == 2:
-        return output
     found = _candidates(output)
-    if len(found) == 1 and found[0].ndim == 2:
+    if len(found) == 1 and found[0].ndim == 2 and found[0].is_floating_point():
         return found[0]
     raise ValueError(f"The {what} must return logits [B, K], it returns {_form(output, found)}")
 
@@ -69,8 +67,13 @@ def state_of(network: nn.Module) -> dict[str, Any]:
 
 
 def check_module(what: str, network: object) -> None:
-    """Raise ValueError unless a network is a module, with what to do about a name or a state dict."""
+    """Raise ValueError unless a network is a module with values, with what to do about a name or a state dict."""
     if isinstance(network, nn.Module):
+        for name, parameter in network.named_parameters():
+            if nn.parameter.is_lazy(parameter):
+                raise ValueError(
+                    f"The {what} has no values yet: its parameter {name!r} is empty. Run it once on two images first."
+                )
         return
     hint = "Wrap it in a torch.nn.Module."
     if isinstance(network, str):
@@ -131,6 +134,7 @@ def _candidates(output: object) -> list[Tensor]:
 
 def _form(output: object, found: list[Tensor]) -> str:
     if isinstance(output, Tensor):
-        return f"shape {list(output.shape)}. Wrap it in a module."
+        kind = "" if output.is_floating_point() else f" of {output.dtype}, which has no gradient"
+        return f"shape {list(output.shape)}{kind}. Wrap it in a module."
     shapes = " and ".join(str(list(tensor.shape)) for tensor in found) or "none"
     return f"a {type(output).__name__} with {len(found)} tensors that may be them ({shapes}). Name them 'logits'."

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._internal.reading import home
+from .names import check_recipe_name, recipes
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
-__all__ = ["YAML", "check_model", "check_recipe", "check_teachers", "seconds"]
+__all__ = ["YAML", "check_data", "check_model", "check_recipe", "check_run", "check_teachers", "seconds"]
 
 YAML = (".yaml", ".yml")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -41,8 +42,26 @@ def check_model(reference: str) -> None:
                                 f"directory.{_first_make(path)}")  # fmt: skip
 
 
+def check_run(folder: Path | str) -> None:
+    """Raise FileNotFoundError for a folder that is not a run's, or does not exist."""
+    if not Path(folder, "recipe.yaml").exists():
+        raise FileNotFoundError(f"{folder} is not a run: it has no recipe.yaml.")
+
+
+def check_data(reference: str) -> None:
+    """Raise FileNotFoundError where a user's own data are named by a path at which there is nothing."""
+    path = Path(reference).expanduser()
+    written = ":" not in reference and (re.search(r"[/\\]|^[~.]", reference) or path.suffix)
+    if written and not path.exists():
+        raise FileNotFoundError(f"There is no file or folder {reference.rstrip('/') or reference}.")
+
+
 def check_recipe(reference: str) -> None:
-    """Raise FileNotFoundError where a recipe's file or a run is named and there is none."""
+    """Raise FileNotFoundError where a recipe's file is named and there is none, ValueError for an unknown name."""
+    if Path(reference).is_dir() and reference not in recipes():
+        reference = str(Path(reference, "recipe.yaml"))
+    if not reference.endswith(YAML):
+        check_recipe_name(reference)
     if reference.endswith(YAML) and not Path(reference).exists():
         name = Path(reference).name.removesuffix(".yaml").removesuffix(".teacher")
         hint = "" if name == "recipe" else f" Write one first: advdistill init {name}, for your own images in {name}."
@@ -75,9 +94,6 @@ def _first_make(path: str) -> str:
     for suffix in YAML:
         if Path(f"{name}{suffix}").exists():
             return f" Make it first: advdistill train {name}{suffix} --out {path}"
-    if Path(path).parent == Path("runs"):
-        from ..recipes import names
-
-        if name in names():
-            return f" Make it first: advdistill train {name}"
+    if Path(path).parent == Path("runs") and name in recipes():
+        return f" Make it first: advdistill train {name}"
     return ""

@@ -11,7 +11,8 @@ from tyro.conf import Positional
 from .._internal.files import make_folder
 from .._internal.malloc import keep_freed_memory
 from .console import is_first, not_measured_here, say, show, typed
-from .early import check_model
+from .early import check_model, check_run
+from .names import check_attacks
 
 if TYPE_CHECKING:
     from torch import device as Device
@@ -66,7 +67,10 @@ class Evaluate:
     """The result's file; RUN/result.json unless given. After an interruption the same command continues."""
 
     def __call__(self) -> int:
+        check_attacks(self.attacks or self.suite)
         check_model(self.model)
+        if Path(self.model).is_dir():
+            check_run(self.model)
         keep_freed_memory()
 
         from ..attacks.suites import attacks

@@ -11,9 +11,10 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from .._internal.files import make_folder, sha256, write_atomic
+from ..results.digests import same_weights
 from ..results.result import Result
 from .console import CONSOLE, columns, say, tell, typed
-from .early import check_model
+from .early import check_model, check_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,8 @@ class Export:
 
     def __call__(self) -> int:
         check_model(self.model)
+        if Path(self.model).is_dir():
+            check_run(self.model)
 
         from ..attacks.square import Square
         from ..evaluation.context import Context
@@ -172,7 +175,7 @@ def _make_way(files: "ResultFiles", identity: str | None) -> None:
     earlier = Result.load(files.result)
     if not earlier.measurements:
         files.result.unlink()
-    elif earlier.weights != identity:
+    elif not same_weights(earlier.weights, identity):
         files.set_aside(earlier.date)
 
 

@@ -8,6 +8,7 @@ import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg
 
 from .early import check_recipe
+from .names import check_words
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -81,6 +82,7 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
         tyro.cli(command, args=argv, prog=f"advdistill {name}")
     choice, rest = tyro.cli(command, args=argv, return_unknown_args=True, add_help=False)
     check_recipe(choice.reference)
+    check_words(argv)
 
     from ..methods.roles import FLAGS, check_roles
     from ..recipe import Recipe

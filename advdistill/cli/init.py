@@ -14,6 +14,7 @@ from tyro.conf import Positional
 
 from .._internal.files import make_folder
 from .console import CONSOLE, columns, say, tell
+from .early import check_data
 
 if TYPE_CHECKING:
     from ..data.own.collection import Survey
@@ -65,6 +66,8 @@ class Init:
     """A robust teacher you have: a run folder, or file:PATH. Then no recipe for a teacher is written."""
 
     def __call__(self) -> int:
+        check_data(self.data)
+
         from .. import data as datasets
         from ..data.own.collection import survey
         from ..data.own.stack import refusal

@@ -10,6 +10,7 @@ from rich.table import Table
 from .console import CONSOLE, columns, say, tell
 from .early import check_teachers, seconds
 from .fields import ChosenRecipe, parse
+from .names import values
 
 if TYPE_CHECKING:
     from ..preflight import Estimate
@@ -40,6 +41,8 @@ class Options:
 
 
 def run_preflight(argv: Sequence[str]) -> int:
+    for budget in values(argv, "--budget"):
+        seconds(budget)
     return preflight(*parse(Preflight, lambda choice: Options(), argv))
 
 

@@ -16,6 +16,7 @@ from .._internal.messages import first_line
 from .._internal.optional import require
 from ..results.result import Result
 from .console import say
+from .early import check_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +45,7 @@ class Push:
     """result.json of `advdistill evaluate`; the run's unless given."""
 
     def __call__(self) -> int:
+        check_model(self.model)
         if not self.to.startswith(HUB):
             _write(Path(self.to), self.model, self.result, f"{HUB}{Path(self.to).resolve().name}")
             say(f"written to {self.to}; ad.models.load('{HUB}{self.to}') reads it back")
@@ -78,7 +80,9 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     source = run.best if run else Path(parse(model).name)
     measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
     exported = _exported(source) if source.is_file() else []
-    make_folder(folder)
+    masking = _masking(ResultFiles(measured).masking, network) if measured else None
+    files = {file.name: Result.load(_result_of(file)) for file in exported}
+    make_folder(folder)  # all that could be refused has been read
     write_json(folder / "config.json", LIBRARY | asdict(network.spec) | (_training(run.recipe) if run else {}))
     for old in (file for pattern in OURS for file in folder.glob(pattern)):
         old.unlink()
@@ -87,8 +91,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
         result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
-        chosen=said.get("chosen"), masking=_masking(ResultFiles(measured).masking, network) if measured else None,
-        files={file.name: Result.load(_result_of(file)) for file in exported},
+        chosen=said.get("chosen"), masking=masking, files=files,
     )  # fmt: skip
     text = card(about)
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
@@ -114,19 +117,23 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
     """The result's file, if it exists and is of this network.
 
     Raises:
-        ValueError: it is of another network, or does not record of which.
+        ValueError: it is of another network, or does not record of which, or its verdicts deny its counts.
     """
-    from ..evaluation.verdicts import digest
+    from ..models.digest import digest
+    from ..report.loading import read_verdicts
+    from ..results.digests import same_weights
+    from ..results.files import ResultFiles
 
     if not file.exists() and not given:
         say(f"{file} does not exist: the card will say that nothing was measured")
         return None
-    weights = Result.load(file).weights
-    if weights != digest(network):
+    weights, own = Result.load(file).weights, digest(network)
+    if not same_weights(weights, own):
         raise ValueError(
-            f"{file} is of a model of weights {weights}, this one's are {digest(network)}. Evaluate this one, or give "
+            f"{file} is of a model of weights {weights}, this one's are {own}. Evaluate this one, or give "
             "--result."
         )
+    read_verdicts(ResultFiles(file).verdicts, Result.load(file))
     return file
 
 
@@ -145,13 +152,14 @@ def _recorded(file: Path, folder: Path) -> Result:
 
 def _masking(file: Path, network: "nn.Module") -> str | None:
     """The verdict on gradient masking, unless it is of another network."""
-    from ..evaluation.verdicts import digest
+    from ..models.digest import digest
+    from ..results.digests import same_weights
     from ..results.masking import Verdict
 
     if not file.exists():
         return None
     verdict = Verdict.load(file)
-    if verdict.weights not in (None, digest(network)):
+    if verdict.weights is not None and not same_weights(verdict.weights, digest(network)):
         say(f"{file} is of weights {verdict.weights}, another network's: the card leaves it out")
         return None
     return verdict.status

@@ -13,6 +13,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from .console import CONSOLE, Terminal, columns, tell
+from .early import check_run
 
 if TYPE_CHECKING:
     from ..train.status import Status as Found
@@ -30,11 +31,14 @@ class Status:
     """As JSON."""
 
     def __call__(self) -> int:
+        if not self.runs:
+            raise ValueError("No run folder given. Name run folders: advdistill status runs/*")
+        for folder in self.runs:
+            check_run(folder)
+
         from ..run import Run
         from ..train.status import status
 
-        if not self.runs:
-            raise ValueError("No run folder given. Name run folders: advdistill status runs/*")
         found = [status(Run(folder)) for folder in self.runs]
         if self.json:
             print(json.dumps([asdict(one) | {"done": one.done} for one in found], indent=2))

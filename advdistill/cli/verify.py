@@ -8,6 +8,7 @@ from tyro.conf import Positional
 
 from .._internal.reading import ordinary
 from .console import say, tell
+from .early import check_model, check_run
 
 __all__ = ["Verify"]
 
@@ -32,21 +33,26 @@ class Verify:
     """Seed of the choice of these images; unless given a fresh one, which is printed: nobody can know it before."""
 
     def __call__(self) -> int:
-        from safetensors import SafetensorError, safe_open
-
-        from ..evaluation.verification import verify
         from ..results.files import ResultFiles
         from ..results.result import Result
-        from ..run import Run
-        from .target import Target, device
 
-        run = Run(self.result) if self.result.is_dir() else None
-        files = ResultFiles(run.result if run else self.result)
+        of_run = self.result.is_dir()
+        files = ResultFiles(self.result / "result.json" if of_run else self.result)
         claimed = Result.load(files.result)
-        if self.model is None and run is None:
+        if self.model is not None:
+            check_model(self.model)
+        elif of_run:
+            check_run(self.result)
+        else:
             raise ValueError(
                 f"{self.result} is in no run's folder, so name the model: advdistill verify {self.result} MODEL."
             )
+
+        from safetensors import SafetensorError, safe_open
+
+        from ..evaluation.verification import verify
+        from .target import Target, device
+
         data = self.data or claimed.data.rpartition("/")[0]
         target = Target(self.model or str(self.result), data, self.folder, None, None)
         if not files.verdicts.exists():

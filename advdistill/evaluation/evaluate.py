@@ -16,13 +16,14 @@ from ..attacks.suites import Clean, is_named
 from ..attacks.suites import attacks as chosen_attacks
 from ..data import Given
 from ..data.batches import to_float
+from ..models.digest import digest
 from ..results.files import AdversarialImages
 from ..results.result import Result
 from ..threat import Threat, as_threat
 from .context import Context, silent
 from .measure import measure, try_on_two_images
 from .networks import EvaluatedModel, attacked_networks, placed, precision
-from .verdicts import Verdicts, digest
+from .verdicts import Verdicts
 
 __all__ = ["evaluate"]
 

@@ -13,6 +13,7 @@ from ..attacks.base import Report
 from ..attacks.suites import pgd_20
 from ..data import Given, Split
 from ..data.batches import to_float
+from ..models.digest import digest
 from ..results.inspection import Example, Inspection, Network, Prediction
 from ..results.result import Measurement
 from ..threat import Threat, as_threat, show_pixels
@@ -21,7 +22,6 @@ from .curve import robust_curve
 from .gradients import gradient_alignment, input_gradient, linearity_remainder, pointwise_distance
 from .metrics import by_class, calibration_error
 from .networks import EvaluatedModel, placed
-from .verdicts import digest
 from .watch import NO_GRADIENT
 
 __all__ = ["Predictions", "examples", "first_of_each", "inspect", "predict"]

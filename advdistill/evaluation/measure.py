@@ -75,7 +75,7 @@ def measure(
             before = time.monotonic()
             clean = _clean(context, verdicts, start, x, y) if attack.perturbs else torch.ones_like(y, dtype=torch.bool)
             x_adv, right, notes = _attacked(context, attack, start, x, y)
-            right = right & clean
+            right = right & clean  # x itself is an admissible x'
             if images is not None and attack.perturbs:
                 images.put(attack.name, start, x_adv.cpu().numpy(), (clean & ~right).cpu().numpy())
             save = done % max(1, context.batch_size // context.block) == 0 or done == len(missing)
@@ -154,8 +154,6 @@ def _attacked(
     if not near.all():
         x_adv = torch.where(near[:, None, None, None], x_adv, x)
         right = torch.where(near, right, context.right(x, y))
-    if attack.perturbs:
-        right = right & context.right(x, y)  # x itself is an admissible x'
     return x_adv, right, found.notes if known else {**found.notes, OUTSIDE: ~near}
 
 

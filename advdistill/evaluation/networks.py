@@ -12,7 +12,7 @@ from ..acceleration.frozen import Frozen, native_bf16
 from ..attacks.base import Attack
 from ..data import Given, Split, as_split
 from ..data.batches import to_float
-from .verdicts import digest
+from ..models.digest import digest
 
 __all__ = ["ITSELF", "AttackedNetwork", "EvaluatedModel", "attacked_networks", "counting", "placed", "precision"]
 

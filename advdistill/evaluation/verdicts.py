@@ -3,19 +3,18 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from .._internal.adapter import state_of
 from .._internal.files import write_atomic
 from .._internal.reading import ordinary
 from .._internal.secret import key_problem
+from ..models.digest import digest  # used from here too by those who make such files
+from ..results.digests import same_fact
 from ..results.files import TAG, signed, unfinished_files, written_here
-from ..results.weights import digest_of
 
 __all__ = ["CORRECT", "Verdicts", "digest"]
 
@@ -124,7 +123,7 @@ class Verdicts:
 
     def _check(self, file: Path, setting: dict[str, str], tensors: dict[str, Tensor]) -> None:
         known = self.setting | {TAG: setting[TAG]}
-        differing = [name for name in setting | known if setting.get(name) != known.get(name)]
+        differing = [name for name in setting | known if not same_fact(name, setting.get(name), known.get(name))]
         if differing:
             raise ValueError(
                 f"{file} is an unfinished evaluation of another kind ({', '.join(differing)} differ). "
@@ -148,10 +147,3 @@ def _set_aside(file: Path) -> str:
 def _blank(n: int, dtype: torch.dtype) -> Tensor:
     """Nothing known: the largest value, so that the smaller of two tensors knows what either does."""
     return torch.full((n,), UNKNOWN if dtype == torch.uint8 else torch.inf, dtype=dtype)
-
-
-def digest(model: nn.Module) -> str:
-    """Twelve hex digits that name a model's weights."""
-    tensors: dict[str, Any] = {name: value for name, value in state_of(model).items() if isinstance(value, Tensor)}
-    flat = ((name, tensor.detach().cpu().contiguous().view(-1)) for name, tensor in tensors.items())
-    return digest_of((name, tensor.view(torch.uint8).numpy()) for name, tensor in flat)

@@ -18,7 +18,7 @@ from .._internal.adapter import logits_of
 from .._internal.files import write_atomic
 from .._internal.messages import unknown
 from .._internal.optional import require
-from ..evaluation.verdicts import digest
+from ..models.digest import digest
 from ..models.saving import serialise
 from .graph import folded_copy, half, quantise, quiet, to_onnx
 from .runtime import session, torch_program

@@ -18,7 +18,8 @@ from ..attacks.suites import Clean, cw_30, pgd_20
 from ..evaluation.context import Context
 from ..evaluation.measure import measure
 from ..evaluation.networks import ITSELF, AttackedNetwork, EvaluatedModel
-from ..evaluation.verdicts import CORRECT, Verdicts, digest
+from ..evaluation.verdicts import CORRECT, Verdicts
+from ..models.digest import digest
 from ..results.result import Measurement
 from .artefact import Artefact
 from .result import WORST

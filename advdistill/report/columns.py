@@ -1,17 +1,50 @@
 """A table in a terminal of any width: a column for each attack, in parts where not all fit beside each other."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Columns"]
+__all__ = ["Columns", "Name", "pieces"]
 
-NAME, GAP = 12, 2  # characters of the narrowest column of names, and between columns
+NAME, LONGEST, GAP = 12, 24, 2  # least and most characters kept for the column of names, and between columns
+
+
+def pieces(name: str) -> list[str]:
+    """The parts of a name between which a line may be broken: after `_`, `-`, `.`, `/` and spaces.
+
+    >>> pieces("robust_resnet18-v2.json")
+    ['robust_', 'resnet18-', 'v2.', 'json']
+    """
+    return re.findall(r"[^-_./\s]*[-_./\s]+|[^-_./\s]+", name)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A name in a cell: broken between its `pieces`, and within one only where that is wider than the column."""
+
+    text: str
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        least = min(max(map(cell_len, pieces(self.text)), default=1), LONGEST)
+        return Measurement(least, max(cell_len(self.text), 1)).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [""]
+        for piece in pieces(self.text):
+            for part in chop_cells(piece, options.max_width):
+                if cell_len(lines[-1] + part.rstrip()) <= options.max_width:
+                    lines[-1] += part
+                else:
+                    lines.append(part)
+        yield Text("\n".join(line.rstrip() for line in lines))
 
 
 @dataclass(frozen=True)
@@ -31,14 +64,20 @@ class Columns:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for attacks in self._parts(options.max_width):
-            yield self._table(attacks)
+            yield self._table(attacks, self._name(options.max_width))
         yield Text(self.caption, style="italic dim")
+
+    def _name(self, width: int) -> int:
+        """Characters of the narrowest column of names, which leaves room for any attack in a table of `width`."""
+        longest = max((cell_len(piece) for row in self.rows if row for piece in pieces(row[0])), default=0)
+        room = width - max(map(self._width, self.attacks), default=0) - GAP
+        return max(NAME, min(longest, LONGEST, room))
 
     def _parts(self, width: int) -> Iterator[list[str]]:
         """As many attacks at once as fit into so many characters."""
         part: list[str] = []
         for attack in self.attacks:
-            if part and NAME + sum(self._width(one) + GAP for one in (*part, attack)) > width:
+            if part and self._name(width) + sum(self._width(one) + GAP for one in (*part, attack)) > width:
                 yield part
                 part = []
             part.append(attack)
@@ -48,16 +87,16 @@ class Columns:
         least = 16 if self.one_line else 9
         return max(least, *(len(line) for line in _in_two_lines(attack).splitlines()))
 
-    def _table(self, attacks: Sequence[str]) -> Table:
+    def _table(self, attacks: Sequence[str], name: int) -> Table:
         drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False, show_edge=False)
-        drawn.add_column("model", overflow="fold", min_width=NAME)
+        drawn.add_column("model", min_width=name)
         for attack in attacks:
             drawn.add_column(escape(_in_two_lines(attack)), justify="right", min_width=self._width(attack))
         for row in self.rows:
             if row is None:
                 drawn.add_section()
             else:
-                drawn.add_row(escape(row[0]), *(row[1].get(attack, "-") for attack in attacks))
+                drawn.add_row(Name(row[0]), *(row[1].get(attack, "-") for attack in attacks))
         return drawn
 
 

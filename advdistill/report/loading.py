@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .._internal.reading import ordinary, parse_yaml, printable, read_text
+from ..results.digests import same_fact
 from ..results.files import ResultFiles
 from ..results.inspection import Inspection
 from ..results.masking import Verdict
@@ -16,7 +17,7 @@ from ..results.result import Measurement, Result
 from ..results.selection import Epoch
 from ..results.weights import of_other_weights
 
-__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs"]
+__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs", "read_verdicts"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +72,12 @@ def load_result(path: Path | str) -> LoadedResult:
     path = Path(path)
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {file.parent}")
+        model = path.parent if path.suffix == ".json" else path
+        raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {model}")
     result = Result.load(file)
     if said := of_other_weights(file, result):
         raise ValueError(said)
-    verdicts = _read_verdicts(ResultFiles(file).verdicts, result)
+    verdicts = read_verdicts(ResultFiles(file).verdicts, result)
     return LoadedResult(path, file, replace(result, model=str(path)), verdicts, _read_recipe(path / "recipe.yaml"))
 
 
@@ -94,7 +96,8 @@ def load_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
     return [_reported_run(name, run) for name, run in zip(names, runs, strict=True)]
 
 
-def _read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
+def read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
+    """The verdicts of a result's attacks, by name; none where there is no file. Raises ValueError if they deny it."""
     if not file.exists():
         return {}
     try:
@@ -105,7 +108,7 @@ def _read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
         what = printable(error)
         raise ValueError(f"{file} is truncated or damaged ({what}). Delete it, or run the evaluation again.") from None
     for what in ("fingerprint", "threat", "seed", *(described.keys() & {"weights"})):  # earlier versions lack weights
-        if described.get(what) != str(getattr(result, what)):
+        if not same_fact(what, described.get(what), getattr(result, what)):
             there, here = described.get(what), getattr(result, what)
             shown = f"{what} {printable(there)}, its result of {printable(here)}"
             raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
@@ -166,6 +169,6 @@ def _read_inspection(file: Path, result: Result) -> Inspection | None:
 def _check_same(file: Path, found: Verdict | Inspection, result: Result, what: Sequence[str]) -> None:
     for name in what:
         there, here = getattr(found, name), getattr(result, name)
-        if there != here:
+        if not same_fact(name, there, here):
             shown = f"{name} {printable(there)}, its result of {printable(here)}"
             raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")

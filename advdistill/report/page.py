@@ -13,6 +13,7 @@ from .._internal.optional import require
 from ..results.result import hardest, wilson
 from ..results.selection import Selection, overfitting
 from .charts import class_charts, curve_charts, javascript, networks
+from .columns import pieces
 from .compare import against_first, distinct, lacking, mismatches, remarks, summed_up
 from .epochs import state_charts, training_charts
 from .loading import ReportedRun, load_runs
@@ -66,7 +67,7 @@ def render(facts: dict[str, Any], template: str = "page.html") -> str:
         loader=jinja.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"percent": _percent_text, "interval": _interval_text, "p": _p_text}
+    environment.filters |= {"percent": _percent_text, "interval": _interval_text, "p": _p_text, "name": _name_html}
     scripts = [javascript(), (TEMPLATES / "page.js").read_text()]
     style = (TEMPLATES / "style.css").read_text()
     hashes = " ".join(map(_script_hash, scripts))
@@ -88,6 +89,12 @@ def _interval_text(pair: tuple[float, float]) -> str:
 
 def _p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _name_html(name: str) -> Any:
+    """A name that a browser may break between its pieces."""
+    markup = require("markupsafe", "The report", "report")
+    return markup.Markup("<wbr>").join(pieces(name))
 
 
 def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:

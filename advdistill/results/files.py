@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from .._internal.files import drop_unfinished, write_atomic
 from .._internal.reading import ordinary
 from .._internal.secret import genuine, tag
+from .digests import same_fact
 from .result import Result
 
 __all__ = ["TAG", "AdversarialImages", "ResultFiles", "remove_unfinished", "signed", "unfinished_files", "written_here"]
@@ -80,9 +81,8 @@ class ResultFiles:
         if self.result.exists():
             earlier = Result.load(self.result)
             if joined := result.joined(earlier):
-                measured = self.measured_here(earlier)
                 known, _ = _read(self.verdicts) if self.verdicts.exists() else ({}, {})
-                elsewhere = {m.attack for m in earlier.measurements} - measured - fresh.keys()
+                elsewhere = {m.attack for m in earlier.measurements} - self.measured_here(earlier) - fresh.keys()
                 joined = joined if _counts_agree(earlier, known, elsewhere) else None
             if joined is None:
                 known, elsewhere = {}, set()
@@ -106,7 +106,7 @@ class ResultFiles:
         """The attacks of a result that this user's advdistill measured: those that the verdicts' tag vouches for."""
         with suppress(ValueError, FileNotFoundError):
             tensors, facts = _read(self.verdicts)
-            same = all(facts.get(name) == str(getattr(result, name)) for name in ("weights", "fingerprint", "threat"))
+            same = all(same_fact(n, facts.get(n), getattr(result, n)) for n in ("weights", "fingerprint", "threat"))
             if written_here(tensors, facts) and same and "attacks" in facts:
                 ours, there = json.loads(facts["attacks"]), _attacks(result)
                 return {name for name in there if ours.get(name) == there[name]} - set(json.loads(facts[ELSEWHERE]))

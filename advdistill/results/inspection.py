@@ -67,7 +67,7 @@ class Inspection:
     """A student, and its teacher if there is one, on the first images of a split.
 
     Attributes:
-        weights: twelve hex digits of the hash of the student's weights.
+        weights: the student's digest, as in `Result`.
         data, fingerprint, threat, eps, n, seed: the images and the attack, as in `Result`.
         attack: the attack whose adversarial images are shown, with its settings.
         class_names: in the order of the labels.

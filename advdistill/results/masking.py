@@ -47,7 +47,7 @@ class Verdict:
         data: the split, such as `"cifar10/test"`.
         threat: such as `"Linf 8/255"`.
         n: number of images, the first of the split.
-        weights: twelve hex digits of the hash of the model's weights; `None` in files of earlier versions.
+        weights: the model's digest, as in `Result`; `None` in files of earlier versions.
     """
 
     data: str
@@ -76,6 +76,8 @@ class Verdict:
             values = check_type(json.loads(read_text(path)), dict)
             findings = tuple(build(Finding, one) for one in check_type(values.get("findings"), list))
             verdict: Verdict = build(Verdict, values | {"findings": findings})
+            if verdict.n < 1:
+                raise ValueError(f"{verdict.n} images")
             if values.get("status") != verdict.status:
                 raise ValueError(f"its status is {values.get('status')!r}, but its findings give {verdict.status!r}")
             return verdict

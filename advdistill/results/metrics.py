@@ -5,6 +5,7 @@ held-out accuracies if the epoch was validated, and what the method adds, such a
 """
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
         if _is_epoch(row) and (for_report or _counts(row.get("step"))):
             rows.append(row)
         elif for_report:
-            shown = f'named numbers such as {{"epoch": 1}}, got {line[:60]!r}'
+            shown = f'named numbers such as {{"epoch": 1}}, got {line[:60]!r}; accuracies lie in [0, 1]'
             raise ValueError(f"{file}, line {number}, must be {shown}.")
     return rows
 
@@ -73,7 +74,9 @@ def losses_of(row: Epoch) -> dict[str, float]:
 
 
 def _is_epoch(row: Any) -> bool:
-    return isinstance(row, dict) and _counts(row.get("epoch")) and all(map(_is_number, row.values()))
+    numbers = isinstance(row, dict) and _counts(row.get("epoch")) and all(map(_is_number, row.values()))
+    accuracies = [row[name] for name in ("clean", "robust") if name in row] if numbers else []
+    return numbers and all(0 <= one <= 1 for one in accuracies if isfinite(one))
 
 
 def _counts(value: Any) -> bool:

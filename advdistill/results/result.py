@@ -12,6 +12,7 @@ from typeguard import TypeCheckError, check_type
 
 from .._internal.files import write_json
 from .._internal.reading import printable, read_text
+from .digests import same_weights
 from .plain import build
 from .selection import Selection
 
@@ -85,6 +86,10 @@ class Measurement(Counted):
         if not 0 <= self.correct <= self.n <= MOST or not self.n:
             counted = f"{printable(self.correct)} of {printable(self.n)}"
             raise ValueError(f"{printable(self.attack)}: {counted} images correct is impossible.")
+        for name in ("outside", "no_gradient"):
+            if not 0 <= (getattr(self, name) or 0) <= self.n:
+                counted = f"{printable(getattr(self, name))} of {self.n}"
+                raise ValueError(f"{printable(self.attack)}: {name} for {counted} images is impossible.")
 
     @property
     def remark(self) -> str:
@@ -124,7 +129,7 @@ class Result:
         fingerprint: twelve hex digits of the hash of the whole split's images and labels.
         threat: such as `"Linf 8/255"`.
         eps: the same eps as a number, in units of [0, 1].
-        weights: twelve hex digits of the hash of the model's weights.
+        weights: twelve hex digits of the hash of the model's weights, `+` and eight of its normalisation's, if known.
         chosen: how the checkpoint was chosen; `None` if unknown.
         date: UTC, ISO 8601.
         versions: of the packages used.
@@ -186,14 +191,14 @@ class Result:
 
     def joined(self, earlier: "Result") -> Self | None:
         """This result with the other attacks of an earlier one, or `None` if model, data or settings differ."""
-        if self._setting() != earlier._setting():
+        if self._setting() != earlier._setting() or not same_weights(self.weights, earlier.weights):
             return None
         measured = {m.attack: m for m in (*earlier.measurements, *self.measurements)}
         return replace(self, measurements=tuple(measured.values()))
 
     def _setting(self) -> tuple[object, ...]:
         images = {m.n for m in self.measurements}
-        return self.model, self.weights, self.data, self.fingerprint, self.threat, self.seed, str(self.chosen), images
+        return self.model, self.data, self.fingerprint, self.threat, self.seed, str(self.chosen), images
 
     def save(self, path: Path | str) -> None:
         """Write JSON, with counts, accuracies and intervals."""
@@ -220,7 +225,10 @@ class Result:
                 values["measurements"] = tuple(build(Measurement, m) for m in check_type(values["measurements"], list))
             if values.get("chosen") is not None:
                 values["chosen"] = Selection.from_plain(values["chosen"])
-            return build(Result, values)
+            result: Result = build(Result, values)
+            if len({m.attack for m in result.measurements}) < len(result.measurements):
+                raise ValueError("it has two measurements of one attack")
+            return result
         except (json.JSONDecodeError, RecursionError):
             raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
         except (TypeCheckError, ValueError) as error:

@@ -1,14 +1,16 @@
-"""The weights that a result is of, and the weights beside it: their digests, read from the file without torch."""
+"""The model that a result is of, and the weights beside it: their digests, read from the file without torch."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .._internal.reading import ordinary, printable
+from .digests import same_weights
 from .result import Result
 
 __all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "of_other_weights", "weights_beside"]
@@ -16,23 +18,30 @@ __all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "of_other_wei
 ORDER = "order"  # the header's list of names in the network's order, in which they are hashed; the file sorts them
 
 
-def digest_of(tensors: Iterable[tuple[str, np.ndarray]]) -> str:
-    """Twelve hex digits that name weights: of their names and bytes, in this order."""
+def digest_of(tensors: Iterable[tuple[str, np.ndarray]], normalisation: tuple[Any, Any] | None = None) -> str:
+    """Twelve hex digits that name weights, `+`, and eight that name the normalisation that is outside them.
+
+    Args:
+        tensors: names and values; the digest depends on their order.
+        normalisation: mean and std `[C]` of a model that has its own; `None` where they are not known.
+    """
     found = hashlib.sha256()
     for name, tensor in tensors:
         found.update(name.encode())
         found.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()[:12]
+    return found.hexdigest()[:12] + ("" if normalisation is None else f"+{_digest_of_normalisation(*normalisation)}")
 
 
 def digest_of_file(file: Path) -> str | None:
     """The digest of a checkpoint's weights in fp32, or `None` if the file does not say in which order they come."""
     try:
         with safe_open(ordinary(file), "np") as opened:
-            names = json.loads((opened.metadata() or {}).get(ORDER, "null"))
+            header = opened.metadata() or {}
+            names, spec = (json.loads(header.get(name, "null")) for name in (ORDER, "spec"))
             if not isinstance(names, list) or sorted(map(str, names)) != sorted(opened.keys()):
                 return None
-            return digest_of((name, _in_fp32(opened.get_tensor(name))) for name in names)
+            normalisation = None if spec is None else (spec.get("mean"), spec.get("std"))
+            return digest_of(((name, _in_fp32(opened.get_tensor(name))) for name in names), normalisation)
     except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError):  # bfloat16, which numpy lacks
         return None
 
@@ -54,7 +63,7 @@ def of_other_weights(file: Path, result: Result, digest: Callable[[Path], str | 
     if beside is None or result.weights is None:
         return None
     found = digest_of_file(beside) or (digest(beside) if digest else None)
-    if found in (None, result.weights):
+    if found is None or same_weights(found, result.weights):
         return None
     what = file.parent if beside.name == "best.safetensors" else beside
     return (
@@ -68,6 +77,13 @@ def check_result(path: Path, digest: Callable[[Path], str | None] | None = None)
     file = path / "result.json" if path.is_dir() else path
     if file.exists() and (said := of_other_weights(file, Result.load(file), digest)):
         raise ValueError(said)
+
+
+def _digest_of_normalisation(mean: Any, std: Any) -> str:
+    """`None` is the identity of either, and equals zeros or ones."""
+    means, stds = np.broadcast_arrays(np.float32(0 if mean is None else mean), np.float32(1 if std is None else std))
+    identity = not means.any() and bool((stds == 1).all())
+    return hashlib.sha256(b"" if identity else means.tobytes() + stds.tobytes()).hexdigest()[:8]
 
 
 def _in_fp32(tensor: np.ndarray) -> np.ndarray:

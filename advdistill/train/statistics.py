@@ -53,10 +53,10 @@ class ReestimatedStatistics:
             network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
             epoch: the current epoch, counted from 0.
         """
+        if not batch_norms(network):
+            return {}
         attacked, estimated = copied(network), copied(network).eval()
         layers = batch_norms(estimated)
-        if not layers:
-            return {}
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None  # an equal mean

@@ -8,11 +8,11 @@ from torch import nn
 
 from ...attacks.base import Report
 from ...data import Given
+from ...models.digest import digest
 from ...results.masking import Finding, Status, Verdict
 from ...threat import Threat, as_threat
 from ..context import Context, exact, silent
 from ..networks import AttackedNetwork, EvaluatedModel, placed
-from ..verdicts import digest
 from .attacks import from_attacks
 from .passes import attackable, passes
 from .signs import FROM_PASSES, train_mode

@@ -11,13 +11,15 @@ from ..._internal.rng import generator
 from ...attacks.base import TOLERANCE, Report
 from ...data import Given, Split
 from ...losses import cross_entropy, margin
+from ...models.digest import digest
+from ...results.digests import same_weights
 from ...results.result import Result
 from ...threat import Threat, parse
 from ..context import Context, exact, silent
 from ..masking.attacks import pgd_100
 from ..masking.passes import attackable
 from ..networks import EvaluatedModel, placed
-from ..verdicts import CORRECT, digest
+from ..verdicts import CORRECT
 from .again import contradictions, run_again
 from .findings import BOUND, Breaks, Clean, Survivors, Verification
 from .images import CONFIRMED, MISSING, NOT_WRONG, OUTSIDE, UNDECIDED, classify, states
@@ -104,7 +106,7 @@ def _check(model: EvaluatedModel, split: Split, result: Result, verdicts: Mappin
     """Refuse what belongs to something else, before anything is computed."""
     if sample < 0:
         raise ValueError(f"The sample of survivors must be 0 or more, got {sample}. The usual number is 64.")
-    if (weights := digest(model.network)) != result.weights:
+    if not same_weights(weights := digest(model.network), result.weights):
         raise ValueError(
             f"The result is of weights {result.weights}, this model has {weights}. Give the model that was evaluated."
         )

@@ -11,6 +11,7 @@ from ..._internal.rng import generator
 from ...attacks.autoattack import BY
 from ...attacks.base import TOLERANCE
 from ...attacks.suites import ATTACKS, Clean
+from ...results.digests import same_fact
 from ...results.result import Result
 from ...threat import Threat
 from ..context import Context
@@ -27,7 +28,7 @@ def contradictions(
     """A sentence for each fact of a result that another one, or the metadata of its verdicts, denies."""
     for name in ("weights", "fingerprint", "threat", "seed"):
         here, there = str(getattr(result, name)), facts.get(name)
-        if there not in (None, here):
+        if there is not None and not same_fact(name, there, here):
             yield f"its verdicts are of {name} {printable(there)}, the result of {name} {printable(here)}"
     counts = {m.attack: m.correct for m in result.measurements}
     for m in result.measurements:

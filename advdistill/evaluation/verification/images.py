@@ -11,6 +11,7 @@ from ...attacks.base import inside
 from ...data import Split
 from ...data.batches import to_float
 from ...losses import margin
+from ...results.digests import same_fact
 from ..context import Context
 
 __all__ = ["CONFIRMED", "MISSING", "NOT_WRONG", "OUTSIDE", "UNDECIDED", "classify", "states"]
@@ -44,7 +45,7 @@ def states(
     """
     found = torch.full((len(context.split),), MISSING, dtype=torch.uint8)
     files = _published(attack, images)
-    others = [file for file in files if any(said.get(name, here) != here for said in [_facts(file)]
+    others = [file for file in files if any(not same_fact(name, said.get(name, here), here) for said in [_facts(file)]
                                             for name, here in (facts or {}).items())]  # fmt: skip
     for file in files:
         if file in others:

@@ -1,0 +1,129 @@
+"""Mistyped names of recipes, methods, models, optimizers and suites, found before torch is imported: the lists of what
+there is are read from the package's source files, without running them."""
+
+import ast
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+
+from .._internal.messages import unknown
+from ..methods import REGISTRY
+
+__all__ = [
+    "check_attacks", "check_method", "check_recipe_name", "check_words", "models", "optimizers", "recipes", "suites",
+    "values",
+]  # fmt: skip
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise ValueError where an option among the words of `train` or `preflight` names what does not exist."""
+    for method in values(words, "--method"):
+        check_method(method)
+    for student in values(words, "--student"):
+        family = student.split("-")[0]
+        if re.fullmatch(r"\w+", family) and family not in models():  # else a path or python:, timm:
+            raise unknown("model", family, models())
+    for name in values(words, "--optimizer"):
+        if (known := optimizers()) and name not in known and name.lower() not in known:
+            raise unknown("optimizer", name, known)
+    for suite in values(words, "--suite"):
+        if suite != "None":
+            check_attacks(suite)
+
+
+def check_recipe_name(reference: str) -> None:
+    """Raise ValueError for a name that is not a recipe's."""
+    if reference not in recipes():
+        raise unknown("recipe", reference, recipes())
+
+
+def check_method(method: str) -> None:
+    """Raise ValueError for a method, or a sum of methods and terms, of which a part is unknown; not for a class."""
+    for part in method.split("+"):
+        if ":" not in part and part not in REGISTRY:
+            raise unknown("method", part, REGISTRY)
+
+
+def check_attacks(wanted: str) -> None:
+    """Raise ValueError for a name among those with commas between that is neither a suite's nor an attack's."""
+    for name in map(str.strip, wanted.split(",")):
+        if name not in suites() and not name.startswith("python:") and not re.fullmatch(r"pgd-[1-9]\d{0,3}", name):
+            raise unknown("suite or attack", name, suites() | {"pgd-N"})
+
+
+@cache
+def models() -> frozenset[str]:
+    """The families of the zoo, as of `models.names()`."""
+    return _keys("models/zoo.py", "ZOO")
+
+
+@cache
+def optimizers() -> frozenset[str]:
+    """Ours, `lamb` and the classes of torch.optim; empty where torch has no source."""
+    torch = find_spec("torch")
+    file = Path(*(torch and torch.submodule_search_locations) or ["."], "optim", "__init__.py")
+    theirs = {
+        alias.name
+        for node in (_body(file) if file.is_file() else []) if isinstance(node, ast.ImportFrom)
+        for alias in node.names if alias.name[0].isupper() and alias.name != "Optimizer"
+    }  # fmt: skip
+    return _keys("optimizers.py", "OPTIMIZERS") | {"lamb"} | theirs if theirs else frozenset()
+
+
+@cache
+def suites() -> frozenset[str]:
+    """The names of suites and attacks, as of `attacks.suites`."""
+    return _keys("attacks/suites.py", "SUITES") | _keys("attacks/suites.py", "ATTACKS")
+
+
+@cache
+def recipes() -> frozenset[str]:
+    """The recipes that have a name, as of `recipes.names()`."""
+    modules = _assigned("recipes/__init__.py", "MODULES")
+    written = {
+        f"{ast.literal_eval(dataset)}.{node.name}"
+        for dataset, listed in zip(modules.keys, modules.values, strict=True) if dataset is not None
+        for module in ast.walk(listed) if isinstance(module, ast.Name)
+        for node in _body(f"recipes/{module.id}.py") if isinstance(node, ast.FunctionDef)
+        if not node.name.startswith("_") and isinstance(node.returns, ast.Name) and node.returns.id == "Recipe"
+    }  # fmt: skip
+    return frozenset(written | {f"digits.{name}" for name, place in REGISTRY.items() if not _is_term(place)})
+
+
+def _is_term(place: str) -> bool:
+    """Whether a class of methods/ is no method but a term, which has no recipe alone."""
+    module, name = place.split(".")
+    classes = (node for node in _body(f"methods/{module}.py") if isinstance(node, ast.ClassDef) and node.name == name)
+    return any(isinstance(base, ast.Name) and base.id == "Term" for node in classes for base in node.bases)
+
+
+def values(words: Sequence[str], flag: str) -> Iterator[str]:
+    """What is typed after a flag, each time that it is."""
+    for word, following in pairwise([*words, ""]):
+        if word == flag and following and not following.startswith("-"):
+            yield following
+        elif word.startswith(f"{flag}="):
+            yield word.removeprefix(f"{flag}=")
+
+
+def _keys(file: str, name: str) -> frozenset[str]:
+    return frozenset(ast.literal_eval(key) for key in _assigned(file, name).keys if key is not None)
+
+
+def _assigned(file: str, name: str) -> ast.Dict:
+    """The dictionary that a file of the package assigns to a name."""
+    for node in _body(file):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == name:
+                return node.value
+    raise LookupError(f"{file} assigns no dictionary to {name}")
+
+
+def _body(file: str | Path) -> list[ast.stmt]:
+    return ast.parse((PACKAGE / file).read_text()).body
