@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ SMALL = {
 
 def written(folder: Path, **changes) -> Path:
     file = folder / "small.yaml"
-    file.write_text(yaml.safe_dump(SMALL | changes))
+    file.write_text(yaml.safe_dump(SMALL | changes, sort_keys=False))
     return file
 
 
@@ -44,7 +45,7 @@ def done(tmp_path_factory, teacher):
     folder = tmp_path_factory.mktemp("study")
     shutil.copy(teacher, folder / "teacher.safetensors")
     written(folder)
-    ended = advdistill("study", "small.yaml", cwd=folder)
+    ended = advdistill("study", "small.yaml", "--workers", "2", cwd=folder)
     assert ended.returncode == 0, ended.stderr
     return folder
 
@@ -108,15 +109,18 @@ def test_a_t_test_over_pairs_is_scipys():
     assert matched([0.01, 0.01, 0.01]).verdict == "not distinguishable"  # the spread is unknown
 
 
-def test_three_workers_killed_again_and_again_end_with_the_same_table(done, place):
-    for kill in range(3):
-        child = Child("study", "small.yaml", "--workers", "3", cwd=place, before=os.setpgrp)
-        results = place / "runs" / "small" / "results"
-        wait_until(lambda: child.over or len(list(results.glob("*/cost.json"))) > 2 * kill)
-        os.killpg(child.pid, signal.SIGKILL) if not child.over else None
-        child.wait()
-    ended = advdistill("study", "small.yaml", "--workers", "3", cwd=place)
-    assert ended.returncode == 0, ended.stderr
+def test_three_workers_killed_ten_times_end_with_the_same_table(done, place):
+    def worker():
+        return Child("study", "small.yaml", cwd=place)
+
+    files, workers = place / "runs" / "small", [worker() for _ in range(3)]
+    for kill in range(10):
+        wait_until(partial(lambda at_least: len(list(files.rglob("*.*"))) > at_least, 20 * kill))
+        os.kill(workers[kill % 3].pid, signal.SIGKILL)
+        workers[kill % 3].wait()
+        workers[kill % 3] = worker()
+    for ended in (one.wait() for one in workers):
+        assert ended.returncode == 0, ended.stderr
     assert figures(place) == figures(done)
     tables = [(folder / "runs/small/study.csv").read_text() for folder in (done, place)]
     without_seconds = [[row | {"seconds": ""} for row in csv.DictReader(io.StringIO(text))] for text in tables]

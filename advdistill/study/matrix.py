@@ -1,7 +1,6 @@
 """A study's YAML file: axes of choices, whose every combination is a cell with a recipe of its own."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -16,14 +15,13 @@ from ..config import build, to_config
 from ..methods.roles import check_roles, name_of
 from ..models.zoo import count_parameters
 from ..recipe import Recipe
+from .axes import Levels, read_levels, set_field, slug
 
 __all__ = ["SEED", "Cell", "Study"]
 
 SEED = "seed"  # the axis over which means and standard deviations are taken
 TEACHER_FREE = ("PGDAT", "TRADES")  # what a study of distillation must be compared with
 METHOD = ("recipe", "method", "passes", "teacher", "clean_teacher", "teachers")  # fields that a method brings along
-OPEN = ("method", "optimizer", "teachers")  # fields of a recipe whose own fields have names of any kind
-Levels = Mapping[str, Mapping[str, Any]]  # by name, the fields of a recipe that it sets
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,8 @@ class Study:
         for name in config:
             if name not in known:
                 raise unknown(f"field of {path}", str(name), known)
-        axes = {str(axis): _levels(str(axis), given, f"{path}: {axis}") for axis, given in config.pop("axes").items()}
+        given = config.pop("axes")
+        axes = {str(axis): read_levels(str(axis), levels, f"{path}: {axis}") for axis, levels in given.items()}
         study = Study(axes, **config, source=str(path))
         study.check()
         return study
@@ -113,7 +112,7 @@ class Study:
         for chosen in product(*(self.axes[axis] for axis in names)):
             levels = dict(zip(names, chosen, strict=True))
             in_order = {axis: levels[axis] for axis in self.axes}
-            name = "-".join(_slug(axis, level) for axis, level in in_order.items())
+            name = "-".join(slug(axis, level) for axis, level in in_order.items())
             found.append(Cell(name, in_order, self._recipe(in_order, name)))
         return found
 
@@ -200,55 +199,9 @@ class Study:
         where = f"{self.source}, cell {name}"
         config = to_config(recipes.load(str(changes.pop("recipe"))))
         for path, value in changes.items():
-            _set(config, path.split("."), value, where)
+            set_field(config, path.split("."), value, where)
         recipe: Recipe = build(Recipe, config, where)
         return _only_its_roles(recipe)
-
-
-def _levels(axis: str, given: Any, where: str) -> dict[str, dict[str, Any]]:
-    """The levels of an axis by name, each with the fields that it sets."""
-    if isinstance(given, list) and given:
-        return _unique(((_shown(value), {axis: value}) for value in given), where)
-    if isinstance(given, dict) and given and all(isinstance(one, dict | None) for one in given.values()):
-        return _unique(((str(name), dict(one or {})) for name, one in given.items()), where)
-    raise ValueError(
-        f"{where} must be a list of values, or names of levels with their fields, 'none: {{}}', 'ema: {{ema: 0.99}}'; "
-        f"got {given!r}."
-    )
-
-
-def _unique(levels: Iterator[tuple[str, dict[str, Any]]], where: str) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for name, changes in levels:
-        if name in found:
-            raise ValueError(f"{where} has {name} twice.")
-        found[name] = changes
-    return found
-
-
-def _shown(value: Any) -> str:
-    """A level's name: a value as it is written; of a method with coefficients `adaad+igdm(weight=1)`."""
-    if isinstance(value, dict):
-        parts = ((name, ",".join(f"{k}={v}" for k, v in (one or {}).items())) for name, one in value.items())
-        return "+".join(f"{name}({inside})" if inside else str(name) for name, inside in parts)
-    return str(value)
-
-
-def _slug(axis: str, level: str) -> str:
-    """A level as a part of a folder's name: numbers and the like with their axis before them."""
-    plain = re.sub(r"[^\w.+=,]+", "_", level).strip("_")
-    return plain if re.match(r"[A-Za-z]", plain) and level not in ("None", "True", "False") else f"{axis}{plain}"
-
-
-def _set(config: dict[str, Any], path: Sequence[str], value: Any, where: str) -> None:
-    *parents, last = path
-    for parent in parents:
-        if not isinstance(config.get(parent), dict):
-            raise unknown(f"field of {where}", ".".join(path), [*config])
-        config = config[parent]
-    if last not in config and not (parents and parents[0] in OPEN):
-        raise unknown(f"field of {where}", ".".join(path), [*config])
-    config[last] = value
 
 
 def _only_its_roles(recipe: Recipe) -> Recipe:
