@@ -101,6 +101,11 @@ class Study:
         return study
 
     @property
+    def name(self) -> str:
+        """The file's, without its ending."""
+        return Path(self.source).stem
+
+    @property
     def cells(self) -> list[Cell]:
         """Every combination, all cells of the first seed first: a study that is not finished is balanced.
 

@@ -20,7 +20,7 @@ def page(found: Findings) -> str:
     versions = next(iter(found.groups[0].results.values())).result.versions
     return render(
         {
-            "title": found.study.source.rpartition("/")[2].removesuffix(".yaml"),
+            "title": found.study.name,
             "captions": captions(found), "version": versions.get("advdistill", ""),
             "head": group_head(found), "rows": list(group_rows(found)),
             "effect_head": effect_head(found), "effects": list(effect_rows(found)),

@@ -16,8 +16,6 @@ from .findings import Effect, Findings
 __all__ = ["captions", "csv", "effect_head", "effect_rows", "group_head", "group_rows", "latex", "markdown", "shown"]
 
 
-
-
 def group_head(found: Findings) -> list[str]:
     """Names of the columns of `group_rows`."""
     axes = list(found.groups[0].levels) if found.groups else []
@@ -84,7 +82,7 @@ def shown(found: Findings) -> Lines:
 
 def markdown(found: Findings) -> str:
     """The tables as Markdown."""
-    text = [_markdown(group_head(found), group_rows(found))]
+    text = [f"# Study {found.study.name}", _markdown(group_head(found), group_rows(found))]
     if found.effects:
         text += ["What each level brings, over all pairs of cells that differ in nothing else:"]
         text += [_markdown(effect_head(found), effect_rows(found))]
