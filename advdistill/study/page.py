@@ -1,10 +1,11 @@
 """A study's findings as one HTML page that needs nothing else."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..report.charts import Chart, altair, percent, specification
 from ..report.page import check, render
-from .findings import Findings
+from .findings import Effect, Findings
 from .tables import captions, effect_head, effect_rows, group_head, group_rows
 
 __all__ = ["page"]
@@ -24,7 +25,7 @@ def page(found: Findings) -> str:
             "captions": captions(found), "version": versions.get("advdistill", ""),
             "head": group_head(found), "rows": list(group_rows(found)),
             "effect_head": effect_head(found), "effects": list(effect_rows(found)),
-            "charts": {"groups": [_accuracies(found)], "effects": [_effects(found)] if found.effects else []},
+            "charts": {"groups": [_accuracies(found)], "effects": list(_effects(found))},
         },
         "study.html",
     )  # fmt: skip
@@ -50,24 +51,34 @@ def _accuracies(found: Findings) -> Chart:
     return Chart(title, f"{title}. The highest is {best['robust']:.1%}: {best['cell']}.", specification(chart, 320))
 
 
-def _effects(found: Findings) -> Chart:
+def _effects(found: Findings) -> Iterator[Chart]:
+    """The levels over all pairs; then each level by method."""
+    overall = {f"{one.level} – {one.reference}": one for one in found.effects if not one.within}
+    if overall:
+        yield _intervals(f"Points under {found.robust}", overall)
+    by_method = [one for one in found.effects if one.within]
+    for level, reference in dict.fromkeys((one.level, one.reference) for one in by_method):
+        inside = {one.within: one for one in by_method if (one.level, one.reference) == (level, reference)}
+        yield _intervals(f"Points under {found.robust}: {level} – {reference}, by method", inside)
+
+
+def _intervals(title: str, effects: Mapping[str, Effect]) -> Chart:
     alt = altair()
     rows = [
-        {"choice": f"{one.level} – {one.reference}" + (f", {one.within}" if one.within else ""),
-         "points": round(100 * one.robust.value, 3), "low": round(100 * one.robust.interval[0], 3),
+        {"choice": name, "points": round(100 * one.robust.value, 3), "low": round(100 * one.robust.interval[0], 3),
          "high": round(100 * one.robust.interval[1], 3)}
-        for one in found.effects
+        for name, one in effects.items()
     ]  # fmt: skip
     base = alt.Chart(alt.Data(values=rows)).encode(
         alt.Y("choice:N", sort=None, title=None, axis=alt.Axis(labelLimit=170, ticks=False, domain=False))
     )
-    x = {"title": f"points under {found.robust}"}
+    x = {"title": "points"}
     zero = alt.Chart(alt.Data(values=[{"points": 0}])).mark_rule(strokeDash=[3, 4]).encode(alt.X("points:Q", **x))
     ends = base.mark_rule().encode(alt.X("low:Q", **x), alt.X2("high:Q"))
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(
         alt.X("points:Q", **x), tooltip=["choice:N", "points:Q", "low:Q", "high:Q"]
     )
-    label = "Points of each level, with 95 % intervals. " + "; ".join(
+    label = f"{title}, with 95 % intervals. " + "; ".join(
         f"{row['choice']}: {row['points']:+.1f} ({row['low']:.1f} to {row['high']:.1f})" for row in rows
     )
-    return Chart(f"Points under {found.robust}", label, specification(alt.layer(zero, ends, dots), 24 * len(rows) + 20))
+    return Chart(title, label, specification(alt.layer(zero, ends, dots), 24 * len(rows) + 20))
