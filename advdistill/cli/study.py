@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ class Study:
     """
 
     study: Positional[Path]
-    """A YAML file; see docs/study.md."""
+    """A YAML file such as `{recipe: digits.rslad, axes: {method: [pgd_at, rslad], seed: [0, 1, 2]}}`."""
     out: Path | None = None
     """The study's folder; runs/NAME for NAME.yaml unless given. Any number of workers may share it."""
     workers: int = 1
@@ -46,7 +47,10 @@ class Study:
 
     def __call__(self) -> int:
         if not self.study.exists():
-            raise FileNotFoundError(f"There is no study file {self.study}; see docs/study.md for one to begin with.")
+            raise FileNotFoundError(
+                f"There is no study file {self.study}. One to begin with: "
+                "'{recipe: digits.pgd_at, axes: {method: [pgd_at, trades], seed: [0, 1, 2]}}'."
+            )
         if self.workers < 1:
             raise ValueError(f"--workers must be at least 1, got {self.workers}.")
         keep_freed_memory()
@@ -132,5 +136,5 @@ def _write(folder: "StudyFolder", file: Path) -> None:
         return
     texts = {"study.md": markdown(found), "study.csv": csv(found), "study.tex": latex(found), "study.html": page(found)}
     for name, text in texts.items():
-        write_atomic(folder.folder / name, lambda temporary, text=text: temporary.write_text(text))  # type: ignore[misc]
+        write_atomic(folder.folder / name, partial(Path.write_text, data=text))
     say(f"written to {', '.join(str(folder.folder / name) for name in texts)}")

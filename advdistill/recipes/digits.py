@@ -1,21 +1,19 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`.
 
 Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1;
-five have another with IGDM, of weight 1 (benchmarks/results/igdm.md).
+five have another with IGDM, of weight 1.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any
 
 from ..attacks import PGD
-from ..methods import METHODS, PGDAT, Method, Standard, from_config
+from ..methods import IGDM, METHODS, PGDAT, Method, Standard, from_config
 from ..methods.roles import FLAGS
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
 OTHERS = {"ard": {"distill_weight": 0.8}, "fair_ard": {"distill_weight": 0.8}}  # coefficients that are not the default
-WITH_IGDM = ("pgd_at", "trades", "ard", "rslad", "adaad")
 
 
 def teacher() -> Recipe:
@@ -28,23 +26,53 @@ def standard() -> Recipe:
     return _student(Standard()).replace(select_by="clean")
 
 
+def pgd_at_igdm() -> Recipe:
+    """A small student by PGD-AT + IGDM; give --teacher."""
+    return _with_igdm("pgd_at")
+
+
+def trades_igdm() -> Recipe:
+    """A small student by TRADES + IGDM; give --teacher."""
+    return _with_igdm("trades")
+
+
+def ard_igdm() -> Recipe:
+    """A small student by ARD + IGDM; give --teacher."""
+    return _with_igdm("ard")
+
+
+def rslad_igdm() -> Recipe:
+    """A small student by RSLAD + IGDM; give --teacher."""
+    return _with_igdm("rslad")
+
+
+def adaad_igdm() -> Recipe:
+    """A small student by AdaAD + IGDM; give --teacher."""
+    return _with_igdm("adaad")
+
+
 def by_method() -> dict[str, Callable[[], Recipe]]:
     """A recipe for each registered method, by the method's name; `standard` has its own above."""
-    kinds = {name: kind for name, kind in METHODS.items() if issubclass(kind, Method) and kind is not Standard}
-    alone = {name: _recipe_of(name, kind) for name, kind in kinds.items()}
-    return alone | {f"{name}_igdm": _recipe_of(name, kinds[name], {"igdm": {"weight": 1}}) for name in WITH_IGDM}
+    return {
+        name: _recipe_of(name, kind)
+        for name, kind in METHODS.items()
+        if issubclass(kind, Method) and kind is not Standard
+    }
 
 
-def _recipe_of(name: str, kind: type[Method], term: Mapping[str, Any] | None = None) -> Callable[[], Recipe]:
+def _recipe_of(name: str, kind: type[Method]) -> Callable[[], Recipe]:
     def recipe() -> Recipe:
         temperature = {field.name: 1.0 for field in fields(kind) if field.name == "temperature"}
-        return _student(from_config({name: temperature | OTHERS.get(name, {}), **(term or {})}))
+        return _student(from_config({name: temperature | OTHERS.get(name, {})}))
 
-    roles = kind.teachers or ("robust",) if term else kind.teachers
-    flags = [FLAGS[role] for role in roles if role in FLAGS]
-    said, given = kind.__name__ + (" + IGDM" if term else ""), f"give {' and '.join(flags)}" if flags else "no teacher"
-    recipe.__doc__ = f"A small student by {said}; {given}."
+    flags = [FLAGS[role] for role in kind.teachers if role in FLAGS]
+    recipe.__doc__ = f"A small student by {kind.__name__}; {'give ' + ' and '.join(flags) if flags else 'no teacher'}."
     return recipe
+
+
+def _with_igdm(name: str) -> Recipe:
+    recipe = by_method()[name]()
+    return recipe.replace(method=recipe.method + IGDM(weight=1))
 
 
 def _student(method: Method) -> Recipe:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from statistics import fmean
 from typing import Any
@@ -147,12 +148,15 @@ def _effects(study: Study, cells: Sequence[Cell], runs: Mapping[str, LoadedResul
                 clean = _difference(pairs, "clean") if "clean" in _attacks(pairs[0][0]) else None
                 yield Effect(axis, level, study.reference(axis), within, clean, _difference(pairs, study.robust))
 
+    def trained_by(method: str, cell: Cell) -> bool:
+        return ", ".join(cell.levels[axis] for axis in choosers) == method
+
     axes = [axis for axis in study.axes if axis != SEED and len(study.axes[axis]) > 1]
     yield from _corrected([one for axis in axes for one in effects(axis, "", lambda cell: True)])
     methods = distinct(", ".join(cell.levels[axis] for axis in choosers) for cell in cells) if choosers else []
     inner = [
         one for axis in axes if axis not in choosers for method in methods
-        for one in effects(axis, method, lambda c, m=method: ", ".join(c.levels[a] for a in choosers) == m)  # type: ignore[misc]
+        for one in effects(axis, method, partial(trained_by, method))
     ]  # fmt: skip
     yield from _corrected(inner if len(methods) > 1 else [])
 

@@ -82,7 +82,8 @@ class Study:
             ValueError: not YAML, an unknown field, axis or value, cells with one name or recipe, cells that are
                 evaluated on other data or under another threat model.
 
-        >>> file = getfixture("tmp_path") / "study.yaml"
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp(), "study.yaml")
         >>> _ = file.write_text("recipe: digits.pgd_at\\naxes: {epochs: [30, 60], seed: [0, 1]}")
         >>> [cell.name for cell in Study.load(file).cells]
         ['epochs30-seed0', 'epochs60-seed0', 'epochs30-seed1', 'epochs60-seed1']

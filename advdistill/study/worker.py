@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
@@ -105,7 +106,7 @@ class StudyFolder:
         there, files = self.results(cell), ResultFiles(self.run(cell).result)
         make_folder(there)
         for file in (self.run(cell).recipe_file, files.verdicts, files.result):
-            write_atomic(there / file.name, lambda temporary, file=file: copyfile(file, temporary))  # type: ignore[misc]
+            write_atomic(there / file.name, partial(copyfile, file))
         write_json(there / COST, cost)
         self._failure(cell).unlink(missing_ok=True)
 
