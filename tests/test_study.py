@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from children import Child, advdistill, wait_until
+from filelock import FileLock
 from scipy import stats
 
 from advdistill import Result, Run, recipes
@@ -125,6 +126,17 @@ def test_three_workers_killed_ten_times_end_with_the_same_table(done, place):
     tables = [(folder / "runs/small/study.csv").read_text() for folder in (done, place)]
     without_seconds = [[row | {"seconds": ""} for row in csv.DictReader(io.StringIO(text))] for text in tables]
     assert without_seconds[0] == without_seconds[1]
+
+
+def test_workers_end_with_the_command_that_started_them(place):
+    child = Child("study", "small.yaml", "--workers", "2", cwd=place)
+    logs = place / "runs" / "small" / "logs"
+    child.until(lambda: logs.exists() and len(list(logs.iterdir())) > 1)  # both have begun
+    child.send(signal.SIGTERM)
+    ended = child.wait()
+    assert ended.returncode == 128 + signal.SIGTERM and "the same command continues" in ended.stderr
+    for file in (place / "runs" / "small" / "locks").iterdir():
+        FileLock(file).acquire(timeout=0)
 
 
 def test_results_alone_go_on_on_another_machine(done, place):

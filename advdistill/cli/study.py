@@ -98,9 +98,9 @@ class Study:
             from ..study.slurm import submit
 
             return submit(again, self.slurm, self.workers, folder.folder / "slurm", say)
-        if self.workers > 1 and left:
-            return _several(again, min(self.workers, len(left)))
         try:
+            if self.workers > 1 and left:
+                return _several(again, min(self.workers, len(left)))
             return work(folder, say, chosen)
         except Interrupted as stopped:
             say(f"stopped; the same command continues ({stopped})")
@@ -108,17 +108,22 @@ class Study:
 
 
 def _several(arguments: list[str], workers: int) -> bool:
-    """Run workers as processes of their own; whether all ended well."""
+    """Run workers as processes of their own; whether all ended well. They end with this process."""
+    from ..train.signals import StopSignals
+
     share = str(max(1, (os.cpu_count() or 1) // workers))
     environment = {"OMP_NUM_THREADS": share, **os.environ}
     command = [sys.executable, "-m", "advdistill", "study", *arguments]
-    running = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)]
-    try:
-        codes = [one.wait() for one in running]
-    finally:
-        for one in running:
-            if one.poll() is None:
-                one.terminate()
+    with StopSignals() as stop:
+        running = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)]
+        try:
+            stop.at_once = True
+            codes = [one.wait() for one in running]
+        finally:
+            stop.at_once = False
+            for one in running:
+                one.terminate()  # does nothing to one that has ended
+                one.wait()
     if stopped := [code for code in codes if code > 2]:
         raise SystemExit(stopped[0])
     return not any(codes)
