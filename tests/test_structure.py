@@ -16,7 +16,7 @@ LAYERS = [  # from the ground up; a layer imports from those before it
     {"recipe"},
     {"evaluation", "run"},
     {"train", "recipes"},
-    {"export", "preflight", "quickstart"},
+    {"export", "preflight", "quickstart", "study"},
     {"cli"},
 ]
 NO_METHODS = ("__init__.py", "batch.py", "cost.py", "crafting.py", "labels.py", "memo.py", "memory.py", "method.py")

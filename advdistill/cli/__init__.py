@@ -25,6 +25,7 @@ from .push import Push
 from .quickstart import Quickstart
 from .report import Report
 from .status import Status
+from .study import Study
 from .train import Train, run_train
 from .verify import Verify
 
@@ -37,7 +38,9 @@ ABOUT = (
     "--version: print it, and torch's and Python's."
 )
 
-Command = Init | Preflight | Train | Evaluate | Verify | Compare | Report | Export | Push | List | Quickstart | Status
+Command = (
+    Init | Preflight | Train | Evaluate | Verify | Compare | Report | Study | Export | Push | List | Quickstart | Status
+)
 NAMES = [command.__name__.lower() for command in get_args(Command)]
 WITH_RECIPE = {"train": run_train, "preflight": run_preflight}  # their arguments depend on the recipe
 

@@ -23,8 +23,8 @@ class Made(dict[str, Any]):
         return self.setdefault(name, self.make(name))
 
 
-def passes(method: Method) -> dict[str, int]:
-    """Forward passes of a step with a 10-step attack, by network, counted by running it on a toy.
+def passes(method: Method, steps: int = STEPS) -> dict[str, int]:
+    """Forward passes of a step whose attack has so many steps, by network, counted by running it on a toy.
 
     Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates.
     """
@@ -43,7 +43,7 @@ def passes(method: Method) -> dict[str, int]:
     batch = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), network("student"), teachers)
     batch.modules = Made(network)
     objective = method.fresh().inner(batch)
-    for _ in range(STEPS):
+    for _ in range(steps):
         if objective:
             objective(batch.x.clone().requires_grad_())
     method.fresh().outer(batch.attacked(batch.x + 0.1, network("student")))
