@@ -22,7 +22,7 @@ from advdistill.report.statistics import matched
 from advdistill.results.weights import digest_of_file
 from advdistill.study import Study
 from advdistill.study.findings import findings
-from advdistill.study.worker import StudyFolder
+from advdistill.study.worker import StudyFolder, _passes
 
 FIELDS = {"student": "convnet-2", "epochs": 1, "data.train_images": 60, "batch_size": 20, "attack.steps": 2}
 SMALL = {
@@ -100,6 +100,12 @@ def test_the_tables_are_the_arithmetic_of_the_results(done, monkeypatch):
     assert sum(int(row["correct"]) for row in rows if row["attack"] == "fgsm") == round(100 * sum(robust.values()))
     steps = {row["method"]: (int(row["steps"]), int(row["passes"])) for row in rows}
     assert steps == {"pgd_at": (3, 9), "trades": (3, 15), "rslad": (3, 15)}  # 3 batches; k + 1, k + 3 passes a step
+
+
+def test_the_passes_of_a_run_follow_its_schedules():
+    recipe = recipes.load("digits.rslad").replace(epochs=4, attack_steps_schedule=(2, 4), awp=0.005, awp_begin=3)
+    # 10 steps an epoch; RSLAD's step: the attack's passes, two for the losses, two more under weight perturbation
+    assert _passes(recipe, [10, 20, 30, 40]) == {"robust": 40, "student": 10 * (4 + 4 + 6 + 6 + 2)}
 
 
 def test_a_t_test_over_pairs_is_scipys():

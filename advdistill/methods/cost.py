@@ -23,10 +23,11 @@ class Made(dict[str, Any]):
         return self.setdefault(name, self.make(name))
 
 
-def passes(method: Method, steps: int = STEPS) -> dict[str, int]:
+def passes(method: Method, steps: int = STEPS, awp: bool = False) -> dict[str, int]:
     """Forward passes of a step whose attack has so many steps, by network, counted by running it on a toy.
 
-    Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates.
+    Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates. With weight
+    perturbation (`awp`) the student's passes for the losses are made twice.
     """
     counts: Counter[str] = Counter()
 
@@ -46,7 +47,9 @@ def passes(method: Method, steps: int = STEPS) -> dict[str, int]:
     for _ in range(steps):
         if objective:
             objective(batch.x.clone().requires_grad_())
+    crafted = counts["student"]
     method.fresh().outer(batch.attacked(batch.x + 0.1, network("student")))
+    counts["student"] += (counts["student"] - crafted) * awp
     return dict(counts)
 
 

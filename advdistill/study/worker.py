@@ -9,10 +9,12 @@ import os
 import platform
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from shutil import copyfile
 
@@ -34,7 +36,9 @@ from ..results.result import Result
 from ..results.selection import Selection
 from ..run import Run
 from ..train import distill
+from ..train.attack_schedule import attack_at
 from ..train.inputs import network_digest
+from ..train.schedule import epochs_of
 from ..train.signals import Interrupted
 from .matrix import Cell, Study
 
@@ -193,16 +197,26 @@ def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, dict[str, object]
 def _cost(recipe: Recipe, run: Run, evaluation: float) -> dict[str, object]:
     """What a cell's figures cost: seconds, optimiser steps, and forward passes of each network over the training."""
     rows = read_metrics(run.metrics)
-    steps, attack_steps = int(rows[-1]["step"]), getattr(recipe.attack, "steps", 0)
     return {
         "seconds": sum(row["seconds"] for row in rows),
         "evaluation_seconds": evaluation,
-        "steps": steps,
-        "passes": {role: steps * count for role, count in passes(recipe.method, attack_steps).items()},
+        "steps": int(rows[-1]["step"]),
+        "passes": _passes(recipe, [int(row["step"]) for row in rows]),
         "teachers": {role: network_digest(models.load(one)) for role, one in recipe.references.items()},
         "machine": f"{_processor()}, {torch.get_num_threads()} threads",
         "versions": installed("advdistill", "torch"),
     }
+
+
+def _passes(recipe: Recipe, ends: list[int]) -> dict[str, int]:
+    """Forward passes of each network over the epochs, which end at these steps; at most, where the attack may stop."""
+    counts: Counter[str] = Counter()
+    for epoch, (begin, end) in enumerate(pairwise([0, *ends])):
+        attack_steps = getattr(attack_at(recipe, recipe.attack, epoch), "steps", 0)
+        perturbed = recipe.awp is not None and epoch >= epochs_of(recipe.awp_begin, recipe.epochs)
+        a_step = passes(recipe.method, attack_steps, perturbed)
+        counts.update({role: (end - begin) * count for role, count in a_step.items()})
+    return dict(counts)
 
 
 def _processor() -> str:
