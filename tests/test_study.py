@@ -190,6 +190,9 @@ def test_a_teacher_free_arm_is_missed(place, monkeypatch):
     (said,) = Study.load(written(place, axes=axes)).lacking()
     assert said == "No teacher-free arm: PGDAT is not in this study; what a teacher adds stays open."
     assert Study.load(written(place)).lacking() == []
+    arms = {name: {"recipe": f"digits.{name}", "epochs": epochs} for name, epochs in (("pgd_at", 3), ("rslad", 2))}
+    (said,) = Study.load(written(place, recipe=None, axes={"arm": arms, "ema": [None, 0.9]})).lacking()
+    assert said.startswith("No teacher-free arm: TRADES is not in this study")  # PGD-AT is, in an axis of other fields
 
 
 def test_levels_may_set_several_fields(place, monkeypatch):

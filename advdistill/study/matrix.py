@@ -21,7 +21,7 @@ __all__ = ["SEED", "Cell", "Study"]
 
 SEED = "seed"  # the axis over which means and standard deviations are taken
 TEACHER_FREE = ("PGDAT", "TRADES")  # what a study of distillation must be compared with
-METHOD = ("recipe", "method", "passes", "teacher", "clean_teacher", "teachers")  # fields that a method brings along
+METHOD = ("recipe", "method")  # fields that choose the method
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Study:
 
     Args:
         axes: by name, the levels by name. A cell takes one level of each axis.
-        recipe: a recipe's name or file that all cells begin with; an axis called `recipe` takes its place.
+        recipe: a recipe's name or file that all cells begin with; the `recipe` of an axis's levels takes its place.
         fields: of every recipe, by dotted name, such as `{"optimizer.lr": 0.1}`; a level's come after them.
         attacks: a suite, or attacks with commas between, as for `advdistill evaluate`.
         n: the first n images of the test split; all unless given.
@@ -127,9 +127,8 @@ class Study:
         return (self.baseline or {}).get(axis, next(iter(self.axes[axis])))
 
     def of_method(self, axis: str) -> bool:
-        """Whether an axis chooses the method, or something that a method brings along."""
-        changed = {field.partition(".")[0] for level in self.axes[axis].values() for field in level}
-        return bool(changed) and changed <= set(METHOD)
+        """Whether an axis chooses the method, or a part of it."""
+        return any(field.partition(".")[0] in METHOD for level in self.axes[axis].values() for field in level)
 
     @property
     def suite(self) -> list[Attack]:
@@ -190,7 +189,8 @@ class Study:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value == 0):
                 raise ValueError(f"{self.source}: {name} must be like {like}, got {value!r}.")
-        if self.recipe is None and "recipe" not in self.axes:
+        chosen = (all("recipe" in one for one in levels.values()) for levels in self.axes.values())
+        if self.recipe is None and not any(chosen):
             raise ValueError(f"{self.source} names no recipe: add 'recipe: digits.rslad', or an axis called recipe.")
         for axis, level in (self.baseline or {}).items():
             if axis not in self.axes:
