@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import yaml
 from children import Child, advdistill, wait_until
+from conftest import ROOT
 from filelock import FileLock
 from scipy import stats
+from test_docs import blocks
 
 from advdistill import Result, Run, recipes
 from advdistill.config import to_config
@@ -233,6 +235,13 @@ def test_what_is_wrong_is_said_before_anything_runs(place, monkeypatch, changes,
     monkeypatch.chdir(place)
     with pytest.raises(ValueError, match=said):
         Study.load(written(place, **changes))
+
+
+def test_the_documents_study_can_be_read(tmp_path):
+    (text,) = blocks(ROOT / "docs" / "study.md", "yaml")
+    (tmp_path / "study.yaml").write_text(text)
+    study = Study.load(tmp_path / "study.yaml")
+    assert len(study.cells) == 48 and study.robust == "autoattack" and study.lacking() == []
 
 
 def test_mistakes_on_the_command_line(place):
