@@ -10,7 +10,9 @@ from .names import check_recipe_name, recipes
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
-__all__ = ["YAML", "check_data", "check_model", "check_recipe", "check_run", "check_teachers", "seconds"]
+__all__ = [
+    "YAML", "check_data", "check_earlier", "check_model", "check_recipe", "check_run", "check_teachers", "seconds",
+]  # fmt: skip
 
 YAML = (".yaml", ".yml")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -46,6 +48,14 @@ def check_run(folder: Path | str) -> None:
     """Raise FileNotFoundError for a folder that is not a run's, or does not exist."""
     if not Path(folder, "recipe.yaml").exists():
         raise FileNotFoundError(f"{folder} is not a run: it has no recipe.yaml.")
+
+
+def check_earlier(result: Path) -> None:
+    """Raise ValueError if a result that the new one would join or replace is damaged or contradicts itself."""
+    from ..results.result import Result
+
+    if result.is_file():
+        Result.load(result)
 
 
 def check_data(reference: str) -> None:

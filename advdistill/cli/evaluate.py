@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from .._internal.files import make_folder
 from .._internal.malloc import keep_freed_memory
 from .console import is_first, not_measured_here, say, show, typed
-from .early import check_model, check_run
+from .early import check_earlier, check_model, check_run
 from .names import check_attacks
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Evaluate:
         check_model(self.model)
         if Path(self.model).is_dir():
             check_run(self.model)
+        check_earlier(self.out or Path(self.model, "result.json"))
         keep_freed_memory()
 
         from ..attacks.suites import attacks
