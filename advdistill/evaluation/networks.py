@@ -33,7 +33,7 @@ class EvaluatedModel(nn.Module):
         self._checked(logits)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._checked(logits_of(self.network(x)))
+        return self._checked(logits_of(self.network(x), x=x))
 
     def _checked(self, logits: Tensor) -> Tensor:
         if logits.shape[1] != self.classes:
