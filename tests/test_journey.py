@@ -15,6 +15,7 @@ from training import same_weights, short
 
 from advdistill import Linf, Result, Run, models, recipes
 from advdistill.attacks.suites import ATTACKS, SUITES, attacks
+from advdistill.cli import main
 from advdistill.cli import names as cli_names
 from advdistill.cli.early import seconds
 from advdistill.optimizers import OPTIMIZERS, TorchOptimizer
@@ -90,6 +91,33 @@ def test_a_mistake_names_what_to_type(tmp_path, typed, message):
     done = advdistill(*typed, cwd=tmp_path)
     assert done.returncode == 2 and message in done.sentence, done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("train digits.pgd_at --schedule.kind cosin", "Unknown --schedule.kind 'cosin'. Did you mean 'cosine'? Kno"),
+        ("train digits.pgd_at --attack.start=gausian", "Unknown --attack.start 'gausian'. Did you mean 'gaussian'?"),
+        ("train --threat l3", "Unknown --threat 'l3'. Did you mean 'l2'? Known: l2, linf."),
+        ("export x --to onx", "Unknown --to 'onx'. Did you mean 'onnx'?"),
+        ("evaluate x --norm linff", "Unknown --norm 'linff'. Did you mean 'linf'? Known: l2, linf."),
+        ("train digits.pgd_at --data.validation 1.5", "data.validation must lie between 0.001 and 0.5, got 1.5."),
+        ("train digits.pgd_at --attack.threat.eps 8", "eps must lie in [0, 1], in units of pixels in [0, 1]; got 8"),
+        ("train digits.pgd_at --epochs x", "--epochs must be a whole number, got 'x'."),
+        ("train digits.pgd_at --optimizer.lr fast", "--optimizer.lr must be a number, got 'fast'."),
+        ("train digits.pgd_at --ema x", "--ema must be a number or None, got 'x'."),
+        ("evaluate x --n three", "--n must be a whole number or None, got 'three'."),
+        ("train digits.pgd_at --lerning-rate 3", "Unrecognized options: --lerning-rate, 3. See advdistill train d"),
+        ("train digits.pgd_at --teacher", "Missing value for argument '--teacher'. Expected 1 values. See advdistill"),
+        ("evaluate", "advdistill evaluate needs an argument: A run folder, or a checkpoint; see `advdistill list m"),
+        ("push x", "advdistill push needs --to: A folder to write, or hf:OWNER/NAME to upload to."),
+    ],
+)
+def test_what_cannot_be_parsed_is_told_in_one_sentence(typed, message, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")  # in which a box would break the sentence
+    assert main(typed.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"advdistill: {message}") and said.err.count("\n") == 1, said.err
 
 
 def test_names_are_known_without_torch():
