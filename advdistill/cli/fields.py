@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from .early import check_recipe
-from .names import check_words
+from .early import check_options, check_recipe
 from .sentences import HELP, parsed
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
         parsed(command, args=argv, prog=f"advdistill {name}")
     choice, rest = parsed(command, args=argv, return_unknown_args=True, add_help=False)
     check_recipe(choice.reference)
-    check_words(argv)
+    check_options(argv)
 
     from ..methods.roles import FLAGS, check_roles
     from ..recipe import Recipe

@@ -1,8 +1,10 @@
 """What the file of a result says twice must agree: whoever edits it by hand easily changes one of the two alone."""
 
 from collections.abc import Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from .._internal.pixels import pixels
 from .._internal.reading import printable
 
 if TYPE_CHECKING:
@@ -42,10 +44,9 @@ def check_eps(threat: str, eps: float) -> None:
     Raises:
         ValueError: they are two, or the text has none.
     """
-    whole, _, parts = threat.rpartition(" ")[2].partition("/")
     try:
-        stated = float(whole) / float(parts or 1)
-    except (ValueError, ZeroDivisionError):
+        stated = pixels(threat.partition(" ")[2], limit=inf)
+    except ValueError:
         raise ValueError(f"its threat model must be such as 'Linf 8/255', got {printable(threat)!r}") from None
     if not _near(stated, eps):
         raise ValueError(f"its threat model is {printable(threat)}, and its eps {printable(eps)}")
