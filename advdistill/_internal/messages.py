@@ -4,7 +4,7 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-__all__ = ["check_hugging_face", "first_line", "unknown"]
+__all__ = ["check_hugging_face", "first_line", "unknown", "unknown_kind"]
 
 UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
@@ -24,6 +24,16 @@ def check_hugging_face(error: BaseException) -> None:
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
     """The ValueError to raise for a name that is not among `known`: it names the nearest one and lists all."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f" Did you mean {lower[near[0]]!r}?" if near else ""
     return ValueError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}.")
+
+
+def unknown_kind(kind: str, location: str, known: Iterable[str]) -> ValueError:
+    """The ValueError to raise for a reference to a model, `location`, that begins with an unknown kind."""
+    if kind in ("http", "https", "ftp"):
+        return ValueError(f"{location} is a web address; download the file, and give its path.")
+    kinds = ", ".join(f"{name}:" for name in known)
+    what = f"{kind + ':'!r} in {location!r}"
+    return ValueError(f"Unknown kind of model reference {what}. Known: {kinds} and plain paths.")

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-from .._internal.messages import unknown
+from .._internal.messages import unknown, unknown_kind
 from ..methods import REGISTRY
 
 __all__ = [
@@ -77,9 +77,7 @@ def check_reference(reference: str) -> None:
     if not colon or len(kind) == 1 or not kind.isidentifier():
         return
     if kind not in KINDS:
-        known = ", ".join(f"{name}:" for name in KINDS)
-        raise ValueError(f"Unknown kind of model reference {kind + ':'!r} in {location!r}. Known: {known} "
-                         "and plain paths.")  # fmt: skip
+        raise unknown_kind(kind, location, KINDS)
     if kind == "robustbench":
         place, _, short = name.rpartition("/")
         dataset = (place or "cifar10/Linf").removesuffix("/Linf")

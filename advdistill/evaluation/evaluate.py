@@ -98,6 +98,9 @@ def evaluate(
         >>> [one.fingerprint == result.fingerprint for one in same]
         [True, True]
     """
+    for what, value, least in (("n", n, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}.")
     threat = as_threat(threat)
     split, device = placed(model, data, device)
     chosen = chosen_attacks(suite if attacks is None else attacks, threat)

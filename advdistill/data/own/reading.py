@@ -17,6 +17,11 @@ class Reading:
     label_column: str | None = None
     validation: str | None = None
 
+    def __post_init__(self) -> None:
+        for name, value, least, most in (("size", self.size, 1, 2**14), ("bits", self.bits, 9, 16)):
+            if value is not None and not (isinstance(value, int) and least <= value <= most):
+                raise ValueError(f"data.{name} must be a whole number from {least} to {most}, got {value!r}.")
+
     def column(self, what: str, columns: list[str], name: str) -> str | None:
         """The column of `image` or `label` that the user names. Raises ValueError if there is none of that name."""
         wanted: str | None = getattr(self, f"{what}_column")
