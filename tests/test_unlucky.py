@@ -6,6 +6,8 @@ import torch
 from training import taught
 
 from advdistill import Linf, data, evaluate, models
+from advdistill._internal.reading import parse_yaml
+from advdistill.cli import main
 
 pytest.importorskip("PIL.Image")
 from PIL import Image  # noqa: E402  after the check
@@ -126,3 +128,18 @@ def test_words_of_an_evaluation(options, sentence):
 def test_images_in_a_list():
     with pytest.raises(TypeError, match=r"The images are a list.*give \(torch.stack\(images\), labels\)"):
         evaluate(taught(5), (list(X), Y), Linf(0.1), "clean")
+
+
+def test_a_field_of_a_recipe_is_there_once():
+    assert parse_yaml("a: {x: 1}\nb: {x: 2}\n", "r.yaml") == {"a": {"x": 1}, "b": {"x": 2}}
+    for text in ("epochs: 3\nepochs: 4\n", "data: {size: 8, size: 9}\n"):
+        with pytest.raises(ValueError, match=r"r.yaml is not YAML: a field is there twice: (epochs|size); leave one"):
+            parse_yaml(text, "r.yaml")
+
+
+def test_a_result_is_no_folder(tmp_path, capsys):
+    torch.save(WEIGHTS, tmp_path / "m.pt")
+    assert main(["evaluate", str(tmp_path / "m.pt"), "--data", "digits", "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder; give a result's file, such as --out {tmp_path}/result.json." in (
+        capsys.readouterr().err
+    )

@@ -56,9 +56,11 @@ def check_run(folder: Path | str) -> None:
 
 
 def check_earlier(result: Path) -> None:
-    """Raise ValueError if a result that the new one would join or replace is damaged or contradicts itself."""
+    """Raise ValueError if a result that the new one would join is damaged, contradicts itself or is a folder."""
     from ..results.result import Result
 
+    if result.is_dir():
+        raise ValueError(f"{result} is a folder; give a result's file, such as --out {result / 'result.json'}.")
     if result.is_file():
         Result.load(result)
 
