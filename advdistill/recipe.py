@@ -159,6 +159,7 @@ class Recipe:
         if self.ema is not None and self.swa is not None:
             raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; choose one.")
         _between("label_mixing", self.label_mixing, 0, 0.999)
+        _between("seed", self.seed, 0, 2**32 - 1)
 
     def _name_teachers(self) -> None:
         """Roles with a field of their own are written there: a recipe has one form."""

@@ -90,13 +90,9 @@ def steps(name):
 
 MORE = [  # commands of other blocks, run after the journey in `NEEDS`, whose runs they name; `*` as the shell has it
     "compare runs/*", "status runs/*", "status runs/* --json", "report runs/* --out report.html", "list methods",
-    "list teachers", "evaluate runs/digits.rslad --suite full",
+    "list teachers",
     "evaluate runs/digits.rslad --attacks clean,pgd-20,python:examples/own_attack.py:Momentum",
     "train digits.rslad --method my_module:Mine --method.weight 2 --teacher runs/digits.teacher",
-    "train digits.rslad --method examples/own_method.py:HardLabelRSLAD --method.label-weight 0.3 "
-    "--teacher runs/digits.teacher",
-    "train digits.rslad --teacher runs/digits.teacher "
-    "--method rslad+examples/methods/feature_matching.py:FeatureMatching",
 ]  # fmt: skip
 NOT_RUN = {  # commands that are shown and only parsed, with the reason; each pattern must still match one
     r"\bcifar100?\b": "CIFAR's data are downloaded, and a training takes hours; the same commands are run on digits",
@@ -105,6 +101,8 @@ NOT_RUN = {  # commands that are shown and only parsed, with the reason; each pa
     r"runs/(rslad|adaad|ard)-\d": "runs of the loop before, or on CIFAR; compare and report are run on those of digits",
     r"\bstudent\b": "a student of the reader's own; export is run on flowers, and push by test_hub.py",
     r"runs/quickstart/": "runs of `advdistill quickstart`, which takes minutes; the same commands are run on others",
+    r"examples/own_method.py": "test_cli.py trains with it",
+    r"examples/methods/": "test_methods_that_need_more.py trains with it",
     r"--data.stream": "test_streaming.py trains on streamed pictures",
 }
 
