@@ -29,7 +29,7 @@ def logits_of(output: object, what: str = "model", x: Tensor | None = None) -> T
     """
     found = _candidates(output)
     if len(found) == 1 and found[0].ndim == 2 and found[0].is_floating_point():
-        if x is None or len(found[0]) == len(x):
+        if x is None or found[0].shape[0] == x.shape[0]:  # len() would make it a constant of an exported program
             return found[0]
         raise ValueError(
             f"The {what} must return logits [B, K], a row for each image; for {len(x)} images it returns shape "
