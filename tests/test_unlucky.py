@@ -125,6 +125,11 @@ def test_words_of_an_evaluation(options, sentence):
         evaluate(taught(5), (X, Y), Linf(0.1), "clean", **options)
 
 
+def test_numbers_of_numpy_are_numbers():
+    numbers = {"n": np.int64(5), "batch_size": np.int32(3), "seed": np.int64(1)}
+    assert evaluate(taught(5), (X, Y), Linf(0.1), "clean", **numbers)["clean"].n == 5
+
+
 def test_images_in_a_list():
     with pytest.raises(TypeError, match=r"The images are a list.*give \(torch.stack\(images\), labels\)"):
         evaluate(taught(5), (list(X), Y), Linf(0.1), "clean")

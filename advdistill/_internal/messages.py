@@ -3,8 +3,10 @@
 import difflib
 import errno
 from collections.abc import Iterable
+from math import inf
+from numbers import Integral
 
-__all__ = ["check_hugging_face", "first_line", "unknown", "unknown_kind"]
+__all__ = ["check_hugging_face", "first_line", "is_whole", "unknown", "unknown_kind"]
 
 UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
@@ -19,6 +21,11 @@ def check_hugging_face(error: BaseException) -> None:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         raise OSError(f"Cannot write to Hugging Face's cache, {error.filename}: {error.strerror}; name a "
                       "writable folder: export HF_HOME=FOLDER") from error  # fmt: skip
+
+
+def is_whole(value: object, least: float, most: float = inf) -> bool:
+    """Whether a value is a whole number, of Python or NumPy, from `least` to `most`; a boolean is none."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..._internal.messages import is_whole
+
 __all__ = ["Reading"]
 
 
@@ -19,7 +21,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         for name, value, least, most in (("size", self.size, 1, 2**14), ("bits", self.bits, 9, 16)):
-            if value is not None and not (isinstance(value, int) and least <= value <= most):
+            if value is not None and not is_whole(value, least, most):
                 raise ValueError(f"data.{name} must be a whole number from {least} to {most}, got {value!r}.")
 
     def column(self, what: str, columns: list[str], name: str) -> str | None:
