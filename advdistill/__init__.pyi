@@ -6,21 +6,26 @@ from .distiller import Distiller
 from .evaluation import evaluate
 from .methods import (
     ABSLD,
+    ADR,
     AKD2,
     ARD,
     BMTARD,
     CIARD,
     DGAD,
+    HAT,
     IAD,
     IADII,
     IGDM,
+    LBGAT,
     MART,
     MTARD,
+    MTFARD,
     PGDAT,
     RSLAD,
     SAAD,
     TRADES,
     AdaAD,
+    AdaGAT,
     AdaIAD,
     Batch,
     FairARD,
@@ -28,6 +33,7 @@ from .methods import (
     FairMTARD,
     FairRSLAD,
     Method,
+    NuAT,
     PeerAiD,
     Standard,
     Term,
@@ -38,11 +44,14 @@ from .results.result import Result
 from .run import Run
 from .threat import L2, Linf
 from .train import distill
+from .train.average import EMA, SWA
+from .train.awp import AWP
 
 __all__ = [
-    "ABSLD", "AKD2", "ARD", "AdaAD", "AdaIAD", "AdamW", "BMTARD", "Batch", "CIARD", "DGAD", "Data", "Distiller",
-    "FairARD", "FairIAD", "FairMTARD", "FairRSLAD", "IAD", "IADII", "IGDM", "L2", "Linf", "MART", "MTARD", "Method",
-    "PGD", "PGDAT", "PeerAiD", "RSLAD", "Recipe", "Result", "Run", "SAAD", "SGD", "Schedule", "Standard", "TRADES",
-    "Term", "TorchOptimizer", "attacks", "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
+    "ABSLD", "ADR", "AKD2", "ARD", "AWP", "AdaAD", "AdaGAT", "AdaIAD", "AdamW", "BMTARD", "Batch", "CIARD", "DGAD",
+    "Data", "Distiller", "EMA", "FairARD", "FairIAD", "FairMTARD", "FairRSLAD", "HAT", "IAD", "IADII", "IGDM", "L2",
+    "LBGAT", "Linf", "MART", "MTARD", "MTFARD", "Method", "NuAT", "PGD", "PGDAT", "PeerAiD", "RSLAD", "Recipe",
+    "Result", "Run", "SAAD", "SGD", "SWA", "Schedule", "Standard", "TRADES", "Term", "TorchOptimizer", "attacks",
+    "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
 ]
 __version__: str

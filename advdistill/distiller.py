@@ -9,20 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from ._internal.adapter import Logits, require_gradients_
-from ._internal.checks import check_adversarial, check_fit, class_labels
+from ._internal.checks import check_adversarial, check_distributions, check_fit, class_labels
 from ._internal.modes import after_forward, in_mode
 from ._internal.rng import Rng
-from .acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
+from .acceleration.cuda_graph import CudaGraphs
 from .acceleration.frozen import FrozenCopies
-from .acceleration.teacher_extrapolation import Extrapolated
 from .attacks import PGD, CustomAttack
 from .attacks.base import naming
 from .attacks.training import OnBatch
 from .methods import Batch, Method
 from .methods.cost import check_teacher_every
+from .methods.crafting import check_attack, crafted, extrapolated, is_cheaper, remember_last
+from .methods.labels import check_labels, labels_used
 from .methods.networks import Views
 from .methods.registry import as_method
-from .methods.roles import check_layers, check_roles, teachers_of
+from .methods.replay import replayed
+from .methods.roles import check_layers, check_roles, name_of, teachers_of
 
 __all__ = ["Distiller"]
 
@@ -89,6 +91,7 @@ class Distiller:
             check_teacher_every(method, teacher_every, isinstance(attack, CustomAttack))
         self.method, self.attack = method, (attack or PGD()).filled(method.start, method.student_mode)
         self.fast, self.compiled, self.teacher_every = fast, compiled, teacher_every
+        check_attack(self.method, self.attack, compiled, teacher_every)
         for role, network in self.teachers.items():
             require_gradients_(network.train(role in method.trained), role in method.trained)
         self.modules, self._prepared = dict[str, nn.Module](), False
@@ -118,6 +121,7 @@ class Distiller:
         total: Callable[[Tensor], Tensor] | None = None,
         rng: Rng | None = None,
         index: Tensor | None = None,
+        targets: Tensor | None = None,
     ) -> Batch:
         """Attack the student.
 
@@ -130,6 +134,7 @@ class Distiller:
             total: sum over the images of all processes, where there are several; see `Batch`.
             rng: draws the attack's start and what the method draws; `None` seeds one from torch's global generator.
             index: places of the images in the training split, `[B]`, for methods that store something for each image.
+            targets: distributions over the classes `[B, K]` in place of the labels, where images are mixed.
 
         Returns:
             The batch with its x', `batch.x_adv`.
@@ -140,13 +145,20 @@ class Distiller:
         y = class_labels(y, x)
         if first := not self._prepared:
             self.prepare(student, x, y)
+        if targets is None or targets is y:
+            targets = y
+        elif first:
+            check_distributions(targets, y)
+            used, stop = self.labels_used(student, x, targets), getattr(self.attack, "stop_after", None)
+            check_labels(used, name_of(self.method), mixed="targets", stop_after=stop)
         evaluated, rng = self.attack.student_mode == "eval", rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         with ExitStack() as modes:
             modes.enter_context(after_forward(student, x) if evaluated and self.method.clean_first else nullcontext())
             attacked = self._copies("student", student, changes=True) if evaluated else student
             batch = Batch(
-                x, y, self._views.recording("student", attacked, x), self._views.teachers(self._up_to_date(), x, y),
-                progress, rate=rate, threat=self.attack.threat, rng=rng, index=index, modules=self.modules,
+                x, y, self._views.recording("student", attacked, x),
+                self._views.teachers(self._up_to_date(), x, targets), progress, rate=rate, targets=targets,
+                threat=self.attack.threat, rng=rng, index=index, modules=self.modules,
             )  # fmt: skip
             batch.total = total or batch.total
             for network in (*self.trained.values(), *self.modules.values()):
@@ -176,43 +188,21 @@ class Distiller:
         descending = self._views.recording("student", student, batch.x)
         attacked = batch.attacked(batch.adversarial or batch.x_adv, descending, recorded)
         attacked.rng = batch.rng.child("outer")
+        remember_last(self.method, self.attack, attacked)
         return self.method.outer(attacked)
 
     def _captures(self, x: Tensor) -> bool:
-        plain = not (self._views.layers or self.modules or self.method.has_own_craft)
+        plain = not (self._views.layers or self.modules or self.method.has_own_craft or is_cheaper(self.attack))
         return plain and self.compiled and self.fast is not None and self.attack.student_mode == "eval" and x.is_cuda
 
     def _crafted(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         with torch.no_grad(), naming(attack):
-            return self.method.craft(self._extrapolated(batch), attack)
+            return crafted(self.method, self._extrapolated(batch), attack)
 
     def _replayed(self, batch: Batch, pgd: PGD) -> Tensor | dict[str, Tensor]:
-        """As `_crafted`, by a CUDA graph of all its steps, whose inputs are all that changes from batch to batch."""
-        copies, rng = self._copies.by_role, batch.rng
-        given: Tensors = {"x": batch.x, "y": batch.y, "start": pgd.begin(batch.x, rng)}
-        given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
-        given |= {(at, name): part.state[name] for at, part in enumerate(self.method.parts) for name in part.state}
-
-        def climb(given: Tensors) -> Tensors:
-            x, y, begin, progress, rate = (given[name] for name in ("x", "y", "start", "progress", "rate"))
-            inputs = Batch(
-                x, y, copies["student"], self._views.teachers(copies, x, y), progress, rate=rate, total=refuse_total,
-                threat=self.attack.threat, rng=NoDraws(),
-            )  # fmt: skip
-            method = self.method.fresh()
-            for at, (part, original) in enumerate(zip(method.parts, self.method.parts, strict=True)):
-                part.state = {name: given[at, name] for name in original.state}
-            with torch.no_grad():
-                objective = method.inner(self._extrapolated(inputs))
-            x_adv = x if objective is None else pgd.climb(objective, x, begin)
-            return {"x_adv": x_adv, **inputs.computed}
-
-        found = self._graphs(climb, given, *copies.values())
-        if found is None:
-            return self._crafted(replace(batch, rng=rng.child()), pgd)  # drawn from the beginning again
-        x_adv = found.pop("x_adv")
-        batch.reuse(found)
-        return x_adv
+        """As `_crafted`, by a CUDA graph of all its steps."""
+        found = replayed(self._graphs, self.method, batch, pgd, self._copies.by_role, self._views, self._extrapolated)
+        return self._crafted(replace(batch, rng=batch.rng.child()), pgd) if found is None else found  # drawn again
 
     def _up_to_date(self) -> dict[str, nn.Module]:
         """The teachers by role: with `fast`, their copies, with the current weights."""
@@ -220,11 +210,8 @@ class Distiller:
 
     def _extrapolated(self, batch: Batch) -> Batch:
         """The batch for the attack; with `teacher_every`, its frozen teachers are extrapolated between their runs."""
-        if self.teacher_every is None:
-            return batch
         frozen = batch.teachers.keys() - self.trained.keys() - self._views.layers.keys()
-        extrapolated = {role: Extrapolated(batch.teachers[role], self.teacher_every) for role in frozen}
-        return replace(batch, teachers=batch.teachers | extrapolated)
+        return extrapolated(batch, frozen, self.teacher_every)
 
     def prepare(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
         """Check that images, labels and networks fit, and make the method's `modules`; `craft` does at its first batch.
@@ -242,9 +229,21 @@ class Distiller:
         with ExitStack() as modes, torch.no_grad():
             for network in networks.values():
                 modes.enter_context(in_mode(network, False))
-            views = self._views.teachers(self.teachers, x, y[:2])
-            made = self.method.modules(Batch(x[:2], y[:2], self._views.recording("student", student, x), views))
+            made = self.method.modules(self._plain(student, x, y))
         self.modules = {name: module.to(x.device) for name, module in made.items()}
         if isinstance(self.attack, CustomAttack):
             self.attack.try_on(Logits(student, "student"), x, y)
         self._prepared = True
+
+    def labels_used(self, student: nn.Module, x: Tensor, targets: Tensor) -> set[str]:
+        """Which of `y` and `targets` of a `Batch` the method uses; after `prepare`, with `targets` `[B, K]`."""
+        with ExitStack() as modes, torch.no_grad():
+            for network in (student, *self.teachers.values(), *self.modules.values()):
+                modes.enter_context(in_mode(network, False))
+            return labels_used(self.method, self._plain(student, x, targets.argmax(1), targets))
+
+    def _plain(self, student: nn.Module, x: Tensor, y: Tensor, targets: Tensor | None = None) -> Batch:
+        """Two images, and the networks themselves."""
+        views = self._views.teachers(self.teachers, x, (y if targets is None else targets)[:2])
+        batch = Batch(x[:2], y[:2], self._views.recording("student", student, x), views, modules=self.modules)
+        return batch if targets is None else replace(batch, targets=targets[:2], index=torch.arange(len(x[:2])).to(y))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Loss", "cross_entropy", "kl", "margin", "probabilities"]
+__all__ = ["Loss", "cross_entropy", "kl", "margin", "probabilities", "smoothed"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits [B, K] and labels [B] to [B]
 
@@ -45,7 +45,7 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
     Args:
         logits: `[B, K]`.
-        y: labels `[B]`.
+        y: labels `[B]`, or distributions over the classes `[B, K]`.
 
     Returns:
         `[B]`
@@ -57,6 +57,29 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
         tensor([0.1269, 0.6931])
     """
     return F.cross_entropy(logits, y, reduction="none")
+
+
+def smoothed(y: Tensor, smoothing: float, classes: int) -> Tensor:
+    """(1 - smoothing) y + smoothing / K: labels as distributions with some mass on every class.
+
+    Args:
+        y: labels `[B]`, or distributions `[B, K]`.
+        smoothing: in [0, 1).
+        classes: K.
+
+    Returns:
+        `[B, K]`
+
+    Reference: Szegedy et al., Rethinking the Inception Architecture for Computer Vision. CVPR 2016, arXiv:1512.00567.
+
+    Example:
+        >>> import torch
+        >>> from advdistill.losses import smoothed
+        >>> smoothed(torch.tensor([1]), 0.1, 4)
+        tensor([[0.0250, 0.9250, 0.0250, 0.0250]])
+    """
+    whole = F.one_hot(y, classes).float() if y.ndim == 1 else y
+    return (1 - smoothing) * whole + smoothing / classes
 
 
 def margin(logits: Tensor, y: Tensor, confidence: float = float("inf")) -> Tensor:

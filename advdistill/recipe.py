@@ -7,58 +7,15 @@ from typing import Any, Literal
 
 import yaml
 
+from ._internal.messages import check_between
 from ._internal.reading import parse_yaml, printable
 from .attacks import PGD, CustomAttack
 from .config import build, to_config
+from .data.settings import Data
 from .methods import RSLAD, Method
 from .optimizers import SGD, Optimizer
 
 __all__ = ["SGD", "Data", "Recipe", "Schedule"]
-
-@dataclass(frozen=True)
-class Data:
-    """The images that are trained on; the test split is read by evaluation only.
-
-    >>> Data("cifar10", augment="crop_flip").validation
-    0.1
-    """
-
-    name: str = "digits"
-    """One of `advdistill list datasets`; or your own: a folder of images, .npz, .csv, .parquet, or hf:OWNER/NAME."""
-    folder: str | None = None
-    """Folder of the files, if they are not in the cache."""
-    size: int | None = None
-    """Side in pixels to which your own images are resized and centre-cropped; needed where they differ in size."""
-    stream: bool = False
-    """Decode your own image files batch by batch, in worker processes: for data that does not fit the memory."""
-    bits: int | None = None
-    """Of your own images stored with 16 bits: how many of them the camera used, such as 12."""
-    skip_broken: bool = False
-    """Leave out your own images that cannot be read, and list them."""
-    image_column: str | None = None
-    """Your own table's column of images or paths, or a .npz's array (`x_{split}` for several parts)."""
-    label_column: str | None = None
-    """Your own table's column of labels, or a .npz's array (`y_{split}` for several parts)."""
-    validation: float | str = 0.1
-    """Fraction of the training split held out, stratified, to choose the checkpoint; or your own part, such as val."""
-    train_images: int | None = None
-    """Train on this many images only, stratified."""
-    augment: Literal["none", "shift", "crop_flip"] = "none"
-    """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip."""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.validation, str):
-            _between("data.validation", self.validation, 0.001, 0.5)
-        _between("data.size", self.size, 8, 512)
-        _between("data.bits", self.bits, 9, 16)
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How your own images are read, as keywords of `data.load`."""
-        named = self.validation if isinstance(self.validation, str) else None
-        return {"bits": self.bits, "skip_broken": self.skip_broken, "image_column": self.image_column,
-                "label_column": self.label_column, "validation": named}
-
 
 @dataclass(frozen=True)
 class Schedule:
@@ -93,6 +50,8 @@ class Recipe:
     """Coefficients of the method; choose another with --method NAME."""
     student: str = "convnet-16"
     """One of `advdistill list models`, or your own: python:my_module:MyNet, called without arguments."""
+    student_init: str | None = None
+    """Weights that the student begins with, named as a teacher is; with other classes it gets a new head."""
     teacher: str | None = None
     """The robust teacher: a run folder, file:PATH, robustbench:NAME, hf:OWNER/NAME; see `advdistill list teachers`."""
     clean_teacher: str | None = None
@@ -120,6 +79,14 @@ class Recipe:
     """Adversarial weight perturbation of this size, relative to each layer's norm; 0.005 and 0.01 are usual."""
     awp_begin: float = 0.0
     """Epoch or fraction from which weights are perturbed; TRADES-AWP's release begins with its tenth epoch, 9."""
+    ema_warmup: float | None = None
+    """Epoch or fraction until which the average of `ema` is the student; then its decay grows. 0.025 in releases."""
+    label_smoothing: float = 0.0
+    """Share of the labels' mass that is spread over all classes, in the losses that take labels."""
+    eps_warmup: float = 0.0
+    """Eps and step size of the attack grow linearly until this epoch or fraction."""
+    attack_steps_schedule: tuple[int, ...] = ()
+    """Numbers of attack steps in equal parts of the run, such as 2 3 4 5; fewer steps are longer ones."""
     label_mixing: float = 0.0
     """Share of the label in the outputs of frozen teachers."""
     teacher_every: int | None = None
@@ -143,8 +110,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "validate_every", "teacher_every", "accumulate", "statistics_images"):
-            _between(name, getattr(self, name), 1, 10**9)
-        _between("clip_gradient", self.clip_gradient, 1e-9, 1e9)
+            check_between(name, getattr(self, name), 1, 10**9)
+        check_between("clip_gradient", self.clip_gradient, 1e-9, 1e9)
         if self.accumulate > self.batch_size // 2:
             raise ValueError(f"accumulate={self.accumulate} leaves fewer than two of {self.batch_size} images a part.")
         if self.accumulate > 1 and self.awp is not None:
@@ -152,14 +119,30 @@ class Recipe:
         self._name_teachers()
         if isinstance(self.attack, CustomAttack):
             self.attack.check_named()
-        _between("ema", self.ema, 0, 1)
-        _between("awp", self.awp, 0, 1)
-        _between("awp_begin", self.awp_begin, 0, max(1, self.epochs - 1))
-        _between("swa", self.swa, 0, max(1, self.epochs - 1))
+        check_between("ema", self.ema, 0, 1)
+        check_between("awp", self.awp, 0, 1)
+        check_between("awp_begin", self.awp_begin, 0, max(1, self.epochs - 1))
+        check_between("swa", self.swa, 0, max(1, self.epochs - 1))
         if self.ema is not None and self.swa is not None:
             raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; choose one.")
-        _between("label_mixing", self.label_mixing, 0, 0.999)
-        _between("seed", self.seed, 0, 2**32 - 1)
+        check_between("seed", self.seed, 0, 2**32 - 1)
+        if self.ema_warmup is not None and self.ema is None:
+            raise ValueError(f"ema_warmup ({self.ema_warmup:g}) is of the average of ema; give ema as well, 0.995.")
+        for name in ("ema_warmup", "eps_warmup"):
+            check_between(name, getattr(self, name), 0, max(1, self.epochs - 1))
+        for name in ("label_smoothing", "label_mixing"):
+            check_between(name, getattr(self, name), 0, 0.999)
+        for steps in self.attack_steps_schedule:
+            check_between("attack_steps_schedule", steps, 1, 10**4)
+        stop = getattr(self.attack, "stop_after", None)
+        if stop is not None and self.attack_steps_schedule and min(self.attack_steps_schedule) <= stop:
+            raise ValueError(f"attack.stop_after={stop} must be below every number of attack_steps_schedule, whose "
+                             f"smallest is {min(self.attack_steps_schedule)}. Leave out one of the two.")  # fmt: skip
+        if isinstance(self.attack, CustomAttack) and (self.eps_warmup or self.attack_steps_schedule):
+            raise ValueError("eps_warmup and attack_steps_schedule change a PGD; leave them out with a CustomAttack.")
+        if isinstance(self.attack, CustomAttack) and self.data.augmentation.mixes:
+            raise ValueError("data.mixup and data.cutmix give an image two labels, and a CustomAttack takes one. Leave "
+                             "them out.")  # fmt: skip
 
     def _name_teachers(self) -> None:
         """Roles with a field of their own are written there: a recipe has one form."""
@@ -204,8 +187,3 @@ class Recipe:
             return recipe
         except ValueError as error:  # it may quote the whole file
             raise ValueError(printable(error, most=2000)) from None
-
-
-def _between(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {printable(value)}.")

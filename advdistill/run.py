@@ -109,6 +109,14 @@ class Run:
         """How the best checkpoint was selected."""
         return provenance(self.best).get("chosen")
 
+    @property
+    def student_reference(self) -> str:
+        """What `models.load` loads the best checkpoint from; of a student of the user's own, its class with it."""
+        student = self.recipe.student
+        if not student.startswith("python:"):
+            return str(self.folder)
+        return f"{student}{'&' if '?' in student else '?'}checkpoint={self.best}"
+
     @contextmanager
     def writing(self, recipe: Recipe) -> Iterator[None]:
         """Lock the folder for this process; it is created if needed.

@@ -87,7 +87,7 @@ def ours(case: Case, steps: int = 10, devices: int = 1, compiled: bool = DEVICE.
     options = {"fast": torch.bfloat16 if bf16 else torch.float32, "compiled": compiled}
     distiller = Distiller(recipe.method, teacher, attack=attack, teacher_every=case.teacher_every, **options)
     to_channels_last(student, torch.rand(2, 3, 32, 32))
-    descend = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
+    descend = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller, 1))
     place = fabric.device, fabric.global_rank, fabric.world_size
     batches = Batches(split, case.batch, recipe.data.augment, 0, *place)
 

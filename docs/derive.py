@@ -19,7 +19,7 @@ from advdistill.methods.registry import METHODS  # noqa: E402  as above
 
 WIDTH = 120
 STUB = '"""The public names, as type checkers read them; derived: `make derive`. `__init__.py` imports on first use."""'
-GROUPS = "Without a teacher", "A robust teacher", "A robust and a clean teacher", "By class"
+GROUPS = "Without a teacher", "A robust teacher", "A robust and a clean teacher", "By class", "A clean teacher"
 
 
 def derived() -> dict[Path, str]:
@@ -70,6 +70,8 @@ def group(kind: type[methods.Term]) -> str:
     """Where the navigation has a method: by the teachers that it needs."""
     if issubclass(kind, ByClass):
         return GROUPS[3]
+    if kind.teachers == ("clean",):
+        return GROUPS[4]
     return GROUPS[2] if "clean" in kind.teachers else GROUPS[1] if "robust" in kind.teachers else GROUPS[0]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ["CONTRIBUTING.md", "benchmarks/results/*.md", "benchmarks/results/*/*.png", "benchmarks/results/*/*.html"]
+RESULTS = ("*.md", "*/*.png", "*/*.html", "studies/*/study.*")
+SHOWN = ["CONTRIBUTING.md", *(f"benchmarks/results/{files}" for files in RESULTS)]
 
 
 def on_files(files, config):

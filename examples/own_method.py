@@ -26,7 +26,7 @@ class HardLabelRSLAD(ad.Method):
     def outer(self, batch):
         return {
             "adv": kl(batch.teacher(batch.x), batch.student(batch.x_adv)),
-            "label": self.label_weight * cross_entropy(batch.student(batch.x), batch.y),
+            "label": self.label_weight * cross_entropy(batch.student(batch.x), batch.targets),
         }
 
 

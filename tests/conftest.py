@@ -84,6 +84,16 @@ def blocks(monkeypatch):
     return lambda images: monkeypatch.setattr(Context, "block", images)
 
 
+@pytest.fixture(scope="module")
+def blocks_of_64():
+    """Evaluations pass 64 images at once."""
+    from advdistill.evaluation.context import Context
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Context, "block", 64)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def disk_at_rest(monkeypatch):
     """Files are not flushed: on a busy disk the tests would mostly wait for it."""

@@ -1,8 +1,9 @@
 """Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS [DIES]`; RUNS is JSON, changes by name.
 
 With DIES the second process kills itself before that step. A change `normed` gives the networks batch-norm, `roles`
-adds teachers, `custom_attack` names an attack of one's own; with `loaded` the images come from a loader with a
-DistributedSampler, as many as there are processes. Each process leaves the student that it ends with beside the run.
+adds teachers, `custom_attack` names an attack of one's own, `data` has settings of the data; with `loaded` the images
+come from a loader with a DistributedSampler, as many as there are processes. Each process leaves the student that it
+ends with beside the run.
 """
 
 import json
@@ -17,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from training import four, further, quick, quick_data
 
-from advdistill import Linf
+from advdistill import Data, Linf
 from advdistill.attacks import CustomAttack
 
 BATCH = 21  # 72 images in batches of 21: two processes share 21 and, at the end, 9, which neither halves
@@ -33,6 +34,9 @@ def main(folder: str, processes: int, runs: dict[str, dict]) -> None:
     for name, changes in runs.items():
         if own := changes.pop("custom_attack", None):
             changes["attack"] = CustomAttack(own, Linf(0.2))
+        if settings := changes.pop("data", None):
+            tuples = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+            changes["data"] = Data("random", **tuples)
         kind = Normed if changes.pop("normed", False) else Tiny
         networks = four(kind) | further(kind, *changes.pop("roles", ()))
         if changes.pop("loaded", False):

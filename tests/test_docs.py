@@ -19,7 +19,7 @@ from conftest import ENV, ROOT
 import advdistill
 from advdistill import PGD, Distiller, methods, recipes
 from advdistill.losses import cross_entropy
-from advdistill.methods.cost import STEPS
+from advdistill.methods.cost import STEPS, Made
 
 README, DOCS, EXAMPLE = ROOT / "README.md", ROOT / "docs", ROOT / "examples" / "own_method.py"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -90,7 +90,7 @@ def step(method, progress=1.0):
 
     x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(1))
     student, teachers = network("student"), {role: network(role) for role in method.teachers}
-    batch = methods.Batch(x, torch.tensor([0, 1]), student, teachers, progress)
+    batch = methods.Batch(x, torch.tensor([0, 1]), student, teachers, progress, modules=Made(network))
     with torch.no_grad():
         objective = method.inner(batch)
     for _ in range(STEPS if objective else 0):
@@ -210,7 +210,7 @@ def test_a_pages_cost_is_counted(name):
 def trained_passes(method, progress=1.0):
     """The images that the student is forwarded on in train mode, in order, by name."""
     x = torch.full((2, 1, 2, 2), 0.5)
-    names, found = {0.5: "x", 0.75: "x'", 0.25: "2x - x'"}, []
+    names, found = {0.5: "x", 0.75: "x'", 0.25: "2x - x'", 1.0: "x + 2 (x' - x)"}, []
 
     def network(images):
         return images.flatten(1) @ torch.eye(4)
@@ -219,7 +219,8 @@ def trained_passes(method, progress=1.0):
         found.append(names[images.flatten()[0].item()])
         return network(images)
 
-    made = methods.Batch(x, torch.tensor([0, 1]), network, dict.fromkeys(method.teachers, network), progress)
+    made = methods.Batch(x, torch.tensor([0, 1]), network, dict.fromkeys(method.teachers, network), progress,
+                         modules=Made(lambda name: network))  # fmt: skip
     method.inner(made)
     method.outer(made.attacked(x + 0.25, student))
     return ["the attack's iterates"] * (method.student_mode == "train") + found

@@ -364,3 +364,14 @@ def test_a_long_attack_says_how_far_it_is(monkeypatch, blocks):
     first, second, last = lines
     assert first.startswith("fgsm: batch 1 of 3, about 0:0") and second.startswith("fgsm: batch 2 of 3, about 0:0")
     assert last.startswith("fgsm: 40.0% of 5 images, 60.0 s")  # 0.627 and 0.8 are above 0.5 + eps
+
+
+@pytest.mark.parametrize(("shape", "device", "images"), [
+    ((1, 8, 8), "cpu", 512), ((1, 28, 28), "cpu", 83), ((3, 32, 32), "cpu", 64), ((3, 64, 64), "cpu", 64),
+    ((3, 224, 224), "cpu", 8),
+    ((1, 8, 8), "cuda", 512), ((3, 32, 32), "cuda", 256), ((3, 64, 64), "cuda:1", 64), ((3, 224, 224), "cuda", 8),
+])  # fmt: skip
+def test_a_block_is_a_function_of_the_images_size_and_the_device(shape, device, images):
+    split = data.Split(torch.zeros(2, *shape, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"), "made/test")
+    for size in (1, 7, 64, 1000):
+        assert Context(torch.nn.Identity(), split, batch_size=size, device=device).block == images

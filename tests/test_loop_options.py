@@ -13,7 +13,7 @@ from advdistill import PGD, Distiller, Linf, Recipe, Schedule, distill
 from advdistill._internal.rng import Rng
 from advdistill.data import Split
 from advdistill.methods import RSLAD
-from advdistill.train.average import averaged, estimate_statistics
+from advdistill.train.average import SWA, averaged, clean_images
 from advdistill.train.awp import perturbed
 
 
@@ -103,7 +103,7 @@ def test_awp_changes_the_run_and_a_size_of_zero_does_not(tmp_path, tiny):
 
 def test_ema_keeps_its_share_of_the_average():
     network = nn.Linear(1, 1, bias=False)
-    average = averaged(Recipe(ema=0.75), network)
+    average = averaged(Recipe(ema=0.75), network, 1)
     for weight in (8.0, 4.0, 0.0):
         nn.init.constant_(network.weight, weight)
         average.update_parameters(network)
@@ -169,14 +169,16 @@ def test_statistics_are_those_of_all_clean_images():
     model = nn.Sequential(nn.BatchNorm2d(1))
     images = torch.randint(0, 256, (512, 1, 2, 2), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     split = Split(images, torch.zeros(512, dtype=torch.long), ("a",), "made")
-    estimate_statistics(model.eval(), split, torch.device("cpu"))
+    average = SWA(model.eval())
+    average.update(model, clean_images(split, torch.device("cpu")))
+    model = average.module
     assert model[0].running_mean.item() == pytest.approx((images / 255).mean().item(), abs=1e-6)
     assert model[0].running_var.item() == pytest.approx((images / 255).var().item(), rel=1e-3)
     assert not model.training
 
 
 def test_a_recipe_has_one_average_or_none(tiny):
-    assert averaged(Recipe(), tiny()) is None
+    assert averaged(Recipe(), tiny(), 1) is None
     with pytest.raises(ValueError, match=r"ema \(0.99\) and swa \(0.5\) are two averages"):
         Recipe(ema=0.99, swa=0.5)
 

@@ -205,7 +205,7 @@ def test_coefficients_survive():
     (lambda: RSLAD() + AdaAD(), "RSLAD and AdaAD each choose their own adversarial examples; add a Term such as IGDM"),
     (lambda: build("rslad+adaad"), "each choose their own adversarial examples"),
     (lambda: build("igdm"), r"'igdm' is a term; add it to a method, e.g. 'adaad\+igdm'"),
-    (lambda: build("rslda"), "Unknown method 'rslda'. Did you mean 'rslad'\\? Known: absld, adaad, adaiad,"),
+    (lambda: build("rslda"), "Unknown method 'rslda'. Did you mean 'rslad'\\? Known: absld, adaad, adagat, adaiad,"),
     (lambda: build("nowhere:Mine"), "Cannot import 'nowhere'"),
     (lambda: build("advdistill.methods:Unfindable"), "Unknown name in 'advdistill.methods' 'Unfindable'"),
     (lambda: build("pathlib:Path"), "must be a dataclass derived from advdistill.Method"),

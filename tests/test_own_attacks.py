@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from children import PATIENCE, Child, advdistill, free_port
-from conftest import ADVDISTILL, ENV, ROOT
+from conftest import ENV, ROOT
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
@@ -29,7 +29,8 @@ from advdistill.report.compare import mismatches
 
 EXAMPLE = ROOT / "examples" / "own_attack.py"
 THREAT = Linf(0.1)
-BLOCK = 64  # images that an evaluation passes at once on a CPU, whatever its batch size
+BLOCK = 64  # images that an evaluation passes at once here, whatever its batch size
+pytestmark = pytest.mark.usefixtures("blocks_of_64")
 
 
 @pytest.fixture(scope="module")
@@ -487,8 +488,12 @@ def test_killed_and_continued_it_ends_with_the_verdicts_of_an_unbroken_one(place
 
 
 def test_two_processes_give_the_verdicts_of_one(place):
-    env = ENV | {"MASTER_PORT": str(free_port())}
-    typed = [*ADVDISTILL, *command("two.json", "--devices", "2")]
+    env, script = ENV | {"MASTER_PORT": str(free_port())}, place / "blocks_of_64.py"  # as in this process
+    script.write_text(
+        "from advdistill.cli import main\nfrom advdistill.evaluation.context import Context\n"
+        "Context.block = 64\nraise SystemExit(main())\n"
+    )
+    typed = [sys.executable, script, *command("two.json", "--devices", "2")]
     done = subprocess.run(typed, cwd=place, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     whole, two = (verdicts(place / f"{name}.verdicts.safetensors") for name in ("whole", "two"))

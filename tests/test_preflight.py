@@ -1,12 +1,15 @@
 """Before a training: is the teacher what it should be, and how long will it take?"""
 
+import pytest
+from PIL import Image
 from training import short
 
-from advdistill import Linf, recipes
+from advdistill import Data, Linf, data, recipes
 from advdistill.cli import main
 from advdistill.models import teachers
 from advdistill.preflight import Claim, _published_claim, preflight
 from advdistill.preflight.estimate import Estimate, proposals
+from advdistill.preflight.pictures import draw_augmented
 
 
 def test_the_time_of_a_run_is_that_of_its_steps_and_validations():
@@ -71,3 +74,11 @@ def test_from_the_command_line(teacher, tmp_path, monkeypatch, capsys):
     assert main(["preflight", *given, "--budget", "soon"]) == 2
     assert "--budget must be a number and a unit, e.g. 90m, 4h or 2d; got 'soon'." in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", [{"augment": "idbh"}, {"augment": "shift", "mixup": 1.0}], ids=["images", "mixed"])
+def test_a_sheet_of_augmented_images_is_drawn(tmp_path, changes):
+    train = data.load("digits", "train").first(64)
+    draw_augmented(short("pgd_at", data=Data("digits", **changes)), train, tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 800 and sheet.height > 400 and len(sheet.convert("L").getcolors()) > 8

@@ -20,7 +20,7 @@ CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 WORKFLOW = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
 REFERENCE = re.compile(r"(.+)[.,] (\w+) (\d{4})(?:, arXiv:([\d.]+\d))?(?:, eq\..*)?\.")
 DISTRIBUTIONS = {
-    "PIL": "pillow", "sklearn": "scikit-learn", "scipy": "scikit-learn", "vl_convert": "vl-convert-python",
+    "PIL": "pillow", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python",
     "markupsafe": "jinja2",
 }  # fmt: skip
 

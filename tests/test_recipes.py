@@ -72,6 +72,12 @@ def test_what_the_docstring_says_is_what_the_recipe_does(name):
     ("cifar100.adaiad_mobilenet_v2", 0.1, 5e-4, 200, (100, 150), 128, {"temperature": 30, "begin": 0.3}),
     ("cifar100.saad_resnet18", 0.1, 5e-4, 200, (100, 150), 128, {"gradient_weight": 20}),
     ("cifar100.dgad_mobilenet_v2", 0.1, 5e-4, 200, (100, 150), 128, {"consistency_weight": 1}),
+    ("cifar10.adr_resnet18", 0.1, 5e-4, 200, (100, 150), 128, {"first_temperature": 2.5, "last_temperature": 2.0,
+     "first_trust": 0.7, "last_trust": 0.95, "robust_weight": 0, "decay": 0.995}),
+    ("cifar10.lbgat_resnet18", 0.1, 2e-4, 100, (75, 90), 128, {"robust_weight": 0}),
+    ("cifar10.adagat_resnet18", 0.1, 2e-4, 100, (75, 90), 128, {"guide_weight": 2.5}),
+    ("cifar10.akd2_resnet18", 0.1, 5e-4, 200, (50, 150), 128, {"robust_weight": 0.6, "clean_weight": 0.1,
+     "temperature": 2}),
     ("tiny_imagenet.adaad_preact_resnet18", 0.1, 5e-4, 100, (50, 80), 128, {"scale": 1}),
     ("tiny_imagenet.rslad_preact_resnet18", 0.1, 5e-4, 100, (50, 80), 128, {"scale": 0.1}),
     ("tiny_imagenet.ard_preact_resnet18", 0.1, 5e-4, 100, (50, 80), 128, {"scale": 1, "temperature": 1}),
@@ -108,11 +114,44 @@ def test_mobilenet_differs_from_resnet_only_in_the_student_and_igdms_weight(name
     assert small.replace(student="resnet18", method=large.method) == large
 
 
+RIVALS = {
+    "cifar10.nuat_resnet18": PGD(1, 8 / 255, Linf(8 / 255)),
+    "cifar10.lbgat_resnet18": PGD(10, 0.007, Linf(0.031)),
+    "cifar10.adagat_resnet18": PGD(10, 0.007, Linf(0.031)),
+    "cifar10.fgsm_rs_preact_resnet18": PGD(
+        1, 10 / 255, Linf(8 / 255), "uniform", "train", allow_step_above_eps=True
+    ),
+    "cifar10.n_fgsm_preact_resnet18": PGD(
+        1, 8 / 255, Linf(8 / 255), "uniform", "train", start_radius=2, projected=False
+    ),
+}
+
+
+def test_hat_and_nuat_have_their_papers_numbers():
+    hat, nuat = recipes.load("cifar10.hat_resnet18"), recipes.load("cifar10.nuat_resnet18")
+    assert to_config(hat.method) == {"hat": {"robust_weight": 2.5, "helper_weight": 0.5, "overshoot": 2.0}}
+    assert (hat.epochs, hat.optimizer.lr, hat.optimizer.nesterov) == (50, 0.21, True)
+    assert [rate(hat.schedule, done, 50) for done in (12.5, 31.25)] == pytest.approx([1, 0.5])
+    assert to_config(nuat.method) == {"nuat": {"nuclear_weight": 4.0, "ramp": 1.0}}
+    assert (nuat.epochs, nuat.batch_size, nuat.ema, nuat.optimizer.lr) == (100, 64, 0.9998, 0.1)
+    assert [rate(nuat.schedule, done, 100) for done in (25, 62.5)] == pytest.approx([1, 0.5], abs=1e-3)
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("fgsm_rs", 15), ("n_fgsm", 30)])
+def test_one_step_recipes_raise_the_rate_to_a_fifth_and_lower_it_again(name, epochs):
+    recipe = recipes.load(f"cifar10.{name}_preact_resnet18")
+    assert (recipe.epochs, recipe.optimizer.lr, recipe.optimizer.weight_decay) == (epochs, 0.2, 5e-4)
+    rates = [rate(recipe.schedule, share * epochs, epochs) for share in (0.25, 0.5, 0.75, 1)]
+    assert rates == pytest.approx([0.5, 1, 0.5, 0], abs=1e-3)
+
+
 def test_attacks():
     eight = PGD(10, 2 / 255, Linf(8 / 255))
     for name in recipes.names():
         attack = recipes.load(name).attack
-        if name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
+        if name in RIVALS:
+            assert attack == RIVALS[name]
+        elif name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
             assert attack == PGD(10, 0.007, Linf(0.031))
         elif name.startswith("cifar10.pgd_at_") and "small" not in name:  # AdaAD's comparison: methods.md, correction 9
             assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="gaussian_clamped")
@@ -139,7 +178,8 @@ def test_every_dataset_has_the_usual_methods():
 def test_saads_average_begins_with_the_95th_epoch_and_peeraids_with_the_first_decay():
     averaged = {name: recipes.load(name).swa for name in recipes.names() if recipes.load(name).swa is not None}
     saad = [name for name in recipes.names() if "saad" in name and not name.startswith("digits.")]
-    assert averaged == dict.fromkeys(saad, 94) | {"cifar10.peeraid_resnet18": 214}  # epochs counted from 0
+    others = {"cifar10.peeraid_resnet18": 214, "cifar10.akd2_resnet18": 55}
+    assert averaged == dict.fromkeys(saad, 94) | others  # epochs counted from 0
 
 
 def test_students_of_tiny_imagenet_are_those_of_the_papers():

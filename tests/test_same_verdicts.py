@@ -23,6 +23,7 @@ from advdistill.evaluation.verdicts import UNKNOWN, Verdicts
 
 TEST = data.load("digits", "test").first(70)  # two blocks, of 64 and of 6
 SIZES = (1, 7, 64, 1000)
+pytestmark = pytest.mark.usefixtures("blocks_of_64")
 
 
 @pytest.fixture(scope="module")
@@ -131,16 +132,6 @@ def test_a_part_of_the_images_is_attacked_from_the_same_starts(model):
     starts.clear()
     later.correct(Sees(), among=torch.tensor([True, False, True]))
     assert torch.equal(starts[0], whole[twice])
-
-
-@pytest.mark.parametrize(("shape", "device", "images"), [
-    ((1, 8, 8), "cpu", 64), ((3, 32, 32), "cpu", 64), ((3, 64, 64), "cpu", 64), ((3, 224, 224), "cpu", 8),
-    ((3, 32, 32), "cuda", 256), ((3, 64, 64), "cuda:1", 64), ((3, 224, 224), "cuda", 8),
-])  # fmt: skip
-def test_a_block_is_a_function_of_the_images_size_and_the_device(shape, device, images):
-    split = data.Split(torch.zeros(2, *shape, dtype=torch.uint8), torch.tensor([0, 1]), ("a", "b"), "made/test")
-    for size in SIZES:
-        assert Context(torch.nn.Identity(), split, batch_size=size, device=device).block == images
 
 
 def test_verdicts_are_saved_after_so_many_images(model, monkeypatch, tmp_path, blocks):

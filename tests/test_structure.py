@@ -16,10 +16,11 @@ LAYERS = [  # from the ground up; a layer imports from those before it
     {"recipe"},
     {"evaluation", "run"},
     {"train", "recipes"},
-    {"export", "preflight", "quickstart"},
+    {"export", "preflight", "quickstart", "study"},
     {"cli"},
 ]
-NO_METHODS = ("__init__.py", "batch.py", "cost.py", "method.py", "networks.py", "registry.py", "roles.py")
+NO_METHODS = ("__init__.py", "batch.py", "cost.py", "crafting.py", "labels.py", "memo.py", "memory.py", "method.py")
+NO_METHODS += ("networks.py", "registry.py", "replay.py", "roles.py")
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from training import differences, quick, quick_data, same_weights, short
 
-from advdistill import Data, Run, data, distill, models
+from advdistill import Data, Distiller, Run, data, distill, models
 from advdistill.train import trainer as loop
 from advdistill.train.checkpoints import BestCheckpoint
 from advdistill.train.setup import Networks, Placement, assemble, fabric_on
@@ -122,7 +122,7 @@ def test_the_seed_decides(tmp_path, teacher):
 
 
 def test_nan_stops_naming_the_step_and_the_loss(tmp_path, teacher, monkeypatch):
-    losses = loop.Distiller.losses
+    losses = Distiller.losses
 
     def breaking(distiller, *arguments, **options):
         named = losses(distiller, *arguments, **options)
@@ -130,7 +130,7 @@ def test_nan_stops_naming_the_step_and_the_loss(tmp_path, teacher, monkeypatch):
         return named | ({"clean": named["clean"] * float("nan")} if len(calls) == 8 else {})
 
     calls = []
-    monkeypatch.setattr(loop.Distiller, "losses", breaking)
+    monkeypatch.setattr(Distiller, "losses", breaking)
     with pytest.raises(ValueError, match=r"The loss became nan at step 8 \(epoch 2\): 'clean' first.*state.pt.*lr"):
         distill(short("rslad", teacher), tmp_path / "run")
     assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["position"]["step"] == 6

@@ -100,6 +100,8 @@ def quick(
     **changes,
 ) -> Run:
     """A run of a tenth of a second: two epochs of three steps on 72 images [1, 4, 4] of four classes, or on others."""
+    if pgd := changes.pop("pgd", None):
+        changes["attack"] = PGD(threat=Linf(0.2), **pgd)
     recipe = short(method, **{"epochs": 2, "batch_size": 24, "validate_every": 2, "data": Data("random")} | changes)
     given = {"train": quick_data() if train is None else train, "validation": validation, "loggers": loggers}
     return distill(recipe, folder, accelerator="cpu", devices=devices, **given, **networks)

@@ -11,7 +11,8 @@ from .messages import first_line, unknown
 from .modes import in_mode
 
 __all__ = [
-    *("check_adversarial", "check_coefficient", "check_fit", "class_labels", "hint_at_softmax", "layer_of", "trial"),
+    *("check_adversarial", "check_coefficient", "check_distributions", "check_fit", "class_labels", "hint_at_softmax"),
+    *("layer_of", "trial"),
 ]
 
 
@@ -54,6 +55,18 @@ def class_labels(y: Tensor, x: Tensor) -> Tensor:
     raise ValueError(
         f"Labels must be the numbers of classes, integers [B] for {len(x)} images; got {form}. {_instead(y, len(x))}"
     )
+
+
+def check_distributions(targets: Tensor, y: Tensor) -> None:
+    """Raise ValueError unless distributions over the classes are `[B, K]` for labels `[B]`, and each adds up to 1."""
+    if not (isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape[:-1] == y.shape):
+        kind = type(targets).__name__
+        form = f"{targets.dtype} {list(targets.shape)}" if isinstance(targets, Tensor) else f"a {kind}"
+        raise ValueError(f"targets must be distributions, floats [B, K] for {len(y)} images; got {form}.")
+    far = (targets.sum(1) - 1).abs().max().item()
+    if targets.min() < 0 or far > 1e-3:
+        raise ValueError("targets must be distributions, at least 0 and adding up to 1 in each row; this batch has a "
+                         f"value of {targets.min():.3g}, and a sum that is {far:.3g} off.")  # fmt: skip
 
 
 def _instead(y: object, images: int) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from math import inf
 from numbers import Integral
 
-__all__ = ["check_hugging_face", "first_line", "is_whole", "unknown", "unknown_kind"]
+from .reading import printable
+
+__all__ = ["check_between", "check_hugging_face", "first_line", "is_whole", "unknown", "unknown_kind"]
 
 UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
@@ -26,6 +28,12 @@ def check_hugging_face(error: BaseException) -> None:
 def is_whole(value: object, least: float, most: float = inf) -> bool:
     """Whether a value is a whole number, of Python or NumPy, from `least` to `most`; a boolean is none."""
     return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
+
+
+def check_between(name: str, value: float | None, low: float, high: float) -> None:
+    """Raise ValueError unless a number is in `[low, high]`, or `None`."""
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"{name} must lie between {low:g} and {high:g}, got {printable(value)}.")
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["ImageRng", "Rng", "generator", "seeded"]
+__all__ = ["ImageRng", "Rng", "generator", "seeded", "uniforms"]
 
 GOLDEN, FIRST, SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 BITS = 24  # of a draw: what a float32 in [0, 1) holds
@@ -24,6 +24,27 @@ def _hashed(*key: int | str) -> int:
     """63 bits."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+def uniforms(*key: int | str, places: Tensor, count: int) -> Tensor:
+    """Uniform numbers in [0, 1) of which each image has its own: a function of the key, its place and their number.
+
+    Args:
+        places: of the images, int64 `[B]`.
+        count: numbers for each image.
+
+    Returns:
+        float64 `[B, count]` on the device of `places`; SplitMix64, as for `ImageRng`.
+    """
+    states = _mixed(_hashed(*key) + (places[:, None] + 1) * GOLDEN)
+    drawn = _mixed(states + torch.arange(1, count + 1, device=places.device) * GOLDEN)
+    return _shifted(drawn, 64 - BITS).double() / 2**BITS
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    for shift, factor in ((30, FIRST), (27, SECOND)):
+        bits = (bits ^ _shifted(bits, shift)) * factor  # int64 wraps, as the method asks
+    return bits ^ _shifted(bits, 31)
 
 
 class Rng:
@@ -94,10 +115,8 @@ class ImageRng(Rng):
         count = torch.arange(self.drawn, self.drawn + copies * each, device=like.device).view(copies, 1, each)
         self.drawn += copies * each
         states = self._states.to(like.device)[:, None]
-        bits = (states + (count + 1) * GOLDEN).flatten(0, 1)[: len(like)]  # int64 wraps, as the method asks
-        for shift, factor in ((30, FIRST), (27, SECOND)):
-            bits = (bits ^ _shifted(bits, shift)) * factor
-        bits = _shifted(bits ^ _shifted(bits, 31), 64 - BITS)
+        bits = _mixed((states + (count + 1) * GOLDEN).flatten(0, 1)[: len(like)])
+        bits = _shifted(bits, 64 - BITS)
         return (bits.to(like.dtype) / 2**BITS).view(like.shape)
 
 

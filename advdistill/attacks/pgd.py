@@ -13,7 +13,7 @@ from ..threat import Linf, Pixels, Threat, as_threat, pixels, show_pixels
 __all__ = ["PGD", "Mode", "Objective", "Start"]
 
 Objective = Callable[[Tensor], Tensor]
-Start = Literal["uniform", "uniform_unclamped", "gaussian", "gaussian_clamped", "none"]
+Start = Literal["uniform", "uniform_unclamped", "gaussian", "gaussian_clamped", "signs", "last", "none"]
 Mode = Literal["eval", "train"]
 
 
@@ -28,9 +28,16 @@ class PGD:
         step_size: in pixel units, `"2/255"` is understood; larger than eps is refused.
         threat: `Linf` or `L2`.
         start: `uniform` in the ball, kept inside [0, 1]; `uniform_unclamped`, the same as the first released ARD and
-            IAD scripts have it; `gaussian`, 0.001 N(0, 1); `gaussian_clamped`, the same kept inside [0, 1]; `none`.
-            `None` means the method's own, else `uniform`.
+            IAD scripts have it; `gaussian`, 0.001 N(0, 1); `gaussian_clamped`, the same kept inside [0, 1]; `signs`,
+            half of eps up or down at each pixel, kept inside [0, 1]; `last`, in a training the x' that the same image
+            had when it was last trained on, see `docs/cheaper_attacks.md`; `none`. `None` means the method's own, else
+            `uniform`.
         student_mode: batch-norm mode of the attacked network; `None` means the method's own.
+        start_radius: of a uniform start, in units of eps.
+        projected: whether x' is kept inside eps; without it x' is only kept inside [0, 1].
+        allow_step_above_eps: accept a step larger than eps, as FGSM-RS has it.
+        stop_after: in a training, an image's attack ends so many steps after its first misclassification; `None` takes
+            all steps. See `docs/cheaper_attacks.md`.
 
     Example:
         >>> import torch, advdistill as ad
@@ -50,6 +57,10 @@ class PGD:
     threat: Threat = field(default_factory=Linf)
     start: Start | None = None
     student_mode: Mode | None = None
+    start_radius: float = 1.0
+    projected: bool = True
+    allow_step_above_eps: bool = False
+    stop_after: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threat", as_threat(self.threat))
@@ -59,14 +70,34 @@ class PGD:
         object.__setattr__(self, "step_size", pixels(self.step_size, "step_size", limit=10))
         if self.steps < 1:
             raise ValueError(f"PGD needs at least 1 step, got steps={self.steps}.")
-        if self.step_size > self.threat.eps * (1 + 1e-9) > 0:
+        if self.step_size > self.threat.eps * (1 + 1e-9) > 0 and not self.allow_step_above_eps:
             raise ValueError(
                 f"PGD step_size ({show_pixels(self.step_size)}) is larger than the threat model's eps "
-                f"({show_pixels(self.threat.eps)}). Were the two swapped?"
+                f"({show_pixels(self.threat.eps)}). Were the two swapped? If not, as in FGSM-RS, set "
+                "allow_step_above_eps."
+            )
+        self._check_start()
+
+    def _check_start(self) -> None:
+        uniform = self.start in (None, "uniform", "uniform_unclamped")
+        if not (0 < self.start_radius <= 10 and (uniform or self.start_radius == 1)):
+            raise ValueError(
+                f"PGD start_radius is of a uniform start, above 0 and at most 10, in units of eps; got "
+                f"{self.start_radius:g} with the start {self.start or 'uniform'!r}."
+            )
+        if self.start == "signs" and not isinstance(self.threat, Linf):
+            raise ValueError(f"PGD start 'signs' is of a Linf threat model; got {self.threat}. Set start='uniform'.")
+        if self.stop_after is not None and not 0 <= self.stop_after < self.steps:
+            raise ValueError(
+                f"PGD stop_after is a number of steps below steps={self.steps}, at least 0; got {self.stop_after}. "
+                "Leave it out to take all steps."
             )
 
     def __str__(self) -> str:
-        start = f", {self.start} start" if self.start else ""
+        radius = f" in {self.start_radius:g} eps" if self.start_radius != 1 else ""
+        start = f", {self.start or 'uniform'} start{radius}" if self.start or radius else ""
+        start += "" if self.projected else ", not projected"
+        start += "" if self.stop_after is None else f", stopped {self.stop_after} steps after an error"
         return f"PGD-{self.steps}, {self.threat}, step {show_pixels(self.step_size)}{start}"
 
     def within(self, eps: Tensor) -> "PGD":
@@ -96,7 +127,7 @@ class PGD:
             rng: draws of the random start; `None` takes torch's global generator.
 
         Returns:
-            x' `[B, C, H, W]`, detached, inside the threat model.
+            x' `[B, C, H, W]`, detached, inside the threat model if it is `projected`.
         """
         return self.climb(objective, x, self.begin(x, rng))
 
@@ -110,10 +141,12 @@ class PGD:
                 return x + 0.001 * rng.normal(x)
             case "gaussian_clamped":
                 return (x + 0.001 * rng.normal(x)).clamp(0, 1)
+            case "signs":
+                return self.threat.ascend(x, rng.uniform(x) - 0.5, self.threat.eps / 2).clamp(0, 1)
             case "uniform_unclamped":
-                return x + self.threat.sample(x, rng)
+                return x + self.start_radius * self.threat.sample(x, rng)
             case _:
-                return (x + self.threat.sample(x, rng)).clamp(0, 1)
+                return (x + self.start_radius * self.threat.sample(x, rng)).clamp(0, 1)
 
     def climb(self, objective: Objective, x: Tensor, x_adv: Tensor) -> Tensor:
         """All steps from a start `x_adv`, which stays as it is; otherwise as `__call__`."""
@@ -121,5 +154,10 @@ class PGD:
             x_adv = x_adv.detach().requires_grad_()
             with torch.enable_grad():
                 (gradient,) = torch.autograd.grad(objective(x_adv).sum(), x_adv)
-            x_adv = self.threat.project(self.threat.ascend(x_adv.detach(), gradient, self.step_size), x)
+            x_adv = self.advanced(x_adv.detach(), gradient, x)
         return x_adv
+
+    def advanced(self, x_adv: Tensor, gradient: Tensor, x: Tensor) -> Tensor:
+        """One step from `x_adv` along a gradient, projected; all `[B, C, H, W]`."""
+        moved = self.threat.ascend(x_adv, gradient, self.step_size)
+        return self.threat.project(moved, x) if self.projected else moved.clamp(0, 1)

@@ -24,6 +24,7 @@ from .quickstart import Quickstart
 from .report import Report
 from .sentences import parsed
 from .status import Status
+from .study import Study
 from .train import Train, run_train
 from .verify import Verify
 
@@ -36,7 +37,9 @@ ABOUT = (
     "--version: print it, and torch's and Python's."
 )
 
-Command = Init | Preflight | Train | Evaluate | Verify | Compare | Report | Export | Push | List | Quickstart | Status
+Command = (
+    Init | Preflight | Train | Evaluate | Verify | Compare | Report | Study | Export | Push | List | Quickstart | Status
+)
 NAMES = [command.__name__.lower() for command in get_args(Command)]
 WITH_RECIPE = {"train": run_train, "preflight": run_preflight}  # their arguments depend on the recipe
 

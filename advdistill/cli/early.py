@@ -124,9 +124,12 @@ def _check_yaml(file: str) -> None:
 
 
 def check_teachers(recipe: "Recipe") -> None:
-    """Raise FileNotFoundError where a teacher that the method uses is a path at which there is nothing."""
+    """Raise FileNotFoundError where a teacher that the method uses, or `student_init`, is a path without a file."""
     from ..methods.roles import flag
 
+    if recipe.student_init and (path := _path(recipe.student_init)) and not home(path).exists():
+        make = _first_make(path) or " Train it first, or give --student-init another run or checkpoint."
+        raise FileNotFoundError(f"The student_init {path} does not exist yet.{make}")
     for role, reference in recipe.references.items():
         path = _path(reference) if role in recipe.method.teachers else None
         if path and not home(path).exists():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -36,6 +37,8 @@ class Options:
     """Time for the run, e.g. 90m, 5min, 4h, 1h30m or 2d; if the run takes longer, cheaper runs are timed."""
     price: float | None = None
     """Price of one hour of this machine."""
+    pictures: Path | None = None
+    """Draw training images as they are augmented, to this PNG file."""
     accelerator: str = "auto"
     """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
 
@@ -56,7 +59,8 @@ def preflight(recipe: "Recipe", options: Options) -> int:
 
     claimed = options.claim_clean, options.claim_robust
     claim = None if claimed == (None, None) else Claim(*claimed)
-    found = check(recipe, claim=claim, budget=budget, accelerator=options.accelerator, report=say)
+    found = check(recipe, claim=claim, budget=budget, accelerator=options.accelerator, report=say,
+                  pictures=options.pictures)  # fmt: skip
     for reason in found.refused:
         tell(f"REFUSED. {reason}")
     if found.estimate is None:

@@ -37,9 +37,7 @@ class Target:
     ):  # fmt: skip
         self.run = Run(model) if Path(model).is_dir() else None
         self.name, self.reference = Path(model).name, model
-        student = self.run.recipe.student if self.run else ""
-        own = f"{student}{'&' if '?' in student else '?'}checkpoint={self.run.best}" if self.run else ""
-        self.network, self.header = load_with_header(model, own if student.startswith("python:") else model)
+        self.network, self.header = load_with_header(model, self.run.student_reference if self.run else model)
         shared = _shared(model)
         self._data = data or shared.get("data"), folder, size or shared.get("size")
         self.split = self.part("test")

@@ -1,20 +1,23 @@
 """Batches on a device: a split in order; and for training in random order, augmented.
 
-Order, crops and flips depend on (seed, epoch, index) alone.
+Order and augmentation depend on (seed, epoch, index) alone, the mixing of images on (seed, epoch, step).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .._internal.rng import generator
+from .augment import Augment, Augmenter
+from .crops import Augmentation
+from .mixing import mixed
 from .split import Split
 from .streamed import Streamed
 
 __all__ = ["Augmentation", "Batches", "Share", "in_order", "starts", "to_float"]
+
 
 @dataclass(frozen=True)
 class Share:
@@ -22,10 +25,11 @@ class Share:
 
     Attributes:
         x: augmented images `[b, C, H, W]` in [0, 1].
-        y: labels `[b]`.
+        y: labels `[b]`; of mixed images that of the larger share.
         start: the place of the first image in the global batch.
         total: images in the global batch.
         index: places of the images in the split, `[b]`; a loader does not tell them.
+        targets: distributions over the classes `[b, K]` where images are mixed, else the labels.
     """
 
     x: Tensor
@@ -33,6 +37,11 @@ class Share:
     start: int
     total: int
     index: Tensor | None = None
+    targets: Tensor = None  # type: ignore[assignment]  # a Tensor from __post_init__ on
+
+    def __post_init__(self) -> None:
+        if getattr(self, "targets", None) is None:
+            object.__setattr__(self, "targets", self.y)
 
     def parts(self, number: int) -> list["Share"]:
         """The same images in so many parts of nearly equal size, each with its place in the global batch."""
@@ -42,7 +51,8 @@ class Share:
         for x in self.x.tensor_split(number):
             part = slice(begin, begin := begin + len(x))
             index = None if self.index is None else self.index[part]
-            found += [Share(x, self.y[part], self.start + part.start, self.total, index)] if len(x) else []
+            start, targets = self.start + part.start, self.targets[part]
+            found += [Share(x, self.y[part], start, self.total, index, targets)] if len(x) else []
         return found
 
 
@@ -58,7 +68,7 @@ class Batches:
         self,
         split: Split,
         batch_size: int,
-        augment: str = "none",
+        augment: str | Augment = "none",
         seed: int = 0,
         device: torch.device | str = "cpu",
         rank: int = 0,
@@ -66,7 +76,8 @@ class Batches:
     ):
         self.images = split.images if isinstance(split.images, Streamed) else split.images.to(device)
         self.labels = split.labels.to(device)
-        self.batch_size, self.augment, self.seed = batch_size, augment, seed
+        self.augment = augment if isinstance(augment, Augment) else Augment(augment)  # type: ignore[arg-type]  # checked
+        self.batch_size, self.seed, self.classes = batch_size, seed, split.num_classes
         self.device, self.rank, self.world = device, rank, world
 
     def __len__(self) -> int:
@@ -75,15 +86,36 @@ class Batches:
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Share]:
         """The batches of an epoch, without the first `skip`."""
-        n = len(self.labels)
-        order = torch.randperm(n, generator=generator(self.seed, "order", epoch)).to(self.device)
-        augmentation = Augmentation.draw(self.augment, n, self.seed, epoch, self.device)
-        steps = [index.tensor_split(self.world) for index in order.split(self.batch_size)[skip : len(self)]]
-        read = _read(self.images, [parts[self.rank] for parts in steps])
-        for parts, images in zip(steps, read, strict=True):
-            mine, start = parts[self.rank], sum(map(len, parts[: self.rank]))
-            x = to_float(augmentation(images.to(self.device), mine))
-            yield Share(x, self.labels[mine], start, sum(map(len, parts)), mine)
+        augmenter = Augmenter(self.augment, len(self.labels), self.seed, epoch)
+        steps = self._order(epoch)[skip : len(self)]
+        shares = [index.tensor_split(self.world) for index in steps]
+        needed = steps if self.augment.mixes else [parts[self.rank] for parts in shares]  # mixed with any of the batch
+        for step, images in enumerate(self._read(needed)):
+            index, parts = needed[step], shares[step]
+            x, y, targets = augmenter(images.to(self.device), index), self._labels(index), None
+            start = sum(map(len, parts[: self.rank]))
+            if self.augment.mixes:
+                x, targets = mixed(x, y, self.classes, self.augment, (self.seed, epoch, skip + step))
+                mine = slice(start, start + len(parts[self.rank]))
+                x, targets, index = x[mine], targets[mine], index[mine]
+                y = targets.argmax(1)
+            yield Share(x, y, start, len(steps[step]), index.to(self.device), y if targets is None else targets)
+
+    def augmented(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
+        """Images of the split, with their places, as an epoch shows them, but for the mixing."""
+        return Augmenter(self.augment, len(self.labels), self.seed, epoch)(images, index)
+
+    def _order(self, epoch: int) -> list[Tensor]:
+        """The places of the images of each batch of an epoch, on the CPU."""
+        order = torch.randperm(len(self.labels), generator=generator(self.seed, "order", epoch))
+        return list(order.split(self.batch_size))
+
+    def _read(self, steps: Sequence[Tensor]) -> Iterator[Tensor]:
+        """Images `[b, C, H, W]` by their places."""
+        return _read(self.images, steps)
+
+    def _labels(self, index: Tensor) -> Tensor:
+        return self.labels[index.to(self.device)]
 
 
 def starts(split: Split, batch_size: int, processes: tuple[int, int]) -> range:
@@ -113,45 +145,3 @@ def _read(images: Tensor | Streamed, parts: Sequence[slice | Tensor]) -> Iterato
 def to_float(images: Tensor) -> Tensor:
     """uint8 to floats in [0, 1]; a copy of what is in floats already."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images.clone()
-
-
-KINDS = {"none": (0, False), "shift": (1, False), "crop_flip": (4, True)}
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """One epoch's random crops and flips of every image of a split.
-
-    Attributes:
-        corners: where each crop begins in the padded image, `[N, 2]`.
-        flips: which images are mirrored, `[N]`.
-        pad: zero pixels around the image.
-    """
-
-    corners: Tensor
-    flips: Tensor
-    pad: int
-
-    @classmethod
-    def draw(cls, kind: str, n: int, seed: int, epoch: int, device: torch.device | str = "cpu") -> "Augmentation":
-        """`kind`: `none`; `shift` by up to one pixel; `crop_flip`, the CIFAR standard: pad by 4, crop, flip."""
-        pad, flip = KINDS[kind]
-        rng = generator(seed, "augment", epoch)
-        corners = torch.randint(2 * pad + 1, (n, 2), generator=rng)
-        flips = torch.rand(n, generator=rng) < (0.5 if flip else 0)
-        return cls(corners.to(device), flips.to(device), pad)
-
-    def __call__(self, images: Tensor, index: Tensor) -> Tensor:
-        """Augment `images`, `[B, C, H, W]`, whose places in the split are `index`, `[B]`."""
-        if self.pad == 0:
-            return images
-        cropped = crop(F.pad(images, [self.pad] * 4), self.corners[index], (images.shape[2], images.shape[3]))
-        return torch.where(self.flips[index, None, None, None], cropped.flip(3), cropped)
-
-
-def crop(images: Tensor, corners: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut a window of `size` out of each image, beginning at its own corner (row, column)."""
-    rows = corners[:, :1] + torch.arange(size[0], device=images.device)
-    columns = corners[:, 1:] + torch.arange(size[1], device=images.device)
-    image = torch.arange(len(images), device=images.device)
-    return images[image[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DistributedSampler
 
+from .augment import Augment
 from .batches import Batches, Share, to_float
 from .forms import as_images, as_labels
 from .loader import collated, drawn, name_of, pairs
 from .split import Images, Split
+from .with_extra import MixedBatches, WithExtra
 
 __all__ = ["Loaded", "LoadedBatches", "batches_of"]
 
@@ -127,7 +129,7 @@ class LoadedBatches:
 def batches_of(
     train: Split | Loaded,
     batch_size: int,
-    augment: str,
+    augment: str | Augment,
     seed: int,
     device: torch.device | str,
     rank: int = 0,
@@ -136,4 +138,6 @@ def batches_of(
     """The batches of a split, or those of a loader as it makes them; arguments as of `Batches`."""
     if isinstance(train, Loaded):
         return LoadedBatches(train, seed, device, rank, world)
+    if isinstance(train, WithExtra):
+        return MixedBatches(train, batch_size, augment, seed, device, rank, world)
     return Batches(train, batch_size, augment, seed, device, rank, world)

@@ -17,9 +17,9 @@ from .watch import NO_GRADIENT, first_gradient
 
 __all__ = ["Context", "exact", "silent"]
 
-LEAST, MOST = 8, {"cpu": 64}  # images of a block; `ELSEWHERE` on a GPU, which small blocks leave idle
-ELSEWHERE = 256
-PIXELS = 2**18  # of a block of larger images: 64 of 64x64
+LEAST, MOST = 8, 512  # images of a block
+CPU, GPU = (64, 2**16), (256, 2**18)  # images of at most 64x64 and 32x32 in a block, and pixels of smaller ones
+LARGE = 2**18  # pixels of a block of larger images
 
 
 def silent(line: str) -> None:
@@ -59,8 +59,9 @@ class Context:
         draws for all images of a batch together: no verdict depends on `batch_size` because no block does.
         """
         _, height, width = self.split.shape
-        most = MOST.get(torch.device(self.device).type, ELSEWHERE)
-        return max(LEAST, min(most, PIXELS // (height * width)))
+        usual, pixels = CPU if torch.device(self.device).type == "cpu" else GPU
+        small = min(MOST, pixels // (height * width))  # what a network does besides its sums costs per block
+        return max(LEAST, min(max(usual, small), LARGE // (height * width)))
 
     def starts(self) -> list[int]:
         """The places of the first images of this process's blocks."""

@@ -33,11 +33,11 @@ class ARD(Method):
     student_mode = "train"
 
     def inner(self, batch: Batch) -> Objective:
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch: Batch) -> Losses:
         weight = self.distill_weight * self.scale * self.temperature**2
         losses = {"adv": weight * kl(batch.teacher(batch.x), batch.student(batch.x_adv), self.temperature)}
         if self.distill_weight < 1:
-            losses["clean"] = (1 - self.distill_weight) * cross_entropy(batch.student(batch.x), batch.y)
+            losses["clean"] = (1 - self.distill_weight) * cross_entropy(batch.student(batch.x), batch.targets)
         return losses

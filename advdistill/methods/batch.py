@@ -1,84 +1,21 @@
 """What a paper's equation may mention: images, labels, the networks, and how far the training is."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
+from .._internal.adapter import Logits, copied, require_gradients_
 from .._internal.messages import unknown
-from .._internal.modes import untracked
 from .._internal.rng import Rng
 from ..threat import Linf, Threat
-from .networks import Features, Network
+from .memo import memo
+from .networks import Network
 
 __all__ = ["Batch", "Losses", "Network"]
 
 Losses = dict[str, Tensor]  # [B] each
-
-
-class _Memo:
-    """A network that runs once per constant image tensor, so that all terms of a loss use one forward pass."""
-
-    def __init__(self, network: Network):
-        self.network = network
-        self.outputs: dict[int, tuple[Tensor, Tensor]] = {}  # by id(x); with x itself, so that the id stays its own
-        self.features: dict[int, dict[str, Tensor]] = {}
-
-    def __call__(self, x: Tensor) -> Tensor:
-        if x.requires_grad and not isinstance(self.network, Features):  # an iterate of the attack, not asked for again
-            return _full_precision(self.network(x))
-        if id(x) not in self.outputs:
-            self._run(x)
-        return self.outputs[id(x)][1]
-
-    def _run(self, x: Tensor) -> None:
-        if not isinstance(self.network, Features):
-            self.outputs[id(x)] = x, _full_precision(self.network(x))
-            return
-        if x.requires_grad:  # of the attack's iterates, only the current one
-            for old in [key for key, (image, _) in self.outputs.items() if image.requires_grad]:
-                del self.outputs[old], self.features[old]
-        logits, found = self.network.recorded(x)
-        self.outputs[id(x)] = x, _full_precision(logits)
-        self.features[id(x)] = {name: _full_precision(output) for name, output in found.items()}
-
-    def without_tracking(self, x: Tensor) -> Tensor:
-        network: object = self.network
-        while network is not None and not isinstance(network, nn.Module):
-            network = getattr(network, "network", None)
-        with untracked(network) if isinstance(network, nn.Module) else nullcontext():
-            return self(x)
-
-    def train(self, mode: bool = True) -> NoReturn:
-        """In eval or train mode a network is put by the attack, not by a method. Raises ValueError."""
-        raise ValueError(
-            "Networks of a batch are functions, images to logits, and have no mode to set: the attack runs in the "
-            "method's student_mode ('eval' or 'train'), and outer() in the mode that the training loop has set."
-        )
-
-    eval = train
-
-    def at(self, x: Tensor, role: str, layers: Sequence[str]) -> dict[str, Tensor]:
-        known = self.network.layers if isinstance(self.network, Features) else {}
-        for name in layers:
-            if name not in known:
-                raise ValueError(
-                    f"The method asks for the layer {name!r} of the {role}, which its layers() does not name; "
-                    f"they name {', '.join(known) or 'none'}."
-                )
-        self(x)
-        return {name: self.features[id(x)][name] for name in layers}
-
-
-def _memo(network: Network) -> _Memo:
-    return network if isinstance(network, _Memo) else _Memo(network)
-
-
-def _full_precision(output: Tensor) -> Tensor:
-    return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
 
 
 @dataclass
@@ -87,7 +24,9 @@ class Batch:
 
     Attributes:
         x: clean images `[B, C, H, W]` in [0, 1].
-        y: labels `[B]`.
+        y: labels `[B]`, to compare with predictions or to index by; where images are mixed, of the larger share.
+        targets: what cross-entropies are with: the labels, or distributions over the classes `[B, K]` where a recipe
+            mixes images, and in `outer` also where it smooths labels.
         student: S, images to logits `[B, K]`.
         teachers: networks by role: `robust` (T), `clean` (N), `peer` (P), or any role that the method declares.
         progress: share of the training that is done, in [0, 1].
@@ -130,13 +69,15 @@ class Batch:
     rng: Rng = field(default_factory=lambda: Rng(0))
     index: Tensor | None = None
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    targets: Tensor = None  # type: ignore[assignment]  # as x_adv
     released: bool = False
     trial: bool = False
 
     def __post_init__(self) -> None:
         self.x_adv = self.x if self.x_adv is None else self.x_adv
-        self.student = _memo(self.student)
-        self.teachers = {role: _memo(teacher) for role, teacher in self.teachers.items()}
+        self.targets = self.y if self.targets is None else self.targets
+        self.student = memo(self.student)
+        self.teachers = {role: memo(teacher) for role, teacher in self.teachers.items()}
 
     def attacked(
         self, x_adv: Tensor | dict[str, Tensor], student: Network, trained: Mapping[str, Network] | None = None
@@ -153,12 +94,31 @@ class Batch:
         teachers = self.teachers | dict(trained or {})
         return replace(self, x_adv=first, adversarial=named, student=student, teachers=teachers)
 
+    def taken(self, rows: Tensor) -> "Batch":
+        """Some of the images, `[B]` booleans; what networks in eval mode gave for x is used again."""
+        index = None if self.index is None else self.index[rows]
+        x, y, x_adv, targets = (each[rows] for each in (self.x, self.y, self.x_adv, self.targets))
+        x_adv = x if self.x_adv is self.x else x_adv
+        part = replace(self, x=x, y=y, x_adv=x_adv, targets=targets, index=index, notes={})
+        part.student = memo(self.student).taken(self.x, part.x, rows)
+        part.teachers = {role: memo(network).taken(self.x, part.x, rows) for role, network in self.teachers.items()}
+        return part
+
+    def copied_student(self) -> nn.Module:
+        """A copy of the student in eval mode and without gradients, as a self-teacher begins; its output are logits.
+
+        Raises ValueError where the student is no module.
+        """
+        if (module := memo(self.student).module) is None:
+            raise ValueError("The student is a plain function, which cannot be copied; a module is needed.")
+        return require_gradients_(Logits(copied(module)), False).eval()
+
     def untracked(self, x: Tensor) -> Tensor:
         """S at images that the deployed network never sees, such as x - d: `[B, K]`.
 
         The pass does not enter batch-norm's running statistics, unless they are to be those of the released code.
         """
-        return self.student(x) if self.released else _memo(self.student).without_tracking(x)
+        return self.student(x) if self.released else memo(self.student).without_tracking(x)
 
     def features(self, role: str, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
         """Outputs of a network's layers on images, of the same forward pass as its logits.
@@ -173,7 +133,7 @@ class Batch:
         """
         if role != "student" and role not in self.teachers:
             raise unknown("role", role, ["student", *self.teachers])
-        return _memo(self.student if role == "student" else self.teachers[role]).at(x, role, layers)
+        return memo(self.student if role == "student" else self.teachers[role]).at(x, role, layers)
 
     def gather(self, values: Tensor) -> Tensor:
         """`[b, ...]` of this process's images to `[B, ...]` of those of all processes, in order; without gradient."""
@@ -183,7 +143,7 @@ class Batch:
         present = values.new_zeros(self.rng.total, dtype=torch.int64)  # with `accumulate` only some of them are
         place = slice(self.rng.start, self.rng.start + len(values))
         whole[place], present[place] = values.detach(), 1
-        return self.total(whole[None])[self.total(present[None]) > 0]
+        return self.total(whole[None])[self.total(present[None]) > 0].to(values.dtype)
 
     def places(self, what: str) -> Tensor:
         """`index`; raises ValueError where the loop does not tell it, for something that is stored for each image."""
@@ -197,7 +157,7 @@ class Batch:
     @property
     def computed(self) -> dict[tuple[str, str], Tensor]:
         """What the attack computed: teachers' logits of x by `("logits", role)`, notes by `("note", name)`."""
-        outputs = {role: _memo(teacher).outputs for role, teacher in self.teachers.items()}
+        outputs = {role: memo(teacher).outputs for role, teacher in self.teachers.items()}
         logits = {("logits", role): of[id(self.x)][1] for role, of in outputs.items() if id(self.x) in of}
         return logits | {("note", name): value for name, value in self.notes.items()}
 
@@ -207,7 +167,7 @@ class Batch:
             if kind == "note":
                 self.notes[name] = value
             else:
-                _memo(self.teachers[name]).outputs[id(self.x)] = self.x, value
+                memo(self.teachers[name]).outputs[id(self.x)] = self.x, value
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean of `[B]` over the images of the whole batch, of all processes; a scalar without gradient."""

@@ -1,6 +1,8 @@
 """What a method costs: how often a training step runs each network."""
 
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -11,10 +13,21 @@ __all__ = ["check_teacher_every", "passes"]
 STEPS = 10
 
 
-def passes(method: Method) -> dict[str, int]:
-    """Forward passes of a step with a 10-step attack, by network, counted by running it on a toy.
+class Made(dict[str, Any]):
+    """What a method's `modules` would be by any name, made by a function of the name."""
 
-    Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates.
+    def __init__(self, make: Callable[[str], object]):
+        self.make = make
+
+    def __missing__(self, name: str) -> object:
+        return self.setdefault(name, self.make(name))
+
+
+def passes(method: Method, steps: int = STEPS, awp: bool = False) -> dict[str, int]:
+    """Forward passes of a step whose attack has so many steps, by network, counted by running it on a toy.
+
+    Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates. With weight
+    perturbation (`awp`) the student's passes for the losses are made twice.
     """
     counts: Counter[str] = Counter()
 
@@ -29,11 +42,14 @@ def passes(method: Method) -> dict[str, int]:
 
     teachers = {role: network(role) for role in method.teachers}
     batch = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), network("student"), teachers)
+    batch.modules = Made(network)
     objective = method.fresh().inner(batch)
-    for _ in range(STEPS):
+    for _ in range(steps):
         if objective:
             objective(batch.x.clone().requires_grad_())
+    crafted = counts["student"]
     method.fresh().outer(batch.attacked(batch.x + 0.1, network("student")))
+    counts["student"] += (counts["student"] - crafted) * awp
     return dict(counts)
 
 

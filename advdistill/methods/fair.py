@@ -112,7 +112,7 @@ class FairIAD(ClassWeighted, IAD):
     def label(self, batch: Batch) -> Losses:
         if self.distill_weight >= 1 or batch.progress <= self.begin:
             return {}
-        return {"label": (1 - self.distill_weight) * cross_entropy(batch.student(batch.x_adv), batch.y)}
+        return {"label": (1 - self.distill_weight) * cross_entropy(batch.student(batch.x_adv), batch.targets)}
 
 
 @dataclass

@@ -42,7 +42,7 @@ class IAD(Method):
     student_mode = "train"
 
     def inner(self, batch: Batch) -> Objective:
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch: Batch) -> Losses:
         return introspective(self, batch, batch.teacher(batch.x))
@@ -51,7 +51,7 @@ class IAD(Method):
         """(1 - w) CE(S(x), y), left out where w is 1."""
         if self.distill_weight >= 1:
             return {}
-        return {"clean": (1 - self.distill_weight) * cross_entropy(batch.student(batch.x), batch.y)}
+        return {"clean": (1 - self.distill_weight) * cross_entropy(batch.student(batch.x), batch.targets)}
 
 
 @dataclass
@@ -118,13 +118,13 @@ class AKD2(Method):
             )
 
     def inner(self, batch: Batch) -> Objective:
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch: Batch) -> Losses:
         t, adv = self.temperature, batch.student(batch.x_adv)
         rest = 1 - self.robust_weight - self.clean_weight
         return {
-            "label": rest * cross_entropy(adv, batch.y),
+            "label": rest * cross_entropy(adv, batch.targets),
             "robust": self.robust_weight * t**2 * self.robust_term(batch, adv),
             "clean": self.clean_weight * t**2 * kl(batch.clean_teacher(batch.x_adv), adv, t),
         }

@@ -27,7 +27,7 @@ class MART(Method):
     teachers = ()
 
     def inner(self, batch: Batch) -> Objective:
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch: Batch) -> Losses:
         adv = batch.student(batch.x_adv)
@@ -36,6 +36,6 @@ class MART(Method):
         runner_up = q.scatter(1, batch.y[:, None], -torch.inf).amax(1)
         divergence = (log_r.exp() * (log_r - (q + 1e-12).log())).sum(1)
         return {
-            "adv": cross_entropy(adv, batch.y) - (1.0001 - runner_up + 1e-12).log(),
+            "adv": cross_entropy(adv, batch.targets) - (1.0001 - runner_up + 1e-12).log(),
             "robust": self.robust_weight * (1.0000001 - probabilities(clean, batch.y)) * divergence,
         }

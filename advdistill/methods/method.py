@@ -4,18 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
 
 from .._internal.checks import check_coefficient
 from ..attacks.pgd import PGD, Mode, Objective, Start
 from ..attacks.training import OnBatch
 from .batch import Batch, Losses
+from .memory import Memory
 
 __all__ = ["Batch", "Losses", "Method", "Objective", "Sum", "Term"]
 
 
-class Term:
+class Term(Memory):
     """Losses that a student descends; added to a method with `+`. Subclasses are dataclasses of their coefficients.
 
     Attributes:
@@ -23,7 +23,8 @@ class Term:
         optional: which of these roles may be missing; `batch.teachers` then lacks them.
         released_passes: `clean` or `adv`, images that the released code forwards besides; see `Recipe.passes`.
         caution: a warning for teachers that are not robust, where such a teacher does harm.
-        state: tensors by name that training changes in a method; saved and resumed with a run.
+        state: tensors by name that training changes in a method; see `Memory`.
+        own_teacher: for a method that teaches itself: why a robust teacher beside it is refused.
 
     Raises:
         ValueError: a coefficient that is annotated `float` is negative or not finite, or a temperature is 0.
@@ -34,9 +35,10 @@ class Term:
     optional: tuple[str, ...] = ()
     released_passes: tuple[str, ...] = ()
     caution: ClassVar[str] = ""
+    own_teacher: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        self.state: dict[str, Tensor] = {}
+        super().__init__()
         for coefficient in fields(self):
             if coefficient.type in (float, "float"):
                 check_coefficient(type(self).__name__, coefficient.name, getattr(self, coefficient.name))
@@ -53,6 +55,9 @@ class Term:
     def outer(self, batch: Batch) -> Losses:
         """Named losses, `[B]` each, that the student descends. Called once a step; it may change `state`."""
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
+
+    def after_step(self, student: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+        """Called after each step of the optimiser with the student and what `modules` made, for averages of weights."""
 
     def end_epoch(self, rate: float) -> None:
         """Called after the last step of an epoch, with the schedule's factor at the next one; it may change `state`."""
@@ -85,38 +90,6 @@ class Term:
         """
         return settings
 
-    def recall(self, batch: Batch, name: str, default: float | Tensor) -> Tensor:
-        """What `remember` stored for each image of the batch, `[B, ...]`; ValueError without `batch.index`.
-
-        Args:
-            default: for images of which nothing is stored: a number, or `[B, ...]` for these images.
-        """
-        index = batch.places(name)
-        rows = torch.as_tensor(default, device=index.device)
-        rows = rows if rows.ndim else rows.expand(len(index))
-        if name not in self.state:
-            return rows.clone()
-        stored, inside = self.state[name], index < len(self.state[name])
-        place = index * inside
-        known = (self.state[f"{name} is stored"][place] & inside).view(-1, *[1] * (stored.ndim - 1))
-        return torch.where(known, stored[place], rows.to(stored.dtype))
-
-    def remember(self, batch: Batch, name: str, values: Tensor) -> None:
-        """Store a value of each image, `[B, ...]`, in `state`, for the next time that the image is trained on.
-
-        Every process stores those of the whole batch. ValueError without `batch.index`.
-        """
-        index, flag = batch.places(name), f"{name} is stored"
-        if batch.trial:
-            return
-        index, values = batch.gather(index), batch.gather(values)
-        more = int(index.max()) + 1 - len(self.state.get(name, ()))
-        for key, rows in {name: values, flag: torch.ones_like(index, dtype=torch.bool)}.items():
-            if more > 0:
-                empty = rows.new_zeros((more, *rows.shape[1:]))
-                self.state[key] = torch.cat([self.state[key], empty]) if key in self.state else empty
-            self.state[key][index] = rows
-
 
 class Method(Term):
     """An attack climbs `inner`, a student descends `outer`.
@@ -137,9 +110,9 @@ class Method(Term):
     ...     weight: float = 1.0
     ...     teachers = ()
     ...     def inner(self, batch):
-    ...         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+    ...         return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
     ...     def outer(self, batch):
-    ...         return {"adv": self.weight * cross_entropy(batch.student(batch.x_adv), batch.y)}
+    ...         return {"adv": self.weight * cross_entropy(batch.student(batch.x_adv), batch.targets)}
     >>> (AdversarialTraining(weight=2.0) + IGDM()).teachers
     ('robust',)
     """
@@ -200,6 +173,7 @@ class Sum(Method):
         self.released_passes = tuple(name for part in self.parts for name in part.released_passes)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
         self.clean_first = self.base.clean_first
+        self.own_teacher = self.base.own_teacher  # type: ignore[misc]  # of this sum alone
 
     @property
     def parts(self) -> list[Term]:
@@ -225,6 +199,10 @@ class Sum(Method):
 
     def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:
         return self.term.parameter_group(name, self.base.parameter_group(name, settings, progress), progress)
+
+    def after_step(self, student: nn.Module, modules: Mapping[str, nn.Module]) -> None:
+        for part in self.parts:
+            part.after_step(student, modules)
 
     def end_epoch(self, rate: float) -> None:
         for part in self.parts:

@@ -34,7 +34,7 @@ class MTARD(Method):
     teachers = ("robust", "clean")
 
     def inner(self, batch: Batch) -> Objective:
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch: Batch) -> Losses:
         return self.balanced(batch, batch.teacher(batch.x_adv), batch.clean_teacher(batch.x))
@@ -138,7 +138,7 @@ class CIARD(Method):
     clean_first = True
 
     def inner(self, batch: Batch) -> Objective:
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch: Batch) -> Losses:
         soft_adv, soft_nat = tempered(self, batch)
@@ -148,7 +148,7 @@ class CIARD(Method):
             "adv": adv,
             "clean": nat,
             "push": self.push(batch, [batch.mean(adv), batch.mean(nat)]),
-            "teacher": cross_entropy(batch.teacher(batch.x_adv), batch.y),
+            "teacher": cross_entropy(batch.teacher(batch.x_adv), batch.targets),
         }
 
     def figures(self) -> dict[str, float]:

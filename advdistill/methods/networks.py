@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +61,25 @@ class Features:
             return self.network(x), found
 
 
+@dataclass(frozen=True, eq=False)
+class Mixed:
+    """Logits `[B, K]` of (1 - share) softmax(network(x)) + share y, for labels `[B]` or distributions `[B, K]`."""
+
+    network: Network
+    y: Tensor
+    share: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        log_p, y = self.network(x).log_softmax(1), self.y
+        soft = y.ndim == 2
+        label = self.share * y.to(log_p.dtype) if soft else torch.zeros_like(log_p).scatter_(1, y[:, None], self.share)
+        return ((1 - self.share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()
+
+    def of_rows(self, rows: Tensor) -> "Mixed":
+        """The same for some of the images, `[B]` booleans."""
+        return Mixed(self.network, self.y[rows], self.share)
+
+
 @dataclass(frozen=True)
 class Views:
     """How a method sees its networks.
@@ -81,23 +99,16 @@ class Views:
             raise ValueError(f"label_mixing must lie in [0, 1), got {self.label_mixing!r}.")
 
     def teachers(self, networks: Mapping[str, nn.Module], x: Tensor, y: Tensor) -> dict[str, Network]:
-        """The teachers by role, for a batch of images `[B, C, H, W]` and labels `[B]`."""
+        """The teachers by role, for a batch of images `[B, C, H, W]` and labels `[B]` or distributions."""
         return {role: self.recording(role, network, x, y) for role, network in networks.items()}
 
     def recording(self, role: str, source: nn.Module, x: Tensor, y: Tensor | None = None) -> Network:
-        """A network with the layers that the method reads; with labels `[B]`, they are mixed into a frozen teacher."""
+        """A network with the layers that the method reads; with labels, they are mixed into a frozen teacher."""
         view: Network = Role("student" if role == "student" else f"{role} teacher", source)
         if self.label_mixing and y is not None and role not in self.trained:
-            view = partial(mixed, view, y, self.label_mixing)
+            view = Mixed(view, y, self.label_mixing)
         if not (names := self.layers.get(role)):
             return view
         if isinstance(source, Frozen):
             return Features(view, {name: source.layer(name, x[:2]) for name in names})
         return Features(view, {name: layer_of(source, name, role) for name in names})
-
-
-def mixed(network: Network, y: Tensor, share: float, x: Tensor) -> Tensor:
-    """Logits of (1 - share) softmax(network(x)) + share onehot(y), `[B, K]`."""
-    log_p = network(x).log_softmax(1)
-    label = torch.zeros_like(log_p).scatter_(1, y[:, None], share)
-    return ((1 - share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()

@@ -43,11 +43,11 @@ class PeerAiD(Method):
         t, peer, adv = self.temperature, batch.peer(batch.x_adv), batch.student(batch.x_adv)
         soft = self.scale * t**2
         losses = {
-            "peer_label": self.peer_label_weight * cross_entropy(peer, batch.y),
+            "peer_label": self.peer_label_weight * cross_entropy(peer, batch.targets),
             "peer_student": self.peer_student_weight * self.scale * kl(adv, peer),
             "peer": self.peer_weight * soft * kl(peer.detach(), adv, t),
             "self": self.self_weight * soft * kl(batch.student(batch.x), adv, t),
         }
         if self.label_weight:
-            losses["label"] = self.label_weight * cross_entropy(adv, batch.y)
+            losses["label"] = self.label_weight * cross_entropy(adv, batch.targets)
         return losses

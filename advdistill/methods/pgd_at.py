@@ -31,7 +31,7 @@ class PGDAT(Method):
     start = "uniform"
 
     def inner(self, batch: Batch) -> Objective:
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch: Batch) -> Losses:
-        return {"adv": cross_entropy(batch.student(batch.x_adv), batch.y)}
+        return {"adv": cross_entropy(batch.student(batch.x_adv), batch.targets)}

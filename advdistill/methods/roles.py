@@ -23,8 +23,13 @@ def name_of(method: Method) -> str:
     return type(method.parts[0]).__name__
 
 
-def check_roles(method: Method, given: Iterable[str]) -> None:
-    """Raise ValueError where a method does not use a given role."""
+def check_roles(method: Method, given: Iterable[str], named: Iterable[str] = ()) -> None:
+    """Raise ValueError where a method does not use a given role, or teaches itself and a recipe names a teacher."""
+    for role in named if method.own_teacher else ():
+        raise ValueError(
+            f"{name_of(method)} {method.own_teacher}, and would not ask the {role} teacher. Leave out {flag(role)}, or "
+            "choose a method that has a teacher."
+        )
     for role in given:
         if role not in method.teachers:
             roles = f"its roles are {', '.join(method.teachers)}" if method.teachers else "it has no teacher"

@@ -21,4 +21,4 @@ class Standard(Method):
         return None
 
     def outer(self, batch: Batch) -> Losses:
-        return {"clean": cross_entropy(batch.student(batch.x), batch.y)}
+        return {"clean": cross_entropy(batch.student(batch.x), batch.targets)}

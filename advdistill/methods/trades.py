@@ -40,6 +40,6 @@ class TRADES(Method):
     def outer(self, batch: Batch) -> Losses:
         clean = batch.student(batch.x)
         return {
-            "clean": cross_entropy(clean, batch.y),
+            "clean": cross_entropy(clean, batch.targets),
             "robust": self.robust_weight * kl(clean, batch.student(batch.x_adv)),
         }

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..data import Split
 from ..data.loaded import Loaded
+from ..data.with_extra import WithExtra
 from ..models.teachers import find
 from ..recipe import Recipe
 from ..threat import pixels
+from ..train.given import near_test
+from ..train.parts import Parts
 from ..train.setup import Placement, assemble
 from ..train.teacher_check import CHECKED, in_turn, inspect
-from ..train.trainer import Parts
 from .estimate import Estimate, estimate, proposals
+from .pictures import draw_augmented
 from .teacher import Claim, refuted_claims, wrong_class_order, wrong_normalisation
 
 __all__ = ["Claim", "Estimate", "Preflight", "preflight"]
@@ -41,13 +45,15 @@ def preflight(
     budget: float | None = None,
     accelerator: str = "auto",
     report: Callable[[str], None] = print,
+    pictures: Path | str | None = None,
 ) -> Preflight:
-    """Check data and teachers, and time a few steps; no file is written.
+    """Check data and teachers, and time a few steps; no file is written but `pictures`.
 
     Args:
         claim: the robust teacher's claimed accuracies; those that RobustBench lists for its name unless given.
         budget: seconds for the run.
         report: receives lines of progress.
+        pictures: a PNG of augmented training images is written there.
 
     Raises:
         ValueError: something in the recipe does not fit.
@@ -56,6 +62,13 @@ def preflight(
     placement = Placement(accelerator)
     parts = assemble(recipe, placement=placement)
     report(_data_line(parts.train, parts.validation))
+    if pictures is not None:
+        draw_augmented(recipe, parts.train, pictures)
+        report(f"pictures: {pictures}")
+    if isinstance(parts.train, WithExtra):
+        report(f"extra: {parts.train}")
+        if similar := near_test(recipe, parts.train):
+            report(f"WARNING. {similar}")
     found.refused += _teacher_faults(parts)
     if not found.refused:
         found.refused += _measured_faults(parts, recipe, claim or _published_claim(recipe), report)

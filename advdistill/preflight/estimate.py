@@ -71,8 +71,8 @@ def estimate(
     validation: Split,
 ) -> Estimate:  # fmt: skip
     """Train for a few steps and time them; the networks are changed, and moved to the device."""
-    step = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller))
-    batches = batches_of(train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
+    batches = batches_of(train, recipe.batch_size, recipe.data.augmentation, recipe.seed, fabric.device)
+    step = Step(fabric, recipe, distiller, beginning(fabric, recipe, student, distiller, len(batches)))
     shares, times, began = cycle(batches.epoch(0)), [], time.monotonic()
     for share in shares:
         times.append(_time(partial(step, share, 0, 0.0), fabric.device))

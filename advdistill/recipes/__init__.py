@@ -7,13 +7,13 @@ from pathlib import Path
 from .._internal.messages import unknown
 from .._internal.reading import read_text
 from ..recipe import Recipe
-from . import cifar10, cifar10_mobilenet, cifar100, digits, tiny_imagenet
+from . import cifar10, cifar10_mobilenet, cifar10_rivals, cifar100, digits, tiny_imagenet
 
 __all__ = ["describe", "load", "names"]
 
 MODULES = {
     "digits": [digits],
-    "cifar10": [cifar10, cifar10_mobilenet],
+    "cifar10": [cifar10, cifar10_mobilenet, cifar10_rivals],
     "cifar100": [cifar100],
     "tiny_imagenet": [tiny_imagenet],
 }

@@ -1,17 +1,19 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`.
 
-Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1.
+Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1
+(NuAT: its one step); five have another with IGDM, of weight 1.
 """
 
 from collections.abc import Callable
 from dataclasses import fields
 
 from ..attacks import PGD
-from ..methods import IGDM, METHODS, PGDAT, AdaAD, Method, Standard, from_config
+from ..methods import IGDM, METHODS, PGDAT, Method, NuAT, Standard, from_config
 from ..methods.roles import FLAGS
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
+ONE_STEP = PGD(steps=1, step_size=0.2, threat=Linf(0.2))
 OTHERS = {"ard": {"distill_weight": 0.8}, "fair_ard": {"distill_weight": 0.8}}  # coefficients that are not the default
 
 
@@ -25,9 +27,29 @@ def standard() -> Recipe:
     return _student(Standard()).replace(select_by="clean")
 
 
+def pgd_at_igdm() -> Recipe:
+    """A small student by PGD-AT + IGDM; give --teacher."""
+    return _with_igdm("pgd_at")
+
+
+def trades_igdm() -> Recipe:
+    """A small student by TRADES + IGDM; give --teacher."""
+    return _with_igdm("trades")
+
+
+def ard_igdm() -> Recipe:
+    """A small student by ARD + IGDM; give --teacher."""
+    return _with_igdm("ard")
+
+
+def rslad_igdm() -> Recipe:
+    """A small student by RSLAD + IGDM; give --teacher."""
+    return _with_igdm("rslad")
+
+
 def adaad_igdm() -> Recipe:
     """A small student by AdaAD + IGDM; give --teacher."""
-    return _student(AdaAD() + IGDM(weight=1))
+    return _with_igdm("adaad")
 
 
 def by_method() -> dict[str, Callable[[], Recipe]]:
@@ -42,11 +64,17 @@ def by_method() -> dict[str, Callable[[], Recipe]]:
 def _recipe_of(name: str, kind: type[Method]) -> Callable[[], Recipe]:
     def recipe() -> Recipe:
         temperature = {field.name: 1.0 for field in fields(kind) if field.name == "temperature"}
-        return _student(from_config({name: temperature | OTHERS.get(name, {})}))
+        made = _student(from_config({name: temperature | OTHERS.get(name, {})}))
+        return made.replace(attack=ONE_STEP) if kind is NuAT else made
 
     flags = [FLAGS[role] for role in kind.teachers if role in FLAGS]
     recipe.__doc__ = f"A small student by {kind.__name__}; {'give ' + ' and '.join(flags) if flags else 'no teacher'}."
     return recipe
+
+
+def _with_igdm(name: str) -> Recipe:
+    recipe = by_method()[name]()
+    return recipe.replace(method=recipe.method + IGDM(weight=1))
 
 
 def _student(method: Method) -> Recipe:

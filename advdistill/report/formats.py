@@ -11,7 +11,7 @@ from ..results.result import Measurement, Result
 from .compare import distinct, mismatches, remarks, summed_up
 from .loading import LoadedResult, load_result
 
-__all__ = ["KINDS", "Kind", "robustbench_entry", "tables"]
+__all__ = ["KINDS", "Kind", "latex_text", "markdown_text", "robustbench_entry", "tables"]
 
 Kind = Literal["markdown", "csv", "latex"]
 KINDS: dict[str, Kind] = {".md": "markdown", ".csv": "csv", ".tex": "latex"}  # by the ending of a file
@@ -54,18 +54,18 @@ def _csv(runs: Sequence[LoadedResult]) -> str:
 
 
 def _markdown(runs: Sequence[LoadedResult]) -> str:
-    head, *rows = _rows(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", _markdown_text)
+    head, *rows = _rows(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", markdown_text)
     rule = ["---", *["---:"] * (len(head) - 1)]
     lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-    notes = [_markdown_text(line) for line in _notes(runs)]
+    notes = [markdown_text(line) for line in _notes(runs)]
     return "\n\n".join(["\n".join(lines), *notes]) + "\n"
 
 
 def _latex(runs: Sequence[LoadedResult]) -> str:
     cell = r"${:.1f}$ {{\footnotesize $[{:.1f}, {:.1f}]$}}"
-    head, *rows = (f"{' & '.join(cells)} \\\\" for cells in _rows(runs, cell, r"${:.1f} \pm {:.1f}$", _latex_text))
+    head, *rows = (f"{' & '.join(cells)} \\\\" for cells in _rows(runs, cell, r"${:.1f} \pm {:.1f}$", latex_text))
     attacks = len(_attack_names(runs))
-    notes = [f"% {_latex_text(line)}" for line in _notes(runs)]
+    notes = [f"% {latex_text(line)}" for line in _notes(runs)]
     begin = f"\\begin{{tabular}}{{l{'r' * attacks}rlr}}"
     lines = ["% \\usepackage{booktabs}", *notes, begin, "\\toprule", head, "\\midrule", *rows, "\\bottomrule"]
     return "\n".join([*lines, "\\end{tabular}"]) + "\n"
@@ -100,11 +100,11 @@ def _caption_of_runs(runs: Sequence[LoadedResult]) -> str:
     return f"Accuracy in % with its 95 % interval, on {data}."
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", " ".join(text.split()))
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
     return "".join(LATEX.get(sign, sign) for sign in " ".join(text.split()))
 
 

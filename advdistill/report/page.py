@@ -20,7 +20,7 @@ from .loading import ReportedRun, load_runs
 from .pictures import gallery, once
 from .statistics import Difference
 
-__all__ = ["check", "page"]
+__all__ = ["check", "page", "render"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 LIMIT = 4_900_000  # bytes
@@ -44,10 +44,10 @@ def page(paths: Sequence[Path | str]) -> str:
     runs = load_runs(paths)
     facts = _summary(runs) | {"charts": _all_charts(runs)}
     inspected = [run for run in runs if run.inspection]
-    without = _render_page(facts | {"elsewhere": {}, "galleries": {run.name: [] for run in inspected}})
+    without = render(facts | {"elsewhere": {}, "galleries": {run.name: [] for run in inspected}})
     left = LIMIT - len(without.encode(errors="replace"))
     galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in runs if run.inspection}
-    html = _render_page(facts | {"elsewhere": once(galleries), "galleries": galleries})
+    html = render(facts | {"elsewhere": once(galleries), "galleries": galleries})
     return html.encode(errors="replace").decode()  # a path may hold bytes that are no text
 
 
@@ -60,7 +60,8 @@ def _all_charts(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     }
 
 
-def _render_page(facts: dict[str, Any]) -> str:
+def render(facts: dict[str, Any], template: str = "page.html") -> str:
+    """A template filled with these variables, with the style and the scripts of every page of ours."""
     jinja = require("jinja2", "The report", "report")
     environment = jinja.Environment(
         loader=jinja.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True,
@@ -70,7 +71,7 @@ def _render_page(facts: dict[str, Any]) -> str:
     scripts = [javascript(), (TEMPLATES / "page.js").read_text()]
     style = (TEMPLATES / "style.css").read_text()
     hashes = " ".join(map(_script_hash, scripts))
-    return environment.get_template("page.html").render(**facts, scripts=scripts, style=style, hashes=hashes)
+    return environment.get_template(template).render(**facts, scripts=scripts, style=style, hashes=hashes)
 
 
 def _script_hash(script: str) -> str:

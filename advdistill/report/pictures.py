@@ -14,7 +14,7 @@ from ..results.inspection import Example, Inspection
 from ..results.result import Measurement
 from .charts import altair, figures, percent
 
-__all__ = ["Picture", "Shown", "draw_curves", "draw_gallery", "gallery", "once", "require_plots"]
+__all__ = ["Picture", "Shown", "draw_curves", "draw_gallery", "draw_sheet", "gallery", "once", "require_plots"]
 
 BELOW, ZERO, ABOVE = np.array([[33, 82, 158], [247, 247, 245], [173, 40, 32]])  # a diverging map: blue, white, red
 SIDE = 92  # pixels of an image in the gallery
@@ -210,6 +210,22 @@ def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> N
         ),
     )
     _save_png(chart.properties(width=alt.Step(SIDE + 8), height=alt.Step(SIDE + 22)).configure_view(stroke=None), path)
+
+
+def draw_sheet(rows: Mapping[str, np.ndarray], path: Path | str) -> None:
+    """Draw rows of images, `[n, C, H, W]` in [0, 1] by the rows' names, to a PNG.
+
+    Raises:
+        ImportError: a package of the extra `plot` is missing.
+    """
+    alt = altair()
+    drawn = [{"row": name, "column": column, "image": image_uri(_enlarged(image))}
+             for name, images in rows.items() for column, image in enumerate(images)]  # fmt: skip
+    named = alt.Axis(title=None, ticks=False, domain=False, labelLimit=400)
+    chart = alt.Chart(alt.Data(values=drawn)).mark_image(width=SIDE, height=SIDE)
+    chart = chart.encode(alt.X("column:O", axis=None), alt.Y("row:N", sort=None, axis=named), url="image:N")
+    size = {"width": alt.Step(SIDE + 4), "height": alt.Step(SIDE + 4)}
+    _save_png(chart.properties(**size).configure_view(stroke=None), path)
 
 
 def _enlarged(values: np.ndarray) -> np.ndarray:

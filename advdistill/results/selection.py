@@ -35,6 +35,8 @@ class Selection:
         epoch, epochs: the epoch after which it was saved, and the number of epochs.
         on_test: whether those images are the split on which the checkpoint is evaluated.
         statistics: which images the batch-norm statistics are of, where they were re-estimated after the training.
+        student_init: the weights that the student began with, where they are another network's.
+        extra: the generated images that it was trained on as well.
         changed: what the run was resumed on and had not begun with: "from epoch 3 on with other data (images)".
         text: a sentence in place of the fields, from a file of an earlier version or of another program.
 
@@ -51,6 +53,8 @@ class Selection:
     epochs: int | None = None
     on_test: bool = False
     statistics: str | None = None
+    student_init: str | None = None
+    extra: str | None = None
     changed: str | None = None
     text: str | None = None
 
@@ -65,7 +69,9 @@ class Selection:
         epoch = f"epoch {self.epoch} of {self.epochs}"
         chosen = f"best {SAID[by]} on {self.images} held-out training images{among}, {epoch}"
         statistics = f"; batch-norm statistics of {self.statistics}" if self.statistics else ""
-        return chosen + statistics + (f"; resumed {self.changed}" if self.changed else "")
+        begun = f"; begun with {self.student_init}" if self.student_init else ""
+        begun += f"; trained on {self.extra} as well" if self.extra else ""
+        return chosen + statistics + begun + (f"; resumed {self.changed}" if self.changed else "")
 
     @property
     def warning(self) -> str | None:

@@ -1,32 +1,116 @@
 """Averages of the student's weights, which are then evaluated and saved instead of them."""
 
+from collections.abc import Iterable, Iterator
+
 import torch
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
+from torch import Tensor, nn
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from .._internal.adapter import copying
 from ..data import Split
 from ..data.batches import in_order, to_float
 from ..data.loaded import Loaded
 from ..recipe import Recipe
+from .schedule import epochs_of
 
-__all__ = ["averaged", "estimate_statistics"]
-
-
-def averaged(recipe: Recipe, student: nn.Module) -> AveragedModel | None:
-    """The recipe's average: exponential over steps (`ema`), equal over the ends of epochs (`swa`), or none."""
-    with copying():
-        if recipe.ema is not None:
-            return AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
-        return AveragedModel(student) if recipe.swa is not None else None
+__all__ = ["EMA", "SWA", "averaged", "clean_images"]
 
 
-def estimate_statistics(model: nn.Module, split: Split | Loaded, device: torch.device, batch_size: int = 256) -> None:
-    """Set the batch-norm statistics of averaged weights, from one pass over clean images without augmentation.
+class EMA(AveragedModel):
+    """An exponential average of a student's weights and running statistics; call `update` after each step.
 
-    The images of a loader have its own transforms.
+    Args:
+        student: the network that trains; the average begins with its weights after the first update.
+        decay: share of the average that a step keeps, in [0, 1].
+        warmup: steps w until which the average is the student; then step t keeps min(decay, (1 + d) / (10 + d)) with
+            d = t - w, as released by Rade and by Wang et al. 2023, who have w = 0.025 of the run. `None` keeps `decay`.
+
+    Attributes:
+        module: the averaged network, to evaluate and to save.
+
+    Example:
+        >>> import advdistill as ad
+        >>> student = ad.models.create("convnet-2", 10, 1)
+        >>> average = ad.EMA(student, decay=0.995)
+        >>> average.update(student)
+        >>> type(average.module) is type(student)
+        True
     """
+
+    def __init__(self, student: nn.Module, decay: float = 0.995, warmup: float | None = None):
+        if not 0 <= decay <= 1:
+            raise ValueError(f"EMA's decay must lie between 0 and 1, got {decay!r}.")
+        if warmup is not None and not warmup >= 0:
+            raise ValueError(f"EMA's warmup is a number of steps, at least 0, got {warmup!r}.")
+        self.decay, self.warmup = decay, warmup
+        with copying():
+            super().__init__(student, multi_avg_fn=self._mean, use_buffers=True)
+
+    def update(self, student: nn.Module) -> None:
+        """Add the student's present weights and running statistics."""
+        self.update_parameters(student)
+
+    def _mean(self, averages: PARAM_LIST, values: PARAM_LIST, updates: Tensor | int) -> None:
+        get_ema_multi_avg_fn(self.decay_at(int(updates)))(averages, values, updates)
+
+    def decay_at(self, updates: int) -> float:
+        """The share of the average that the next update keeps after so many; the very first copies the student."""
+        if self.warmup is None:
+            return self.decay
+        since = updates + 1 - self.warmup
+        return 0.0 if since < 0 else min(self.decay, (1 + since) / (10 + since))
+
+
+class SWA(AveragedModel):
+    """An equal average of a student's weights, at the ends of epochs; its running statistics are estimated anew.
+
+    Args:
+        student: the network that trains.
+
+    Attributes:
+        module: the averaged network, to evaluate and to save.
+
+    Example:
+        >>> import torch
+        >>> import advdistill as ad
+        >>> student, images = ad.models.create("convnet-2", 10, 1), torch.rand(8, 1, 8, 8)
+        >>> average = ad.SWA(student)
+        >>> average.update(student, images.split(4))
+        >>> int(average.n_averaged)
+        1
+    """
+
+    def __init__(self, student: nn.Module):
+        with copying():
+            super().__init__(student)
+
+    def update(self, student: nn.Module, images: Iterable[Tensor]) -> None:
+        """Add the student's present weights, and estimate the average's batch-norm statistics.
+
+        Those of the student are of other weights, and an average of them would be wrong.
+
+        Args:
+            images: batches `[B, C, H, W]` in [0, 1] on the student's device, such as all clean training images.
+        """
+        self.update_parameters(student)
+        update_bn(images, self.module)
+
+
+def averaged(recipe: Recipe, student: nn.Module, steps: int) -> EMA | SWA | None:
+    """The recipe's average: exponential over steps (`ema`), equal over the ends of epochs (`swa`), or none.
+
+    Args:
+        steps: of an epoch.
+    """
+    if recipe.ema is not None:
+        warmup = None if recipe.ema_warmup is None else steps * epochs_of(recipe.ema_warmup, recipe.epochs)
+        return EMA(student, recipe.ema, warmup)
+    return SWA(student) if recipe.swa is not None else None
+
+
+def clean_images(split: Split | Loaded, device: torch.device, batch_size: int = 256) -> Iterator[Tensor]:
+    """All images, batches `[B, C, H, W]` in [0, 1], without augmentation; those of a loader have its own transforms."""
     if isinstance(split, Loaded):
-        update_bn((to_float(x.to(device)) for x, _ in split.drawn(0)), model)
+        yield from (to_float(x.to(device)) for x, _ in split.drawn(0))
     else:
-        update_bn((x for _, x, _ in in_order(split, batch_size, device)), model)
+        yield from (x for _, x, _ in in_order(split, batch_size, device))

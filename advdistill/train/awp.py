@@ -1,14 +1,99 @@
 """Adversarial weight perturbation: gradient and step are taken at weights perturbed to increase the loss."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from .._internal.modes import restored_statistics
+from ..distiller import Distiller
+from ..methods import Batch
 
-__all__ = ["perturbed"]
+__all__ = ["AWP", "perturbed"]
+
+RELEASED = {"PGDAT": (0.01, 0), "TRADES": (0.005, 9)}  # by method: size, and the epoch from which weights are perturbed
+
+
+def mean(losses: dict[str, Tensor]) -> Tensor:
+    """The loss of a `Distiller`: the means of the named losses `[B]`, added up; a scalar."""
+    return torch.stack([loss.mean() for loss in losses.values()]).sum()
+
+
+class AWP:
+    """Adversarial weight perturbation around a `Distiller`'s losses, in a loop of your own or in a run.
+
+    Args:
+        distiller: whose losses the weights are perturbed to raise.
+        size: gamma, of each layer's norm; `None` takes the release's: 0.01 for PGD-AT, 0.005 for TRADES.
+        autocast: the context of the losses in mixed precision, such as `lambda: torch.autocast("cuda")`.
+
+    Attributes:
+        begin: the epoch, counted from 0, from which the release perturbs; 9 for TRADES, else 0.
+
+    Raises:
+        ValueError: a size outside [0, 1], or none for a method of which the release has none.
+
+    Example:
+        >>> import torch
+        >>> import advdistill as ad
+        >>> distiller, student = ad.Distiller("trades"), ad.models.create("convnet-2", 10, 1)
+        >>> optimizer, awp = torch.optim.SGD(student.parameters(), 0.1), ad.AWP(distiller)
+        >>> batch = distiller.craft(student, torch.rand(4, 1, 8, 8), torch.arange(4))
+        >>> with awp(batch, student):
+        ...     loss = sum(loss.mean() for loss in distiller.losses(batch, student).values())
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> awp.size, awp.begin
+        (0.005, 9)
+
+    Reference: Wu, Xia and Wang, Adversarial Weight Perturbation Helps Robust Generalization. NeurIPS 2020.
+    """
+
+    def __init__(
+        self,
+        distiller: Distiller,
+        size: float | None = None,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ):
+        name = type(distiller.method.parts[0]).__name__
+        if size is None and name not in RELEASED:
+            raise ValueError(f"AWP's release has no size for {name}; give one, size=0.005 or 0.01 are usual.")
+        usual, self.begin = RELEASED.get(name, (0.0, 0))
+        self.distiller, self.autocast, self.size = distiller, autocast, usual if size is None else size
+        if not 0 <= self.size <= 1:
+            raise ValueError(f"AWP's size is a share of each layer's norm, between 0 and 1; got {self.size!r}.")
+
+    def __call__(
+        self,
+        batch: Batch,
+        student: nn.Module,
+        total: Callable[[dict[str, Tensor]], Tensor] = mean,
+        average: Callable[[Tensor], Tensor] = lambda gradient: gradient,
+    ) -> AbstractContextManager[None]:
+        """Within, the student's weights are perturbed: see `perturbed`.
+
+        The losses are computed once more for this, which counts as no step of the method's own state.
+
+        Args:
+            batch: from `Distiller.craft`.
+            student: the module itself, without DDP's around it.
+            total: the loss, a scalar, of the named losses `[B]`.
+            average: of a gradient over the processes, where there are several.
+        """
+        parts = self.distiller.method.parts
+        states = [dict(part.state) for part in parts]
+
+        def loss() -> Tensor:
+            with self.autocast():
+                value = total(self.distiller.losses(replace(batch, trial=True), student))
+            for part, state in zip(parts, states, strict=True):  # only the optimiser step changes it
+                part.state = state
+            return value
+
+        others = (*self.distiller.trained.values(), *self.distiller.modules.values())
+        return perturbed(student, loss, self.size, average, others)
 
 
 @contextmanager

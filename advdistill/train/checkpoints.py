@@ -11,12 +11,14 @@ from .. import models
 from .._internal.modes import in_mode
 from ..attacks.suites import pgd
 from ..data import Split
+from ..data.with_extra import WithExtra
 from ..evaluation.measure import correct
 from ..recipe import Recipe
 from ..results.selection import Selection
 from ..run import Run
 from ..threat import Threat
 from .distributed import reduced
+from .parts import Parts
 from .state import State
 from .statistics import described
 
@@ -31,12 +33,15 @@ class BestCheckpoint:
     """A run's `best.safetensors`: when to validate, which of two checkpoints is better, what its header says.
 
     Args:
-        split: the images held out from training.
+        parts: of the training; checkpoints are compared on the images held out, and the header names what the student
+            began with.
         state: of the run, whose changes of networks and data the header names.
     """
 
-    def __init__(self, recipe: Recipe, split: Split, run: Run, fabric: "Fabric", state: State):
-        self.recipe, self.split, self.run, self.fabric, self.state = recipe, split, run, fabric, state
+    def __init__(self, recipe: Recipe, parts: Parts, run: Run, state: State):
+        self.recipe, self.parts, self.run, self.state = recipe, parts, run, state
+        self.split, self.fabric = parts.validation, parts.fabric
+        self.extra = str(parts.train) if isinstance(parts.train, WithExtra) else None
 
     def due(self, epoch: int) -> bool:
         """Whether to validate after this epoch, counted from 1."""
@@ -61,7 +66,8 @@ class BestCheckpoint:
         among = ceil(recipe.epochs / recipe.validate_every)
         fingerprint, changed = self.split.fingerprint(), self.state.inputs.changed_before(epoch) or None
         chosen = Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs)
-        return replace(chosen, changed=changed, statistics=described(recipe)).to_header()
+        chosen = replace(chosen, changed=changed, statistics=described(recipe), extra=self.extra)
+        return replace(chosen, student_init=str(self.parts.begun) if self.parts.begun else None).to_header()
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:

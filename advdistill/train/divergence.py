@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..attacks import PGD, CustomAttack
 from ..results.metrics import losses_of
 from .distributed import reduced
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["ROLLBACKS", "Diverged", "Recent", "catastrophic"]
+__all__ = ["ROLLBACKS", "Diverged", "Recent", "catastrophic", "remedy"]
 
 ROLLBACKS = 3  # at most: where an eighth of the learning rate still diverges, something else is wrong
 COLLAPSED = 0.5  # robust accuracy falls to this share of the earlier one or less
@@ -84,6 +85,14 @@ def catastrophic(rows: Sequence[dict[str, float]]) -> int | None:
             since = None
         validated.append(row)
     return since
+
+
+def remedy(attack: PGD | CustomAttack) -> str:
+    """What to change where robustness has collapsed under this attack of the training."""
+    options = ["more --attack.steps", "a smaller --attack.step-size"]
+    if isinstance(attack, PGD) and attack.steps == 1 and attack.projected:
+        options.append("the wide start of N-FGSM, --attack.start uniform --attack.start-radius 2 --attack.no-projected")
+    return f"The student is robust only to the attack it is trained with; use {', or '.join(options)}."
 
 
 def _collapsed(row: dict[str, float], before: dict[str, float]) -> bool:

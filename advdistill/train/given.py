@@ -8,12 +8,15 @@ from torch.utils.data import Dataset
 
 from .. import data
 from ..data import Given, Split, as_split
+from ..data.extra import open_extra
 from ..data.loaded import Loaded
 from ..data.loader import class_names, is_loader, name_of
+from ..data.similar import Similar, similar_to_test
+from ..data.with_extra import WithExtra
 from ..evaluation.networks import counting
 from ..recipe import Recipe
 
-__all__ = ["check_loader", "training_data"]
+__all__ = ["check_loader", "near_test", "training_data"]
 
 FEW = 16  # images of a Dataset that are asked for twice; of one in two that is mirrored, all agree once in 65,536
 
@@ -53,7 +56,7 @@ def training_data(
     else:
         used, held = split, as_split(validation, classes=lambda x: split.num_classes)
         _check_alike(split, held)
-    return split, _some(used, recipe), held
+    return split, _with_extra(_some(used, recipe), recipe), held
 
 
 def _check_steady(train: Any) -> None:
@@ -92,6 +95,37 @@ def _some(split: Split, recipe: Recipe) -> Split:
     return split.holdout(wanted / len(split), recipe.seed)[1]
 
 
+def _with_extra(split: Split, recipe: Recipe) -> Split:
+    """With the generated images that the recipe names."""
+    source = recipe.data
+    if source.extra_fraction is None:
+        return split
+    extra = open_extra(source.extra, split.shape, split.classes)
+    found = WithExtra(
+        split.images, split.labels, split.classes, split.name, extra=extra, fraction=source.extra_fraction
+    )
+    found.counts(recipe.batch_size)
+    return found
+
+
+def near_test(recipe: Recipe, train: Split | Loaded, most: int | None = None) -> Similar | None:
+    """Generated images that are nearly in the test split, compared up to `most`.
+
+    Returns:
+        `None` where there are none, or no test split of the same form.
+    """
+    if not isinstance(train, WithExtra):
+        return None
+    source = recipe.data
+    try:
+        reading = source.reading | {"validation": None}
+        test = data.load(source.name, "test", source.folder, source.size, source.stream, **reading)
+    except (ValueError, OSError, ImportError):  # images that were given, data without a test part
+        return None
+    found = similar_to_test(train.extra, test, most) if test.shape == train.shape else None
+    return found if found and found.count else None
+
+
 def _check_alike(train: Split | Loaded, validation: Split) -> None:
     forms = [(split.num_classes, split.shape) for split in (train, validation)]
     if forms[0] != forms[1]:
@@ -107,6 +141,10 @@ def check_loader(train: Split | Loaded, recipe: Recipe, rank: int, world: int) -
     if recipe.data.augment != "none":
         raise ValueError(f"The loader of {name} has transforms of its own; data.augment ({recipe.data.augment}) would "
                          'not be applied. Set it to "none".')  # fmt: skip
+    for option in ("cutout", "mixup", "cutmix", "extra"):
+        if value := getattr(recipe.data, option):
+            raise ValueError(f"The loader of {name} makes its own batches; data.{option} ({value}) would not be "
+                             "applied. Leave it out, or give a Split.")  # fmt: skip
     if recipe.data.train_images is not None:
         raise ValueError(f"The loader of {name} chooses its own images; data.train_images "
                          f"({recipe.data.train_images}) would not be applied. Leave it out.")  # fmt: skip

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from ..data import Split
+from ..data.extra import Extra
 from ..data.loaded import Loaded
 from ..data.streamed import Streamed
 
-__all__ = ["MADE", "Inputs", "data_digests", "described", "network_digest", "network_digests"]
+__all__ = ["MADE", "Inputs", "data_digests", "described", "extra_digests", "network_digest", "network_digests"]
 
 MADE = "made as the recipe says"  # in place of the digest of a network that is neither given nor loaded
 SAMPLE = 32  # images whose pixels are always compared
@@ -24,7 +25,8 @@ class Inputs:
 
     Attributes:
         digests: by name: `student`, `teachers.ROLE`, and of the training split `data.images` (a sample of the pixels),
-            `data.content` (all of them, where that is cheap), `data.labels`, `data.classes` and `data.held_out`.
+            `data.content` (all of them, where that is cheap), `data.labels`, `data.classes` and `data.held_out`; of
+            generated images `data.extra` and `data.extra_content`; `student_init`.
         changes: names of what was replaced on purpose when the run was resumed, and the epochs done by then.
     """
 
@@ -139,6 +141,12 @@ def data_digests(split: Split | Loaded, held_out: Split, every_image: bool = Fal
     return found | {"data.content" if step == 1 else "data.part": part.fingerprint()}
 
 
+def extra_digests(extra: Extra, every_image: bool = False) -> dict[str, str]:
+    """Digests of generated images: labels and a sample; of every pixel where that is cheap, or asked for."""
+    whole = {"data.extra_content": extra.content} if every_image or extra.nbytes <= MOST_BYTES else {}
+    return {"data.extra": extra.digest} | whole
+
+
 def described(names: Iterable[str]) -> str:
     """What differs, such as "another robust teacher and other data (images, labels)"."""
     return " and ".join(_parts(set(names)))
@@ -154,7 +162,9 @@ def _parts(names: set[str]) -> Iterator[str]:
     of_data = {name.partition(".")[2] for name in names if name.startswith("data.")}
     if of_data & {"content", "part"} and not of_data & {"images", "labels"}:
         of_data.add("images")
-    of_data -= {"content", "part"}
+    if "extra_content" in of_data:
+        of_data.add("extra")
+    of_data -= {"content", "part", "extra_content"}
     if of_data > {"held_out"}:
         of_data.remove("held_out")  # follows from the rest
     if of_data:

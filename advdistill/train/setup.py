@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,44 +12,34 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from .. import models
-from .._internal.adapter import check_module, copied, unwrapped
+from .._internal.adapter import copied
 from .._internal.messages import first_line
 from ..acceleration.frozen import native_bf16, to_channels_last
-from ..data import Given, Split
+from ..data import Given
 from ..data.batches import to_float
-from ..data.loaded import Loaded
+from ..data.similar import FEW
+from ..data.with_extra import WithExtra
 from ..distiller import Distiller
-from ..methods.roles import FLAGS, check_roles
+from ..methods.roles import check_roles
 from ..models.saving import serialise
 from ..recipe import Recipe
 from ..run import Run
 from .distributed import naming_lost_processes
-from .given import check_loader, training_data
-from .inputs import data_digests, network_digests
+from .given import check_loader, near_test, training_data
+from .inputs import data_digests, extra_digests, network_digests
+from .labels import check_use_of_labels
 from .logging import check_loggers
+from .networks import Networks, networks_of, synchronised
+from .parts import Parts
 from .teacher_check import inspect
-from .trainer import Parts, Trainer
+from .trainer import Trainer
+from .warm_start import warm_start
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
     from lightning_fabric.loggers import Logger
 
 __all__ = ["Networks", "Placement", "assemble", "distill", "fabric_on"]
-
-
-@dataclass(frozen=True, eq=False)
-class Networks:
-    """Modules in place of those that a recipe names: the student, and teachers by role."""
-
-    student: nn.Module | None = None
-    teachers: Mapping[str, nn.Module] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for role, network in self.teachers.items():
-            check_module(f"{role} teacher", network)
-        if self.student is not None:
-            check_module("student", self.student)
 
 
 @dataclass(frozen=True)
@@ -138,7 +128,7 @@ def distill(
         OSError: the disk is full, or another process of the run has ended; the last saved state is intact.
 
     Warns:
-        UserWarning: the robust teacher is not robust.
+        UserWarning: the robust teacher is not robust, or generated images are nearly in the test split.
 
     Example:
         >>> import tempfile, torch
@@ -163,6 +153,12 @@ def distill(
     fabric.barrier()  # every process has checked the folder before the first one writes there
     if not run.begun:
         threat, report = recipe.attack.threat, _reporter(fabric)
+        if parts.begun:
+            report(f"{run}: the student begins with {parts.begun}.")
+        if isinstance(parts.train, WithExtra):
+            report(f"{run}: trains on {parts.train} as well.")
+            if fabric.is_global_zero and (found := near_test(recipe, parts.train, FEW)):
+                warnings.warn(str(found), stacklevel=2)
         inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext(), naming_lost_processes(fabric, run):
         digests = _digests(recipe, parts, networks, check_all_images) if fabric.is_global_zero else {}
@@ -182,26 +178,30 @@ def assemble(
     known = next((network for network in (networks.student, *networks.teachers.values()) if network is not None), None)
     split, used, held = training_data(recipe, train, validation, known)
     torch.manual_seed(recipe.seed)
-    student, teachers = _networks(recipe, networks, split)
+    student, teachers = networks_of(recipe, networks, split)
+    images, begun = to_float(used.images[:2]), None
+    if recipe.student_init is not None:
+        student, begun = warm_start(student, recipe.student_init, images)
     distiller = Distiller(
         recipe.method.fresh(), attack=recipe.attack, teachers=teachers,
         label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
         compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
-    images = to_float(used.images[:2])
     distiller.prepare(student, images, torch.stack(used.labels.aminmax())[-len(images) :])  # of all, the extremes
+    check_use_of_labels(recipe, used, distiller, student)
     for network in (student, *distiller.trained.values()):  # copies of the others are run
         to_channels_last(network, images)
     for network in (student, *distiller.trained.values(), *distiller.modules.values()):
         serialise(network, {})  # what cannot be saved or copied is better noticed now than after an epoch
         copied(network)
     fabric.launch()
+    fabric.barrier()  # all are connected before one refuses
     check_loader(used, recipe, fabric.global_rank, fabric.world_size)
     if fabric.world_size > 1:
-        student = _synchronised(student, fabric.device)
+        student = synchronised(student, fabric.device)
         for role, network in distiller.trained.items():
-            distiller.teachers[role] = _synchronised(network, fabric.device)
-    return Parts(fabric, student, distiller, split, used, held)
+            distiller.teachers[role] = synchronised(network, fabric.device)
+    return Parts(fabric, student, distiller, split, used, held, begun)
 
 
 def _digests(recipe: Recipe, parts: Parts, given: Networks, every_image: bool) -> dict[str, str]:
@@ -209,42 +209,12 @@ def _digests(recipe: Recipe, parts: Parts, given: Networks, every_image: bool) -
     made = [f"teachers.{r}" for r in recipe.method.trained if r not in given.teachers and r not in recipe.references]
     made += ["student"] if given.student is None else []
     networks = network_digests(parts.student, parts.distiller.teachers, made)
+    if parts.begun:
+        networks["student_init"] = parts.begun.bound
+    if isinstance(parts.train, WithExtra):
+        networks |= extra_digests(parts.train.extra, every_image)
     return networks | data_digests(parts.data, parts.validation, every_image)
-
-
-def _networks(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple[nn.Module, dict[str, nn.Module]]:
-    """The student and the teachers by role: those given, else what the recipe names.
-
-    Teachers that train along and have no reference in the recipe are made like the recipe's student.
-    """
-    method, student, references = recipe.method, given.student, recipe.references
-    check_roles(method, recipe.teachers)
-    teachers = {role: network for role, network in given.teachers.items() if role in method.teachers}
-    if student is None:
-        student = _made(recipe.student, split)
-        for role in method.trained:
-            if role not in teachers and role not in references and role not in FLAGS:
-                teachers[role] = _made(recipe.student, split)
-    for role in method.teachers:
-        if role not in teachers and role in references:
-            teachers[role] = models.load(references[role])
-    return unwrapped(student), {role: unwrapped(network) for role, network in teachers.items()}
-
-
-def _made(student: str, split: Split | Loaded) -> nn.Module:
-    """A network of the zoo for these images, or a class of the user's own, `python:module:Class`."""
-    if student.startswith("python:"):
-        return models.load(student)
-    return models.create(student, split.num_classes, split.shape[0])
 
 
 def _reporter(fabric: "Fabric") -> Callable[[str], None]:
     return partial(print, file=sys.stderr, flush=True) if fabric.is_global_zero else lambda line: None
-
-
-def _synchronised(network: nn.Module, device: torch.device) -> nn.Module:
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
-        warnings.warn("Batch-norm is synchronised on CUDA only; each process normalises for itself.", stacklevel=3)
-    return network

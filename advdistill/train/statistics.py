@@ -74,7 +74,7 @@ class ReestimatedStatistics:
     def _shares(self, epoch: int) -> Iterator[tuple[int, Share]]:
         """This process's batches, each whole."""
         recipe, fabric = self.recipe, self.fabric
-        batches = batches_of(self.train, recipe.batch_size, recipe.data.augment, recipe.seed, fabric.device)
+        batches = batches_of(self.train, recipe.batch_size, recipe.data.augmentation, recipe.seed, fabric.device)
         number = min(len(batches), ceil(recipe.statistics_images / recipe.batch_size))
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # synchronised layers need as many in each process
             number = max(fabric.world_size, number - number % fabric.world_size)
@@ -89,7 +89,9 @@ class ReestimatedStatistics:
             plain.fast, plain._copies = None, FrozenCopies(None, False, {})
             rng = Rng(self.recipe.seed, "statistics", epoch, at, device=self.fabric.device)
             progress = (epoch + 1) / self.recipe.epochs
-            yield plain.craft(attacked, share.x, share.y, progress=progress, rng=rng, index=share.index).x_adv
+            made = plain.craft(attacked, share.x, share.y, progress=progress, rng=rng, index=share.index,
+                               targets=share.targets)  # fmt: skip
+            yield made.x_adv
         if kind in ("clean", "mixed"):
             yield share.x
 

@@ -2,21 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from .._internal.modes import in_mode
 from .._internal.rng import Rng
 from ..data.batches import Share
 from ..distiller import Distiller
+from ..losses import smoothed
 from ..methods import Batch
 from ..optimizers import groups, make, settings
 from ..recipe import Recipe
-from .average import averaged
-from .awp import perturbed
+from .attack_schedule import attack_at
+from .average import EMA, averaged
+from .awp import AWP
 from .distributed import Statistics, reduced
 from .schedule import epochs_of, rate
 from .state import State
@@ -34,12 +36,16 @@ def optimised(student: nn.Module, distiller: Distiller) -> dict[str, nn.Module]:
     return {STUDENT: student, **distiller.trained, **distiller.modules}
 
 
-def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller) -> State:
-    """The state of a run before its first step; all networks are moved to the device."""
+def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, steps: int) -> State:
+    """The state of a run before its first step; all networks are moved to the device.
+
+    Args:
+        steps: of an epoch.
+    """
     for network in (student, *distiller.teachers.values(), *distiller.modules.values()):
         fabric.to_device(network)
     optimizer = make(recipe.optimizer, groups(recipe.optimizer, optimised(student, distiller)))
-    average = averaged(recipe, student)
+    average = averaged(recipe, student, steps)
     return State(student, distiller.trained, optimizer, distiller.method, average, distiller.modules)
 
 
@@ -59,6 +65,7 @@ class Step:
         networks = optimised(state.student, distiller)
         self.groups, self.settings = groups(recipe.optimizer, networks), settings(recipe.optimizer)
         self.statistics = Statistics(fabric, *networks.values())
+        self.classes: int | None = None  # known once labels are smoothed
 
     @property
     def rate(self) -> float:
@@ -83,19 +90,37 @@ class Step:
         means: dict[str, Tensor] = {}
         with ExitStack() as perturbation:  # around the step, too
             for part in share.parts(recipe.accumulate):
-                for name, loss in self._gradient(part, progress, factor, perturbation).items():
+                for name, loss in self._gradient(part, epoch, progress, factor, perturbation).items():
                     means[name] = means[name] + loss if name in means else loss
             self._average_gradients()
             if recipe.clip_gradient is not None:
                 torch.nn.utils.clip_grad_norm_(self.student.parameters(), recipe.clip_gradient)
             self.optimizer.step()
         self.statistics.average()
-        if self.state.average is not None and recipe.ema is not None:
-            self.state.average.update_parameters(self.student)
+        self.distiller.method.after_step(self.student, self.distiller.modules)
+        if isinstance(self.state.average, EMA):
+            self.state.average.update(self.student)
         return means
 
+    @contextmanager
+    def _attack_of(self, epoch: int) -> Iterator[None]:
+        """Within, the distiller has the attack of this epoch."""
+        whole = self.distiller.attack
+        self.distiller.attack = attack_at(self.recipe, whole, epoch)
+        try:
+            yield
+        finally:
+            self.distiller.attack = whole
+
+    def _classes(self, batch: Batch) -> int:
+        """K; the student is run once to count them."""
+        if self.classes is None:
+            with torch.no_grad(), in_mode(self.student, False):
+                self.classes = self.student(batch.x[:2]).shape[1]
+        return self.classes
+
     def _gradient(
-        self, share: Share, progress: float, factor: float, perturbation: ExitStack
+        self, share: Share, epoch: int, progress: float, factor: float, perturbation: ExitStack
     ) -> dict[str, Tensor]:
         """Attack, and add the gradient of the losses; returns their shares of the means over the whole batch.
 
@@ -105,14 +130,16 @@ class Step:
         rng = Rng(
             self.recipe.seed, "start", self.state.at.step, device=fabric.device, start=share.start, total=share.total
         )
-        with fabric.autocast():
+        with fabric.autocast(), self._attack_of(epoch):
             batch = self.distiller.craft(
                 self.student, share.x, share.y, progress=progress, rate=factor, total=self._total, rng=rng,
-                index=share.index,
+                index=share.index, targets=share.targets,
             )  # fmt: skip
         # every image weighs the same, however the batch was divided among the processes
         weight = fabric.world_size / share.total
         batch.released = self.recipe.passes == "released"
+        if self.recipe.label_smoothing:
+            batch.targets = smoothed(batch.targets, self.recipe.label_smoothing, self._classes(batch))
         perturbation.enter_context(self._perturbed(batch, weight))
         with self._released_passes(batch):
             with fabric.autocast():
@@ -159,17 +186,9 @@ class Step:
         """Around the losses, their gradient and the step: adversarial weight perturbation, where the recipe has it."""
         if self.recipe.awp is None or self.state.at.epoch < epochs_of(self.recipe.awp_begin, self.recipe.epochs):
             return nullcontext()
-        parts = self.distiller.method.parts
-        states = [dict(part.state) for part in parts]
 
-        def loss() -> Tensor:
-            with self.fabric.autocast():
-                losses = self.distiller.losses(replace(batch, trial=True), self.student)
-                total = sum(loss.sum() * weight for loss in losses.values())
-            for part, state in zip(parts, states, strict=True):  # only the optimiser step below changes it
-                part.state = state
-            return cast(Tensor, total)
+        def total(losses: dict[str, Tensor]) -> Tensor:
+            return cast(Tensor, sum(loss.sum() * weight for loss in losses.values()))
 
-        mean = partial(reduced, self.fabric, by="mean")
-        others = (*self.distiller.trained.values(), *self.distiller.modules.values())
-        return perturbed(self.student, loss, self.recipe.awp, mean, others)
+        awp = AWP(self.distiller, self.recipe.awp, self.fabric.autocast)
+        return awp(batch, self.student, total, partial(reduced, self.fabric, by="mean"))

@@ -2,24 +2,20 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from torch import nn
 
 from .. import models
 from .._internal.modes import batch_norms
-from ..data import Split
 from ..data.batches import Share
-from ..data.loaded import Loaded, batches_of
-from ..distiller import Distiller
+from ..data.loaded import batches_of
 from ..recipe import Recipe
 from ..run import Run
-from .average import estimate_statistics
+from .average import SWA, clean_images
 from .checkpoints import BestCheckpoint
 from .distributed import agreed
-from .divergence import ROLLBACKS, Diverged, Recent, catastrophic
+from .divergence import ROLLBACKS, Diverged, Recent, catastrophic, remedy
 from .logging import Loggers, Metrics
+from .parts import Parts
 from .progress import Reporter
 from .schedule import epochs_of, rate
 from .signals import Interrupted, StopSignals
@@ -28,36 +24,12 @@ from .status import Heartbeat
 from .step import Step, beginning
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
-    from lightning_fabric import Fabric
     from lightning_fabric.loggers import Logger
 
 __all__ = ["Parts", "Trainer"]
 
 READ_EVERY = 50  # steps; reading the losses makes the processor wait for the device
 SAVE_SECONDS = 600
-REMEDY = (
-    "The student is robust only to the attack it is trained with; use more --attack.steps, or a smaller "
-    "--attack.step-size."
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Parts:
-    """The parts of a training.
-
-    Attributes:
-        fabric: launched.
-        student: the network to train, on the CPU; after `Trainer.fit` it has the last weights.
-        distiller: the method with its teachers, some of which may train along.
-        data: the whole training split; `train` and `validation` are disjoint parts of it.
-    """
-
-    fabric: "Fabric"
-    student: nn.Module
-    distiller: Distiller
-    data: Split | Loaded
-    train: Split | Loaded
-    validation: Split
 
 
 class Trainer:
@@ -80,10 +52,10 @@ class Trainer:
         self.fabric, self.distiller, self.train = parts.fabric, parts.distiller, parts.train
         fabric = self.fabric
         self.batches = batches_of(
-            parts.train, recipe.batch_size, recipe.data.augment, recipe.seed,
+            parts.train, recipe.batch_size, recipe.data.augmentation, recipe.seed,
             fabric.device, fabric.global_rank, fabric.world_size,
         )  # fmt: skip
-        self.state = beginning(fabric, recipe, parts.student, parts.distiller)
+        self.state = beginning(fabric, recipe, parts.student, parts.distiller, len(self.batches))
         self.student = self.state.student
         self.damage, self.resumed_on = "", ""
         if run.begun:
@@ -91,7 +63,7 @@ class Trainer:
             self.resumed_on = self.state.resume_on(digests or {}, str(run), accept_changes)
         else:
             self.state.inputs.digests = dict(digests or {})
-        self.best = BestCheckpoint(recipe, parts.validation, run, fabric, self.state)
+        self.best = BestCheckpoint(recipe, parts, run, self.state)
         self.descend = Step(fabric, recipe, parts.distiller, self.state)
         self.estimate = ReestimatedStatistics(recipe, parts.distiller, parts.train, fabric)
         self.recent = Recent(fabric)
@@ -196,9 +168,8 @@ class Trainer:
     def _average(self, epoch: int) -> None:
         """Add the weights at the end of an epoch to the equal average (`swa`), once that has begun."""
         average, swa = self.state.average, self.recipe.swa
-        if average is not None and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
-            average.update_parameters(self.student)
-            estimate_statistics(average.module, self.train, self.fabric.device)
+        if isinstance(average, SWA) and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
+            average.update(self.student, clean_images(self.train, self.fabric.device))
 
     def _read_losses(self) -> None:
         """Add the losses of the last steps to the epoch's sums. Raises Diverged where one is not finite."""
@@ -245,4 +216,5 @@ class Trainer:
         self.outside.log(row)
         self.reporter.epoch(row, self.recipe.epochs)
         if catastrophic(self.metrics.rows) == row["epoch"]:
-            self.reporter.say(f"{self.run}: catastrophic overfitting since epoch {row['epoch']}. {REMEDY}")
+            said = f"catastrophic overfitting since epoch {row['epoch']}. {remedy(self.recipe.attack)}"
+            self.reporter.say(f"{self.run}: {said}")

@@ -24,7 +24,7 @@ class Guide(ad.Method):
 
     def outer(self, batch):
         guide = batch.teachers["guide"](batch.x)
-        return {"adv": kl(guide.detach(), batch.student(batch.x_adv)), "guide": cross_entropy(guide, batch.y)}
+        return {"adv": kl(guide.detach(), batch.student(batch.x_adv)), "guide": cross_entropy(guide, batch.targets)}
 
     def parameter_group(self, name, settings, progress):
         return {**settings, "lr": self.guide_lr * settings["lr"]}

@@ -16,12 +16,12 @@ class Noise(ad.Method):
     teachers = ()
 
     def inner(self, batch):
-        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.y)
+        return lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets)
 
     def outer(self, batch):
         adv = batch.student(batch.x_adv)
         noisy = (batch.x_adv + self.sigma * batch.rng.normal(batch.x_adv)).clamp(0, 1)
         return {
-            "adv": cross_entropy(adv, batch.y),
+            "adv": cross_entropy(adv, batch.targets),
             "noise": self.weight * kl(adv, batch.student(noisy)),
         }

@@ -19,7 +19,7 @@ class TwoAttacks(ad.Method):
         soft = batch.teacher(batch.x)
         objectives = {
             "soft": lambda x_adv: kl(soft, batch.student(x_adv)),
-            "hard": lambda x_adv: cross_entropy(batch.student(x_adv), batch.y),
+            "hard": lambda x_adv: cross_entropy(batch.student(x_adv), batch.targets),
         }
         return {name: attack(climbed, batch.x, batch.rng.child(name)) for name, climbed in objectives.items()}
 
@@ -27,5 +27,5 @@ class TwoAttacks(ad.Method):
         soft, hard = batch.adversarial["soft"], batch.adversarial["hard"]
         return {
             "soft": kl(batch.teacher(batch.x), batch.student(soft)),
-            "hard": self.label_weight * cross_entropy(batch.student(hard), batch.y),
+            "hard": self.label_weight * cross_entropy(batch.student(hard), batch.targets),
         }

@@ -1,0 +1,145 @@
+"""`advdistill study`."""
+
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from .._internal.files import make_folder, write_atomic
+from .._internal.malloc import keep_freed_memory
+from .console import CONSOLE, say, tell
+
+if TYPE_CHECKING:
+    from ..study.matrix import Cell
+    from ..study.matrix import Study as Matrix
+    from ..study.worker import StudyFolder
+
+__all__ = ["Study"]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Train and evaluate a matrix of recipes, and say what each choice brings; the same command continues it.
+
+    advdistill study study.yaml --workers 2
+    """
+
+    study: Positional[Path]
+    """A YAML file such as `{recipe: digits.rslad, axes: {method: [pgd_at, rslad], seed: [0, 1, 2]}}`."""
+    out: Path | None = None
+    """The study's folder; runs/NAME for NAME.yaml unless given. Any number of workers may share it."""
+    workers: int = 1
+    """Processes on this machine that take cells; each has its share of the processor's cores."""
+    cells: tuple[str, ...] = ()
+    """Only these cells."""
+    print: bool = False
+    """Print a command for each cell that is not done, for a scheduler of your own, and run nothing."""
+    tables: bool = False
+    """Write the tables of the cells that are done, and run nothing."""
+    slurm: tuple[str, ...] = ()
+    """Submit the workers as a SLURM array by submitit, with options such as partition=gpu time=600 gpus_per_node=1."""
+
+    def __call__(self) -> int:
+        if not self.study.exists():
+            raise FileNotFoundError(
+                f"There is no study file {self.study}. One to begin with: "
+                "'{recipe: digits.pgd_at, axes: {method: [pgd_at, trades], seed: [0, 1, 2]}}'."
+            )
+        if self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.workers}.")
+        keep_freed_memory()
+
+        from ..study.matrix import Study as Matrix
+        from ..study.worker import StudyFolder
+
+        study = Matrix.load(self.study)
+        out = self.out or Path("runs", self.study.stem)
+        folder, chosen = StudyFolder(out, study), self._chosen(study)
+        for line in study.lacking():
+            say(line)
+        if self.print:
+            for cell in chosen:
+                if not folder.done(cell):
+                    tell(shlex.join(["advdistill", "study", str(self.study), "--out", str(out), "--cells", cell.name]),
+                         wrap=False)  # fmt: skip
+            return 0
+        make_folder(out)
+        done = self.tables or self._run(folder, chosen)
+        _write(folder, self.study)
+        return 0 if done else 1
+
+    def _chosen(self, study: "Matrix") -> "list[Cell]":
+        from .._internal.messages import unknown
+
+        known = {cell.name: cell for cell in study.cells}
+        for name in self.cells:
+            if name not in known:
+                raise unknown(f"cell of {self.study}", name, known)
+        return [cell for name, cell in known.items() if not self.cells or name in self.cells]
+
+    def _run(self, folder: "StudyFolder", chosen: "list[Cell]") -> bool:
+        """Whether all cells are done."""
+        from ..study.worker import work
+        from ..train.signals import Interrupted
+        from .early import check_teachers
+
+        left = [cell for cell in chosen if not folder.done(cell)]
+        for cell in left:
+            check_teachers(cell.recipe)
+        say(f"{len(chosen) - len(left)} of {len(chosen)} cells are done")
+        again = [str(self.study), "--out", str(folder.folder), *(["--cells", *self.cells] if self.cells else [])]
+        if self.slurm and left:
+            from ..study.slurm import submit
+
+            return submit(again, self.slurm, self.workers, folder.folder / "slurm", say)
+        try:
+            if self.workers > 1 and left:
+                return _several(again, min(self.workers, len(left)))
+            return work(folder, say, chosen)
+        except Interrupted as stopped:
+            say(f"stopped; the same command continues ({stopped})")
+            raise SystemExit(128 + stopped.signum) from None
+
+
+def _several(arguments: list[str], workers: int) -> bool:
+    """Run workers as processes of their own; whether all ended well. They end with this process."""
+    from ..train.signals import StopSignals
+
+    share = str(max(1, (os.cpu_count() or 1) // workers))
+    environment = {"OMP_NUM_THREADS": share, **os.environ}
+    command = [sys.executable, "-m", "advdistill", "study", *arguments]
+    with StopSignals() as stop:
+        running = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) for _ in range(workers)]
+        try:
+            stop.at_once = True
+            codes = [one.wait() for one in running]
+        finally:
+            stop.at_once = False
+            for one in running:
+                one.terminate()  # does nothing to one that has ended
+                one.wait()
+    if stopped := [code for code in codes if code > 2]:
+        raise SystemExit(stopped[0])
+    return not any(codes)
+
+
+def _write(folder: "StudyFolder", file: Path) -> None:
+    """Print the table of the cells that are done, and write it beside the results in each form."""
+    from ..study.findings import findings
+    from ..study.page import page
+    from ..study.tables import csv, latex, markdown, shown
+
+    found = findings(folder)
+    CONSOLE.print(shown(found))
+    if not found.groups:
+        return
+    texts = {"study.md": markdown(found), "study.csv": csv(found), "study.tex": latex(found), "study.html": page(found)}
+    for name, text in texts.items():
+        write_atomic(folder.folder / name, partial(Path.write_text, data=text))
+    say(f"written to {', '.join(str(folder.folder / name) for name in texts)}")

@@ -1,0 +1,56 @@
+"""The attack of a method on a batch as one CUDA graph."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ..acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
+from ..attacks import PGD
+from .batch import Batch
+from .method import Method
+from .networks import Views
+
+__all__ = ["replayed"]
+
+
+def replayed(
+    graphs: CudaGraphs, method: Method, batch: Batch, pgd: PGD, copies: Mapping[str, nn.Module], views: Views,
+    extrapolated: Callable[[Batch], Batch],
+) -> Tensor | None:  # fmt: skip
+    """x' of a batch by a CUDA graph, whose inputs are all that changes from batch to batch.
+
+    Args:
+        batch: it receives what the attack computed.
+        copies: the networks that the attack runs, by role, the student's among them.
+        extrapolated: the batch with its teachers as the attack queries them.
+
+    Returns:
+        x' `[B, C, H, W]`; `None` where the attack cannot be captured.
+    """
+    rng = batch.rng
+    given: Tensors = {"x": batch.x, "y": batch.y, "targets": batch.targets, "start": pgd.begin(batch.x, rng)}
+    given |= {name: torch.full((), getattr(batch, name), device=batch.x.device) for name in ("progress", "rate")}
+    given |= {(at, name): part.state[name] for at, part in enumerate(method.parts) for name in part.state}
+
+    def climb(given: Tensors) -> Tensors:
+        names = ("x", "y", "targets", "start", "progress", "rate")
+        x, y, targets, begin, progress, rate = (given[name] for name in names)
+        inputs = Batch(
+            x, y, copies["student"], views.teachers(copies, x, targets), progress, rate=rate, total=refuse_total,
+            threat=pgd.threat, rng=NoDraws(), targets=targets,
+        )  # fmt: skip
+        fresh = method.fresh()
+        for at, (part, original) in enumerate(zip(fresh.parts, method.parts, strict=True)):
+            part.state = {name: given[at, name] for name in original.state}
+        with torch.no_grad():
+            objective = fresh.inner(extrapolated(inputs))
+        x_adv = x if objective is None else pgd.climb(objective, x, begin)
+        return {"x_adv": x_adv, **inputs.computed}
+
+    found = graphs(climb, given, pgd, *copies.values())
+    if found is None:
+        return None
+    x_adv = found.pop("x_adv")
+    batch.reuse(found)
+    return x_adv

@@ -1,0 +1,207 @@
+"""What a study found: accuracies over seeds, differences from the baseline, and what each level of an axis brings."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import groupby
+from statistics import fmean
+from typing import Any
+
+from ..report.compare import distinct, mismatches
+from ..report.loading import LoadedResult, load_result
+from ..report.statistics import Difference, holm, matched, over_seeds, paired, unpaired
+from ..results.files import ResultFiles
+from .matrix import SEED, Cell, Study
+from .worker import StudyFolder
+
+__all__ = ["Effect", "Findings", "Group", "findings"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Cells that differ in the seed alone.
+
+    Attributes:
+        levels: by axis, without the seed.
+        results, costs: of each cell, by seed.
+        against: the baseline's group, if this is not it and both have a seed in common; under the study's attack.
+    """
+
+    levels: Mapping[str, str]
+    results: Mapping[str, LoadedResult]
+    costs: Mapping[str, Mapping[str, Any]]
+    against: Difference | None = None
+
+    @property
+    def name(self) -> str:
+        return ", ".join(self.levels.values()) or "all"
+
+    def figure(self, attack: str) -> tuple[float, float | None]:
+        """Mean accuracy over the seeds, and its standard deviation if there are several."""
+        values = [run.result[attack].accuracy for run in self.results.values()]
+        return over_seeds(values) if len(values) > 1 else (values[0], None)
+
+    def cost(self, name: str) -> float:
+        """Mean over the seeds; of `passes` the sum over the networks."""
+        values = [one[name] for one in self.costs.values()]
+        return fmean(sum(value.values()) if isinstance(value, dict) else value for value in values)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a level of an axis brings over the axis's reference: over all pairs of cells that differ in nothing else.
+
+    Attributes:
+        within: the level of the method's axis to which the pairs belong; empty for all of them.
+        clean, robust: the differences; p values corrected by Holm among all robust ones of the same `within` kind.
+    """
+
+    axis: str
+    level: str
+    reference: str
+    within: str
+    clean: Difference | None
+    robust: Difference
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that tables and the page of a study show.
+
+    Attributes:
+        done, total: numbers of cells.
+        notes: what must be known of the figures, a sentence each.
+    """
+
+    study: Study
+    attacks: Sequence[str]
+    robust: str
+    groups: Sequence[Group] = ()
+    effects: Sequence[Effect] = ()
+    notes: Sequence[str] = ()
+    done: int = 0
+    total: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+def findings(folder: StudyFolder) -> Findings:
+    """Of the cells that are done.
+
+    Raises:
+        ValueError: a cell's files are damaged, or of another recipe.
+    """
+    study, cells = folder.study, folder.study.cells
+    finished = [cell for cell in cells if folder.done(cell)]
+    runs = {cell.name: load_result(folder.results(cell)) for cell in finished}
+    costs = {cell.name: folder.cost(cell) for cell in finished}
+    found = Findings(study, [attack.name for attack in study.suite], study.robust, done=len(finished), total=len(cells))
+    groups = list(_groups(finished, runs, costs))
+    failed = {c.name: why for c in cells if c.name not in runs and (why := folder.why_failed(c)) is not None}
+    return replace(
+        found, failed=failed, groups=_against_baseline(study, groups),
+        effects=list(_effects(study, finished, runs)), notes=list(_notes(folder, finished, runs, costs)),
+    )  # fmt: skip
+
+
+def _groups(
+    cells: Sequence[Cell], runs: Mapping[str, LoadedResult], costs: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Group]:
+    order = distinct("\0".join(cell.group) for cell in cells)
+    for _, members in groupby(sorted(cells, key=lambda c: order.index("\0".join(c.group))), lambda c: c.group):
+        same = list(members)
+        levels = {axis: level for axis, level in same[0].levels.items() if axis != SEED}
+        by_seed = {cell.levels.get(SEED, str(cell.recipe.seed)): cell.name for cell in same}
+        yield Group(levels, {s: runs[n] for s, n in by_seed.items()}, {s: costs[n] for s, n in by_seed.items()})
+
+
+def _against_baseline(study: Study, groups: list[Group]) -> list[Group]:
+    """With each group's difference from the baseline, p values corrected by Holm."""
+    reference = {axis: study.reference(axis) for axis in study.axes if axis != SEED}
+    base = next((group for group in groups if group.levels == reference), None)
+    if base is None:
+        return groups
+    found = {}
+    for at, group in enumerate(groups):
+        pairs = [(group.results[seed], base.results[seed]) for seed in group.results if seed in base.results]
+        if group is not base and pairs:
+            found[at] = _difference(pairs, study.robust)
+    corrected = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
+    return [
+        replace(group, against=replace(found[at], p=corrected[at])) if at in found else group
+        for at, group in enumerate(groups)
+    ]
+
+
+def _effects(study: Study, cells: Sequence[Cell], runs: Mapping[str, LoadedResult]) -> Iterator[Effect]:
+    """Over everything, and, for axes that do not choose the method, within each method."""
+    known = {tuple(sorted(cell.levels.items())): cell for cell in cells}
+    choosers = [axis for axis in study.axes if study.of_method(axis)]
+
+    def effects(axis: str, within: str, among: Callable[[Cell], bool]) -> Iterator[Effect]:
+        for level in study.axes[axis]:
+            pairs = []
+            for cell in filter(among, cells):
+                other = known.get(tuple(sorted({**cell.levels, axis: study.reference(axis)}.items())))
+                if cell.levels[axis] == level != study.reference(axis) and other:
+                    pairs.append((runs[cell.name], runs[other.name]))
+            if pairs:
+                clean = _difference(pairs, "clean") if "clean" in _attacks(pairs[0][0]) else None
+                yield Effect(axis, level, study.reference(axis), within, clean, _difference(pairs, study.robust))
+
+    def trained_by(method: str, cell: Cell) -> bool:
+        return ", ".join(cell.levels[axis] for axis in choosers) == method
+
+    axes = [axis for axis in study.axes if axis != SEED and len(study.axes[axis]) > 1]
+    yield from _corrected([one for axis in axes for one in effects(axis, "", lambda cell: True)])
+    methods = distinct(", ".join(cell.levels[axis] for axis in choosers) for cell in cells) if choosers else []
+    inner = [
+        one for axis in axes if axis not in choosers for method in methods
+        for one in effects(axis, method, partial(trained_by, method))
+    ]  # fmt: skip
+    yield from _corrected(inner if len(methods) > 1 else [])
+
+
+def _corrected(effects: list[Effect]) -> Iterator[Effect]:
+    for effect, p in zip(effects, holm([effect.robust.p for effect in effects]), strict=True):
+        yield replace(effect, robust=replace(effect.robust, p=p))
+
+
+def _attacks(run: LoadedResult) -> set[str]:
+    return {m.attack for m in run.result.measurements}
+
+
+def _difference(pairs: Sequence[tuple[LoadedResult, LoadedResult]], attack: str) -> Difference:
+    """Of pairs of cells by the t test; of a single pair by its verdicts on each image, by McNemar's test."""
+    if len(pairs) > 1:
+        return matched([a.result[attack].accuracy - b.result[attack].accuracy for a, b in pairs])
+    (first, second), = pairs
+    if attack in first.verdicts and attack in second.verdicts:
+        return paired(first.verdicts[attack], second.verdicts[attack])
+    return unpaired(first.result[attack].correct, second.result[attack].correct, second.result[attack].n)
+
+
+def _notes(
+    folder: StudyFolder, cells: Sequence[Cell], runs: Mapping[str, LoadedResult], costs: Mapping[str, Mapping[str, Any]]
+) -> Iterator[str]:
+    yield from folder.study.lacking()
+    yield from mismatches([run.result for run in runs.values()])
+    for role in distinct(role for one in costs.values() for role in one["teachers"]):
+        taught: dict[str, set[str]] = {}
+        for cell in cells:
+            if role in costs[cell.name]["teachers"]:
+                taught.setdefault(cell.recipe.references[role], set()).add(costs[cell.name]["teachers"][role])
+        for reference in (reference for reference, digests in taught.items() if len(digests) > 1):
+            yield f"Cells have different {role} teachers under the one name {reference}: their figures do not compare."
+    for what, unit in (("steps", "optimiser steps"), ("passes", "forward passes")):
+        values = [sum(v.values()) if isinstance(v := one[what], dict) else v for one in costs.values()]
+        if values and min(values) != max(values):
+            yield f"Budgets differ: {min(values):,} to {max(values):,} {unit} a run; the table has each."
+    elsewhere = 0
+    for cell in cells:
+        result = runs[cell.name].result
+        ours = ResultFiles(folder.results(cell) / "result.json").measured_here(result)
+        elsewhere += not {m.attack for m in result.measurements} <= ours
+    if elsewhere:
+        yield f"{elsewhere} of {len(cells)} results were not measured with this user's key; they are shown as claimed."
+    if machines := distinct(str(one["machine"]) for one in costs.values()):
+        yield f"Machine: {'; '.join(machines)}."

@@ -1,0 +1,158 @@
+"""A study's findings as text: a table in the terminal, Markdown, CSV and LaTeX."""
+
+import csv as csv_format
+import io
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Group as Lines
+from rich.table import Table
+from rich.text import Text
+
+from ..report.formats import latex_text, markdown_text
+from ..report.statistics import LEVEL, Difference
+from .findings import Effect, Findings
+
+__all__ = ["captions", "csv", "effect_head", "effect_rows", "group_head", "group_rows", "latex", "markdown", "shown"]
+
+
+def group_head(found: Findings) -> list[str]:
+    """Names of the columns of `group_rows`."""
+    axes = list(found.groups[0].levels) if found.groups else []
+    return [*axes, "n", *found.attacks, f"against the baseline ({found.robust})", "seconds", "steps", "passes"]
+
+
+def group_rows(found: Findings) -> Iterator[list[str]]:
+    """A row for each group: levels, number of seeds, mean and deviation by attack in per cent, difference, cost."""
+    for group in found.groups:
+        figures = (_figure(*group.figure(attack)) for attack in found.attacks)
+        cost = (f"{group.cost(name):,.0f}" for name in ("seconds", "steps", "passes"))
+        yield [*group.levels.values(), str(len(group.results)), *figures, _points(group.against), *cost]
+
+
+def effect_head(found: Findings) -> list[str]:
+    """Names of the columns of `effect_rows`."""
+    return ["axis", "level", "against", "of", "pairs", "clean, points", f"{found.robust}, points", "p (Holm)"]
+
+
+def effect_rows(found: Findings) -> Iterator[list[str]]:
+    """A row for each level of an axis: the points that it brings, with 95 % intervals."""
+    for one in found.effects:
+        yield [
+            one.axis, one.level, one.reference, one.within or "all", _pairs(one), _points(one.clean, p=False),
+            _points(one.robust, p=False), _p(one.robust.p),
+        ]  # fmt: skip
+
+
+def captions(found: Findings) -> list[str]:
+    """What the tables are of, in sentences, with everything that must be known of the figures."""
+    result = next(iter(found.groups[0].results.values())).result
+    images = result[found.attacks[0]].n
+    base = ", ".join(found.study.reference(axis) for axis in found.groups[0].levels)
+    said = [
+        f"{result.data} ({result.fingerprint}), {result.threat}, {images} images; {found.done} of {found.total} cells.",
+        "Accuracy in %: mean ± standard deviation over n seeds. Seconds of training, optimiser steps and forward "
+        "passes of all networks: the mean of a run.",
+        f"Baseline: {base}. Points with their 95 % interval and p, corrected by Holm, of Student's paired t test over "
+        "cells with the same seed; with one seed, of McNemar's test over images. "
+        f"Below p = {LEVEL} the difference is called ahead or behind.",
+    ]
+    return [*said, *found.notes, *(f"{cell} failed: {why}" for cell, why in found.failed.items())]
+
+
+def shown(found: Findings) -> Lines:
+    """For a terminal: the means, and what each level brings; the files have everything."""
+    failures = [Text(f"{cell} failed: {why}", style="red") for cell, why in found.failed.items()]
+    if not found.groups:
+        return Lines(Text(f"0 of {found.total} cells are done."), *failures)
+    means = (
+        [group.name, str(len(group.results)), *(_figure(*group.figure(attack)) for attack in found.attacks)]
+        for group in found.groups
+    )
+    parts = [_rich([", ".join(found.groups[0].levels) or "cell", "n", *found.attacks], means)]
+    if found.effects:
+        effects = (
+            [f"{one.level} against {one.reference}" + (f", {one.within}" if one.within else ""),
+             _points(one.robust, p=False), _p(one.robust.p)]
+            for one in found.effects
+        )  # fmt: skip
+        parts.append(_rich(["what it brings", f"{found.robust}, points", "p (Holm)"], effects))
+    return Lines(*parts, *(Text(line, style="italic dim") for line in captions(found)))
+
+
+def markdown(found: Findings) -> str:
+    """The tables as Markdown."""
+    text = [f"# Study {found.study.name}", _markdown(group_head(found), group_rows(found))]
+    if found.effects:
+        text += ["What each level brings, over all pairs of cells that differ in nothing else:"]
+        text += [_markdown(effect_head(found), effect_rows(found))]
+    return "\n\n".join([*text, *(markdown_text(line) for line in captions(found))]) + "\n"
+
+
+def latex(found: Findings) -> str:
+    """The tables as LaTeX, for the package booktabs."""
+    tables = [_latex(group_head(found), group_rows(found))]
+    tables += [_latex(effect_head(found), effect_rows(found))] if found.effects else []
+    notes = [f"% {latex_text(line)}" for line in ("\\usepackage{booktabs}", *captions(found))]
+    return "\n".join([*notes, *tables]) + "\n"
+
+
+def csv(found: Findings) -> str:
+    """A row for each cell and attack, in fractions, with everything that other statistics would need."""
+    file = io.StringIO()
+    writer = csv_format.writer(file, lineterminator="\n")
+    axes = list(found.groups[0].levels)
+    writer.writerow([*axes, "seed", "attack", "n", "correct", "accuracy", "low", "high", "seconds", "steps", "passes"])
+    for group in found.groups:
+        for seed, run in group.results.items():
+            cost = group.costs[seed]
+            spent = [f"{cost['seconds']:.1f}", cost["steps"], sum(cost["passes"].values())]
+            for attack in found.attacks:
+                m = run.result[attack]
+                figures = (f"{value:.6f}" for value in (m.accuracy, *m.interval))
+                writer.writerow([*group.levels.values(), seed, attack, m.n, m.correct, *figures, *spent])
+    return file.getvalue()
+
+
+def _figure(mean: float, deviation: float | None) -> str:
+    return f"{100 * mean:.1f}" + ("" if deviation is None else f" ± {100 * deviation:.1f}")
+
+
+def _points(difference: Difference | None, p: bool = True) -> str:
+    if difference is None:
+        return "–"
+    low, high = (100 * end for end in difference.interval)
+    text = f"{100 * difference.value:+.1f} ({low:.1f} to {high:.1f})"
+    if not p:
+        return text
+    verdict = "undecided" if difference.verdict == "not distinguishable" else difference.verdict
+    return f"{text} {verdict}, {_p(difference.p, 'p ')}"
+
+
+def _p(p: float, before: str = "") -> str:
+    sign = "= " if before else ""
+    return f"{before}< 0.001" if p < 0.001 else f"{before}{sign}{p:.3f}"
+
+
+def _pairs(effect: Effect) -> str:
+    return str(effect.robust.n) if effect.robust.test == "paired t" else f"1 ({effect.robust.n} images)"
+
+
+def _rich(head: Sequence[str], rows: Iterator[list[str]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for at, name in enumerate(head):
+        table.add_column(name, justify="left" if at == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _markdown(head: Sequence[str], rows: Iterator[list[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *([markdown_text(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _latex(head: Sequence[str], rows: Iterator[list[str]]) -> str:
+    lines = [" & ".join(map(latex_text, cells)) + r" \\" for cells in (head, *rows)]
+    begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
+    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])
