@@ -103,6 +103,8 @@ NOT_RUN = {  # commands that are shown and only parsed, with the reason; each pa
     r"runs/quickstart/": "runs of `advdistill quickstart`, which takes minutes; the same commands are run on others",
     r"examples/own_method.py": "test_cli.py trains with it",
     r"examples/methods/": "test_methods_that_need_more.py trains with it",
+    r"^study study.yaml": "48 trainings; test_study.py runs the commands on a small study, and reads this file",
+    r"--attack.start-radius": "test_cheaper_attacks.py trains with N-FGSM",
     r"--data.stream": "test_streaming.py trains on streamed pictures",
 }
 
