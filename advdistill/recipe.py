@@ -125,6 +125,7 @@ class Recipe:
         check_between("swa", self.swa, 0, max(1, self.epochs - 1))
         if self.ema is not None and self.swa is not None:
             raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; choose one.")
+        check_between("seed", self.seed, 0, 2**32 - 1)
         if self.ema_warmup is not None and self.ema is None:
             raise ValueError(f"ema_warmup ({self.ema_warmup:g}) is of the average of ema; give ema as well, 0.995.")
         for name in ("ema_warmup", "eps_warmup"):

@@ -72,7 +72,7 @@ FAULTS = [
           "(x + (x_adv - x) * per_image(shrink)).clamp(0, 1)", "x_adv.clamp(0, 1)", BOX),
     Fault("L2: x' inside the ball is pushed out to its surface", "threat.py",
           ".clamp(min=1e-12)).clamp(max=1)", ".clamp(min=1e-12))", BOX),
-    Fault("eps may be 8 instead of 8/255", "threat.py",
+    Fault("eps may be 8 instead of 8/255", "_internal/pixels.py",
           "if not 0 <= number <= limit:", "if not 0 <= number:", "test_threat.py::test_pixels_refuses"),
     Fault("eps goes to AutoAttack in the wrong units", "attacks/autoattack.py",
           "eps=self.threat.eps, seed", "eps=self.threat.eps * 255, seed",

@@ -136,7 +136,7 @@ def test_many_runs_make_a_table(place):
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"threat": "Linf 4/255"}, "threat model differs (Linf 8/255, Linf 4/255)"),
+        ({"threat": "Linf 4/255", "eps": 4 / 255}, "threat model differs (Linf 8/255, Linf 4/255)"),
         ({"fingerprint": "0" * 12}, "data differs"),
         ({"settings": "PGD-20, searched in bf16"}, "attack pgd-20 differs (PGD-20, PGD-20, searched in bf16)"),
     ],

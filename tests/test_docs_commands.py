@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from dataclasses import replace
 
@@ -87,6 +88,61 @@ def steps(name):
     return [line for line in found if "OWNER/NAME" not in line]
 
 
+MORE = [  # commands of other blocks, run after the journey in `NEEDS`, whose runs they name; `*` as the shell has it
+    "compare runs/*", "status runs/*", "status runs/* --json", "report runs/* --out report.html", "list methods",
+    "list teachers",
+    "evaluate runs/digits.rslad --attacks clean,pgd-20,python:examples/own_attack.py:Momentum",
+    "train digits.rslad --method my_module:Mine --method.weight 2 --teacher runs/digits.teacher",
+]  # fmt: skip
+NOT_RUN = {  # commands that are shown and only parsed, with the reason; each pattern must still match one
+    r"\bcifar100?\b": "CIFAR's data are downloaded, and a training takes hours; the same commands are run on digits",
+    r"OWNER/NAME": "writes to the Hub; `push` into a folder is run by test_hub.py",
+    r"\$seed": "a loop of the shell over seeds",
+    r"runs/(rslad|adaad|ard)-\d": "runs of the loop before, or on CIFAR; compare and report are run on those of digits",
+    r"\bstudent\b": "a student of the reader's own; export is run on flowers, and push by test_hub.py",
+    r"runs/quickstart/": "runs of `advdistill quickstart`, which takes minutes; the same commands are run on others",
+    r"examples/own_method.py": "test_cli.py trains with it",
+    r"examples/methods/": "test_methods_that_need_more.py trains with it",
+    r"^study study.yaml": "48 trainings; test_study.py runs the commands on a small study, and reads this file",
+    r"--attack.start-radius": "test_cheaper_attacks.py trains with N-FGSM",
+    r"--data.stream": "test_streaming.py trains on streamed pictures",
+}
+
+
+def shown(path):
+    """The commands in a document's blocks, without comments."""
+    lines = "\n".join(text for shell in ("", "sh", "bash") for text in blocks(path, shell)).replace("\\\n", " ")
+    found = re.findall(r"\badvdistill ([a-z-].*?)(?: [|>;&].*)?$", lines, re.M)
+    return [plain(command) for command in found if "..." not in command]
+
+
+def plain(command):
+    return " ".join(command.split(" #")[0].split())
+
+
+def test_every_shown_command_is_run_or_has_a_reason():
+    run = {plain(command) for name in JOURNEYS for command in steps(name)} | {plain(command) for command in MORE}
+    commands = {command for path in DOCUMENTS for command in shown(path)}
+    left = commands - run
+    assert [one for one in left if not any(re.search(pattern, one) for pattern in NOT_RUN)] == []
+    assert [pattern for pattern in NOT_RUN if not any(re.search(pattern, one) for one in left)] == []
+    assert {plain(command) for command in MORE} <= commands  # none that no document shows any more
+
+
+def run_more(folder):
+    """Run `MORE` in a folder with the runs of a journey; a training starts afresh in the place of the one before."""
+    (folder / "examples").symlink_to(ROOT / "examples")
+    imports = "from dataclasses import dataclass\nimport advdistill as ad\nfrom advdistill.losses import kl\n"
+    (folder / "my_module.py").write_text(imports + blocks(README)[1])
+    for command in MORE:
+        if command.startswith("train"):
+            shutil.rmtree(folder / "runs" / "digits.rslad")
+        words = [sorted(f"runs/{run.name}" for run in (folder / "runs").iterdir()) if word == "runs/*" else [word]
+                 for word in shlex.split(command)]  # fmt: skip
+        done = advdistill(*(word for found in words for word in found), cwd=folder, before=shorten)
+        assert done.returncode == 0, f"advdistill {command}\n{done.stdout}{done.stderr}"
+
+
 def shorten():
     """In the child: each run is of one epoch on few images, each evaluation on few; the commands stay as they are."""
     from advdistill.cli import preflight, train
@@ -143,3 +199,5 @@ def test_the_journey_of_the_documents_can_be_typed(name, tmp_path):
         assert Result.load(tmp_path / "runs" / run / "result.json").measurements[0].attack == "clean"
     if "flowers" in name:
         assert (tmp_path / "runs" / "flowers" / "model.int8.onnx").exists()
+    if name in NEEDS:
+        run_more(tmp_path)

@@ -3,6 +3,7 @@
 import multiprocessing
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -187,11 +188,23 @@ def test_a_result_is_verified_on_other_forms(model, tmp_path):
 
 
 def test_it_runs_where_the_model_is():
-    """On the meta device nothing can be computed: that is where a model on it is taken."""
-    on_meta = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).to("meta")
-    assert placed(on_meta, SPLIT, None)[1] == torch.device("meta")
+    class Elsewhere(nn.Module):
+        """Its parameters say that they are on another device than any that a test's machine must have."""
+
+        def parameters(self, recurse=True):
+            return iter([SimpleNamespace(device=torch.device("cuda:1"))])
+
+    assert placed(Elsewhere(), SPLIT, None)[1] == torch.device("cuda:1")
     assert placed(nn.Flatten(), SPLIT, None)[1] == torch.device("cpu")
-    assert placed(on_meta, SPLIT, "cpu")[1] == torch.device("cpu")
+    assert placed(Elsewhere(), SPLIT, "cpu")[1] == torch.device("cpu")
+
+
+def test_a_model_without_values_is_at_no_place():
+    """On the meta device there is nothing to compute with, whatever device is asked for."""
+    on_meta = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).to("meta")
+    for device in (None, "cpu", "meta"):
+        with pytest.raises(ValueError, match="The model has no values: its '1.weight' is on the meta device"):
+            placed(on_meta, SPLIT, device)
 
 
 # Names

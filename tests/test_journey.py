@@ -13,10 +13,13 @@ from children import PATIENCE, Child, advdistill
 from conftest import ENV
 from training import same_weights, short
 
-from advdistill import Linf, Result, Run, models, recipes
+from advdistill import L2, Linf, Result, Run, data, models, recipes
 from advdistill.attacks.suites import ATTACKS, SUITES, attacks
+from advdistill.cli import main
 from advdistill.cli import names as cli_names
-from advdistill.cli.early import seconds
+from advdistill.cli.early import check_data, check_eps, seconds
+from advdistill.models.reference import KINDS
+from advdistill.models.teachers import TEACHERS
 from advdistill.optimizers import OPTIMIZERS, TorchOptimizer
 from advdistill.results.result import Measurement, hardest
 
@@ -92,9 +95,38 @@ def test_a_mistake_names_what_to_type(tmp_path, typed, message):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("train digits.pgd_at --schedule.kind cosin", "Unknown --schedule.kind 'cosin'. Did you mean 'cosine'? Kno"),
+        ("train digits.pgd_at --attack.start=gausian", "Unknown --attack.start 'gausian'. Did you mean 'gaussian'?"),
+        ("train --threat l3", "Unknown --threat 'l3'. Did you mean 'l2'? Known: l2, linf."),
+        ("export x --to onx", "Unknown --to 'onx'. Did you mean 'onnx'?"),
+        ("evaluate x --norm linff", "Unknown --norm 'linff'. Did you mean 'linf'? Known: l2, linf."),
+        ("train digits.pgd_at --data.validation 1.5", "data.validation must lie between 0.001 and 0.5, got 1.5."),
+        ("train digits.pgd_at --attack.threat.eps 8", "eps must lie in [0, 1], in units of pixels in [0, 1]; got 8"),
+        ("train digits.pgd_at --epochs x", "--epochs must be a whole number, got 'x'."),
+        ("train digits.pgd_at --optimizer.lr fast", "--optimizer.lr must be a number, got 'fast'."),
+        ("train digits.pgd_at --ema x", "--ema must be a number or None, got 'x'."),
+        ("evaluate x --n three", "--n must be a whole number or None, got 'three'."),
+        ("train digits.pgd_at --lerning-rate 3", "Unrecognized options: --lerning-rate, 3. See advdistill train d"),
+        ("train digits.pgd_at --teacher", "Missing value for argument '--teacher'. Expected 1 values. See advdistill"),
+        ("evaluate", "advdistill evaluate needs an argument: A run folder, or a checkpoint; see `advdistill list m"),
+        ("push x", "advdistill push needs --to: A folder to write, or hf:OWNER/NAME to upload to."),
+    ],
+)
+def test_what_cannot_be_parsed_is_told_in_one_sentence(typed, message, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")  # in which a box would break the sentence
+    assert main(typed.split()) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith(f"advdistill: {message}") and said.err.count("\n") == 1, said.err
+
+
 def test_names_are_known_without_torch():
     assert cli_names.recipes() == set(recipes.names()) and cli_names.models() == set(models.names())
     assert cli_names.suites() == {*SUITES, *ATTACKS}
+    assert list(cli_names.DATASETS) == data.names() and set(cli_names.KINDS) == KINDS.keys()
+    assert {(of, name) for of, names in cli_names.teachers().items() for name in names} == TEACHERS.keys()
     for name in cli_names.optimizers() - {*OPTIMIZERS, "lamb"}:
         assert issubclass(getattr(torch.optim, name), torch.optim.Optimizer)
     with pytest.raises(ValueError, match="^Unknown optimizer 'adamm'") as late:
@@ -108,7 +140,11 @@ TRIVIAL = """--version; trian; compare; compare x; report; report x; report x --
 status x; evaluate x; evaluate .; evaluate x --suite nope; evaluate x --attacks pgd-0; evaluate runs/digits.teacher;
 export x; export .; verify x; verify .; push x --to y; init ./x; init x.csv; train x.yaml; train x/y; train rslad;
 train .; train --resume x; train --method rslda; train --method adaad+igmd; train --student=resnet81;
-train --suite pgd-x; train --optimizer adamm; train --threat l3; preflight rslad; preflight --budget 5parsecs"""
+train --suite pgd-x; train --optimizer adamm; train --threat l3; preflight rslad; preflight --budget 5parsecs;
+train --data.name cifar11; evaluate x --data cifar11; export x --data cifar11; init cifar11; train --teacher rb:X;
+evaluate robustbench:Rice2020; push robustbench:cifar100/Linf/Nobody --to y; evaluate x --eps 8; export x --eps 8/256x;
+evaluate x --eps 6 --norm l2; evaluate x --eps 2 --norm linf; train --attack.threat.eps 8; train broken.yaml;
+train misspelt.yaml; preflight misspelt.yaml"""
 ONE_AFTER_ANOTHER = """
 import json, sys
 from advdistill.cli import main
@@ -125,12 +161,34 @@ for line in sys.stdin.read().split(";"):
 
 def test_trivial_mistakes_do_not_wait_for_torch(tmp_path):
     """So each takes a fraction of the two seconds of processor time that torch alone needs to be imported."""
+    (tmp_path / "broken.yaml").write_text("epochs: [1\n")
+    (tmp_path / "misspelt.yaml").write_text("data: {name: cifar11}\n")
     done = subprocess.run([sys.executable, "-c", ONE_AFTER_ANOTHER], input=TRIVIAL, cwd=tmp_path, env=ENV,
                           capture_output=True, text=True, timeout=PATIENCE)  # fmt: skip
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
     wanted = [[line.split(), 0 if "--version" in line else 2, False] for line in TRIVIAL.split(";")]
     assert found == wanted and "Traceback" not in done.stderr, done.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert {file.name for file in tmp_path.iterdir()} == {"broken.yaml", "misspelt.yaml"}
+
+
+@pytest.mark.parametrize(("early", "late"), [
+    (lambda: check_data("cifar11"), lambda: data.load("cifar11", "test")),
+    (lambda: cli_names.check_reference("robustbnch:X"), lambda: models.load("robustbnch:X")),
+    (lambda: cli_names.check_reference("robustbench:Rice2020"), lambda: models.load("robustbench:Rice2020")),
+    (lambda: check_eps("8"), lambda: Linf("8")), (lambda: check_eps("8", "l2"), lambda: L2("8")),
+    (lambda: check_eps("1.5", "linf"), lambda: Linf("1.5")), (lambda: check_eps("x"), lambda: Linf("x")),
+])  # fmt: skip
+def test_what_is_told_early_is_what_is_told_late(early, late):
+    with pytest.raises(ValueError) as first:
+        early()
+    with pytest.raises(ValueError) as second:
+        late()
+    assert str(first.value) == str(second.value)
+
+
+def test_an_eps_that_a_norm_may_have_is_left_to_the_run():
+    for eps, norm in ((None, None), ("4", None), ("5", "l2"), ("8/255", "linf")):
+        check_eps(eps, norm)
 
 
 def test_the_teacher_of_a_written_recipe_is_named_with_its_recipe(tmp_path, teacher):

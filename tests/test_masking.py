@@ -19,14 +19,11 @@ from advdistill.evaluation.masking.attacks import losses
 from advdistill.evaluation.masking.passes import passes
 from advdistill.evaluation.networks import EvaluatedModel
 from advdistill.losses import cross_entropy
-from advdistill.results.masking import above
+from advdistill.results.masking import CHECKS, above
 from advdistill.threat import L2, Linf
 
 THREAT = Linf(0.1)
-NAMES = [
-    *("train_mode", "softmax", "randomness", "batch_dependence", "gradients", "logit_scale"),
-    *("growing_eps", "longer", "losses", "black_box", "transfer"),
-]
+NAMES = list(CHECKS)
 TEST = data.load("digits", "test")
 TEST = TEST.take(torch.randperm(len(TEST), generator=torch.Generator().manual_seed(0)))
 

@@ -20,6 +20,7 @@ from advdistill._internal.adapter import copied, logits_of
 from advdistill._internal.rng import Rng
 from advdistill.attacks import CustomAttack
 from advdistill.data import Split
+from advdistill.evaluation import gradient_alignment, robust_curve
 from advdistill.export import build, write
 from advdistill.methods import build as method_named
 from advdistill.models.digest import digest
@@ -487,6 +488,96 @@ def test_a_network_without_values_is_refused_at_every_door(batch):
                  lambda: Distiller("rslad", empty)):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             door()
+
+
+def on_meta(part=False):
+    network = Net()
+    (network.head if part else network).to("meta")
+    return network
+
+
+def quantised():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch.ao, which says that it will move
+        return torch.ao.quantization.quantize_dynamic(Net().eval(), {nn.Linear}, torch.qint8)
+
+
+@pytest.mark.parametrize("part", [False, True])
+def test_a_network_on_the_meta_device_is_refused_at_every_door(batch, part, tmp_path):
+    doors = (
+        lambda: evaluate(on_meta(part), TEST), lambda: Distiller("pgd_at")(on_meta(part), *batch),
+        lambda: evaluate(Net(), TEST, suite="transfer-pgd-20-trades", surrogate=on_meta(part)),
+        lambda: Distiller("rslad", on_meta(part)), lambda: build("onnx", on_meta(part), (1, 4, 4), batch[0]),
+        lambda: build("safetensors", on_meta(part), (1, 4, 4), batch[0]),
+        lambda: quick(tmp_path, {"student": on_meta(part)}, "pgd_at"),
+        lambda: quick(tmp_path, {"student": Net(), "teacher": on_meta(part)}, "rslad"),
+    )  # fmt: skip
+    said = r"has no values: its '(conv|head).weight' is on the meta device.*network.to_empty\(device='cpu'\), then netw"
+    for door in doors:
+        with pytest.raises(ValueError, match=said):
+            door()
+
+
+ROWS = {
+    "one for all": (lambda z, x: z.mean(0, keepdim=True), r"for \d+ images it returns shape \[1, 4\]"),
+    "two for each": (lambda z, x: torch.cat([z, z]), r"for \d+ images it returns shape \[\d+, 4\]"),
+    "none": (lambda z, x: z.mean(0), r"it returns shape \[4\]"),
+}
+
+
+@pytest.mark.parametrize("rows", ROWS)
+def test_a_network_without_a_row_for_each_image_is_refused_at_every_door(batch, rows):
+    form, said = ROWS[rows]
+    network = Returns(Net(), form)
+    doors = (
+        lambda: evaluate(network, TEST, suite="clean"), lambda: Distiller("pgd_at", attack=ATTACK)(network, *batch),
+        lambda: evaluate(Net(), TEST, suite="transfer-pgd-20-trades", surrogate=network),
+        lambda: Distiller("rslad", network, attack=ATTACK)(Net(), *batch),
+        lambda: predictions(network, TEST), lambda: build("onnx", network.eval(), (1, 4, 4), batch[0]),
+    )  # fmt: skip
+    for door in doors:
+        with pytest.raises(ValueError, match=rf"must return logits \[B, K\],.*{said}"):
+            door()
+
+
+class MixesMany(nn.Module):
+    """Right for two images, as they are given at first, and not for more."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = Net()
+
+    def forward(self, x):
+        logits = self.network(x)
+        return logits if len(x) == 2 else logits.mean(0, keepdim=True)
+
+
+def test_the_rows_are_counted_at_every_pass(batch):
+    with pytest.raises(ValueError, match=r"for 40 images it returns shape \[1, 4\]"):
+        evaluate(MixesMany(), TEST, suite="clean")
+    with pytest.raises(ValueError, match=r"for \d images it returns shape \[1, 4\]"):
+        Distiller("rslad", MixesMany(), attack=ATTACK)(Net(), *batch)
+
+
+def test_a_dynamically_quantised_network_is_evaluated_without_gradients_and_taught_by(batch):
+    network = quantised()
+    found = evaluate(network, TEST, suite="clean,square-100")
+    assert found["clean"].correct == int((network(TEST.images.float() / 255).argmax(1) == TEST.labels).sum())
+    assert found["square-100"].no_gradient is None
+    Distiller("rslad", quantised(), attack=ATTACK)(Net(), *batch).backward()  # which asks for no gradient of it
+    said = r"needs a gradient, and the model's logits have none .*an int8 layer\). Square needs none"
+    for door in (
+        lambda: evaluate(network, TEST, suite="pgd-20"), lambda: evaluate(network, TEST, "l2 0.5", suite="pgd-20"),
+        lambda: Distiller("pgd_at", attack=ATTACK)(quantised(), *batch), lambda: robust_curve(network, TEST, [0.1]),
+        lambda: gradient_alignment(network, Net(), TEST),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            door()
+    for kind in ("onnx", "torch-export"):
+        with pytest.raises(ValueError, match=f"Net cannot be exported as {kind}: .*Export the float network"):
+            build(kind, quantised(), (1, 4, 4), batch[0])
+    with pytest.raises(ValueError, match="Net cannot be saved: 'head._packed_params.dtype' of its state dict"):
+        models.save(quantised(), "never.safetensors")
 
 
 def test_whole_numbers_are_no_logits():

@@ -118,8 +118,9 @@ def test_compare_reads_folders_and_files_and_names_rows_by_path(tmp_path, monkey
 
 def test_compare_warns_of_figures_that_do_not_compare(tmp_path):
     other = replace(
-        RESULT, fingerprint="0" * 12, threat="Linf 4/255", measurements=(Measurement("clean", "", 500, 400, 0.1),)
-    )
+        RESULT, fingerprint="0" * 12, threat="Linf 4/255", eps=4 / 255,
+        measurements=(Measurement("clean", "", 500, 400, 0.1),),
+    )  # fmt: skip
     assert mismatches([RESULT, other]) == [
         "These figures do not compare: the number of images differs (600, 500).",
         "These figures do not compare: the data differs (digits/test (b94169546686), digits/test (000000000000)).",

@@ -20,6 +20,7 @@ from training import short
 
 from advdistill import Linf, Result, Run, data, evaluate, models
 from advdistill._internal import secret
+from advdistill.cli import main
 from advdistill.cli import target as targets
 from advdistill.evaluation.verdicts import Verdicts
 from advdistill.evaluation.verification.findings import Again, Survivors
@@ -28,7 +29,9 @@ from advdistill.models.digest import digest
 from advdistill.results import files as storing
 from advdistill.results.digests import same_weights
 from advdistill.results.files import ResultFiles, signed
+from advdistill.results.masking import CHECKS
 from advdistill.results.metrics import read_metrics
+from advdistill.results.result import wilson
 from advdistill.results.weights import digest_of_file, of_other_weights, weights_beside
 
 MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
@@ -71,8 +74,11 @@ def edit(file: Path, **changes) -> None:
 
 
 def measured(file: Path, attack: str, /, **changes) -> None:
-    """Change one measurement in a result's file."""
+    """Change one measurement in a result's file, as somebody does who knows that accuracy and interval are compared."""
     known = json.loads(file.read_text())
+    if "correct" in changes:
+        correct, n = changes["correct"], next(m["n"] for m in known["measurements"] if m["attack"] == attack)
+        changes |= {"accuracy": correct / n, "interval": wilson(correct, n)}
     known["measurements"] = [m | changes if m["attack"] == attack else m for m in known["measurements"]]
     file.write_text(json.dumps(known))
 
@@ -84,6 +90,12 @@ def rewrite(file: Path, change=lambda tensors: None, **facts: str) -> None:
     tensors = load_file(file)
     change(tensors)
     save_file(tensors, file, known | facts)
+
+
+def masking(n: int) -> dict[str, object]:
+    """A verdict on gradient masking of which no check could be run."""
+    findings = [{"name": name, "status": "skip", "figures": {}, "reason": "so."} for name in CHECKS]
+    return {"status": "skip", "data": "digits/test", "threat": "Linf 0.1", "n": n, "seed": 0, "findings": findings}
 
 
 def flags(place: Path) -> dict[str, torch.Tensor]:
@@ -198,7 +210,7 @@ def test_a_result_named_after_its_checkpoint_belongs_to_it(place):
 
 
 def test_masking_of_another_network_is_refused_and_left_out_of_a_card(place):
-    verdict = {"status": "skip", "data": "digits/test", "threat": "Linf 0.1", "n": 9, "seed": 0, "findings": []}
+    verdict = masking(9)
     file = place / "run" / "result.masking.json"
     file.write_text(json.dumps(verdict | {"weights": "0123456789ab"}))
     code, text = said("push", "run", "--to", "folder", cwd=place)
@@ -218,12 +230,133 @@ def twice(run: Path) -> None:
 
 
 def masking_on(n: int):
-    verdict = {"status": "skip", "data": "digits/test", "threat": "Linf 0.1", "n": n, "seed": 0, "findings": []}
-    return lambda run: (run / "result.masking.json").write_text(json.dumps(verdict))
+    return lambda run: (run / "result.masking.json").write_text(json.dumps(masking(n)))
 
 
 def epoch(**figures):
     return lambda run: (run / "metrics.jsonl").write_text(json.dumps({"step": 3, "epoch": 1} | figures) + "\n")
+
+
+def raw(**changes):
+    """As whoever edits one measurement by hand leaves the rest of it."""
+
+    def change(run: Path) -> None:
+        known = json.loads((run / "result.json").read_text())
+        known["measurements"][-1] |= changes
+        (run / "result.json").write_text(json.dumps(known))
+
+    return change
+
+
+def another_eps(eps: float):
+    return lambda run: edit(run / "result.json", eps=eps)
+
+
+def without_a_threat(run: Path) -> None:
+    edit(run / "result.json", threat="Linf")
+
+
+CONTRADICTIONS = [
+    (raw(correct=99), r"pgd-20: its accuracy is 0\.\d+, and 99 of 100 images right give 0.99\. Delete it, or evaluate"),
+    (raw(accuracy=0.99), r"pgd-20: its accuracy is 0.99, and \d+ of 100 images right give"),
+    (raw(accuracy="high"), "pgd-20: its accuracy is high, and"),
+    (raw(accuracy=None), "pgd-20: its accuracy is None, and"),
+    (raw(interval=[0.9, 1.0]), r"pgd-20: its interval is \[0.9, 1.0\], and \d+ of 100 images right give \["),
+    (raw(interval=[0.9]), r"pgd-20: its interval is \[0.9\], and"),
+    (raw(accuracy=float("nan")), "pgd-20: its accuracy is nan, and"),
+    (raw(seconds=-1.0), "pgd-20: -1.0 seconds is impossible"),
+    (raw(seconds=float("inf")), "pgd-20: inf seconds is impossible"),
+    (another_eps(0.2), "its threat model is Linf 0.1, and its eps 0.2"),
+    (another_eps(float("nan")), "its threat model is Linf 0.1, and its eps nan"),
+    (without_a_threat, "its threat model must be such as 'Linf 8/255', got 'Linf'"),
+]
+
+
+@pytest.mark.parametrize(("forge", "sentence"), CONTRADICTIONS)
+def test_a_result_that_contradicts_itself_is_refused_by_every_reader(place, forge, sentence, monkeypatch, capsys):
+    run = place / "run"
+    forge(run)
+    for verdicts in (True, False):  # beside it, and not
+        if not verdicts:
+            (run / "result.verdicts.safetensors").unlink()
+        with pytest.raises(ValueError, match=f"result.json is not a result of advdistill: {sentence}"):
+            Result.load(run / "result.json")
+    monkeypatch.chdir(place)
+    before = (run / "result.json").read_bytes()
+    for command in (
+        ["compare", "run"], ["report", "run", "--out", "table.md"], ["report", "run", "--as-is", "--out", "page.html"],
+        PUSH, ["verify", "run"], ["evaluate", "run", "--suite", "clean", "--n", "20"],
+        ["train", "run/recipe.yaml", "--out", "run"],
+    ):  # fmt: skip
+        assert main(command) == 2, command
+        assert re.search(sentence, " ".join(capsys.readouterr().err.split())), command
+    assert main(["status", "run"]) == 0
+    assert re.search(f"result.json cannot be read: .*{sentence}", " ".join(capsys.readouterr().out.split()))
+    assert (run / "result.json").read_bytes() == before and not (place / "folder").exists()
+
+
+def without_the_checks(*names: str):
+    def change(run: Path) -> None:
+        known = masking(9)
+        known["findings"] = [one for one in known["findings"] if one["name"] not in names]
+        (run / "result.masking.json").write_text(json.dumps(known))
+
+    return change
+
+
+def one_check_twice(run: Path) -> None:
+    known = masking(9)
+    (run / "result.masking.json").write_text(json.dumps(known | {"findings": [*known["findings"], *known["findings"]]}))
+
+
+def a_good_word_for_bad_findings(run: Path) -> None:
+    known = masking(9)
+    known["findings"][3]["status"] = "fail"
+    (run / "result.masking.json").write_text(json.dumps(known))
+
+
+@pytest.mark.parametrize(("forge", "sentence"), [
+    (without_the_checks("longer", "black_box"), r"\(it lacks the findings of longer, black_box, and every check"),
+    (without_the_checks(*CHECKS), r"\(it lacks the findings of train_mode, softmax, .*transfer, and"),
+    (one_check_twice, r"\(it has two findings of one check\)"),
+    (a_good_word_for_bad_findings, r"\(its status is 'skip', but its findings give 'fail'\)"),
+])  # fmt: skip
+def test_a_masking_verdict_lacks_no_check(place, forge, sentence, monkeypatch, capsys):
+    forge(place / "run")
+    monkeypatch.chdir(place)
+    for command in (PUSH, REPORT):
+        assert main(command) == 2
+        assert re.search(f"not a verdict on gradient masking {sentence}", " ".join(capsys.readouterr().err.split()))
+
+
+def test_a_result_without_verdicts_is_a_claim_and_said_to_be(place, monkeypatch, capsys):
+    """Somebody who edits all figures alike cannot be found without verdicts: that they are missing is said."""
+    run = place / "run"
+    measured(run / "result.json", "pgd-20", correct=99)
+    (run / "result.verdicts.safetensors").unlink()
+    monkeypatch.chdir(place)
+    said = "the verdicts on each image are not beside this result, so nothing here can check its figures"
+    assert main(["compare", "run"]) == 0 and f"run: {said}." in " ".join(capsys.readouterr().out.split())
+    assert main(REPORT) == 0 and f"run: {said}." in (place / "page.html").read_text()
+    assert main(PUSH) == 0 and f"run/result.json: {said}; the card says so" in capsys.readouterr().err
+    assert f"**Unverified**: {said}." in (place / "folder" / "README.md").read_text()
+    assert main(["verify", "run"]) == 2 and "result.verdicts.safetensors is missing" in capsys.readouterr().err
+
+
+def test_verdicts_that_lack_an_attack_are_said_to(place, monkeypatch, capsys):
+    rewrite(place / "run" / "result.verdicts.safetensors", lambda tensors: tensors.pop("pgd-20"))
+    monkeypatch.chdir(place)
+    assert main(["compare", "run"]) == 0
+    assert "run: the verdicts of pgd-20 on each image are not beside" in " ".join(capsys.readouterr().out.split())
+
+
+def test_more_right_under_attack_than_without_is_said_to_be_impossible(place, monkeypatch, capsys):
+    (place / "run" / "result.verdicts.safetensors").unlink()
+    measured(place / "run" / "result.json", "clean", correct=10)
+    monkeypatch.chdir(place)
+    assert main(["compare", "run"]) == 0
+    said = "run, fgsm, pgd-20: more images are right than without an attack, which cannot be"
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 PUSH, REPORT = ["push", "run", "--to", "folder"], ["report", "run", "--as-is", "--out", "page.html"]
@@ -336,8 +469,9 @@ def test_images_of_others_do_not_enter_a_result(place):
 def test_a_figure_that_came_with_a_run_is_not_shown_as_measured(place):
     file = place / "run" / "result.json"
     known = json.loads(file.read_text())
-    known["measurements"].append(known["measurements"][-1] | {"attack": "cw-30", "correct": 100})
+    known["measurements"].append(known["measurements"][-1] | {"attack": "cw-30"})
     file.write_text(json.dumps(known))
+    measured(file, "cw-30", correct=100)
     code, text = said(*MEASURE, "--suite", "clean", cwd=place)
     assert code == 0 and "also has cw-30, not measured with this user's key and not shown" in text
     assert "cw-30" in str(Result.load(file)) and "100.0" not in text

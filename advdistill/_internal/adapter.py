@@ -14,7 +14,7 @@ from .messages import first_line
 __all__ = ["Logits", "check_module", "copied", "copying", "logits_of", "require_gradients_", "state_of", "unwrapped"]
 
 
-def logits_of(output: object, what: str = "model") -> Tensor:
+def logits_of(output: object, what: str = "model", x: Tensor | None = None) -> Tensor:
     """The logits `[B, K]` in the output of a network: the one rule of the package.
 
     A tensor is the logits. Of anything else they are what is called `logits`, as an attribute or a key; without that
@@ -22,13 +22,19 @@ def logits_of(output: object, what: str = "model") -> Tensor:
 
     Args:
         what: the network's name in messages.
+        x: the images `[B, C, H, W]`, if known: the logits must have a row for each of them.
 
     Raises:
-        ValueError: there are none, or several tensors could be the logits.
+        ValueError: there are none, several tensors could be the logits, or they are of more or fewer images.
     """
     found = _candidates(output)
     if len(found) == 1 and found[0].ndim == 2 and found[0].is_floating_point():
-        return found[0]
+        if x is None or found[0].shape[0] == x.shape[0]:  # len() would make it a constant of an exported program
+            return found[0]
+        raise ValueError(
+            f"The {what} must return logits [B, K], a row for each image; for {len(x)} images it returns shape "
+            f"{list(found[0].shape)}. Leave the first dimension of its outputs alone (mean, view, cat)."
+        )
     raise ValueError(f"The {what} must return logits [B, K], it returns {_form(output, found)}")
 
 
@@ -40,7 +46,7 @@ class Logits(nn.Module):
         self.network, self.what = network, what
 
     def forward(self, x: Tensor) -> Tensor:
-        return logits_of(self.network(x), self.what)
+        return logits_of(self.network(x), self.what, x)
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
@@ -69,6 +75,12 @@ def state_of(network: nn.Module) -> dict[str, Any]:
 def check_module(what: str, network: object) -> None:
     """Raise ValueError unless a network is a module with values, with what to do about a name or a state dict."""
     if isinstance(network, nn.Module):
+        for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+            if tensor.is_meta:
+                raise ValueError(
+                    f"The {what} has no values: its {name!r} is on the meta device. Give it memory and load its "
+                    "weights first: network.to_empty(device='cpu'), then network.load_state_dict(...)."
+                )
         for name, parameter in network.named_parameters():
             if nn.parameter.is_lazy(parameter):
                 raise ValueError(

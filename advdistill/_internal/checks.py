@@ -143,7 +143,7 @@ def trial(what: str, network: nn.Module, x: Tensor, of: str = "") -> Tensor:
         raise ValueError(_overwrites(what) if overwritten else _misfit(what, network, x, of, error)) from error
     if images._version != version:
         raise ValueError(_overwrites(what))
-    return logits_of(output, what)
+    return logits_of(output, what, x)
 
 
 def _overwrites(what: str) -> str:

@@ -3,10 +3,12 @@
 import difflib
 import errno
 from collections.abc import Iterable
+from math import inf
+from numbers import Integral
 
 from .reading import printable
 
-__all__ = ["check_between", "check_hugging_face", "first_line", "unknown"]
+__all__ = ["check_between", "check_hugging_face", "first_line", "is_whole", "unknown", "unknown_kind"]
 
 UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
@@ -23,6 +25,11 @@ def check_hugging_face(error: BaseException) -> None:
                       "writable folder: export HF_HOME=FOLDER") from error  # fmt: skip
 
 
+def is_whole(value: object, least: float, most: float = inf) -> bool:
+    """Whether a value is a whole number, of Python or NumPy, from `least` to `most`; a boolean is none."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
+
+
 def check_between(name: str, value: float | None, low: float, high: float) -> None:
     """Raise ValueError unless a number is in `[low, high]`, or `None`."""
     if value is not None and not low <= value <= high:
@@ -32,6 +39,16 @@ def check_between(name: str, value: float | None, low: float, high: float) -> No
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
     """The ValueError to raise for a name that is not among `known`: it names the nearest one and lists all."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    hint = f" Did you mean {lower[near[0]]!r}?" if near else ""
     return ValueError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}.")
+
+
+def unknown_kind(kind: str, location: str, known: Iterable[str]) -> ValueError:
+    """The ValueError to raise for a reference to a model, `location`, that begins with an unknown kind."""
+    if kind in ("http", "https", "ftp"):
+        return ValueError(f"{location} is a web address; download the file, and give its path.")
+    kinds = ", ".join(f"{name}:" for name in known)
+    what = f"{kind + ':'!r} in {location!r}"
+    return ValueError(f"Unknown kind of model reference {what}. Known: {kinds} and plain paths.")

@@ -85,6 +85,9 @@ class _Plain(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         mapping = super().construct_mapping(node, deep)
+        written = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((name for name in written if written.count(name) > 1), None):
+            raise yaml.YAMLError(f"a field is there twice: {twice}; leave one of them")
         for name in mapping:
             if not isinstance(name, str):
                 raise yaml.YAMLError(f"a field is called {name!r}, which is not text")

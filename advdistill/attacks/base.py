@@ -176,7 +176,7 @@ def naming(attack: object) -> Iterator[None]:
     """Within, an error about a missing gradient names the attack.
 
     Args:
-        attack: the one that runs within.
+        attack: the one that runs within, or what else needs the gradient, as text.
 
     Raises:
         ValueError: a gradient is asked for that there is none of.
@@ -188,12 +188,13 @@ def naming(attack: object) -> Iterator[None]:
             raise
         raise ValueError(
             f"{_title(attack)} needs a gradient, and the model's logits have none with respect to the images: "
-            "something in the model or the attack detaches them (detach, no_grad, NumPy). Square needs none."
+            "something in the model or the attack detaches them (detach, no_grad, NumPy, an int8 layer). Square needs "
+            "none."
         ) from error
 
 
 def _title(attack: object) -> str:
-    return getattr(attack, "name", type(attack).__name__)
+    return attack if isinstance(attack, str) else getattr(attack, "name", type(attack).__name__)
 
 
 def inside(threat: Threat, x_adv: Tensor, x: Tensor) -> Tensor:

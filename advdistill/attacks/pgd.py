@@ -30,14 +30,13 @@ class PGD:
         start: `uniform` in the ball, kept inside [0, 1]; `uniform_unclamped`, the same as the first released ARD and
             IAD scripts have it; `gaussian`, 0.001 N(0, 1); `gaussian_clamped`, the same kept inside [0, 1]; `signs`,
             half of eps up or down at each pixel, kept inside [0, 1]; `last`, in a training the x' that the same image
-            had when it was last trained on, see `docs/cheaper_attacks.md`; `none`. `None` means the method's own, else
-            `uniform`.
+            had when it was last trained on; `none`. `None` means the method's own, else `uniform`.
         student_mode: batch-norm mode of the attacked network; `None` means the method's own.
         start_radius: of a uniform start, in units of eps.
         projected: whether x' is kept inside eps; without it x' is only kept inside [0, 1].
         allow_step_above_eps: accept a step larger than eps, as FGSM-RS has it.
         stop_after: in a training, an image's attack ends so many steps after its first misclassification; `None` takes
-            all steps. See `docs/cheaper_attacks.md`.
+            all steps.
 
     Example:
         >>> import torch, advdistill as ad

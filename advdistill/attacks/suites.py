@@ -83,7 +83,8 @@ class PGDAttack(Attack):
         def objective(x_adv: Tensor) -> Tensor:
             logits = model(x_adv)
             if x_adv.requires_grad:
-                x_adv.register_hook(_scaled if isinstance(self.pgd.threat, L2) else _without_nan)
+                steep = _scaled if isinstance(self.pgd.threat, L2) else _without_nan
+                x_adv.register_hook(lambda gradient: gradient if gradient is None else steep(gradient))  # int8 has none
             return self.loss(logits, y)
 
         return self.pgd(objective, x, rng)

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any, get_args
 
-import tyro
-
 from .._internal.imports import forbid
 from .._internal.messages import unknown
 from .._internal.reading import printable
@@ -24,6 +22,7 @@ from .preflight import Preflight, run_preflight
 from .push import Push
 from .quickstart import Quickstart
 from .report import Report
+from .sentences import parsed
 from .status import Status
 from .study import Study
 from .train import Train, run_train
@@ -72,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_torch()
         if argv[:1] and argv[0] in WITH_RECIPE:
             return WITH_RECIPE[argv[0]](argv[1:])
-        command: Any = tyro.cli(Command, args=argv, prog="advdistill", description=ABOUT)
+        command: Any = parsed(Command, args=argv, prog="advdistill", description=ABOUT)
         return command()
     except (ValueError, OSError, ImportError) as error:
         print(f"advdistill: {printable(error, most=2000)}", file=sys.stderr)

@@ -1,18 +1,24 @@
 """Mistakes in what is typed, found before torch is imported or any compute is spent."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._internal.reading import home
-from .names import check_recipe_name, recipes
+from .._internal.pixels import pixels
+from .._internal.reading import home, parse_yaml, read_text
+from .names import check_data_name, check_recipe_name, check_reference, check_words, recipes, values
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
-__all__ = ["YAML", "check_data", "check_model", "check_recipe", "check_run", "check_teachers", "seconds"]
+__all__ = [
+    "YAML", "check_data", "check_earlier", "check_eps", "check_model", "check_options", "check_recipe", "check_run",
+    "check_teachers", "seconds",
+]  # fmt: skip
 
 YAML = (".yaml", ".yml")
+MOST = {"linf": 1.0, "l2": 5.0}  # eps, as `limit` of the threat models
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
 
@@ -35,7 +41,8 @@ def seconds(text: str) -> float:
 
 
 def check_model(reference: str) -> None:
-    """Raise FileNotFoundError where a model is named by a path at which there is nothing."""
+    """Raise FileNotFoundError where a model is named by a path without a file, ValueError for wrong names."""
+    check_reference(reference)
     path = _path(reference)
     if path and not home(path).exists():
         raise FileNotFoundError(f"No checkpoint at {path}; give a file (.safetensors, .pt, .pth, .ckpt) or a run "
@@ -48,12 +55,44 @@ def check_run(folder: Path | str) -> None:
         raise FileNotFoundError(f"{folder} is not a run: it has no recipe.yaml.")
 
 
+def check_earlier(result: Path) -> None:
+    """Raise ValueError if a result that the new one would join is damaged, contradicts itself or is a folder."""
+    from ..results.result import Result
+
+    if result.is_dir():
+        raise ValueError(f"{result} is a folder; give a result's file, such as --out {result / 'result.json'}.")
+    if result.is_file():
+        Result.load(result)
+
+
 def check_data(reference: str) -> None:
-    """Raise FileNotFoundError where a user's own data are named by a path at which there is nothing."""
+    """Raise FileNotFoundError for a path to one's own data without a file, ValueError for an unknown name."""
+    check_data_name(reference)
     path = Path(reference).expanduser()
     written = ":" not in reference and (re.search(r"[/\\]|^[~.]", reference) or path.suffix)
     if written and not path.exists():
         raise FileNotFoundError(f"There is no file or folder {reference.rstrip('/') or reference}.")
+
+
+def check_eps(eps: str | None, norm: str | None = None) -> None:
+    """Raise ValueError for text that is no eps, or one beyond the largest of its norm, of any if none is given."""
+    if eps is not None:
+        beyond = norm == "l2" or (norm is None and _is_eps(eps, MOST["l2"]))
+        pixels(eps, limit=MOST["l2" if beyond else "linf"])
+
+
+def _is_eps(text: str, limit: float) -> bool:
+    try:
+        return pixels(text, limit=limit) >= 0
+    except ValueError:
+        return False
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Raise ValueError where an option among the words of `train` or `preflight` has a wrong name or eps."""
+    check_words(words)
+    for eps in values(words, "--attack.threat.eps"):
+        check_eps(eps, next(values(words, "--threat"), None))
 
 
 def check_recipe(reference: str) -> None:
@@ -66,6 +105,22 @@ def check_recipe(reference: str) -> None:
         name = Path(reference).name.removesuffix(".yaml").removesuffix(".teacher")
         hint = "" if name == "recipe" else f" Write one first: advdistill init {name}, for your own images in {name}."
         raise FileNotFoundError(f"There is no recipe file {reference}.{hint}")
+    if reference.endswith(YAML):
+        _check_yaml(reference)
+
+
+def _check_yaml(file: str) -> None:
+    """Raise ValueError for a recipe's file that is not YAML, or names what does not exist."""
+    try:
+        text = read_text(file)
+    except ValueError:  # told when it is loaded
+        return
+    known = parse_yaml(text, file)
+    fields = known if isinstance(known, dict) else {}
+    data = fields["data"] if isinstance(fields.get("data"), dict) else {}
+    named = {"--method": fields.get("method"), "--student": fields.get("student"), "--teacher": fields.get("teacher"),
+             "--clean-teacher": fields.get("clean_teacher"), "--data.name": data.get("name")}  # fmt: skip
+    check_words([word for flag, name in named.items() if isinstance(name, str) for word in (flag, name)])
 
 
 def check_teachers(recipe: "Recipe") -> None:

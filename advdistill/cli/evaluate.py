@@ -11,7 +11,7 @@ from tyro.conf import Positional
 from .._internal.files import make_folder
 from .._internal.malloc import keep_freed_memory
 from .console import is_first, not_measured_here, say, show, typed
-from .early import check_model, check_run
+from .early import check_data, check_earlier, check_eps, check_model, check_run
 from .names import check_attacks
 
 if TYPE_CHECKING:
@@ -68,9 +68,13 @@ class Evaluate:
 
     def __call__(self) -> int:
         check_attacks(self.attacks or self.suite)
+        check_eps(self.eps, self.norm)
+        if self.data is not None:
+            check_data(self.data)
         check_model(self.model)
         if Path(self.model).is_dir():
             check_run(self.model)
+        check_earlier(self.out or Path(self.model, "result.json"))
         keep_freed_memory()
 
         from ..attacks.suites import attacks

@@ -14,7 +14,7 @@ from .._internal.files import make_folder, sha256, write_atomic
 from ..results.digests import same_weights
 from ..results.result import Result
 from .console import CONSOLE, columns, say, tell, typed
-from .early import check_model, check_run
+from .early import check_data, check_eps, check_model, check_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +58,9 @@ class Export:
     """Seed of the attacks and of the choice of training images."""
 
     def __call__(self) -> int:
+        check_eps(self.eps, self.norm)
+        if self.data is not None:
+            check_data(self.data)
         check_model(self.model)
         if Path(self.model).is_dir():
             check_run(self.model)

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
 from tyro.conf import AvoidSubcommands, Positional, arg
 
-from .early import check_recipe
-from .names import check_words
+from .early import check_options, check_recipe
+from .sentences import HELP, parsed
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
 __all__ = ["ChosenRecipe", "parse"]
 
-HELP, TEACHERS = ("-h", "--help"), "--teachers."
+TEACHERS = "--teachers."
 
 
 @dataclass(frozen=True)
@@ -79,10 +78,10 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
     """
     name = command.__name__.lower()
     if argv and argv[0] in HELP:
-        tyro.cli(command, args=argv, prog=f"advdistill {name}")
-    choice, rest = tyro.cli(command, args=argv, return_unknown_args=True, add_help=False)
+        parsed(command, args=argv, prog=f"advdistill {name}")
+    choice, rest = parsed(command, args=argv, return_unknown_args=True, add_help=False)
     check_recipe(choice.reference)
-    check_words(argv)
+    check_options(argv)
 
     from ..methods.roles import FLAGS, check_roles
     from ..recipe import Recipe
@@ -101,5 +100,5 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
         options: Annotated[type(others), arg(name="")]  # type: ignore[valid-type]  # known at run time only
 
     program = f"advdistill {name} {choice.reference}"
-    typed = tyro.cli(AvoidSubcommands[Fields], default=Fields(recipe, others), args=rest, prog=program)
+    typed = parsed(AvoidSubcommands[Fields], default=Fields(recipe, others), args=rest, prog=program)
     return typed.recipe, typed.options

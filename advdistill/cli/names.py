@@ -1,5 +1,5 @@
-"""Mistyped names of recipes, methods, models, optimizers and suites, found before torch is imported: the lists of what
-there is are read from the package's source files, without running them."""
+"""Mistyped names of recipes, methods, models, data, optimizers and suites, found before torch is imported: most lists
+of what there is are read from the package's source files, without running them."""
 
 import ast
 import re
@@ -9,15 +9,18 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-from .._internal.messages import unknown
+from .._internal.messages import unknown, unknown_kind
 from ..methods import REGISTRY
 
 __all__ = [
-    "check_attacks", "check_method", "check_recipe_name", "check_words", "models", "optimizers", "recipes", "suites",
-    "values",
+    "DATASETS", "KINDS", "check_attacks", "check_data_name", "check_method", "check_recipe_name", "check_reference",
+    "check_words", "models", "optimizers", "recipes", "suites", "teachers", "values",
 ]  # fmt: skip
 
 PACKAGE = Path(__file__).parents[1]
+DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "svhn", "tiny_imagenet")
+KINDS = ("file", "hf", "python", "robustbench", "timm", "zoo")  # of references to models
+TEACHER_FLAGS = ("--teacher", "--clean-teacher", "--clean_teacher")
 
 
 def check_words(words: Sequence[str]) -> None:
@@ -28,6 +31,11 @@ def check_words(words: Sequence[str]) -> None:
         family = student.split("-")[0]
         if re.fullmatch(r"\w+", family) and family not in models():  # else a path or python:, timm:
             raise unknown("model", family, models())
+    for flag in TEACHER_FLAGS:
+        for reference in values(words, flag):
+            check_reference(reference)
+    for data in values(words, "--data.name"):
+        check_data_name(data)
     for name in values(words, "--optimizer"):
         if (known := optimizers()) and name not in known and name.lower() not in known:
             raise unknown("optimizer", name, known)
@@ -54,6 +62,34 @@ def check_attacks(wanted: str) -> None:
     for name in map(str.strip, wanted.split(",")):
         if name not in suites() and not name.startswith("python:") and not re.fullmatch(r"pgd-[1-9]\d{0,3}", name):
             raise unknown("suite or attack", name, suites() | {"pgd-N"})
+
+
+def check_data_name(name: str) -> None:
+    """Raise ValueError for a word that is neither a dataset nor a file or folder here."""
+    if re.fullmatch(r"[\w-]+", name) and name not in DATASETS and not Path(name).exists():
+        raise ValueError(f"{unknown('dataset', name, DATASETS)} There is no file or folder of that name either.")
+
+
+def check_reference(reference: str) -> None:
+    """Raise ValueError for a reference to a model of an unknown kind, or to a teacher that is not listed."""
+    location = reference.partition("?")[0]
+    kind, colon, name = location.partition(":")
+    if not colon or len(kind) == 1 or not kind.isidentifier():
+        return
+    if kind not in KINDS:
+        raise unknown_kind(kind, location, KINDS)
+    if kind == "robustbench":
+        place, _, short = name.rpartition("/")
+        dataset = (place or "cifar10/Linf").removesuffix("/Linf")
+        if dataset in teachers() and short not in teachers()[dataset]:
+            raise unknown(f"{dataset}/Linf teacher", short, teachers()[dataset])
+
+
+@cache
+def teachers() -> dict[str, frozenset[str]]:
+    """The names of published teachers by dataset, as of `models.teachers.TEACHERS`."""
+    tables: dict[str, str] = ast.literal_eval(_assigned("models/teachers.py", "TABLES"))
+    return {data: frozenset(line.split()[0] for line in text.strip().splitlines()) for data, text in tables.items()}
 
 
 @cache

@@ -78,7 +78,8 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     if not isinstance(network, Classifier):
         raise ValueError(f"{model} is not a network of `advdistill list models`, so a folder could not rebuild it.")
     source = run.best if run else Path(parse(model).name)
-    measured = _measured(result or (run.result if run else source.with_suffix(".json")), result is not None, network)
+    beside = result or (run.result if run else source.with_suffix(".json"))
+    measured, doubt = _measured(beside, result is not None, network)
     exported = _exported(source) if source.is_file() else []
     masking = _masking(ResultFiles(measured).masking, network) if measured else None
     files = {file.name: Result.load(_result_of(file)) for file in exported}
@@ -91,7 +92,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
         result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
-        chosen=said.get("chosen"), masking=masking, files=files,
+        chosen=said.get("chosen"), masking=masking, files=files, doubt=doubt,
     )  # fmt: skip
     text = card(about)
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
@@ -113,28 +114,30 @@ def _check(folder: Path) -> None:
         raise ValueError(f"{folder} is not empty, and `advdistill push` did not write it. Give --to another folder.")
 
 
-def _measured(file: Path, given: bool, network: "nn.Module") -> Path | None:
-    """The result's file, if it exists and is of this network.
+def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | None, str | None]:
+    """The result's file, if it exists and is of this network, and why its figures cannot be checked, if they cannot.
 
     Raises:
         ValueError: it is of another network, or does not record of which, or its verdicts deny its counts.
     """
     from ..models.digest import digest
-    from ..report.loading import read_verdicts
+    from ..report.loading import read_verdicts, unsupported
     from ..results.digests import same_weights
     from ..results.files import ResultFiles
 
     if not file.exists() and not given:
         say(f"{file} does not exist: the card will say that nothing was measured")
-        return None
-    weights, own = Result.load(file).weights, digest(network)
+        return None, None
+    found, own = Result.load(file), digest(network)
+    weights = found.weights
     if not same_weights(weights, own):
         raise ValueError(
             f"{file} is of a model of weights {weights}, this one's are {own}. Evaluate this one, or give "
             "--result."
         )
-    read_verdicts(ResultFiles(file).verdicts, Result.load(file))
-    return file
+    if doubt := unsupported(found, read_verdicts(ResultFiles(file).verdicts, found)):
+        say(f"{file}: {doubt}; the card says so")
+    return file, doubt
 
 
 def _recorded(file: Path, folder: Path) -> Result:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .._internal.malloc import keep_freed_memory
 from .console import not_measured_here, say, show
-from .early import YAML, check_teachers
+from .early import YAML, check_earlier, check_teachers
 from .evaluate import Evaluate
 from .fields import ChosenRecipe, parse
 
@@ -95,6 +95,7 @@ def train(recipe: "Recipe", options: Options) -> int:
     """Train, then evaluate the student under `options.suite`; returns the exit code."""
     keep_freed_memory()
     check_teachers(recipe)
+    check_earlier(options.out / "result.json")
 
     from ..attacks.suites import attacks
     from ..models.zoo import count_parameters

@@ -112,6 +112,8 @@ def _source(data: Any) -> _Source:
         return _Source(pairs([data.tensors], kind), kind)
     if isinstance(data, tuple | list) and all(isinstance(part, Tensor | np.ndarray) for part in data[:1]):
         return _Source(pairs([data], kind), "(x, y)")
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list):
+        raise TypeError("The images are a list, not a tensor or array; give (torch.stack(images), labels).")
     if is_loader(data):
         loaded = pairs(collated(drawn(data, 0), kind), kind)
         return _Source(loaded, name_of(data), class_names(data), _length(getattr(data, "dataset", None)))

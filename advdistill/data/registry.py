@@ -1,5 +1,6 @@
 """The known datasets, by name."""
 
+import os
 from typing import Any
 
 from .._internal.messages import unknown
@@ -40,7 +41,8 @@ def names() -> list[str]:
 
 
 def load(
-    name: str, split: str, folder: Folder = None, size: int | None = None, stream: bool | None = False, *,
+    name: str | os.PathLike[str], split: str, folder: Folder = None, size: int | None = None,
+    stream: bool | None = False, *,
     bits: int | None = None, skip_broken: bool = False, image_column: str | None = None,
     label_column: str | None = None, validation: str | None = None,
 ) -> Split:
@@ -64,6 +66,7 @@ def load(
         The split, images uint8 `[N, C, H, W]` and labels int64 `[N]`.
 
     Raises:
+        TypeError: `name` is neither text nor a path.
         ValueError: an unknown name or split, a folder that is not the dataset, a damaged file, images that cannot be
             read or are of several sizes.
         FileNotFoundError: the path does not exist.
@@ -73,6 +76,9 @@ def load(
     >>> load("digits", "test").shape
     (1, 8, 8)
     """
+    if not isinstance(name, str | os.PathLike):
+        raise TypeError(f"Data are named by text or a path, such as 'cifar10' or 'flowers'; got {name!r}.")
+    name = os.fspath(name)
     if name not in _DATASETS and own.is_reference(name):
         reading = own.Reading(size, stream, bits, skip_broken, image_column, label_column, validation)
         return own.load(name, split, folder, reading)

@@ -38,7 +38,7 @@ class Data:
     train_images: int | None = None
     """Train on this many images only, stratified."""
     augment: Kind = "none"
-    """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip; the others as docs/levers.md says."""
+    """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip; the others on the page of levers."""
     flip: bool = True
     """Mirror half of the images, where `augment` does so; False where a mirrored image is of another class."""
     cutout: int = 0

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .._internal.adapter import unwrapped
 from .._internal.checks import hint_at_softmax
+from .._internal.messages import is_whole
 from .._internal.optional import installed
 from ..attacks.base import Attack, Report
 from ..attacks.suites import Clean, is_named
@@ -98,6 +99,9 @@ def evaluate(
         >>> [one.fingerprint == result.fingerprint for one in same]
         [True, True]
     """
+    for what, value, least in (("n", n, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if value is not None and not is_whole(value, least):
+            raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}.")
     threat = as_threat(threat)
     split, device = placed(model, data, device)
     chosen = chosen_attacks(suite if attacks is None else attacks, threat)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..attacks.base import naming
 from ..attacks.suites import pgd_20
 from ..data import Given
 from ..losses import Loss, cross_entropy
@@ -91,7 +92,8 @@ def input_gradient(network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, sc
         `[B, C, H, W]`
     """
     leaf = x.detach().clone().requires_grad_()
-    return torch.autograd.grad(scalar(network(leaf), y).sum(), leaf)[0]
+    with naming("The comparison of input gradients"):
+        return torch.autograd.grad(scalar(network(leaf), y).sum(), leaf)[0]
 
 
 def pointwise_distance(

@@ -33,7 +33,7 @@ class EvaluatedModel(nn.Module):
         self._checked(logits)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._checked(logits_of(self.network(x)))
+        return self._checked(logits_of(self.network(x), x=x))
 
     def _checked(self, logits: Tensor) -> Tensor:
         if logits.shape[1] != self.classes:
@@ -49,7 +49,7 @@ def placed(model: nn.Module, data: Given, device: torch.device | str | None) -> 
     Data that do not name their classes have as many as the model has logits. Raises as `as_split`.
     """
     check_module("model", model)
-    place = _home(model) if device is None else torch.device(device)
+    place = _home(model) if device is None else _device(device)
     return as_split(data, classes=counting(model, place)), place
 
 
@@ -66,6 +66,18 @@ def counting(model: nn.Module, device: torch.device | str | None = None) -> Call
             return None
 
     return count
+
+
+def _device(device: torch.device | str) -> torch.device:
+    """Raises ValueError for a device that is none, or is not in this machine."""
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be such as 'cpu', 'cuda' or 'cuda:0', got {device!r}.") from None
+    count = torch.cuda.device_count()
+    if place.type == "cuda" and (place.index or 0) >= count:
+        raise ValueError(f"device {str(place)!r} is not here: torch finds {count} CUDA devices. Take device='cpu'.")
+    return place
 
 
 def _home(model: nn.Module) -> torch.device:

@@ -32,8 +32,8 @@ def first_gradient(network: nn.Module, images: int) -> Iterator[FirstGradient]:
     """
     seen, waiting = FirstGradient(), True
 
-    def see(gradient: Tensor) -> None:
-        if seen.lost is None:
+    def see(gradient: Tensor | None) -> None:
+        if gradient is not None and seen.lost is None:  # `None` under a layer without one, such as an int8 linear
             peak = gradient.detach().abs().flatten(1).amax(1)  # NaN where one of them is
             seen.lost = ~((peak > 0) & peak.isfinite())
 

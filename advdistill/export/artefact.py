@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import models
-from .._internal.adapter import logits_of
+from .._internal.adapter import check_module, logits_of, unwrapped
+from .._internal.checks import trial
 from .._internal.files import write_atomic
-from .._internal.messages import unknown
+from .._internal.messages import first_line, unknown
 from .._internal.optional import require
 from ..models.digest import digest
 from ..models.saving import serialise
@@ -86,16 +87,27 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
         images: `[N, C, H, W]` in [0, 1]; int8 calibrates its scales on them.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: an unknown kind, or a network that torch cannot export.
         ImportError: a package is missing.
     """
     if kind not in KINDS:
         raise unknown("kind of file", kind, KINDS)
+    check_module("exported network", network)
     if kind == "safetensors":
         return Artefact(kind, partial(serialise, network), digest(network))
-    if kind == "torch-export":
-        return Artefact(kind, _pack_program(network, shape), digest(network))
-    plain = to_onnx(network, shape)
+    trial("exported network", network, torch.rand(2, *shape))
+    try:
+        if kind == "torch-export":
+            return Artefact(kind, _pack_program(network, shape), digest(network))
+        plain = to_onnx(network, shape)
+    except ImportError:
+        raise
+    except Exception as error:  # whatever torch.export meets in a forward
+        name = type(unwrapped(network)).__name__
+        raise ValueError(
+            f"{name} cannot be exported as {kind}: {first_line(error)}. Export the float network whose forward has no "
+            "branch on values; the kind onnx-int8 quantises it."
+        ) from error
     match kind:
         case "onnx-fp16":
             graph = half(plain)

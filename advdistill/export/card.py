@@ -34,6 +34,7 @@ class About:
         chosen: how the checkpoint was chosen.
         masking: the verdict on gradient masking, if it was tested for.
         files: results of the files exported from it, by their names.
+        doubt: why the figures of `result` cannot be checked, if they cannot.
     """
 
     name: str
@@ -44,6 +45,7 @@ class About:
     chosen: str | None = None
     masking: str | None = None
     files: Mapping[str, Result] = field(default_factory=dict)
+    doubt: str | None = None
 
 
 def card(about: About) -> str:
@@ -85,6 +87,7 @@ def _figures(about: About) -> str:
         lines.append(f"On {result.data} ({result.fingerprint}), {result.threat}, seed {result.seed}, {result.date}.")
         lines.append(_measurement_table(result.measurements))
         lines += [f"**{m.attack}**: {m.remark}." for m in result.measurements if m.remark]
+        lines += [f"**Unverified**: {about.doubt}."] if about.doubt else []
         lines.append(f"Measured by `{result.command}`." if result.command else "The command is not known.")
     if about.files:
         told = "\n".join(

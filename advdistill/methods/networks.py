@@ -25,7 +25,7 @@ class Role:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Raises ValueError where the attack needs a gradient and the network has none, as under torch.no_grad."""
-        logits = logits_of(self.network(x), self.name)
+        logits = logits_of(self.network(x), self.name, x)
         if x.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
             raise ValueError(
                 f"The {self.name} gives no gradient with respect to x', which the attack needs: its forward pass runs "

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+OF_BYTES = 16  # a larger mean is one of pixels 0..255, of which CIFAR's and ImageNet's are about 120
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class ModelSpec:
                 object.__setattr__(self, field, self._per_channel(field))
         if self.std and min(self.std) <= 0:
             raise ValueError(f"Every std must be positive, not {min(self.std)}; None is no scaling.")
+        for field, values in (("mean", self.mean or ()), ("std", self.std or ())):
+            if wrong := [value for value in values if not isfinite(value) or (field == "mean" and value > OF_BYTES)]:
+                what = f"{field} is of images in [0, 1], got {wrong[0]:g}"
+                raise ValueError(f"{what}; divide one of pixels 0..255 by 255.")
 
     def _per_channel(self, field: str) -> tuple[float, ...]:
         values = tuple(float(value) for value in getattr(self, field))

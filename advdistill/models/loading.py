@@ -1,6 +1,7 @@
 """A model from a reference: find the file, recognise the network by its keys and shapes, fill it."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -50,6 +51,7 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
 
     Raises:
         FileNotFoundError: there is no such file.
+        TypeError: `reference` is neither text nor a path.
         ValueError: the file does not fit, is damaged, is a pickle that could run code, or fits several networks.
 
     Example:
@@ -61,6 +63,8 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
         >>> again.spec.name, torch.equal(again(x), model.eval()(x))
         ('convnet-2', True)
     """
+    if isinstance(reference, bytes) or not isinstance(reference, str | os.PathLike):
+        raise TypeError(f"A model is named by text or a path, such as 'runs/digits.rslad'; got {reference!r}.")
     parsed = parse(os.fspath(reference))
     arguments = {"arch": arch, "num_classes": num_classes, "mean": mean, "std": std}
     given = {key: value for key, value in arguments.items() if value is not None}
@@ -141,6 +145,9 @@ def _recognised(path: Path, shapes: Shapes) -> Fit:
 
 
 def _checked_spec(path: Path, fit: Fit, named: bool, num_classes: int | None, hint: str) -> ModelSpec:
+    if fit.misfits and (part := re.search(r"-0*(\d+)-of-0*(\d+)\.", path.name)):
+        raise ValueError(f"{path} is part {part[1]} of {part[2]} of a checkpoint in several files; join them into one: "
+                         "torch.save(model.state_dict(), FILE).")
     if fit.misfits and named:
         raise ValueError(f"{path} does not fit {fit.spec.name!r}: {fit}. {hint}")
     if fit.misfits:

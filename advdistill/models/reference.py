@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .._internal.messages import check_hugging_face, first_line
+from .._internal.messages import check_hugging_face, first_line, unknown_kind
 from .._internal.optional import require
 from .._internal.reading import home, ordinary, printable
 
@@ -80,9 +80,7 @@ def _split_kind(location: str) -> tuple[str, str]:
     if not colon or len(kind) == 1 or not kind.isidentifier():
         return "file", location
     if kind not in KINDS:
-        known = ", ".join(f"{name}:" for name in KINDS)
-        raise ValueError(f"Unknown kind of model reference {kind + ':'!r} in {location!r}. Known: {known} "
-                         "and plain paths.")
+        raise unknown_kind(kind, location, KINDS)
     return kind, name
 
 

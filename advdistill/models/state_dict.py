@@ -51,7 +51,8 @@ def unwrap(loaded: object) -> dict[str, Tensor]:
 
 def _tensors(part: object) -> dict[str, Tensor]:
     items = part.items() if isinstance(part, Mapping) else ()
-    return {key: value for key, value in items if isinstance(key, str) and isinstance(value, Tensor)}
+    named = ((key.decode(errors="replace") if isinstance(key, bytes) else key, value) for key, value in items)
+    return {key: value for key, value in named if isinstance(key, str) and isinstance(value, Tensor)}
 
 
 def _only_network(found: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
@@ -131,8 +132,11 @@ def _channel_values(tensor: Tensor) -> tuple[float, ...]:
 
 
 def check_types(weights: Mapping[str, Tensor], name: str, integers: Collection[str] = ()) -> None:
-    """Raise ValueError unless all tensors but counters, and those named in `integers`, are float of 16 bits or more."""
+    """Raise ValueError unless all tensors but counters, and those in `integers`, are finite and of 16 bits or more."""
     for key, tensor in weights.items():
+        if tensor.dtype in FLOATS and not tensor.isfinite().all():
+            raise ValueError(f"{name} has values that are NaN or infinite, in {printable(key, 60)}: the training that "
+                             "wrote it diverged; give a checkpoint of an earlier epoch.")  # fmt: skip
         if tensor.dtype in FLOATS or key in integers or (tensor.ndim == 0 and tensor.dtype is torch.int64):
             continue
         kind, where = str(tensor.dtype).removeprefix("torch."), printable(key, 60)

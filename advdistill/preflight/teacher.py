@@ -45,7 +45,8 @@ class Claim:
 def predictions(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> Tensor:
     """Predicted classes `[N]`, on the CPU; the network is in eval mode meanwhile."""
     with torch.no_grad(), in_mode(network, train=False):
-        return torch.cat([logits_of(network(x)).argmax(1).cpu() for _, x, _ in in_order(split, 64, device)])
+        batches = (x for _, x, _ in in_order(split, 64, device))
+        return torch.cat([logits_of(network(x), "teacher", x).argmax(1).cpu() for x in batches])
 
 
 def wrong_normalisation(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:

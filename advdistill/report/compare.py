@@ -9,12 +9,13 @@ from typing import TypeVar
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ..results.consistency import above_clean
 from ..results.result import Measurement, Result
 from .columns import Columns
-from .loading import LoadedResult, load_result
+from .loading import LoadedResult, load_result, unsupported
 from .statistics import LEVEL, Difference, Verdict, holm, over_seeds, paired, unpaired
 
-__all__ = ["against_first", "compare", "distinct", "lacking", "mismatches", "remarks", "summed_up", "table"]
+__all__ = ["against_first", "compare", "distinct", "doubts", "lacking", "mismatches", "remarks", "summed_up", "table"]
 
 MOST_LINES = 6  # comparisons that still have a line each
 Loaded = TypeVar("Loaded", bound=LoadedResult)
@@ -37,7 +38,8 @@ def compare(paths: Sequence[Path | str]) -> Group:
     runs = [load_result(path) for path in paths]
     results = [run.result for run in runs]
     warnings = (Text(line, style="yellow") for line in [*mismatches(results), *remarks(results)])
-    return Group(table(results, dict(summed_up(runs))), *_comparisons(runs), *warnings)
+    of_figures = (Text(line, style="yellow") for line in doubts(runs))
+    return Group(table(results, dict(summed_up(runs))), *of_figures, *_comparisons(runs), *warnings)
 
 
 def mismatches(results: Sequence[Result]) -> list[str]:
@@ -61,6 +63,20 @@ def mismatches(results: Sequence[Result]) -> list[str]:
 def remarks(results: Sequence[Result]) -> list[str]:
     """What must be known of single figures, each with its model and attack in front."""
     return distinct(f"{r.model}, {m.attack}: {m.remark}." for r in results for m in r.measurements if m.remark)
+
+
+def doubts(runs: Sequence[LoadedResult]) -> list[str]:
+    """Why figures cannot be checked, or cannot be true, a sentence for each result."""
+    said = []
+    for run in runs:
+        if missing := unsupported(run.result, run.verdicts):
+            said.append(f"{run.result.model}: {missing}.")
+        if attacks := above_clean(run.result.measurements):
+            said.append(
+                f"{run.result.model}, {', '.join(attacks)}: more images are right than without an attack, which cannot "
+                "be: edited by hand, or measured by version 0.1. Evaluate again."
+            )
+    return distinct(said)
 
 
 def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]]:

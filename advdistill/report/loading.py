@@ -17,7 +17,7 @@ from ..results.result import Measurement, Result
 from ..results.selection import Epoch
 from ..results.weights import of_other_weights
 
-__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs", "read_verdicts"]
+__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs", "read_verdicts", "unsupported"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +115,15 @@ def read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
     for attack, found in verdicts.items():
         _check_verdicts(file, found, result[attack])
     return verdicts
+
+
+def unsupported(result: Result, verdicts: Mapping[str, np.ndarray]) -> str | None:
+    """That nothing here can check the figures of a result which have no verdicts on each image, if there are any."""
+    lacking = [m.attack for m in result.measurements if m.attack not in verdicts]
+    if not lacking:
+        return None
+    which = f"of {', '.join(lacking)} " if verdicts else ""
+    return f"the verdicts {which}on each image are not beside this result, so nothing here can check its figures"
 
 
 def _check_verdicts(file: Path, verdicts: np.ndarray, measured: Measurement) -> None:

@@ -11,8 +11,12 @@ from .._internal.reading import printable, read_text
 from .plain import build
 from .result import wilson
 
-__all__ = ["Finding", "Status", "Verdict", "above"]
+__all__ = ["CHECKS", "Finding", "Status", "Verdict", "above"]
 
+CHECKS = (
+    *("train_mode", "softmax", "randomness", "batch_dependence", "gradients", "logit_scale"),
+    *("growing_eps", "longer", "losses", "black_box", "transfer"),
+)  # each has a finding: one that could not be run is skipped
 Status = Literal["skip", "pass", "warn", "fail"]  # from good to bad; skip: could not be run, see `reason`
 
 
@@ -70,7 +74,7 @@ class Verdict:
         """Read the JSON of `to_json`.
 
         Raises:
-            ValueError: truncated, not JSON, or not a verdict.
+            ValueError: truncated, not JSON, not a verdict, or one without the finding of every check.
         """
         try:
             values = check_type(json.loads(read_text(path)), dict)
@@ -78,6 +82,11 @@ class Verdict:
             verdict: Verdict = build(Verdict, values | {"findings": findings})
             if verdict.n < 1:
                 raise ValueError(f"{verdict.n} images")
+            found = [finding.name for finding in findings]
+            if absent := [name for name in CHECKS if name not in found]:
+                raise ValueError(f"it lacks the findings of {', '.join(absent)}, and every check has one")
+            if len(set(found)) < len(found):
+                raise ValueError("it has two findings of one check")
             if values.get("status") != verdict.status:
                 raise ValueError(f"its status is {values.get('status')!r}, but its findings give {verdict.status!r}")
             return verdict

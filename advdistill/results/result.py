@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from math import sqrt
+from math import inf, sqrt
 from pathlib import Path
 from statistics import NormalDist
 from typing import Self
@@ -12,6 +12,7 @@ from typeguard import TypeCheckError, check_type
 
 from .._internal.files import write_json
 from .._internal.reading import printable, read_text
+from .consistency import check_derived, check_eps
 from .digests import same_weights
 from .plain import build
 from .selection import Selection
@@ -90,6 +91,8 @@ class Measurement(Counted):
             if not 0 <= (getattr(self, name) or 0) <= self.n:
                 counted = f"{printable(getattr(self, name))} of {self.n}"
                 raise ValueError(f"{printable(self.attack)}: {name} for {counted} images is impossible.")
+        if not 0 <= self.seconds < inf:
+            raise ValueError(f"{printable(self.attack)}: {self.seconds} seconds is impossible.")
 
     @property
     def remark(self) -> str:
@@ -216,20 +219,26 @@ class Result:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: truncated, not JSON, or not a result.
+            ValueError: truncated, not JSON, not a result, or one that contradicts itself.
         """
         text = read_text(path)
         try:
             values = check_type(json.loads(text), dict)
+            written = check_type(values.get("measurements", []), list)
             if "measurements" in values:
-                values["measurements"] = tuple(build(Measurement, m) for m in check_type(values["measurements"], list))
+                values["measurements"] = tuple(build(Measurement, m) for m in written)
             if values.get("chosen") is not None:
                 values["chosen"] = Selection.from_plain(values["chosen"])
             result: Result = build(Result, values)
             if len({m.attack for m in result.measurements}) < len(result.measurements):
                 raise ValueError("it has two measurements of one attack")
+            check_eps(result.threat, result.eps)
+            for measured, values in zip(result.measurements, written, strict=True):
+                check_derived(measured, values)
             return result
         except (json.JSONDecodeError, RecursionError):
             raise ValueError(f"{path} is truncated or not JSON. Run the evaluation again.") from None
         except (TypeCheckError, ValueError) as error:
-            raise ValueError(f"{path} is not a result of advdistill: {printable(error)}") from None
+            raise ValueError(
+                f"{path} is not a result of advdistill: {printable(error).rstrip('.')}. Delete it, or evaluate again."
+            ) from None

@@ -190,8 +190,8 @@ def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, flo
     try:
         if stale(run.result):
             yield f"result.json was measured on other weights than best.safetensors has now (advdistill evaluate {run})"
-    except ValueError:
-        yield "result.json is damaged"
+    except ValueError as error:
+        yield f"result.json cannot be read: {str(error).rstrip('.')}"
     if state in ("running", "stale", "waiting"):  # a running one renames its states meanwhile
         return
     for path in (run.state, run.previous_state):

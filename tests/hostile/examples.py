@@ -20,6 +20,7 @@ from advdistill.report.compare import compare
 from advdistill.report.formats import tables
 from advdistill.report.page import page
 from advdistill.results.inspection import Example, Inspection, Network, Prediction
+from advdistill.results.masking import CHECKS
 from advdistill.results.result import Measurement, Result
 from advdistill.train.logging import Metrics
 from advdistill.train.state import State
@@ -33,7 +34,8 @@ RESULT = Result(
 VERDICTS = {m.attack: torch.tensor([1] * m.correct + [0] * (m.n - m.correct), dtype=torch.uint8)
             for m in RESULT.measurements}  # fmt: skip
 MASKING = {"status": "warn", "data": RESULT.data, "threat": RESULT.threat, "n": 20, "seed": 0, "findings": [
-    {"name": "longer", "status": "warn", "figures": {"share": 0.1}, "reason": "PGD-100 breaks 2 of 20."}]}  # fmt: skip
+    {"name": name, "status": "warn", "figures": {"share": 0.1}, "reason": "PGD-100 breaks 2 of 20."}
+    for name in CHECKS]}  # fmt: skip
 EPOCHS = [{"step": 10 * i, "epoch": i, "lr": 0.1, "loss/adv": 1 / i, "clean": 0.1 * i, "robust": 0.1} for i in (1, 2)]
 BEAT = {"state": "running", "pid": 1, "host": "here", "time": 1.0, "step": 3, "total": 30, "since": 0.0,
         "since_step": 1, "rollbacks": 1, "why": "so"}  # fmt: skip

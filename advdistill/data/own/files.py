@@ -14,7 +14,7 @@ import numpy as np
 
 from ..._internal.reading import printable
 from .collection import Found
-from .pictures import SUFFIXES, Arrays, Files, Unreadable, from_16_bits, printable_name
+from .pictures import FOREIGN, SUFFIXES, Arrays, Files, Unreadable, from_16_bits, printable_name
 from .reading import Reading
 from .stack import check_room
 
@@ -67,7 +67,7 @@ def _picture_files(folder: Path, others: Counter[str]) -> Iterator[Path]:
         folders[:] = [name for name in folders if not _is_hidden(name)]
         for name in files:
             suffix = Path(name).suffix.lower()
-            if suffix in SUFFIXES and not name.startswith("."):
+            if suffix in SUFFIXES | FOREIGN and not name.startswith("."):
                 yield Path(where, name)
             elif not name.startswith("."):
                 others[suffix or name] += 1

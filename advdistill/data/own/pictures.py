@@ -101,6 +101,7 @@ def printable_name(text: str) -> str:
 
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+FOREIGN = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".tga", ".exr", ".dng", ".cr2", ".nef", ".arw"}
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _MOST_PIXELS = 2**26
 _GREY = {"1", "L", "LA", "La", "I", "F"}
@@ -178,6 +179,8 @@ def _open_at(open: Callable[[int], BufferedIOBase], chosen: Sequence[int], i: in
 
 
 def _open_one(paths: Sequence[Path], i: int) -> BufferedIOBase:
+    if paths[i].suffix.lower() in FOREIGN:
+        raise Unreadable(f"{paths[i].suffix} is not read; convert it to PNG or JPEG")
     return open_picture(paths[i])
 
 

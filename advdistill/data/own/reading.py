@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..._internal.messages import is_whole
+
 __all__ = ["Reading"]
 
 
@@ -16,6 +18,11 @@ class Reading:
     image_column: str | None = None
     label_column: str | None = None
     validation: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, least, most in (("size", self.size, 1, 2**14), ("bits", self.bits, 9, 16)):
+            if value is not None and not is_whole(value, least, most):
+                raise ValueError(f"data.{name} must be a whole number from {least} to {most}, got {value!r}.")
 
     def column(self, what: str, columns: list[str], name: str) -> str | None:
         """The column of `image` or `label` that the user names. Raises ValueError if there is none of that name."""

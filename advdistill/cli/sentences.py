@@ -1,0 +1,82 @@
+"""What tyro does not understand, in one sentence as of everything else, where tyro prints a box of many lines."""
+
+import io
+import os
+import re
+from ast import literal_eval
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+from unittest.mock import patch
+
+import tyro
+
+from .._internal.messages import unknown
+
+__all__ = ["HELP", "parsed"]
+
+HELP = ("-h", "--help")
+UNWRAPPED = "9999"  # columns: so wide that tyro breaks no line, nor a path within one
+KINDS = {"INT": "a whole number", "FLOAT": "a number", "{None}": "None", "{True,False}": "True or False"}
+
+
+def parsed(kind: Any, *, args: Sequence[str], **options: Any) -> Any:
+    """`tyro.cli`; the help is printed as it is.
+
+    Raises:
+        ValueError: the arguments are not understood, or what they are of refuses its values.
+        SystemExit: after `--help`.
+    """
+    if any(word in HELP for word in args):
+        return tyro.cli(kind, args=args, **options)
+    with _boxed() as box:
+        return tyro.cli(kind, args=args, **options)
+    raise _refusal(box.getvalue())
+
+
+@contextmanager
+def _boxed() -> Iterator[io.StringIO]:
+    """Within, what tyro prints before it gives up is collected, and it does not leave."""
+    box = io.StringIO()
+    with patch.dict(os.environ, {"COLUMNS": UNWRAPPED}), redirect_stderr(box):
+        try:
+            yield box
+        except SystemExit as left:
+            if not left.code:
+                raise
+
+
+def _refusal(box: str) -> ValueError:
+    """A box such as `Error parsing --epochs: ...` as an error of one sentence."""
+    text, *after = _parts(box)
+    if found := re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (\(.*\))\.$", text):
+        value, flag, choices = found.groups()
+        return unknown(flag, value, sorted(set(literal_eval(choices)) - {"None"}))
+    if found := re.match(r"Error parsing (?!-)[\w.-]*: (.*)$", text):  # a part of the recipe, which names its field
+        return ValueError(found[1])
+    if found := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from (\[.*?\])\.", text):
+        return ValueError(f"{found[1]} must be {_expected(found[2].split('|'))}, got {_typed(found[3])}.")
+    for said, kind in (("invalid literal for int", "INT"), ("could not convert string to float", "FLOAT")):
+        if found := re.match(rf"Error parsing (\S+): {said}.*: ('.*')$", text):
+            return ValueError(f"{found[1]} must be {KINDS[kind]}, got {found[2]}.")
+    if found := re.match(r"Missing from (.*?): (--\S+ )?\S+ (.*) \(required\)$", text):
+        return ValueError(f"{found[1]} needs {(found[2] or 'an argument').strip()}: {found[3].rstrip('.')}.")
+    help_of = re.search(r"advdistill.*--help", " ".join(after))
+    hint = f" See {help_of[0]}." if help_of else ""
+    return ValueError(f"{text.removesuffix('.')}.{hint}" if text else box)
+
+
+def _parts(box: str) -> list[str]:
+    """The texts between a box's rules, each as one line, without its title, which is above a rule or in the frame."""
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    ruled = ["\n" if re.fullmatch("-{3,}|─{3,}", line) else line for line in lines]
+    parts = [" ".join(part.split()) for part in " ".join(ruled).split("\n")]
+    return parts if "╭" in box else parts[1:] or parts
+
+
+def _expected(kinds: Sequence[str]) -> str:
+    return " or ".join(sorted((KINDS.get(kind, kind) for kind in kinds), key=lambda kind: kind == "None"))
+
+
+def _typed(words: str) -> str:
+    return " ".join(map(repr, literal_eval(words)))

@@ -1,0 +1,63 @@
+"""What the file of a result says twice must agree: whoever edits it by hand easily changes one of the two alone."""
+
+from collections.abc import Iterable, Mapping
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from .._internal.pixels import pixels
+from .._internal.reading import printable
+
+if TYPE_CHECKING:
+    from .result import Measurement
+
+__all__ = ["above_clean", "check_derived", "check_eps"]
+
+ROUNDED = 2e-6  # accuracies and intervals are written with six decimals; eps may lie so far from its text
+
+
+def check_derived(measured: "Measurement", written: Mapping[str, Any]) -> None:
+    """Compare the accuracy and interval in a file with those of its counts.
+
+    Args:
+        written: the measurement as the file has it; a file that lacks either figure states nothing more than counts.
+
+    Raises:
+        ValueError: they are others.
+    """
+    counted = f"{measured.correct} of {measured.n} images right"
+    for name, values in (("accuracy", [measured.accuracy]), ("interval", list(measured.interval))):
+        if name not in written:
+            continue
+        found = written[name] if name == "interval" else [written[name]]
+        numbers = isinstance(found, list) and all(isinstance(one, int | float) for one in found)
+        if not (numbers and len(found) == len(values) and all(map(_near, found, values))):
+            expected = [round(value, 6) for value in values]
+            shown = expected if name == "interval" else expected[0]
+            raise ValueError(
+                f"{printable(measured.attack)}: its {name} is {printable(written[name])}, and {counted} give {shown}"
+            )
+
+
+def check_eps(threat: str, eps: float) -> None:
+    """Compare the eps of a result with that in the text of its threat model.
+
+    Raises:
+        ValueError: they are two, or the text has none.
+    """
+    try:
+        stated = pixels(threat.partition(" ")[2], limit=inf)
+    except ValueError:
+        raise ValueError(f"its threat model must be such as 'Linf 8/255', got {printable(threat)!r}") from None
+    if not _near(stated, eps):
+        raise ValueError(f"its threat model is {printable(threat)}, and its eps {printable(eps)}")
+
+
+def above_clean(measurements: Iterable["Measurement"]) -> list[str]:
+    """The attacks under which more images are right than without an attack, which cannot be: x is itself an x'."""
+    found = {m.attack: m for m in measurements}
+    clean = found.get("clean")
+    return [m.attack for m in found.values() if clean and m.n == clean.n and m.correct > clean.correct]
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= ROUNDED  # false for NaN
