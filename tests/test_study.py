@@ -225,6 +225,7 @@ def test_levels_may_set_several_fields(place, monkeypatch):
     ({"fields": FIELDS}, "RSLAD needs a robust teacher; add 'teacher: REFERENCE'"),
     ({"attacks": "pgd-7x"}, "pgd-7x"),
     ({"n": "many"}, "n must be like 1000, got 'many'"),
+    ({"n": -5}, "n must be like 1000, got -5"),
     ({"baseline": {"method": "ard"}}, "Unknown level of method 'ard'"),
     ({"baseline": {"methods": "ard"}}, "Unknown axis of .* 'methods'. Did you mean 'method'"),
     ({"recipe": None}, "names no recipe"),

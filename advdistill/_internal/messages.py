@@ -10,6 +10,7 @@ from .reading import printable
 
 __all__ = ["check_between", "check_hugging_face", "first_line", "is_whole", "unknown", "unknown_kind"]
 
+MANY = 40  # names; more are no help in a sentence
 UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
 
@@ -37,12 +38,16 @@ def check_between(name: str, value: float | None, low: float, high: float) -> No
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    """The ValueError to raise for a name that is not among `known`: it names the nearest one and lists all."""
+    """The ValueError to raise for a name that is not among `known`: it names the nearest one and lists all.
+
+    Of more than `MANY` only the ten nearest are listed, if one is near.
+    """
     known = sorted(known)
     lower = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
-    hint = f" Did you mean {lower[near[0]]!r}?" if near else ""
-    return ValueError(f"Unknown {what} {name!r}.{hint} Known: {', '.join(known)}.")
+    near = [lower[one] for one in difflib.get_close_matches(name.lower(), lower, n=10, cutoff=0.5)]
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    listed = f"Near: {', '.join(near)}" if near and len(known) > MANY else f"Known: {', '.join(known)}"
+    return ValueError(f"Unknown {what} {name!r}.{hint} {listed}.")
 
 
 def unknown_kind(kind: str, location: str, known: Iterable[str]) -> ValueError:

@@ -187,7 +187,8 @@ class Study:
             ("attacks", str, "clean,pgd-20"), ("n", int, "1000"), ("baseline", dict, "{method: pgd_at}"),
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool) or value == 0):
+            wrong = not isinstance(value, kinds) or isinstance(value, bool) or (isinstance(value, int) and value < 1)
+            if value is not None and wrong:
                 raise ValueError(f"{self.source}: {name} must be like {like}, got {value!r}.")
         chosen = (all("recipe" in one for one in levels.values()) for levels in self.axes.values())
         if self.recipe is None and not any(chosen):

@@ -178,10 +178,12 @@ def _take(folder: StudyFolder, cell: Cell, began: float, say: Say) -> bool:
 
 
 def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, dict[str, object]]:
-    study, run = folder.study, folder.run(cell)
-    distill(cell.recipe, run.folder)
-    files, used = ResultFiles(run.result), cell.recipe.data
+    study, run, used = folder.study, folder.run(cell), cell.recipe.data
     test = data.load(used.name, "test", used.folder, used.size, used.stream or None, **used.reading)
+    if study.n is not None:
+        test.first(study.n)  # refused before the training
+    distill(cell.recipe, run.folder)
+    files = ResultFiles(run.result)
     with files.writing():
         network, began = models.load(run.student_reference), time.monotonic()
         result = evaluate(
