@@ -100,8 +100,8 @@ def test_the_tables_are_the_arithmetic_of_the_results(done, monkeypatch):
     rows = list(csv.DictReader(io.StringIO((done / "runs/small/study.csv").read_text())))
     assert len(rows) == 24 and {row["seed"] for row in rows} == {"0", "1"}
     assert sum(int(row["correct"]) for row in rows if row["attack"] == "fgsm") == round(100 * sum(robust.values()))
-    steps = {row["method"]: (int(row["steps"]), int(row["passes"])) for row in rows}
-    assert steps == {"pgd_at": (3, 9), "trades": (3, 15), "rslad": (3, 15)}  # 3 batches; k + 1, k + 3 passes a step
+    steps = {row["method"]: (int(row["steps"]), int(row["image_passes"])) for row in rows}
+    assert steps == {"pgd_at": (3, 180), "trades": (3, 300), "rslad": (3, 300)}  # 3 batches of 20; k + 1, k + 3 passes
 
 
 def test_the_passes_of_a_run_follow_its_schedules():

@@ -19,14 +19,14 @@ __all__ = ["captions", "csv", "effect_head", "effect_rows", "group_head", "group
 def group_head(found: Findings) -> list[str]:
     """Names of the columns of `group_rows`."""
     axes = list(found.groups[0].levels) if found.groups else []
-    return [*axes, "n", *found.attacks, f"against the baseline ({found.robust})", "seconds", "steps", "passes"]
+    return [*axes, "n", *found.attacks, f"against the baseline ({found.robust})", "seconds", "steps", "image passes"]
 
 
 def group_rows(found: Findings) -> Iterator[list[str]]:
     """A row for each group: levels, number of seeds, mean and deviation by attack in per cent, difference, cost."""
     for group in found.groups:
         figures = (_figure(*group.figure(attack)) for attack in found.attacks)
-        cost = (f"{group.cost(name):,.0f}" for name in ("seconds", "steps", "passes"))
+        cost = (f"{group.cost(name):,.0f}" for name in ("seconds", "steps", "image_passes"))
         yield [*group.levels.values(), str(len(group.results)), *figures, _points(group.against), *cost]
 
 
@@ -52,7 +52,7 @@ def captions(found: Findings) -> list[str]:
     said = [
         f"{result.data} ({result.fingerprint}), {result.threat}, {images} images; {found.done} of {found.total} cells.",
         "Accuracy in %: mean ± standard deviation over n seeds. Seconds of training, optimiser steps and forward "
-        "passes of all networks: the mean of a run.",
+        "passes of an image through any network: the mean of a run.",
         f"Baseline: {base}. Points with their 95 % interval and p, corrected by Holm, of Student's paired t test over "
         "cells with the same seed; with one seed, of McNemar's test over images. "
         f"Below p = {LEVEL} the difference is called ahead or behind.",
@@ -102,11 +102,12 @@ def csv(found: Findings) -> str:
     file = io.StringIO()
     writer = csv_format.writer(file, lineterminator="\n")
     axes = list(found.groups[0].levels)
-    writer.writerow([*axes, "seed", "attack", "n", "correct", "accuracy", "low", "high", "seconds", "steps", "passes"])
+    measured = ["n", "correct", "accuracy", "low", "high"]
+    writer.writerow([*axes, "seed", "attack", *measured, "seconds", "steps", "image_passes"])
     for group in found.groups:
         for seed, run in group.results.items():
             cost = group.costs[seed]
-            spent = [f"{cost['seconds']:.1f}", cost["steps"], sum(cost["passes"].values())]
+            spent = [f"{cost['seconds']:.1f}", cost["steps"], cost["image_passes"]]
             for attack in found.attacks:
                 m = run.result[attack]
                 figures = (f"{value:.6f}" for value in (m.accuracy, *m.interval))
