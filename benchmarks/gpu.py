@@ -21,7 +21,7 @@ import tyro
 
 ROOT = Path(__file__).parents[1]
 PARTS = ROOT / "build" / "gpu"  # what a command carries: CIFAR-10's binary files, the teacher
-STATE = Path("/tmp/gpu")  # what stays on the machine between two commands
+STATE = ROOT / "build" / "gpu_state"  # ignored by git, so it stays on the machine between two commands
 PIECE = 15 * 2**20  # bytes; a file that comes back is at most 16 MiB
 
 
@@ -39,7 +39,7 @@ class Options:
 
 def main(options: Options) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
-    STATE.mkdir(exist_ok=True)
+    STATE.mkdir(parents=True, exist_ok=True)
     for file in PARTS.glob("*"):
         shutil.copy(file, STATE)
     print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU", torch.__version__, flush=True)

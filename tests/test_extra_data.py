@@ -187,6 +187,21 @@ def test_files_of_another_form_are_refused(tmp_path, kind):
         open_extra([npz(tmp_path / "a.npz", **arrays)], (1, 4, 4), CLASSES)
 
 
+def test_a_compressed_file_is_blamed_for_its_own_faults_only(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).integers(0, 255, (300, 4, 4, 1), dtype=np.uint8)
+    np.savez_compressed(tmp_path / "whole.npz", image=images)
+    damaged = bytearray((tmp_path / "whole.npz").read_bytes())
+    damaged[400:420] = b"\xff" * 20
+    (tmp_path / "damaged.npz").write_bytes(damaged)
+    monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path / "cache"))
+    with pytest.raises(ValueError, match="damaged.npz is not an .npz that can be read .Error -3 while decompressing"):
+        open_extra([str(tmp_path / "damaged.npz")], (1, 4, 4), CLASSES)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="^Cannot write to .*file/extra: Not a directory; name a writable folder"):
+        open_extra([str(tmp_path / "whole.npz")], (1, 4, 4), CLASSES)
+
+
 @pytest.mark.parametrize(("content", "said"), [
     (b"", "is empty. Generated images are an .npz with 'image', uint8"),
     (b"\x93NUMPY", "is not an .npz that can be read"),

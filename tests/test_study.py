@@ -100,6 +100,7 @@ def test_the_tables_are_the_arithmetic_of_the_results(done, monkeypatch):
     rows = list(csv.DictReader(io.StringIO((done / "runs/small/study.csv").read_text())))
     assert len(rows) == 24 and {row["seed"] for row in rows} == {"0", "1"}
     assert sum(int(row["correct"]) for row in rows if row["attack"] == "fgsm") == round(100 * sum(robust.values()))
+    assert (done / "runs/small/study.tex").read_text().startswith("% \\usepackage{booktabs}\n")
     steps = {row["method"]: (int(row["steps"]), int(row["image_passes"])) for row in rows}
     assert steps == {"pgd_at": (3, 180), "trades": (3, 300), "rslad": (3, 300)}  # 3 batches of 20; k + 1, k + 3 passes
 

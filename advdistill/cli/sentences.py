@@ -3,11 +3,11 @@
 import io
 import os
 import re
+import sys
 from ast import literal_eval
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
-from unittest.mock import patch
 
 import tyro
 
@@ -29,21 +29,30 @@ def parsed(kind: Any, *, args: Sequence[str], **options: Any) -> Any:
     """
     if any(word in HELP for word in args):
         return tyro.cli(kind, args=args, **options)
-    with _boxed() as box:
-        return tyro.cli(kind, args=args, **options)
-    raise _refusal(box.getvalue())
+    box = io.StringIO()
+    try:
+        with _wide(), redirect_stderr(box):
+            found = tyro.cli(kind, args=args, **options)
+    except SystemExit as left:
+        if not left.code:
+            raise
+        raise _refusal(box.getvalue()) from None
+    sys.stderr.write(box.getvalue())  # warnings of what was made
+    return found
 
 
 @contextmanager
-def _boxed() -> Iterator[io.StringIO]:
-    """Within, what tyro prints before it gives up is collected, and it does not leave."""
-    box = io.StringIO()
-    with patch.dict(os.environ, {"COLUMNS": UNWRAPPED}), redirect_stderr(box):
-        try:
-            yield box
-        except SystemExit as left:
-            if not left.code:
-                raise
+def _wide() -> Iterator[None]:
+    """Within, the terminal is so wide that tyro breaks no line."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = UNWRAPPED
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COLUMNS"]
+        else:
+            os.environ["COLUMNS"] = before
 
 
 def _refusal(box: str) -> ValueError:

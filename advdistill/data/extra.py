@@ -8,8 +8,9 @@ import hashlib
 import math
 import os
 import zipfile
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = ["Extra", "open_extra"]
 
 SAMPLE = 32  # images of a file whose pixels are always in its digest
 CHUNK = 2**20  # bytes
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # RuntimeError: encrypted, or an unknown compression
 LAYOUT = "Generated images are an .npz with 'image', uint8 [N, H, W, C], and if known 'label', integers [N]"
 
 
@@ -142,11 +144,18 @@ def _opened(path: Path, shape: tuple[int, int, int], classes: int) -> tuple[Rows
                 raise ValueError(f"{path} has no array 'image'; it has {held}. {LAYOUT}.")
             rows = _rows(path, archive, members["image"], shape)
             found = _labels(path, archive, members["label"], rows.count, classes) if "label" in members else None
-            return rows, found
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        size = path.stat().st_size if path.is_file() else 0
-        what = "is empty" if path.is_file() and not size else f"is not an .npz that can be read ({printable(error)})"
-        raise ValueError(f"{path} {what}. {LAYOUT}.") from error
+            whole = members["image"]
+    except (OSError, *DAMAGED) as error:
+        raise _unreadable(path, error) from error
+    if whole.compress_type != zipfile.ZIP_STORED:
+        rows = replace(rows, path=_uncompressed(path, whole))
+    return rows, found
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    size = path.stat().st_size if path.is_file() else 0
+    what = "is empty" if path.is_file() and not size else f"is not an .npz that can be read ({printable(error)})"
+    return ValueError(f"{path} {what}. {LAYOUT}.")
 
 
 def _header(path: Path, stream: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
@@ -176,30 +185,36 @@ def _rows(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, shape: tu
         raise ValueError(f"{path}: 'image' must be {wanted}, as the images that it is added to, got {form}.{hint}")
     if not found[0] or info.file_size - header != math.prod(found):
         raise ValueError(f"{path}: 'image' of {form} " + ("has no images." if not found[0] else "is truncated."))
-    place, offset = path, 0
+    offset = 0  # of the array, where it is written uncompressed
     if info.compress_type == zipfile.ZIP_STORED:
         with open(path, "rb") as file:
             file.seek(info.header_offset + 26)  # of the local header: the lengths of name and extra field
             name, more = (int.from_bytes(file.read(2), "little") for _ in range(2))
         offset = info.header_offset + 30 + name + more
-    else:
-        place = _uncompressed(archive, info)
-    return Rows(place, offset + header, found[0], (height, width, channels), info.CRC)
+    return Rows(path, offset + header, found[0], (height, width, channels), info.CRC)
 
 
-def _uncompressed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Path:
-    """The array of a compressed file as one that can be read by rows, written once into the cache of data."""
+def _uncompressed(source: Path, info: zipfile.ZipInfo) -> Path:
+    """The array of a compressed file as one that can be read by rows, written once into the cache of data.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: the cache cannot be written.
+    """
     folder = cache("data") / "extra"
     path = folder / f"{info.CRC:08x}-{info.file_size}.npy"
     if not path.exists():
         writable(folder, "data")
 
         def write(temporary: Path) -> None:
-            with archive.open(info) as source, open(temporary, "wb") as target:  # the archive checks the CRC
-                while block := source.read(CHUNK):
+            with zipfile.ZipFile(source) as archive, archive.open(info) as array, open(temporary, "wb") as target:
+                while block := array.read(CHUNK):  # which checks the CRC
                     target.write(block)
 
-        write_atomic(path, write, size=info.file_size)
+        try:
+            write_atomic(path, write, size=info.file_size)
+        except DAMAGED as error:
+            raise _unreadable(source, error) from error
     os.utime(path)  # in use, for who clears the cache by age
     return path
 

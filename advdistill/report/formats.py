@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,7 +11,10 @@ from ..results.result import Measurement, Result
 from .compare import distinct, mismatches, remarks, summed_up
 from .loading import LoadedResult, load_result
 
-__all__ = ["KINDS", "Kind", "latex_text", "markdown_text", "robustbench_entry", "tables"]
+__all__ = [
+    "KINDS", "Kind", "latex_notes", "latex_table", "latex_text", "markdown_table", "markdown_text", "robustbench_entry",
+    "tables",
+]  # fmt: skip
 
 Kind = Literal["markdown", "csv", "latex"]
 KINDS: dict[str, Kind] = {".md": "markdown", ".csv": "csv", ".tex": "latex"}  # by the ending of a file
@@ -54,21 +57,14 @@ def _csv(runs: Sequence[LoadedResult]) -> str:
 
 
 def _markdown(runs: Sequence[LoadedResult]) -> str:
-    head, *rows = _rows(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", markdown_text)
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-    notes = [markdown_text(line) for line in _notes(runs)]
-    return "\n\n".join(["\n".join(lines), *notes]) + "\n"
+    table = markdown_table(_rows(runs, "{:.1f} ({:.1f}–{:.1f})", "{:.1f} ± {:.1f}", markdown_text))
+    return "\n\n".join([table, *(markdown_text(line) for line in _notes(runs))]) + "\n"
 
 
 def _latex(runs: Sequence[LoadedResult]) -> str:
     cell = r"${:.1f}$ {{\footnotesize $[{:.1f}, {:.1f}]$}}"
-    head, *rows = (f"{' & '.join(cells)} \\\\" for cells in _rows(runs, cell, r"${:.1f} \pm {:.1f}$", latex_text))
-    attacks = len(_attack_names(runs))
-    notes = [f"% {latex_text(line)}" for line in _notes(runs)]
-    begin = f"\\begin{{tabular}}{{l{'r' * attacks}rlr}}"
-    lines = ["% \\usepackage{booktabs}", *notes, begin, "\\toprule", head, "\\midrule", *rows, "\\bottomrule"]
-    return "\n".join([*lines, "\\end{tabular}"]) + "\n"
+    rows = _rows(runs, cell, r"${:.1f} \pm {:.1f}$", latex_text)
+    return latex_notes(_notes(runs)) + latex_table(rows, f"l{'r' * len(_attack_names(runs))}rlr")
 
 
 def _rows(
@@ -98,6 +94,25 @@ def _notes(runs: Sequence[LoadedResult]) -> list[str]:
 def _caption_of_runs(runs: Sequence[LoadedResult]) -> str:
     data = " or ".join(distinct(f"{run.result.data} ({run.result.fingerprint})" for run in runs))
     return f"Accuracy in % with its 95 % interval, on {data}."
+
+
+def markdown_table(rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells of Markdown, the head first; all columns but the first are aligned to the right."""
+    head, *others = rows
+    rule = ["---", *["---:"] * (len(head) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *others))
+
+
+def latex_table(rows: Iterable[Sequence[str]], alignment: str) -> str:
+    """A table of cells of LaTeX, the head first, for the package booktabs."""
+    head, *others = (f"{' & '.join(cells)} \\\\" for cells in rows)
+    lines = ["\\begin{tabular}{" + alignment + "}", "\\toprule", head, "\\midrule", *others, "\\bottomrule"]
+    return "\n".join([*lines, "\\end{tabular}"]) + "\n"
+
+
+def latex_notes(lines: Iterable[str]) -> str:
+    """Comments above a LaTeX table: the package that it needs, then these lines."""
+    return "".join(f"{line}\n" for line in ("% \\usepackage{booktabs}", *(f"% {latex_text(one)}" for one in lines)))
 
 
 def markdown_text(text: str) -> str:

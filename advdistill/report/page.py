@@ -102,7 +102,7 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
     found = against_first(runs)
     differences = [(run.name, attack, difference) for run, attack, difference in found]
     return {
-        "runs": runs,
+        "runs": runs, "version": runs[0].result.versions.get("advdistill", ""),
         "attacks": distinct(m.attack for run in runs for m in run.result.measurements),
         "differences": differences,
         "against": {run.name: _hardest_comparison(run, differences) for run in runs[1:]},

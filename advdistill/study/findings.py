@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
 from statistics import fmean
 from typing import Any
 
@@ -110,9 +109,10 @@ def _with_images(cost: dict[str, Any], cell: Cell) -> dict[str, Any]:
 def _groups(
     cells: Sequence[Cell], runs: Mapping[str, LoadedResult], costs: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[Group]:
-    order = distinct("\0".join(cell.group) for cell in cells)
-    for _, members in groupby(sorted(cells, key=lambda c: order.index("\0".join(c.group))), lambda c: c.group):
-        same = list(members)
+    groups: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.group, []).append(cell)
+    for same in groups.values():
         levels = {axis: level for axis, level in same[0].levels.items() if axis != SEED}
         by_seed = {cell.levels.get(SEED, str(cell.recipe.seed)): cell.name for cell in same}
         yield Group(levels, {s: runs[n] for s, n in by_seed.items()}, {s: costs[n] for s, n in by_seed.items()})

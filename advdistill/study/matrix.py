@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class Study:
         """The file's, without its ending."""
         return Path(self.source).stem
 
-    @property
+    @cached_property
     def cells(self) -> list[Cell]:
         """Every combination, all cells of the first seed first: a study that is not finished is balanced.
 
@@ -130,7 +131,7 @@ class Study:
         """Whether an axis chooses the method, or a part of it."""
         return any(field.partition(".")[0] in METHOD for level in self.axes[axis].values() for field in level)
 
-    @property
+    @cached_property
     def suite(self) -> list[Attack]:
         """The attacks. Raises ValueError for an unknown one, ImportError where a package is missing."""
         return attacks(self.attacks, self.cells[0].recipe.attack.threat)

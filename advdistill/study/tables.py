@@ -9,7 +9,7 @@ from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from ..report.formats import latex_text, markdown_text
+from ..report.formats import latex_notes, latex_table, latex_text, markdown_table, markdown_text
 from ..report.statistics import LEVEL, Difference
 from .findings import Effect, Findings
 
@@ -82,19 +82,23 @@ def shown(found: Findings) -> Lines:
 
 def markdown(found: Findings) -> str:
     """The tables as Markdown."""
-    text = [f"# Study {found.study.name}", _markdown(group_head(found), group_rows(found))]
-    if found.effects:
-        text += ["What each level brings, over all pairs of cells that differ in nothing else:"]
-        text += [_markdown(effect_head(found), effect_rows(found))]
-    return "\n\n".join([*text, *(markdown_text(line) for line in captions(found))]) + "\n"
+    first, *effects = (markdown_table([list(map(markdown_text, cells)) for cells in rows]) for rows in _tables(found))
+    said = ["What each level brings, over all pairs of cells that differ in nothing else:"] if effects else []
+    notes = map(markdown_text, captions(found))
+    return "\n\n".join([f"# Study {found.study.name}", first, *said, *effects, *notes]) + "\n"
 
 
 def latex(found: Findings) -> str:
     """The tables as LaTeX, for the package booktabs."""
-    tables = [_latex(group_head(found), group_rows(found))]
-    tables += [_latex(effect_head(found), effect_rows(found))] if found.effects else []
-    notes = [f"% {latex_text(line)}" for line in ("\\usepackage{booktabs}", *captions(found))]
-    return "\n".join([*notes, *tables]) + "\n"
+    tables = ([list(map(latex_text, cells)) for cells in rows] for rows in _tables(found))
+    return latex_notes(captions(found)) + "".join(latex_table(rows, f"l{'r' * (len(rows[0]) - 1)}") for rows in tables)
+
+
+def _tables(found: Findings) -> Iterator[list[list[str]]]:
+    """Each as its head and its rows."""
+    yield [group_head(found), *group_rows(found)]
+    if found.effects:
+        yield [effect_head(found), *effect_rows(found)]
 
 
 def csv(found: Findings) -> str:
@@ -146,14 +150,3 @@ def _rich(head: Sequence[str], rows: Iterator[list[str]]) -> Table:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
-
-
-def _markdown(head: Sequence[str], rows: Iterator[list[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *([markdown_text(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _latex(head: Sequence[str], rows: Iterator[list[str]]) -> str:
-    lines = [" & ".join(map(latex_text, cells)) + r" \\" for cells in (head, *rows)]
-    begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
-    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"])

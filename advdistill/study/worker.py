@@ -76,9 +76,6 @@ class StudyFolder:
         measured = {m.attack for m in result.measurements if self.study.n in (None, m.n)}
         return self.wanted <= measured
 
-    def unfinished(self) -> list[Cell]:
-        return [cell for cell in self.study.cells if not self.done(cell)]
-
     def why_failed(self, cell: Cell, since: float = 0) -> str | None:
         """Why the cell failed, if it did so after a time in seconds."""
         with suppress(FileNotFoundError, ValueError, KeyError):
