@@ -180,6 +180,14 @@ def test_other_teachers_under_one_name_are_said(done, place):
     assert "different robust teachers under the one name teacher.safetensors" in " ".join(said.stdout.split())
 
 
+@pytest.mark.parametrize("text", ["{broken", "[1]", "{}", '{"seconds": "much"}'])
+def test_a_damaged_cost_is_named(done, place, text):
+    shutil.copytree(done / "runs/small/results", place / "runs/small/results")
+    (place / "runs/small/results/rslad-training-seed0/cost.json").write_text(text)
+    said = advdistill("study", "small.yaml", "--tables", cwd=place)
+    assert said.returncode == 2 and "rslad-training-seed0/cost.json is damaged. Delete it" in said.sentence
+
+
 def test_a_changed_study_does_not_take_old_results_for_its_own(done, place):
     shutil.copytree(done / "runs/small/results", place / "runs/small/results")
     written(place, fields=SMALL["fields"] | {"epochs": 2})
@@ -252,6 +260,7 @@ def test_mistakes_on_the_command_line(place):
         (["small.yaml", "--workers", "0"], "--workers must be at least 1, got 0"),
         (["small.yaml", "--cells", "rslad"], "Unknown cell of small.yaml 'rslad'"),
         (["small.yaml", "--slurm", "cluster"], "--slurm takes NAME=VALUE"),
+        (["small.yaml", "--slurm", "cluster=moon"], "--slurm: AutoExecutor doesn't know any executor named moon"),
     ):
         ended = advdistill("study", *arguments, cwd=place)
         assert ended.returncode == 2 and said in ended.sentence, ended.stderr

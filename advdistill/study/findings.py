@@ -11,7 +11,7 @@ from ..report.loading import LoadedResult, load_result
 from ..report.statistics import Difference, holm, matched, over_seeds, paired, unpaired
 from ..results.files import ResultFiles
 from .matrix import SEED, Cell, Study
-from .worker import StudyFolder
+from .worker import Cost, StudyFolder
 
 __all__ = ["Effect", "Findings", "Group", "findings"]
 
@@ -101,7 +101,7 @@ def findings(folder: StudyFolder) -> Findings:
     )  # fmt: skip
 
 
-def _with_images(cost: dict[str, Any], cell: Cell) -> dict[str, Any]:
+def _with_images(cost: Cost, cell: Cell) -> dict[str, Any]:
     """With `image_passes`, of all networks: batches of half the size cost as many, in twice the steps."""
     return {**cost, "image_passes": sum(cost["passes"].values()) * cell.recipe.batch_size}
 

@@ -30,8 +30,8 @@ def submit(
     """
     submitit = require("submitit", "--slurm", "slurm")
     given = dict(_option(one) for one in options)
-    executor = submitit.AutoExecutor(folder=logs, cluster=given.pop(CLUSTER, "slurm"))
     try:
+        executor = submitit.AutoExecutor(folder=logs, cluster=given.pop(CLUSTER, "slurm"))
         executor.update_parameters(**given)
     except (NameError, ValueError, TypeError) as error:
         raise ValueError(f"--slurm: {error}") from None

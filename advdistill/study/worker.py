@@ -17,9 +17,11 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from shutil import copyfile
+from typing import TypedDict
 
 import torch
 from filelock import FileLock, Timeout
+from typeguard import TypeCheckError, check_type
 
 from .. import data, models
 from .._internal.files import make_folder, write_atomic, write_json
@@ -42,11 +44,30 @@ from ..train.schedule import epochs_of
 from ..train.signals import Interrupted
 from .matrix import Cell, Study
 
-__all__ = ["StudyFolder", "work"]
+__all__ = ["Cost", "StudyFolder", "work"]
 
 PAUSE = 0.5  # seconds between two looks for cells that other workers leave
 COST = "cost.json"  # written last: a cell with it is done
 Say = Callable[[str], None]
+
+
+class Cost(TypedDict):
+    """What a cell's figures cost, and which teachers and machine they are of.
+
+    Attributes:
+        seconds, evaluation_seconds: of the training and of the evaluation.
+        steps: of the optimiser.
+        passes: forward passes of a batch over the training, by network.
+        teachers: their digests, by role.
+    """
+
+    seconds: float
+    evaluation_seconds: float
+    steps: int
+    passes: dict[str, int]
+    teachers: dict[str, str]
+    machine: str
+    versions: dict[str, str]
 
 
 class StudyFolder:
@@ -102,7 +123,7 @@ class StudyFolder:
         finally:
             lock.release()
 
-    def save(self, cell: Cell, cost: dict[str, object]) -> None:
+    def save(self, cell: Cell, cost: Cost) -> None:
         """Copy the figures of a run, the cost last."""
         there, files = self.results(cell), ResultFiles(self.run(cell).result)
         make_folder(there)
@@ -111,12 +132,13 @@ class StudyFolder:
         write_json(there / COST, cost)
         self._failure(cell).unlink(missing_ok=True)
 
-    def cost(self, cell: Cell) -> dict[str, object]:
-        """What the cell's figures cost, and which teachers and machine they are of; see `_cost`."""
-        found = json.loads(read_text(self.results(cell) / COST))
-        if not isinstance(found, dict):
-            raise ValueError(f"{self.results(cell) / COST} is damaged. Delete it, and run the study again.")
-        return found
+    def cost(self, cell: Cell) -> Cost:
+        """What the cell's figures cost. Raises ValueError if its file is damaged."""
+        file = self.results(cell) / COST
+        try:
+            return check_type(json.loads(read_text(file)), Cost)
+        except (ValueError, TypeCheckError):
+            raise ValueError(f"{file} is damaged. Delete it, and run the study again.") from None
 
     @contextmanager
     def logged(self, cell: Cell) -> Iterator[None]:
@@ -174,7 +196,7 @@ def _take(folder: StudyFolder, cell: Cell, began: float, say: Say) -> bool:
         return True
 
 
-def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, dict[str, object]]:
+def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, Cost]:
     study, run, used = folder.study, folder.run(cell), cell.recipe.data
     test = data.load(used.name, "test", used.folder, used.size, used.stream or None, **used.reading)
     if study.n is not None:
@@ -193,8 +215,7 @@ def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, dict[str, object]
     return result, _cost(cell.recipe, run, time.monotonic() - began)
 
 
-def _cost(recipe: Recipe, run: Run, evaluation: float) -> dict[str, object]:
-    """What a cell's figures cost: seconds, optimiser steps, and forward passes of each network over the training."""
+def _cost(recipe: Recipe, run: Run, evaluation: float) -> Cost:
     rows = read_metrics(run.metrics)
     return {
         "seconds": sum(row["seconds"] for row in rows),
