@@ -191,7 +191,8 @@ def test_a_compressed_file_is_blamed_for_its_own_faults_only(tmp_path, monkeypat
     images = np.random.default_rng(0).integers(0, 255, (300, 4, 4, 1), dtype=np.uint8)
     np.savez_compressed(tmp_path / "whole.npz", image=images)
     damaged = bytearray((tmp_path / "whole.npz").read_bytes())
-    damaged[400:420] = b"\xff" * 20
+    begin = 30 + len("image.npy") + int.from_bytes(damaged[28:30], "little")
+    damaged[begin : begin + 20] = b"\xff" * 20  # a kind of block that there is not
     (tmp_path / "damaged.npz").write_bytes(damaged)
     monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match="damaged.npz is not an .npz that can be read .Error -3 while decompressing"):
