@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from advdistill import IGDM, PGD, AdaAD, Linf, Recipe, models, recipes
+from advdistill import ADR, IGDM, PGD, AdaAD, Linf, Recipe, models, recipes
 from advdistill.data import describe
 from advdistill.methods import to_config
 from advdistill.train.schedule import rate
@@ -110,7 +110,7 @@ TWINS = [name for name in recipes.names() if name.replace("resnet18", "mobilenet
 def test_mobilenet_differs_from_resnet_only_in_the_student_and_igdms_weight(name):
     small, large = recipes.load(name.replace("resnet18", "mobilenet_v2")), recipes.load(name)
     assert small.student == "mobilenet_v2" and large.student == "resnet18"
-    assert small.replace(student="resnet18") == large or "igdm" in name
+    assert small.replace(student="resnet18") == large or "igdm" in to_config(large.method)
     assert small.replace(student="resnet18", method=large.method) == large
 
 
@@ -157,8 +157,34 @@ def test_attacks():
             assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="gaussian_clamped")
         elif name in ("tiny_imagenet.ard_preact_resnet18", "tiny_imagenet.iad_preact_resnet18"):
             assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="uniform", student_mode="eval")
+        elif name == "fashion_mnist.teacher":
+            assert attack == PGD(1, 0.1, Linf(0.1), "uniform", "train", start_radius=2, projected=False)
+        elif name.startswith("fashion_mnist."):
+            assert attack == PGD(10, 0.025, Linf(0.1))
         elif not name.startswith("digits."):
             assert attack == eight
+
+
+@pytest.mark.parametrize(("best", "base"), [
+    ("cifar10.best_resnet18", "cifar10.adaad_igdm_resnet18"),
+    ("cifar10.best_mobilenet_v2", "cifar10.adaad_igdm_mobilenet_v2"),
+    ("cifar100.best_resnet18", "cifar100.adaad_igdm_resnet18"),
+    ("cifar100.best_mobilenet_v2", "cifar100.adaad_igdm_mobilenet_v2"),
+])  # fmt: skip
+def test_the_best_recipes_differ_from_the_published_ones_in_average_and_statistics_only(best, base):
+    levers = {"ema": 0.995, "ema_warmup": 0.025, "statistics": "adversarial"}
+    assert recipes.load(best) == recipes.load(base).replace(**levers)
+
+
+@pytest.mark.parametrize(("dataset", "constants"), [
+    ("cifar10", ADR(2.5, 1.5, 0.7, 0.85)), ("cifar100", ADR(2.0, 1.0, 0.7, 0.85)),
+])  # fmt: skip
+def test_the_best_without_a_teacher_is_adr_with_the_constants_of_its_release_for_perturbed_weights(dataset, constants):
+    recipe = recipes.load(f"{dataset}.best_without_teacher")
+    assert (recipe.method, recipe.data.name, recipe.ema, recipe.awp) == (constants, dataset, 0.995, 0.005)
+    assert recipe.replace(method=ADR(), ema=None, awp=None, data=recipes.load("cifar10.adr_resnet18").data) == (
+        recipes.load("cifar10.adr_resnet18")
+    )
 
 
 def test_two_teachers_are_judged_by_the_mean():

@@ -7,13 +7,14 @@ from pathlib import Path
 from .._internal.messages import unknown
 from .._internal.reading import read_text
 from ..recipe import Recipe
-from . import cifar10, cifar10_mobilenet, cifar10_rivals, cifar100, digits, tiny_imagenet
+from . import cifar10, cifar10_best, cifar10_mobilenet, cifar10_rivals, cifar100, digits, fashion_mnist, tiny_imagenet
 
 __all__ = ["describe", "load", "names"]
 
 MODULES = {
     "digits": [digits],
-    "cifar10": [cifar10, cifar10_mobilenet, cifar10_rivals],
+    "fashion_mnist": [fashion_mnist],
+    "cifar10": [cifar10, cifar10_mobilenet, cifar10_rivals, cifar10_best],
     "cifar100": [cifar100],
     "tiny_imagenet": [tiny_imagenet],
 }

@@ -5,7 +5,7 @@ from ..methods import Method
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
-__all__ = ["ATTACK", "setting"]
+__all__ = ["ATTACK", "setting", "with_levers"]
 
 ATTACK = PGD(10, "2/255", Linf("8/255"))
 
@@ -25,3 +25,11 @@ def setting(
         batch_size=128,
         precision="auto",
     )
+
+
+def with_levers(recipe: Recipe) -> Recipe:
+    """Averaged weights, as Rade and Moosavi-Dezfooli (2022) have them, and adversarial statistics.
+
+    The average brought ADR half a point (Wu et al., ICLR 2024); the statistics 2.7 points on digits, over five methods.
+    """
+    return recipe.replace(ema=0.995, ema_warmup=0.025, statistics="adversarial")
