@@ -16,7 +16,7 @@ __all__ = ["List"]
 class List:
     """List the methods, models, published teachers, datasets or recipes."""
 
-    what: Positional[Literal["methods", "models", "teachers", "datasets", "recipes"]]
+    kind: Positional[Literal["methods", "models", "teachers", "datasets", "recipes"]]
     """What to list."""
     json: bool = False
     """As JSON."""
@@ -31,10 +31,10 @@ class List:
         from ..models.price import priced, shape
 
         counted = self.input or self.latency
-        if counted and self.what != "models":
-            raise ValueError(f"--input and --latency are for `list models`, not for `list {self.what}`.")
+        if counted and self.kind != "models":
+            raise ValueError(f"--input and --latency are for `list models`, not for `list {self.kind}`.")
         kinds = {"methods": methods, "models": models, "teachers": teachers, "datasets": data, "recipes": recipes}
-        rows = priced(shape(self.input or "3x32x32"), self.latency) if counted else kinds[self.what].describe()
+        rows = priced(shape(self.input or "3x32x32"), self.latency) if counted else kinds[self.kind].describe()
         if self.json:
             print(dumps(rows, indent=2))
             return 0
@@ -43,6 +43,6 @@ class List:
             shown.add_row(*(str(value) for value in row.values()))
         words = Measurement.get(CONSOLE, CONSOLE.options.update(max_width=1000), shown).minimum
         Terminal(width=max(CONSOLE.width, words), highlight=False).print(shown)  # a truncated name cannot be typed
-        if self.what == "datasets":
+        if self.kind == "datasets":
             tell(data.HELP)
         return 0

@@ -45,8 +45,8 @@ def teachers_of(method: Method, given: Mapping[str, nn.Module]) -> dict[str, nn.
         if role not in given and role not in method.optional:
             like = f"{role}, a module like the student" if role in method.trained else ""
             hint = FLAGS.get(role) or like or f"teachers={{{role!r}: ...}}, or {flag(role)} REFERENCE"
-            what = f"needs a {role} teacher (of {' and '.join(method.teachers)}); it is missing"
-            raise ValueError(f"{name_of(method)} {what}. Give {hint}.")
+            others = f" (of {' and '.join(method.teachers)})" if len(method.teachers) > 1 else ""
+            raise ValueError(f"{name_of(method)} needs a {role} teacher{others}; it is missing. Give {hint}.")
     found = {role: given[role] for role in method.teachers if role in given}
     for role, network in found.items():
         check_module(f"{role} teacher", network)
