@@ -15,10 +15,12 @@ from torch import nn
 from torch.testing import assert_close
 from training import died_at_saves, differences, four, losses_of, quick, quick_data, state_of
 
-from advdistill import PGD, Data, Distiller, Linf, Recipe, Run, methods
+from advdistill import PGD, Data, Distiller, Linf, Recipe, Run, methods, models
 from advdistill._internal.rng import Rng
+from advdistill.data import Split
 from advdistill.data.batches import Batches
 from advdistill.train.checkpoints import accuracies
+from advdistill.train.statistics import ReestimatedStatistics
 
 MOMENTUM = 0.1
 
@@ -99,6 +101,21 @@ def test_the_saved_networks_statistics_are_those_of_the_images_by_hand(tmp_path,
         hidden += [torch.tanh(student.hidden(x.flatten(1))).detach() for x in images]
     assert_close(kept["norm.running_mean"], torch.stack([each.mean(0) for each in hidden]).mean(0))
     assert_close(kept["norm.running_var"], torch.stack([each.var(0) for each in hidden]).mean(0))
+
+
+def test_the_attack_on_a_fast_copy_gives_the_same_statistics():
+    """The copy is of the network that is estimated, not of the one that trains, which has other weights."""
+    torch.manual_seed(0)
+    teacher, trained, network = (models.create("convnet-2", 4, 1).eval() for _ in range(3))
+    split = Split(torch.randint(256, (64, 1, 8, 8), dtype=torch.uint8), torch.arange(64) % 4, ("a", "b", "c", "d"), "r")
+    recipe = Recipe(student="convnet-2", batch_size=16, statistics="adversarial", data=Data("random"))
+    one, found = Fabric(accelerator="cpu", devices=1), []
+    for fast in (None, torch.float32):
+        distiller = Distiller("rslad", teacher, attack=PGD(3, 0.05, Linf(0.1)), fast=fast)
+        distiller.craft(trained, split.images / 255, split.labels, rng=Rng(0))
+        found.append(ReestimatedStatistics(recipe, distiller, split, one)(network, 0))
+    assert len(found[0]) == 6
+    assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
 
 
 def test_the_validated_network_is_the_saved_one_and_its_header_says_so(tmp_path):

@@ -140,6 +140,13 @@ class FrozenCopies:
             self.by_role[role].refresh(network)
         return self.by_role[role]
 
+    def without(self, role: str) -> "FrozenCopies":
+        """The same copies but for this role, whose network is another and is not compiled."""
+        others = FrozenCopies(self.dtype, False, self.layers)
+        others.by_role = {name: copy for name, copy in self.by_role.items() if name != role}
+        others._networks = {name: network for name, network in self._networks.items() if name != role}
+        return others
+
 
 def _is_read(conv: str, norm: str, layers: Sequence[str]) -> bool:
     """Whether a layer ends between a convolution and the batch-norm after it, where folding changes its output."""

@@ -1,6 +1,5 @@
 """Batch-norm statistics of the network that is validated and saved, re-estimated on images of one's choice."""
 
-import copy
 from collections.abc import Iterator
 from itertools import islice
 from math import ceil
@@ -13,7 +12,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .._internal.adapter import copied
 from .._internal.modes import batch_norms
 from .._internal.rng import Rng
-from ..acceleration.frozen import FrozenCopies
 from ..data import Split
 from ..data.batches import Share
 from ..data.loaded import Loaded, batches_of
@@ -61,9 +59,9 @@ class ReestimatedStatistics:
             layer.reset_running_stats()
             layer.momentum = None  # an equal mean
             layer.train()
-        seen = 0
+        seen, distiller = 0, self.distiller.for_another_student()
         for at, share in self._shares(epoch):
-            for images in self._images(attacked, share, epoch, at):
+            for images in self._images(distiller, attacked, share, epoch, at):
                 with torch.no_grad():
                     estimated(images)
                 seen += 1
@@ -82,15 +80,15 @@ class ReestimatedStatistics:
             if at % fabric.world_size == fabric.global_rank:
                 yield at, share
 
-    def _images(self, attacked: nn.Module, share: Share, epoch: int, at: int) -> Iterator[Tensor]:
+    def _images(
+        self, distiller: Distiller, attacked: nn.Module, share: Share, epoch: int, at: int
+    ) -> Iterator[Tensor]:
         kind = self.recipe.statistics
         if kind in ("adversarial", "mixed"):
-            plain = copy.copy(self.distiller)  # without the training's fast copies, which are of another network
-            plain.fast, plain._copies = None, FrozenCopies(None, False, {})
             rng = Rng(self.recipe.seed, "statistics", epoch, at, device=self.fabric.device)
             progress = (epoch + 1) / self.recipe.epochs
-            made = plain.craft(attacked, share.x, share.y, progress=progress, rng=rng, index=share.index,
-                               targets=share.targets)  # fmt: skip
+            made = distiller.craft(attacked, share.x, share.y, progress=progress, rng=rng, index=share.index,
+                                   targets=share.targets)  # fmt: skip
             yield made.x_adv
         if kind in ("clean", "mixed"):
             yield share.x
