@@ -36,7 +36,9 @@ def parsed(kind: Any, *, args: Sequence[str], **options: Any) -> Any:
     except SystemExit as left:
         if not left.code:
             raise
-        raise _refusal(box.getvalue()) from None
+        program = options.get("prog", "advdistill")
+        typed = program == "advdistill" and args and not args[0].startswith("-")
+        raise _refusal(box.getvalue(), f"{program} {args[0]}" if typed else program) from None
     sys.stderr.write(box.getvalue())  # warnings of what was made
     return found
 
@@ -55,8 +57,8 @@ def _wide() -> Iterator[None]:
             os.environ["COLUMNS"] = before
 
 
-def _refusal(box: str) -> ValueError:
-    """A box such as `Error parsing --epochs: ...` as an error of one sentence."""
+def _refusal(box: str, command: str) -> ValueError:
+    """A box such as `Error parsing --epochs: ...` as an error of one sentence; `command` is what was typed."""
     text, *after = _parts(box)
     if found := re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (\(.*\))\.$", text):
         value, flag, choices = found.groups()
@@ -70,9 +72,16 @@ def _refusal(box: str) -> ValueError:
             return ValueError(f"{found[1]} must be {KINDS[kind]}, got {found[2]}.")
     if found := re.match(r"Missing from (.*?): (--\S+ )?\S+ (.*) \(required\)$", text):
         return ValueError(f"{found[1]} needs {(found[2] or 'an argument').strip()}: {found[3].rstrip('.')}.")
-    help_of = re.search(r"advdistill.*--help", " ".join(after))
-    hint = f" See {help_of[0]}." if help_of else ""
-    return ValueError(f"{text.removesuffix('.')}.{hint}" if text else box)
+    if not text:
+        return ValueError(box)
+    if text.startswith("Unrecognized options: "):
+        near = after[0] if after and after[0].startswith("Perhaps you meant:") else ""
+        here = "in advdistill" not in near or f"in {command} --help" in near
+        like = f" Did you mean {found[0]}?" if here and (found := re.search(r"--[\w.-]+", near)) else ""
+        words = text.removeprefix("Unrecognized options: ").split(", ")
+        unknown_flags = [word for word in words if word.startswith("-")] or words
+        return ValueError(f"Unrecognized options: {', '.join(unknown_flags)}.{like} See {command} --help.")
+    return ValueError(f"{text.removesuffix('.')}. See {command} --help.")
 
 
 def _parts(box: str) -> list[str]:
