@@ -146,7 +146,7 @@ TAKES_NO_MIXED = {
 
 SMOOTHED = {
     "standard", "pgd_at", "trades", "mart", "peeraid", "akd2", "iad2", "ciard", "nuat", "lbgat", "adagat", "hat",
-    "mtf_ard",
+    "mtf_ard", "liet",
 }  # fmt: skip  # by default a label's term
 
 

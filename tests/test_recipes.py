@@ -116,6 +116,7 @@ def test_mobilenet_differs_from_resnet_only_in_the_student_and_igdms_weight(name
 
 RIVALS = {
     "cifar10.nuat_resnet18": PGD(1, 8 / 255, Linf(8 / 255)),
+    "cifar10.liet_resnet18": PGD(1, 8 / 255, Linf(8 / 255)),
     "cifar10.lbgat_resnet18": PGD(10, 0.007, Linf(0.031)),
     "cifar10.adagat_resnet18": PGD(10, 0.007, Linf(0.031)),
     "cifar10.fgsm_rs_preact_resnet18": PGD(
@@ -135,6 +136,16 @@ def test_hat_and_nuat_have_their_papers_numbers():
     assert to_config(nuat.method) == {"nuat": {"nuclear_weight": 4.0, "ramp": 1.0}}
     assert (nuat.epochs, nuat.batch_size, nuat.ema, nuat.optimizer.lr) == (100, 64, 0.9998, 0.1)
     assert [rate(nuat.schedule, done, 100) for done in (25, 62.5)] == pytest.approx([1, 0.5], abs=1e-3)
+
+
+def test_liet_has_its_papers_numbers():
+    recipe = recipes.load("cifar10.liet_resnet18")
+    coefficients = {"smoothing": 0.6, "consistency_weight": 100, "least_noise": 0.1, "most_noise": 0.5, "every": 20}
+    assert to_config(recipe.method) == {"liet": coefficients}
+    assert (recipe.epochs, recipe.batch_size, recipe.ema) == (100, 128, 0.9995)
+    assert (recipe.optimizer.lr, recipe.optimizer.weight_decay, recipe.optimizer.nesterov) == (0.1, 5e-4, False)
+    rates = [rate(recipe.schedule, done, 100) for done in (15, 29.9, 64, 64.9)]
+    assert rates == pytest.approx([0.5, 1, 0.5, 0.5], abs=5e-3)
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("fgsm_rs", 15), ("n_fgsm", 30)])

@@ -5,7 +5,7 @@ checkpoint. Where a release cycles the momentum with the rate (0.9, 0.8 at the p
 """
 
 from ..attacks import PGD
-from ..methods import ADR, AKD2, HAT, LBGAT, PGDAT, AdaGAT, Method, NuAT
+from ..methods import ADR, AKD2, HAT, LBGAT, LIET, PGDAT, AdaGAT, Method, NuAT
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 from .common import setting
@@ -38,6 +38,19 @@ def nuat_resnet18() -> Recipe:
     attack = PGD(1, "8/255", Linf("8/255"))
     recipe = _cyclic(NuAT(nuclear_weight=4.0, ramp=1.0), attack, epochs=100, lr=0.1)
     return recipe.replace(student="resnet18", schedule=Schedule("onecycle", warmup=0.25), batch_size=64, ema=0.9998)
+
+
+def liet_resnet18() -> Recipe:
+    """LIET with averaged weights, ResNet-18: one step of 8/255, 100 epochs, weight decay 5e-4.
+
+    The rate climbs to 0.1 in 30 epochs, and falls by a cosine that moves once an epoch; the release's climbs by a
+    cosine, too. The average has decay 0.9995. Constants of the FastAT benchmark, whose label images are made anew every
+    20 batches; LIET's own release has 10.
+    Published (FastAT benchmark, mean of three seeds): 80.68 clean, 49.99 AutoAttack.
+    """
+    recipe = setting("cifar10", "resnet18", LIET(), 100, (), 5e-4)
+    schedule = Schedule("cosine", (), warmup=0.3, by="epoch")
+    return recipe.replace(attack=PGD(1, "8/255", Linf("8/255")), schedule=schedule, ema=0.9995)
 
 
 def adr_resnet18() -> Recipe:
