@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from advdistill import IGDM, PGD, AdaAD, Linf, Recipe, models, recipes
+from advdistill import IGDM, PGD, AdaAD, Data, Linf, Recipe, models, recipes
 from advdistill.data import describe
 from advdistill.methods import to_config
 from advdistill.train.schedule import rate
@@ -136,6 +136,13 @@ def test_hat_and_nuat_have_their_papers_numbers():
     assert to_config(nuat.method) == {"nuat": {"nuclear_weight": 4.0, "ramp": 1.0}}
     assert (nuat.epochs, nuat.batch_size, nuat.ema, nuat.optimizer.lr) == (100, 64, 0.9998, 0.1)
     assert [rate(nuat.schedule, done, 100) for done in (25, 62.5)] == pytest.approx([1, 0.5], abs=1e-3)
+
+
+def test_advfunmatch_is_adaad_on_strongly_augmented_mixed_images():
+    recipe, plain = recipes.load("cifar10.advfunmatch_resnet18"), recipes.load("cifar10.adaad_resnet18")
+    assert recipe.method == AdaAD(adv_weight=1.0, scale=1.0)
+    data = Data("cifar10", augment="trivial_augment", mixup=1.0)
+    assert recipe == plain.replace(method=AdaAD(), data=data)
 
 
 def test_liet_has_its_papers_numbers():

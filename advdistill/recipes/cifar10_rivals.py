@@ -5,7 +5,7 @@ checkpoint. Where a release cycles the momentum with the rate (0.9, 0.8 at the p
 """
 
 from ..attacks import PGD
-from ..methods import ADR, AKD2, HAT, LBGAT, LIET, PGDAT, AdaGAT, Method, NuAT
+from ..methods import ADR, AKD2, HAT, LBGAT, LIET, PGDAT, AdaAD, AdaGAT, Method, NuAT
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 from .common import setting
@@ -87,6 +87,17 @@ def hat_resnet18() -> Recipe:
     return recipe.replace(
         optimizer=SGD(lr=0.21, weight_decay=5e-4, nesterov=True), schedule=Schedule("cosine", warmup=0.25)
     )
+
+
+def advfunmatch_resnet18() -> Recipe:
+    """AdvFunMatch, ResNet-18: AdaAD on strongly augmented and mixed images; 200 epochs, weight decay 5e-4.
+
+    Wu et al., arXiv:2305.14700: teacher and student see the very same image. Its constants and figures were not found.
+    Schedule (/10 at 100 and 150) and weight decay are AdaAD's, TrivialAugment and mixup of parameter 1 are ours. Give
+    --teacher a robust one.
+    """
+    recipe = setting("cifar10", "resnet18", AdaAD(), 200, (100, 150), 5e-4)
+    return recipe.replace(data=Data("cifar10", augment="trivial_augment", mixup=1.0))
 
 
 def akd2_resnet18() -> Recipe:
