@@ -17,6 +17,7 @@ from .methods import (
     IADII,
     IGDM,
     LBGAT,
+    LIET,
     MART,
     MTARD,
     MTFARD,
@@ -50,7 +51,7 @@ from .train.awp import AWP
 __all__ = [
     "ABSLD", "ADR", "AKD2", "ARD", "AWP", "AdaAD", "AdaGAT", "AdaIAD", "AdamW", "BMTARD", "Batch", "CIARD", "DGAD",
     "Data", "Distiller", "EMA", "FairARD", "FairIAD", "FairMTARD", "FairRSLAD", "HAT", "IAD", "IADII", "IGDM", "L2",
-    "LBGAT", "Linf", "MART", "MTARD", "MTFARD", "Method", "NuAT", "PGD", "PGDAT", "PeerAiD", "RSLAD", "Recipe",
+    "LBGAT", "LIET", "Linf", "MART", "MTARD", "MTFARD", "Method", "NuAT", "PGD", "PGDAT", "PeerAiD", "RSLAD", "Recipe",
     "Result", "Run", "SAAD", "SGD", "SWA", "Schedule", "Standard", "TRADES", "Term", "TorchOptimizer", "attacks",
     "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
 ]

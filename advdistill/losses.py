@@ -1,11 +1,13 @@
 """Losses: logits in, one number per example out. The mean is taken once, by `Distiller`."""
 
+import math
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Loss", "cross_entropy", "kl", "margin", "probabilities", "smoothed"]
+__all__ = ["Loss", "cross_entropy", "jensen_shannon", "kl", "margin", "probabilities", "smoothed"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits [B, K] and labels [B] to [B]
 
@@ -38,6 +40,28 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float =
         p = log_p.exp()
         return (p * ((p + offset).log() - log_q)).sum(1)
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+
+
+def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
+    """JS, the mean of both distributions' KL to their mean (softmax(first) + softmax(second)) / 2, in nats.
+
+    Gradients flow into both arguments, and into the mean.
+
+    Args:
+        first: logits `[B, K]`.
+        second: logits `[B, K]`.
+
+    Returns:
+        `[B]`, at most log 2.
+
+    Example:
+        >>> import torch
+        >>> from advdistill.losses import jensen_shannon
+        >>> jensen_shannon(torch.tensor([[9.0, -9.0], [1.0, 0.0]]), torch.tensor([[-9.0, 9.0], [1.0, 0.0]]))
+        tensor([0.6931, 0.0000])
+    """
+    middle = torch.logaddexp(first.log_softmax(1), second.log_softmax(1)) - math.log(2)
+    return (kl(first, middle) + kl(second, middle)) / 2
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -128,8 +128,8 @@ class Recipe:
         check_between("seed", self.seed, 0, 2**32 - 1)
         if self.ema_warmup is not None and self.ema is None:
             raise ValueError(f"ema_warmup ({self.ema_warmup:g}) is of the average of ema; give ema as well, 0.995.")
-        for name in ("ema_warmup", "eps_warmup"):
-            check_between(name, getattr(self, name), 0, max(1, self.epochs - 1))
+        check_between("ema_warmup", self.ema_warmup, 0, max(1, self.epochs - 1))
+        check_between("eps_warmup", self.eps_warmup, 0, self.epochs)  # of the whole run in ACAT
         for name in ("label_smoothing", "label_mixing"):
             check_between(name, getattr(self, name), 0, 0.999)
         for steps in self.attack_steps_schedule:

@@ -210,7 +210,7 @@ def test_a_pages_cost_is_counted(name):
 def trained_passes(method, progress=1.0):
     """The images that the student is forwarded on in train mode, in order, by name."""
     x = torch.full((2, 1, 2, 2), 0.5)
-    names, found = {0.5: "x", 0.75: "x'", 0.25: "2x - x'", 1.0: "x + 2 (x' - x)"}, []
+    names, found = {0.5: "x", 0.75: "x'", 0.25: "2x - x'", 1.0: "x + 2 (x' - x)", 0.625: "x0"}, []
 
     def network(images):
         return images.flatten(1) @ torch.eye(4)
@@ -222,7 +222,7 @@ def trained_passes(method, progress=1.0):
     made = methods.Batch(x, torch.tensor([0, 1]), network, dict.fromkeys(method.teachers, network), progress,
                          modules=Made(lambda name: network))  # fmt: skip
     method.inner(made)
-    method.outer(made.attacked(x + 0.25, student))
+    method.outer(made.attacked({"adv": x + 0.25, "start": x + 0.125}, student))
     return ["the attack's iterates"] * (method.student_mode == "train") + found
 
 

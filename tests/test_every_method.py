@@ -34,6 +34,8 @@ RUNS |= {f"{name} with options": {"method": name} | OPTIONS for name in ("bmtard
 RUNS["lbgat"]["seed"] = 1  # of 0, a sign of a gradient near zero depends on the order in which a batch is added up
 LAST, EARLY = {"steps": 2, "step_size": 0.1, "start": "last"}, {"steps": 3, "step_size": 0.1, "stop_after": 0}
 RUNS["pgd_at from the last x'"] = {"method": "pgd_at", "awp": 0.01, "pgd": LAST}
+ONE_STEP = {"steps": 1, "step_size": 0.2}
+RUNS["liet with new label images"] = {"method": {"liet": {"every": 2}}, "awp": 0.01, "pgd": ONE_STEP}
 RUNS["trades ending early"] = {"method": "trades", "pgd": EARLY}
 STOPPED = {"guide_adv"}  # losses of S whose gradient the method stops
 

@@ -146,7 +146,7 @@ TAKES_NO_MIXED = {
 
 SMOOTHED = {
     "standard", "pgd_at", "trades", "mart", "peeraid", "akd2", "iad2", "ciard", "nuat", "lbgat", "adagat", "hat",
-    "mtf_ard",
+    "mtf_ard", "liet",
 }  # fmt: skip  # by default a label's term
 
 
@@ -208,6 +208,9 @@ def test_label_smoothing_changes_the_losses_or_is_refused(tmp_path, name):
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="ema_warmup .0.1. is of the average of ema; give ema as well, 0.995"):
         Recipe(ema_warmup=0.1)
+    assert Recipe(eps_warmup=50.0, epochs=50).eps_warmup == 50
+    with pytest.raises(ValueError, match="eps_warmup must lie between 0 and 50, got 51"):
+        Recipe(eps_warmup=51.0, epochs=50)
     with pytest.raises(ValueError, match="eps_warmup and attack_steps_schedule change a PGD; leave"):
         Recipe(attack=CustomAttack("a:b"), eps_warmup=0.1)
     with pytest.raises(ValueError, match="attack.stop_after=2 must be below every number of .* smallest is 2. Leave"):

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from advdistill.data.augment import Augment
+from advdistill.data.mixing import mixed
 from advdistill.distiller import Distiller
 from advdistill.losses import cross_entropy, kl
 from advdistill.methods import (
@@ -199,6 +201,36 @@ def test_coefficients_survive():
     method = AdaAD(adv_weight=0.9) + IGDM(weight=5)
     assert from_config({"adaad": {"adv_weight": 0.9}, "igdm": {"weight": 5}}) == method
     assert isinstance(method, Sum) and method.teachers == ("robust",) and (PGDAT() + IGDM()).teachers == ("robust",)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 1.0])
+def test_advfunmatch_is_adaad_and_asks_both_networks_at_the_same_image(tiny, batch, mixup):
+    student, teacher, (x, y) = tiny(0), tiny(1).requires_grad_(False), batch
+    targets = y
+    if mixup:
+        x, targets = mixed(x, y, 4, Augment(mixup=mixup), (0, 0, 0))
+        assert not torch.equal(x, batch[0]) and (targets > 0).sum() > len(y)
+    method, seen = AdaAD(), {"student": [], "teacher": []}
+
+    def recorded(name, network):
+        return lambda images: seen[name].append(images) or network(images)
+
+    def by_hand(images):  # sum_k T_k (log T_k - log S_k)
+        soft, own = teacher(images).exp(), student(images).exp()
+        p, q = soft / soft.sum(1, keepdim=True), own / own.sum(1, keepdim=True)
+        return (p * (p.log() - q.log())).sum(1)
+
+    made = Batch(x, y, recorded("student", student), {"robust": recorded("teacher", teacher)}, targets=targets)
+    leaf = (x + 0.05).requires_grad_()
+    found = [method.inner(made)(leaf), by_hand(leaf)]
+    assert_close(*found)
+    assert_close(*(torch.autograd.grad(value.sum(), leaf)[0] for value in found))
+    made = made.attacked(leaf.detach(), made.student)
+    losses = method.outer(made)
+    assert losses.keys() == {"adv"}
+    assert_close(losses["adv"], by_hand(made.x_adv))
+    for images in seen.values():  # at x' of the attack and of the loss, never at x
+        assert len(images) == 2 and images[0] is leaf and images[1] is made.x_adv
 
 
 @pytest.mark.parametrize(("action", "message"), [

@@ -7,9 +7,10 @@ import re
 import pytest
 import torch
 
-from advdistill import ADR, IGDM, PGD, AdaAD, Linf, Recipe, models, recipes
+from advdistill import ADR, IGDM, PGD, AdaAD, Data, Linf, Recipe, models, recipes
 from advdistill.data import describe
 from advdistill.methods import to_config
+from advdistill.train.attack_schedule import attack_at
 from advdistill.train.schedule import rate
 
 DATASETS = {entry["name"]: entry for entry in describe()}
@@ -116,6 +117,8 @@ def test_mobilenet_differs_from_resnet_only_in_the_student_and_igdms_weight(name
 
 RIVALS = {
     "cifar10.nuat_resnet18": PGD(1, 8 / 255, Linf(8 / 255)),
+    "cifar10.acat_resnet18": PGD(2, 8 / 255, Linf(8 / 255)),
+    "cifar10.liet_resnet18": PGD(1, 8 / 255, Linf(8 / 255)),
     "cifar10.lbgat_resnet18": PGD(10, 0.007, Linf(0.031)),
     "cifar10.adagat_resnet18": PGD(10, 0.007, Linf(0.031)),
     "cifar10.fgsm_rs_preact_resnet18": PGD(
@@ -135,6 +138,34 @@ def test_hat_and_nuat_have_their_papers_numbers():
     assert to_config(nuat.method) == {"nuat": {"nuclear_weight": 4.0, "ramp": 1.0}}
     assert (nuat.epochs, nuat.batch_size, nuat.ema, nuat.optimizer.lr) == (100, 64, 0.9998, 0.1)
     assert [rate(nuat.schedule, done, 100) for done in (25, 62.5)] == pytest.approx([1, 0.5], abs=1e-3)
+
+
+def test_acat_has_its_papers_numbers():
+    recipe = recipes.load("cifar10.acat_resnet18")
+    assert to_config(recipe.method) == {"trades": {"robust_weight": 11}}
+    assert (recipe.epochs, recipe.batch_size, recipe.awp, recipe.awp_begin, recipe.ema) == (110, 128, 0.005, 9, 0.9996)
+    assert (recipe.optimizer.lr, recipe.optimizer.weight_decay, recipe.optimizer.nesterov) == (0.2, 5e-4, False)
+    for epoch in (0, 54, 109):  # counted from 0; eps_e = eps (e + 1) / E, and steps as long
+        attack, eps = attack_at(recipe, recipe.attack, epoch), 8 / 255 * (epoch + 1) / 110
+        assert (attack.steps, attack.threat.eps, attack.step_size) == (2, pytest.approx(eps), pytest.approx(eps))
+        assert rate(recipe.schedule, epoch, 110) == pytest.approx(0.5 + 0.5 * math.cos(math.pi * epoch / 110))
+
+
+def test_advfunmatch_is_adaad_on_strongly_augmented_mixed_images():
+    recipe, plain = recipes.load("cifar10.advfunmatch_resnet18"), recipes.load("cifar10.adaad_resnet18")
+    assert recipe.method == AdaAD(adv_weight=1.0, scale=1.0)
+    data = Data("cifar10", augment="trivial_augment", mixup=1.0)
+    assert recipe == plain.replace(method=AdaAD(), data=data)
+
+
+def test_liet_has_its_papers_numbers():
+    recipe = recipes.load("cifar10.liet_resnet18")
+    coefficients = {"smoothing": 0.6, "consistency_weight": 100, "least_noise": 0.1, "most_noise": 0.5, "every": 20}
+    assert to_config(recipe.method) == {"liet": coefficients}
+    assert (recipe.epochs, recipe.batch_size, recipe.ema) == (100, 128, 0.9995)
+    assert (recipe.optimizer.lr, recipe.optimizer.weight_decay, recipe.optimizer.nesterov) == (0.1, 5e-4, False)
+    rates = [rate(recipe.schedule, done, 100) for done in (15, 29.9, 64, 64.9)]
+    assert rates == pytest.approx([0.5, 1, 0.5, 0.5], abs=5e-3)
 
 
 @pytest.mark.parametrize(("name", "epochs"), [("fgsm_rs", 15), ("n_fgsm", 30)])

@@ -11,6 +11,7 @@ REGISTRY = {  # name: file and class, in the order of the documents
     "trades": "trades.TRADES",
     "mart": "mart.MART",
     "nuat": "nuat.NuAT",
+    "liet": "liet.LIET",
     "adr": "adr.ADR",
     "lbgat": "lbgat.LBGAT",
     "adagat": "lbgat.AdaGAT",

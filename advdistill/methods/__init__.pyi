@@ -10,6 +10,7 @@ from .hat import HAT
 from .iad import AKD2, IAD, IADII, AdaIAD
 from .igdm import IGDM
 from .lbgat import LBGAT, AdaGAT
+from .liet import LIET
 from .mart import MART
 from .method import Method, Sum, Term
 from .mtard import BMTARD, CIARD, MTARD
@@ -25,9 +26,9 @@ from .trades import TRADES
 
 __all__ = [
     "ABSLD", "ADR", "AKD2", "ARD", "AdaAD", "AdaGAT", "AdaIAD", "BMTARD", "Batch", "CIARD", "DGAD", "FairARD",
-    "FairIAD", "FairMTARD", "FairRSLAD", "HAT", "IAD", "IADII", "IGDM", "LBGAT", "MART", "METHODS", "MTARD", "MTFARD",
-    "Method", "NuAT", "PGDAT", "PeerAiD", "RSLAD", "SAAD", "Standard", "Sum", "TRADES", "Term", "build", "describe",
-    "from_config", "to_config",
+    "FairIAD", "FairMTARD", "FairRSLAD", "HAT", "IAD", "IADII", "IGDM", "LBGAT", "LIET", "MART", "METHODS", "MTARD",
+    "MTFARD", "Method", "NuAT", "PGDAT", "PeerAiD", "RSLAD", "SAAD", "Standard", "Sum", "TRADES", "Term", "build",
+    "describe", "from_config", "to_config",
 ]
 REGISTRY: dict[str, str]
 CLASSES: dict[str, str]

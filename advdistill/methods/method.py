@@ -12,7 +12,7 @@ from ..attacks.training import OnBatch
 from .batch import Batch, Losses
 from .memory import Memory
 
-__all__ = ["Batch", "Losses", "Method", "Objective", "Sum", "Term"]
+__all__ = ["PGD", "Batch", "Losses", "Method", "Objective", "OnBatch", "Sum", "Term"]
 
 
 class Term(Memory):

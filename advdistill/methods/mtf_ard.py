@@ -1,10 +1,9 @@
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..losses import cross_entropy, kl
+from ..losses import cross_entropy, jensen_shannon
 from .method import Batch, Losses, Method, Objective
 
 __all__ = ["MTFARD"]
@@ -54,9 +53,3 @@ class MTFARD(Method):
         losses = torch.stack([cross_entropy(logits, batch.targets) for logits in answers])
         weights = (1 - losses.softmax(0)) / (len(answers) - 1)
         return (weights[:, :, None] * torch.stack(answers)).sum(0)
-
-
-def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
-    """JS of the softmax of logits `[B, K]`: `[B]`, in nats."""
-    middle = torch.logaddexp(first.log_softmax(1), second.log_softmax(1)) - math.log(2)
-    return (kl(first, middle) + kl(second, middle)) / 2

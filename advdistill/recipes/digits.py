@@ -1,14 +1,14 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`.
 
 Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1
-(NuAT: its one step); five have another with IGDM, of weight 1.
+(NuAT, LIET: their one step); five have another with IGDM, of weight 1.
 """
 
 from collections.abc import Callable
 from dataclasses import fields
 
 from ..attacks import PGD
-from ..methods import IGDM, METHODS, PGDAT, Method, NuAT, Standard, from_config
+from ..methods import IGDM, LIET, METHODS, PGDAT, Method, NuAT, Standard, from_config
 from ..methods.roles import FLAGS
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
@@ -79,7 +79,7 @@ def _recipe_of(name: str, kind: type[Method]) -> Callable[[], Recipe]:
     def recipe() -> Recipe:
         temperature = {field.name: 1.0 for field in fields(kind) if field.name == "temperature"}
         made = _student(from_config({name: temperature | OTHERS.get(name, {})}))
-        return made.replace(attack=ONE_STEP) if kind is NuAT else made
+        return made.replace(attack=ONE_STEP) if kind in (NuAT, LIET) else made
 
     flags = [FLAGS[role] for role in kind.teachers if role in FLAGS]
     recipe.__doc__ = f"A small student by {kind.__name__}; {'give ' + ' and '.join(flags) if flags else 'no teacher'}."
