@@ -1,6 +1,5 @@
 """The loss of one training step: attack the student, compare it with its teachers."""
 
-import copy
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -173,12 +172,6 @@ class Distiller:
         torch.clear_autocast_cache()  # weights cast under no_grad have no gradient
         check_adversarial(x_adv, x, first)
         return batch.attacked(x_adv, student)
-
-    def for_another_student(self) -> "Distiller":
-        """This distiller, of the same teachers and state, with a fast copy of its own for another student."""
-        other = copy.copy(self)
-        other._copies, other.compiled = self._copies.without("student"), False
-        return other
 
     def losses(
         self, batch: Batch, student: nn.Module, trained: Mapping[str, nn.Module] | None = None

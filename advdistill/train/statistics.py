@@ -1,5 +1,6 @@
 """Batch-norm statistics of the network that is validated and saved, re-estimated on images of one's choice."""
 
+import copy
 from collections.abc import Iterator
 from itertools import islice
 from math import ceil
@@ -59,7 +60,8 @@ class ReestimatedStatistics:
             layer.reset_running_stats()
             layer.momentum = None  # an equal mean
             layer.train()
-        seen, distiller = 0, self.distiller.for_another_student()
+        distiller, seen = copy.copy(self.distiller), 0
+        distiller._copies, distiller.compiled = self.distiller._copies.without("student"), False  # it has another student
         for at, share in self._shares(epoch):
             for images in self._images(distiller, attacked, share, epoch, at):
                 with torch.no_grad():
