@@ -61,7 +61,7 @@ class ReestimatedStatistics:
             layer.momentum = None  # an equal mean
             layer.train()
         distiller, seen = copy.copy(self.distiller), 0
-        distiller._copies, distiller.compiled = self.distiller._copies.without("student"), False  # it has another student
+        distiller._copies, distiller.compiled = self.distiller._copies.without("student"), False  # of another student
         for at, share in self._shares(epoch):
             for images in self._images(distiller, attacked, share, epoch, at):
                 with torch.no_grad():
