@@ -190,6 +190,8 @@ def test_attacks():
             assert attack == PGD(10, 2 / 255, Linf(8 / 255), start="uniform", student_mode="eval")
         elif name == "fashion_mnist.teacher":
             assert attack == PGD(1, 0.1, Linf(0.1), "uniform", "train", start_radius=2, projected=False)
+        elif name == "fashion_mnist.liet":
+            assert attack == PGD(1, 0.1, Linf(0.1))
         elif name.startswith("fashion_mnist."):
             assert attack == PGD(10, 0.025, Linf(0.1))
         elif not name.startswith("digits."):
