@@ -111,6 +111,11 @@ def test_the_passes_of_a_run_follow_its_schedules():
     assert _passes(recipe, [10, 20, 30, 40]) == {"robust": 40, "student": 10 * (4 + 4 + 6 + 6 + 2)}
 
 
+def test_teachers_that_a_run_does_not_have_cost_nothing():
+    recipe = recipes.load("digits.mtf_ard").replace(teacher="a", clean_teacher="b")  # it may have two more
+    assert _passes(recipe, [10]) == {"student": 110, "robust": 10, "clean": 10}
+
+
 def test_a_t_test_over_pairs_is_scipys():
     differences = [0.02, -0.01, 0.04, 0.03]
     found, wanted = matched(differences), stats.ttest_1samp(differences, 0)
