@@ -89,7 +89,8 @@ def test_its_commands_run(user, installed):
 
 
 def test_its_report_is_made_from_its_templates(user):
-    result = str(ROOT / "benchmarks" / "results" / "digits" / "rslad-0.json")
+    cells = ROOT / "benchmarks" / "results" / "studies" / "digits_fair" / "results"
+    result = str(cells / "rslad-seed0" / "result.json")
     made = f"from advdistill.cli import main; main(['report', {result!r}, '--out', 'one.html'])"
     page = user("-c", f"{made}; print(open('one.html').read())")
-    assert "<title>" in page and 'id="provenance"' in page and "rslad-0" in page
+    assert "<title>" in page and 'id="provenance"' in page and "rslad-seed0" in page
