@@ -1,7 +1,7 @@
 """What a method costs: how often a training step runs each network."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import torch
@@ -23,11 +23,14 @@ class Made(dict[str, Any]):
         return self.setdefault(name, self.make(name))
 
 
-def passes(method: Method, steps: int = STEPS, awp: bool = False) -> dict[str, int]:
+def passes(
+    method: Method, steps: int = STEPS, awp: bool = False, given: Container[str] | None = None
+) -> dict[str, int]:
     """Forward passes of a step whose attack has so many steps, by network, counted by running it on a toy.
 
     Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates. With weight
-    perturbation (`awp`) the student's passes for the losses are made twice.
+    perturbation (`awp`) the student's passes for the losses are made twice. Of the optional teachers,
+    those whose roles are `given` count; all unless it is said.
     """
     counts: Counter[str] = Counter()
 
@@ -40,7 +43,8 @@ def passes(method: Method, steps: int = STEPS, awp: bool = False) -> dict[str, i
 
         return run
 
-    teachers = {role: network(role) for role in method.teachers}
+    left_out = [role for role in method.optional if given is not None and role not in given]
+    teachers = {role: network(role) for role in method.teachers if role not in left_out}
     batch = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), network("student"), teachers)
     batch.modules = Made(network)
     objective = method.fresh().inner(batch)
