@@ -111,6 +111,11 @@ def test_the_passes_of_a_run_follow_its_schedules():
     assert _passes(recipe, [10, 20, 30, 40]) == {"robust": 40, "student": 10 * (4 + 4 + 6 + 6 + 2)}
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "studies").glob("*.yaml")), ids=lambda file: file.stem)
+def test_our_own_studies_are_understood(file):
+    assert Study.load(file).cells
+
+
 def test_teachers_that_a_run_does_not_have_cost_nothing():
     recipe = recipes.load("digits.mtf_ard").replace(teacher="a", clean_teacher="b")  # it may have two more
     assert _passes(recipe, [10]) == {"student": 110, "robust": 10, "clean": 10}
