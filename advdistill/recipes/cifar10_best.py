@@ -1,6 +1,6 @@
 """CIFAR-10, Linf 8/255: the published recipe that is ahead of the others for its student, with levers around it.
 
-Each docstring cites what speaks for method and levers; the recipes themselves were not run whole.
+Each docstring cites what speaks for the method, `with_levers` what speaks for the levers; no recipe was run whole.
 """
 
 from ..methods import ADR
@@ -12,7 +12,7 @@ from .common import with_levers
 def best_resnet18() -> Recipe:
     """AdaAD + IGDM, ResNet-18, with averaged weights and adversarial statistics; give --teacher.
 
-    Ahead of twelve others in Lee, Cho and Kim (ICLR 2025, table 3): 84.83 clean, 54.02 AutoAttack, teacher
+    Ahead of fourteen others in Lee, Cho and Kim (ICLR 2025, table 3): 84.83 clean, 54.02 AutoAttack, teacher
     robustbench:Chen2021LTD_WRN34_10, without the levers.
     """
     return with_levers(cifar10.adaad_igdm_resnet18())
@@ -21,7 +21,7 @@ def best_resnet18() -> Recipe:
 def best_mobilenet_v2() -> Recipe:
     """AdaAD + IGDM, MobileNetV2, with averaged weights and adversarial statistics; give --teacher.
 
-    Ahead of twelve others in Lee, Cho and Kim (ICLR 2025, table 11): 84.27 clean, 52.15 AutoAttack, teacher
+    Ahead of fourteen others in Lee, Cho and Kim (ICLR 2025, table 11): 84.27 clean, 52.15 AutoAttack, teacher
     robustbench:Chen2021LTD_WRN34_10, without the levers.
     """
     return with_levers(cifar10_mobilenet.adaad_igdm_mobilenet_v2())

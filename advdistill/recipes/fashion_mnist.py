@@ -1,6 +1,7 @@
 """Fashion-MNIST, Linf 0.1, 28 x 28 grey images: a ResNet-8 on two processor cores, taught by a ResNet-20.
 
-All have the methods' default coefficients and the same short setting, which is ours and no paper's.
+All have the methods' default coefficients, but for B-MTARD's rate, and the same short setting, which is ours and no
+paper's.
 """
 
 from ..attacks import PGD
