@@ -18,13 +18,14 @@ from filelock import FileLock
 from scipy import stats
 from test_docs import blocks
 
-from advdistill import Result, Run, recipes
+from advdistill import Result, Run, distill, recipes
 from advdistill.config import to_config
 from advdistill.report.statistics import matched
+from advdistill.results.metrics import read_metrics
 from advdistill.results.weights import digest_of_file
 from advdistill.study import Study
 from advdistill.study.findings import findings
-from advdistill.study.worker import StudyFolder, _passes
+from advdistill.study.worker import StudyFolder, _passes, work
 
 FIELDS = {"student": "convnet-2", "epochs": 1, "data.train_images": 60, "batch_size": 20, "attack.steps": 2}
 SMALL = {
@@ -78,6 +79,24 @@ def test_a_cell_is_an_ordinary_run(done):
     weights = [digest_of_file(done / place / "best.safetensors")
                for place in ("alone", "runs/small/runs/rslad-adversarial-seed1")]  # fmt: skip
     assert weights[0] == weights[1] is not None
+
+
+@pytest.mark.parametrize(("validate_every", "shared"), [(3, True), (2, False)])
+def test_cells_that_differ_in_their_statistics_share_a_training(place, monkeypatch, validate_every, shared):
+    monkeypatch.chdir(place)
+    fields = SMALL["fields"] | {"epochs": 3, "validate_every": validate_every, "ema": 0.9, "ema_warmup": 0.1}
+    axes = {"statistics": ["training", "mixed"], "seed": [0]}
+    study = Study.load(written(place, fields=fields, axes=axes, attacks="clean"))
+    folder = StudyFolder(Path("shared"), study)
+    assert work(folder, print)
+    trained, mixed = study.cells
+    distill(mixed.recipe, "alone")
+    assert digest_of_file(folder.run(mixed).best) == digest_of_file(Run("alone").best)
+    assert digest_of_file(folder.run(mixed).best) != digest_of_file(folder.run(trained).best)
+    log = (folder.folder / "logs" / f"{mixed.name}.log").read_text()
+    assert ("continuing at step 6 of 9" in log) == shared
+    rows = read_metrics(folder.run(mixed).metrics)
+    assert [row["step"] for row in rows] == [3, 6, 9] and folder.cost(mixed)["steps"] == 9
 
 
 def test_the_tables_are_the_arithmetic_of_the_results(done, monkeypatch):

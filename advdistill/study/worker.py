@@ -43,6 +43,7 @@ from ..train.inputs import network_digest
 from ..train.schedule import epochs_of
 from ..train.signals import Interrupted
 from .matrix import Cell, Study
+from .shared_training import continue_from_sibling
 
 __all__ = ["Cost", "StudyFolder", "work"]
 
@@ -201,6 +202,7 @@ def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, Cost]:
     test = data.load(used.name, "test", used.folder, used.size, used.stream or None, **used.reading)
     if study.n is not None:
         test.first(study.n)  # refused before the training
+    continue_from_sibling(cell, study.cells, folder.run)
     distill(cell.recipe, run.folder)
     files = ResultFiles(run.result)
     with files.writing():
