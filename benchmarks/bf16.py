@@ -49,7 +49,7 @@ def main(options: Options) -> None:
 
 @torch.no_grad()
 def attack(model: nn.Module, n: int) -> Iterator[str]:
-    """The rise of the cross-entropy that each attack finds, and who stands, both judged by the fp32 network."""
+    """The rise of the fp32 network's cross-entropy under each attack, and the images it still classifies correctly."""
     pgd, split = PGD(20, "2/255", Linf("8/255")), data.load("cifar10", "test").first(n)
     found = {}
     for name, searched in {"fp32": model, "bf16": Frozen(model, torch.bfloat16)}.items():

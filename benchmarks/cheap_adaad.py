@@ -46,7 +46,7 @@ class Options:
     """CIFAR-10: training images."""
     epochs: int | None = None
     """The recipe's unless given."""
-    judged: int | None = None
+    n: int | None = None
     """Test images under PGD-20; all unless given."""
     batch: int = 64
     """Images of an attack whose time is taken."""
@@ -94,13 +94,13 @@ def student(recipe: Recipe, name: str, seed: int, options: Options) -> Run:
 
 
 def learned(runs: list[Run], options: Options) -> list[str]:
-    results = [judged(run, options.judged) for run in runs]
+    results = [evaluated(run, options.n) for run in runs]
     figures = [cell([100 * result[attack].accuracy for result in results]) for attack in ("clean", "pgd-20")]
     seconds = [sum(json.loads(line)["seconds"] for line in run.metrics.open()) for run in runs]
     return [str(len(runs)), *figures, cell(seconds, 0)]
 
 
-def judged(run: Run, n: int | None) -> Result:
+def evaluated(run: Run, n: int | None) -> Result:
     path = run.folder / f"pgd-20-{n or 'all'}.json"
     if not path.exists():
         recipe = run.recipe

@@ -70,7 +70,7 @@ def main(options: Options) -> None:
     print(f"| attack | seconds of an epoch | pgd-10 / it | {' | '.join(options.attacks)} |", flush=True)
     print(f"|---|--:|--:|{'--:|' * len(options.attacks)}", flush=True)
     for name, recipe in kinds.items():
-        results = [judged(recipe.replace(seed=seed), name, options) for seed in range(options.seeds)]
+        results = [evaluated(recipe.replace(seed=seed), name, options) for seed in range(options.seeds)]
         figures = [cell([100 * result[attack].accuracy for result in results]) for attack in options.attacks]
         ratio = statistics.median(slow / fast for slow, fast in zip(seconds["pgd-10"], seconds[name], strict=True))
         print(f"| {name} | {statistics.median(seconds[name]):.2f} | {ratio:.2f} | {' | '.join(figures)} |", flush=True)
@@ -107,7 +107,7 @@ def loop(recipe: Recipe):
         yield
 
 
-def judged(recipe: Recipe, name: str, options: Options) -> Result:
+def evaluated(recipe: Recipe, name: str, options: Options) -> Result:
     kind = name.replace(", ", "-").replace(" ", "_")
     folder = options.out / f"{recipe.student}-{recipe.attack.threat.eps:g}-{recipe.epochs}-{kind}-{recipe.seed}"
     run: Run = distill(recipe, folder)

@@ -26,7 +26,7 @@ def surrogate():
 
 
 @pytest.mark.parametrize("name", ["pgd-20-trades", "cw-30"])
-def test_the_surrogates_adversarial_images_are_judged_by_the_model(name, model, surrogate):
+def test_the_surrogates_adversarial_images_are_evaluated_by_the_model(name, model, surrogate):
     result = evaluate(model, TEST, THREAT, f"{name},transfer-{name}", surrogate=surrogate)
     attack = ATTACKS[name](THREAT)
     x_adv = attack.pgd(lambda x_adv: attack.loss(surrogate(x_adv), Y), X, Rng(0, "attack", 0))
@@ -52,7 +52,7 @@ def test_the_model_itself_as_surrogate_is_the_white_box(model):
 
 def test_an_accelerated_transfer_says_so(model, surrogate):
     result = evaluate(model, TEST, THREAT, "transfer-cw-30", surrogate=surrogate, accelerated=True)
-    assert result["transfer-cw-30"].settings.endswith(", judged in fp32")
+    assert result["transfer-cw-30"].settings.endswith(", evaluated in fp32")
     exact = evaluate(model, TEST, THREAT, "transfer-cw-30", surrogate=surrogate)
     assert abs(result["transfer-cw-30"].correct - exact["transfer-cw-30"].correct) <= 2
 

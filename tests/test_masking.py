@@ -233,7 +233,7 @@ def test_eps_0_attacks_nothing_but_what_has_no_bound(robust):
     assert "eps is 0" in verdict["losses"].reason
 
 
-def test_two_images_are_judged_and_one_is_not(robust):
+def test_two_images_are_evaluated_and_one_is_not(robust):
     assert len(judge(robust, n=2).findings) == len(NAMES)
     with pytest.raises(ValueError, match="at least 2 images, got n=1 of digits/test, which has 600"):
         judge(robust, n=1)

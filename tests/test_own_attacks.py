@@ -245,7 +245,7 @@ class Claims(Attack):
         return Outcome(x, torch.zeros(len(x), dtype=torch.bool))
 
 
-def test_what_an_attack_claims_is_judged_again(model, test):
+def test_what_an_attack_claims_is_evaluated_again(model, test):
     result = evaluate(model, test, THREAT, attacks=["clean", Claims()])
     assert result["claims"].correct == result["clean"].correct > 80
 

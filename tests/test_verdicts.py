@@ -183,7 +183,7 @@ def test_killed_at_random_moments_autoattack_ends_with_the_verdicts_of_an_unbrok
     luck, unfinished = random.Random(0), place / "killed.unfinished.safetensors"
     for kill in range(5):
         child = Child(*command("killed.json", size=(20, 1, 7, 64, 20)[kill]), cwd=place, before=shortened)
-        child.until(lambda kill=kill: unfinished.exists() and judged(unfinished) > 40 * kill)
+        child.until(lambda kill=kill: unfinished.exists() and evaluated(unfinished) > 40 * kill)
         time.sleep(0.1 * luck.random())
         child.send(signal.SIGKILL)
         child.wait()
@@ -193,7 +193,7 @@ def test_killed_at_random_moments_autoattack_ends_with_the_verdicts_of_an_unbrok
     assert not unfinished.exists()
 
 
-def judged(path):
+def evaluated(path):
     with safe_open(path, "pt") as file:
         names = file.keys()
         return int((file.get_tensor("autoattack") < 255).sum()) if "autoattack" in names else 0

@@ -79,7 +79,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
         raise ValueError(f"{model} is not a network of `advdistill list models`, so a folder could not rebuild it.")
     source = run.best if run else Path(parse(model).name)
     beside = result or (run.result if run else source.with_suffix(".json"))
-    measured, doubt = _measured(beside, result is not None, network)
+    measured, unverified = _measured(beside, result is not None, network)
     exported = _exported(source) if source.is_file() else []
     masking = _masking(ResultFiles(measured).masking, network) if measured else None
     files = {file.name: Result.load(_result_of(file)) for file in exported}
@@ -92,7 +92,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     about = About(
         name=Path(reference.removeprefix(HUB)).name, reference=reference, spec=asdict(network.spec),
         result=_recorded(measured, folder) if measured else None, recipe=run.recipe if run else None,
-        chosen=said.get("chosen"), masking=masking, files=files, doubt=doubt,
+        chosen=said.get("chosen"), masking=masking, files=files, unverified=unverified,
     )  # fmt: skip
     text = card(about)
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
@@ -135,9 +135,9 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | Non
             f"{file} is of a model of weights {weights}, this one's are {own}. Evaluate this one, or give "
             "--result."
         )
-    if doubt := unsupported(found, read_verdicts(ResultFiles(file).verdicts, found)):
-        say(f"{file}: {doubt}; the card says so")
-    return file, doubt
+    if unverified := unsupported(found, read_verdicts(ResultFiles(file).verdicts, found)):
+        say(f"{file}: {unverified}; the card says so")
+    return file, unverified
 
 
 def _recorded(file: Path, folder: Path) -> Result:

@@ -1,4 +1,4 @@
-"""What every part of an evaluation is told: which model, which images, which threat, where and how."""
+"""The setting of an evaluation: model, images, threat model, seed, device and processes."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -28,7 +28,7 @@ def silent(line: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """The setting of an evaluation.
+    """The model, images and threat model of an evaluation, and where and how it runs.
 
     Args:
         model: the one that is evaluated, in eval mode and on `device`; its predictions at x' count.

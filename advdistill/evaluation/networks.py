@@ -140,4 +140,4 @@ def precision(device: torch.device | str) -> torch.dtype:
 def _fast(network: nn.Module, split: Split, device: torch.device | str) -> AttackedNetwork:
     copy = Frozen(network, precision(device))
     copy(to_float(split.images[:2].to(device)))  # it may not take that precision
-    return AttackedNetwork(copy, f", searched in {copy.precision}, judged in fp32")
+    return AttackedNetwork(copy, f", searched in {copy.precision}, evaluated in fp32")

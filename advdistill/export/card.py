@@ -34,7 +34,7 @@ class About:
         chosen: how the checkpoint was chosen.
         masking: the verdict on gradient masking, if it was tested for.
         files: results of the files exported from it, by their names.
-        doubt: why the figures of `result` cannot be checked, if they cannot.
+        unverified: why the figures of `result` cannot be checked, if they cannot.
     """
 
     name: str
@@ -45,7 +45,7 @@ class About:
     chosen: str | None = None
     masking: str | None = None
     files: Mapping[str, Result] = field(default_factory=dict)
-    doubt: str | None = None
+    unverified: str | None = None
 
 
 def card(about: About) -> str:
@@ -87,14 +87,14 @@ def _figures(about: About) -> str:
         lines.append(f"On {result.data} ({result.fingerprint}), {result.threat}, seed {result.seed}, {result.date}.")
         lines.append(_measurement_table(result.measurements))
         lines += [f"**{m.attack}**: {m.remark}." for m in result.measurements if m.remark]
-        lines += [f"**Unverified**: {about.doubt}."] if about.doubt else []
+        lines += [f"**Unverified**: {about.unverified}."] if about.unverified else []
         lines.append(f"Measured by `{result.command}`." if result.command else "The command is not known.")
     if about.files:
-        told = "\n".join(
+        measured = "\n".join(
             f"- `{name}`: robust accuracy {robust(one.measurements, one.data, one.threat)}"
             for name, one in about.files.items()
         )
-        lines.append(f"Files made from it, each measured by itself:\n\n{told}")
+        lines.append(f"Files made from it, each measured by itself:\n\n{measured}")
     return "\n\n".join(lines)
 
 

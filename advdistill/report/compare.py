@@ -15,7 +15,9 @@ from .columns import Columns
 from .loading import LoadedResult, load_result, unsupported
 from .statistics import LEVEL, Difference, Verdict, holm, over_seeds, paired, unpaired
 
-__all__ = ["against_first", "compare", "distinct", "doubts", "lacking", "mismatches", "remarks", "summed_up", "table"]
+__all__ = [
+    "against_first", "compare", "distinct", "lacking", "mismatches", "remarks", "summed_up", "table", "unverified",
+]  # fmt: skip
 
 MOST_LINES = 6  # comparisons that still have a line each
 Loaded = TypeVar("Loaded", bound=LoadedResult)
@@ -38,7 +40,7 @@ def compare(paths: Sequence[Path | str]) -> Group:
     runs = [load_result(path) for path in paths]
     results = [run.result for run in runs]
     warnings = (Text(line, style="yellow") for line in [*mismatches(results), *remarks(results)])
-    of_figures = (Text(line, style="yellow") for line in doubts(runs))
+    of_figures = (Text(line, style="yellow") for line in unverified(runs))
     return Group(table(results, dict(summed_up(runs))), *of_figures, *_comparisons(runs), *warnings)
 
 
@@ -65,7 +67,7 @@ def remarks(results: Sequence[Result]) -> list[str]:
     return distinct(f"{r.model}, {m.attack}: {m.remark}." for r in results for m in r.measurements if m.remark)
 
 
-def doubts(runs: Sequence[LoadedResult]) -> list[str]:
+def unverified(runs: Sequence[LoadedResult]) -> list[str]:
     """Why figures cannot be checked, or cannot be true, a sentence for each result."""
     said = []
     for run in runs:

@@ -14,7 +14,7 @@ from ..results.result import hardest, wilson
 from ..results.selection import Selection, overfitting
 from .charts import class_charts, curve_charts, javascript, networks
 from .columns import pieces
-from .compare import against_first, distinct, doubts, lacking, mismatches, remarks, summed_up
+from .compare import against_first, distinct, lacking, mismatches, remarks, summed_up, unverified
 from .epochs import state_charts, training_charts
 from .loading import ReportedRun, load_runs
 from .pictures import gallery, once
@@ -108,7 +108,7 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         "against": {run.name: _hardest_comparison(run, differences) for run in runs[1:]},
         "unpaired": lacking(runs, found),
         "warnings": mismatches([run.result for run in runs]),
-        "remarks": [*remarks([run.result for run in runs]), *doubts(runs)],
+        "remarks": [*remarks([run.result for run in runs]), *unverified(runs)],
         "over_seeds": list(summed_up(runs)),
         "selection": {run.name: run.result.chosen or Selection() for run in runs},
         "overfitting": {run.name: overfitting(run.epochs) for run in runs},
