@@ -95,8 +95,8 @@ class Recipe:
     """Of training; auto is bf16 where it is native. Evaluation is always fp32."""
     compile: bool = False
     """Compile the networks that the attack runs; on a GPU the whole attack is one CUDA graph."""
-    passes: Literal["ours", "released"] = "ours"
-    """Which passes update batch-norm's running statistics: those of the losses at x' and x, or the released code's."""
+    passes: Literal["ours", "adversarial", "released"] = "ours"
+    """Passes that update batch-norm's running statistics: the losses' at x' and x, at x' alone, or the released code's."""
     statistics: Literal["training", "adversarial", "clean", "mixed"] = "training"
     """Batch-norm statistics of the network that is validated and saved: as trained, or re-estimated on such images."""
     statistics_images: int = 2048

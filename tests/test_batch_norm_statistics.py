@@ -57,19 +57,27 @@ RELEASED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", RELEASED)
-def test_one_switch_tracks_the_passes_of_the_released_code(tmp_path, name, monkeypatch):
+ADVERSARIAL = {"rslad+igdm": ["adv"], "trades": ["adv"], "pgd_at": ["adv"], "hat": ["adv", "helper"],
+               "standard": ["clean"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(("passes", "name"), [
+    *(("released", name) for name in RELEASED), *(("adversarial", name) for name in ADVERSARIAL),
+])  # fmt: skip
+def test_one_switch_chooses_the_passes_that_are_tracked(tmp_path, passes, name, monkeypatch):
+    expected = {"released": RELEASED, "adversarial": ADVERSARIAL}[passes][name]
     seen = []
     call = Distiller.losses
 
     def losses(distiller, batch, student, trained=None):
         bare = student.module if hasattr(student, "module") else student
-        images = {"adv": batch.x_adv, "clean": batch.x, "minus": 2 * batch.x - batch.x_adv}
-        seen.append(tracked(bare, *(images[each] for each in RELEASED[name])))
+        minus, helper = 2 * batch.x - batch.x_adv, 2 * batch.x_adv - batch.x
+        images = {"adv": batch.x_adv, "clean": batch.x, "minus": minus, "helper": helper}
+        seen.append(tracked(bare, *(images[each] for each in expected)))
         return call(distiller, batch, student, trained)
 
     monkeypatch.setattr(Distiller, "losses", losses)
-    run = quick(tmp_path / "run", four(Normed), name, passes="released", epochs=1, batch_size=72)
+    run = quick(tmp_path / "run", four(Normed), name, passes=passes, epochs=1, batch_size=72)
     ((mean, variance),) = seen  # one step
     kept = state_of(run)["student"]
     before = four(Normed)["student"]

@@ -1,14 +1,14 @@
 """Changes of a network for a while: train or eval mode of its modules, gradients, running statistics."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = [
-    *("after_forward", "batch_norms", "in_mode", "kept_modes", "restored_statistics", "untracked"),
+    *("after_forward", "batch_norms", "in_mode", "kept_modes", "restored_statistics", "untracked", "untracked_at"),
     "without_parameter_gradients",
 ]
 
@@ -29,6 +29,20 @@ def untracked(network: nn.Module) -> Iterator[None]:
     finally:
         for layer in tracking:
             layer.track_running_stats = True
+
+
+@contextmanager
+def untracked_at(network: nn.Module, x: Tensor) -> Iterator[None]:
+    """Within, passes of these images, `[B, C, H, W]`, are `untracked`; those of others are tracked."""
+    now = ExitStack()
+
+    def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].data_ptr() == x.data_ptr():
+            now.enter_context(untracked(network))
+
+    after = network.register_forward_hook(lambda *_: now.close(), always_call=True)
+    with network.register_forward_pre_hook(before), after:
+        yield
 
 
 @contextmanager

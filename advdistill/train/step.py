@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from .._internal.modes import in_mode
+from .._internal.modes import in_mode, untracked_at
 from .._internal.rng import Rng
 from ..data.batches import Share
 from ..distiller import Distiller
@@ -141,7 +141,7 @@ class Step:
         if self.recipe.label_smoothing:
             batch.targets = smoothed(batch.targets, self.recipe.label_smoothing, self._classes(batch))
         perturbation.enter_context(self._perturbed(batch, weight))
-        with self._released_passes(batch):
+        with self._tracked_passes(batch):
             with fabric.autocast():
                 losses = self.distiller.losses(batch, self.wrapped, self.trained)
             means = {name: loss.sum() * weight for name, loss in losses.items()}
@@ -149,10 +149,15 @@ class Step:
         return {name: mean.detach() for name, mean in means.items()}
 
     @contextmanager
-    def _released_passes(self, batch: Batch) -> Iterator[None]:
-        """Afterwards forward what the released code forwards besides the passes within, for the running statistics."""
+    def _tracked_passes(self, batch: Batch) -> Iterator[None]:
+        """Let the passes within update the running statistics, and those that the released code makes besides.
+
+        With `passes="adversarial"` those at x do not.
+        """
         if not batch.released:
-            yield
+            alone = self.recipe.passes == "adversarial" and batch.x_adv is not batch.x
+            with untracked_at(self.student, batch.x) if alone else nullcontext():
+                yield
             return
         made: set[int] = set()
         with self.student.register_forward_pre_hook(lambda module, inputs: made.add(inputs[0].data_ptr())):
