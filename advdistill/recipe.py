@@ -96,7 +96,7 @@ class Recipe:
     compile: bool = False
     """Compile the networks that the attack runs; on a GPU the whole attack is one CUDA graph."""
     passes: Literal["ours", "adversarial", "released"] = "ours"
-    """Passes that update batch-norm's running statistics: the losses' at x' and x, at x' alone, or the released code's."""
+    """Passes that update batch-norm's running statistics: those at x' and x, at x' alone, or the released code's."""
     statistics: Literal["training", "adversarial", "clean", "mixed"] = "training"
     """Batch-norm statistics of the network that is validated and saved: as trained, or re-estimated on such images."""
     statistics_images: int = 2048
