@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from children import Child, advdistill, wait_until
 from conftest import ROOT
@@ -18,7 +19,7 @@ from filelock import FileLock
 from scipy import stats
 from test_docs import blocks
 
-from advdistill import Result, Run, distill, recipes
+from advdistill import Result, Run, distill, models, recipes
 from advdistill.config import to_config
 from advdistill.report.statistics import matched
 from advdistill.results.metrics import read_metrics
@@ -97,6 +98,22 @@ def test_cells_that_differ_in_their_statistics_share_a_training(place, monkeypat
     assert ("continuing at step 6 of 9" in log) == shared
     rows = read_metrics(folder.run(mixed).metrics)
     assert [row["step"] for row in rows] == [3, 6, 9] and folder.cost(mixed)["steps"] == 9
+
+
+def test_a_training_on_another_teacher_is_not_shared(place, monkeypatch):
+    monkeypatch.chdir(place)
+    axes = {"statistics": ["training", "clean"], "seed": [0]}
+    study = Study.load(written(place, axes=axes, attacks="clean"))
+    folder = StudyFolder(Path("shared"), study)
+    first, second = study.cells
+    assert work(folder, print, [first])
+    other = models.load(str(place / "teacher.safetensors"))
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.01)
+    models.save(other, place / "teacher.safetensors")
+    assert work(folder, print, [second])
+    distill(second.recipe, "alone")
+    assert digest_of_file(folder.run(second).best) == digest_of_file(Run("alone").best)
 
 
 def test_the_tables_are_the_arithmetic_of_the_results(done, monkeypatch):

@@ -7,37 +7,46 @@ from shutil import copyfile
 from .._internal.files import write_atomic
 from ..recipe import Recipe
 from ..run import Run
+from ..train import distill
 from .matrix import Cell
 
-__all__ = ["continue_from_sibling"]
+__all__ = ["distill_cell"]
 
 
-def continue_from_sibling(cell: Cell, cells: Iterable[Cell], run_of: Callable[[Cell], Run]) -> Cell | None:
-    """Give a cell's run the state of a finished run that trained alike, saved before its last epoch.
+def distill_cell(cell: Cell, cells: Iterable[Cell], run_of: Callable[[Cell], Run]) -> None:
+    """Train a cell, from the last epoch on where a finished cell has trained alike until then.
 
-    The cell is then trained and validated as if it had been resumed there, with the same result bit for bit. Nothing is
-    done where the cell has begun, where no such run has finished, or where epochs before the last are validated: the
-    statistics then choose the best epoch.
+    The result is the same bit for bit. A cell is trained alone where epochs before the last are validated, because the
+    statistics then choose the best one, and where the finished cell's teachers or data were others.
 
     Args:
         cells: of the study.
         run_of: the run of a cell.
 
-    Returns:
-        The cell whose state it was, `None` where nothing was done.
+    Raises what `distill` does.
     """
     run = run_of(cell)
-    training = _training(cell.recipe)
-    if run.begun or training is None:
-        return None
-    for sibling in cells:
+    if not run.begun and _continue_from_sibling(cell, cells, run_of):
+        try:
+            distill(cell.recipe, run.folder)
+            return
+        except ValueError:  # of other teachers or data
+            run.state.unlink(missing_ok=True)
+            run.metrics.unlink(missing_ok=True)
+    distill(cell.recipe, run.folder)
+
+
+def _continue_from_sibling(cell: Cell, cells: Iterable[Cell], run_of: Callable[[Cell], Run]) -> bool:
+    """Give a cell's run the state before the last epoch of a finished run that trained alike, if there is one."""
+    run, training = run_of(cell), _training(cell.recipe)
+    for sibling in cells if training else ():
         source = run_of(sibling)
         if _training(sibling.recipe) == training and source.last.exists() and source.previous_state.exists():
             with run.writing(cell.recipe):
                 write_atomic(run.metrics, partial(copyfile, source.metrics))
                 write_atomic(run.state, partial(copyfile, source.previous_state))  # last: with it the run has begun
-            return sibling
-    return None
+            return True
+    return False
 
 
 def _training(recipe: Recipe) -> Recipe | None:

@@ -37,13 +37,12 @@ from ..results.metrics import read_metrics
 from ..results.result import Result
 from ..results.selection import Selection
 from ..run import Run
-from ..train import distill
 from ..train.attack_schedule import attack_at
 from ..train.inputs import network_digest
 from ..train.schedule import epochs_of
 from ..train.signals import Interrupted
 from .matrix import Cell, Study
-from .shared_training import continue_from_sibling
+from .shared_training import distill_cell
 
 __all__ = ["Cost", "StudyFolder", "work"]
 
@@ -202,8 +201,7 @@ def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, Cost]:
     test = data.load(used.name, "test", used.folder, used.size, used.stream or None, **used.reading)
     if study.n is not None:
         test.first(study.n)  # refused before the training
-    continue_from_sibling(cell, study.cells, folder.run)
-    distill(cell.recipe, run.folder)
+    distill_cell(cell, study.cells, folder.run)
     files = ResultFiles(run.result)
     with files.writing():
         network, began = models.load(run.student_reference), time.monotonic()
