@@ -5,7 +5,7 @@ Every method has a recipe here under its own name: a small student, the method's
 """
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from ..attacks import PGD
 from ..methods import IGDM, LIET, METHODS, PGDAT, Method, NuAT, Standard, from_config
@@ -28,16 +28,17 @@ def standard() -> Recipe:
 
 
 def best() -> Recipe:
-    """RSLAD with the levers that help at equal passes: batches of 16, adversarial statistics; give --teacher.
+    """RSLAD with the levers that help at equal passes: batches of 16, rate 0.2, adversarial statistics; give --teacher.
 
-    Measured, mean of three seeds: 86.4 clean, 31.2 AutoAttack; `digits.rslad` 81.1 and 20.7 with the same passes, in a
-    fifth of the time; `digits.best_without_teacher` 88.0 and 35.1.
+    The network of the last epoch is saved. Measured, mean of three seeds: 89.6 clean, 33.9 AutoAttack; `digits.rslad`
+    81.1 and 20.7 with the same passes, in a third of the time; `digits.best_without_teacher` 88.0 and 35.1.
     """
-    return _with_levers("rslad")
+    recipe = _with_levers("rslad")
+    return recipe.replace(optimizer=replace(recipe.optimizer, lr=0.2), validate_every=recipe.epochs)
 
 
 def best_without_teacher() -> Recipe:
-    """LIET with the levers and passes of `digits.best`: one attack step, 260 epochs; no teacher.
+    """LIET with the levers and passes of `digits.best` but the rate, 0.1: one attack step, 260 epochs; no teacher.
 
     Measured, mean of three seeds: 88.0 clean, 35.1 AutoAttack; PGD-AT with these levers 85.8 and 32.4.
     """
