@@ -148,7 +148,7 @@ def test_no_verdict_on_what_does_not_compare(place, changes, what):
     assert lines[-1].startswith(f"These figures do not compare: the {what}") and "against" not in " ".join(lines)
 
 
-def test_a_run_that_fits_is_evaluated_beside_one_that_does_not(place):
+def test_a_run_that_fits_is_compared_beside_one_that_does_not(place):
     write(place, "a", {"pgd-20": flags(200)})
     write(place, "b", {"pgd-20": flags(300)})
     write(place, "fewer", {"pgd-20": flags(200)[:400]})

@@ -220,7 +220,7 @@ def test_the_best_without_a_teacher_is_adr_with_the_constants_of_its_release_for
     )
 
 
-def test_two_teachers_are_evaluated_by_the_mean():
+def test_two_teachers_are_selected_by_the_mean():
     chosen = {name for name in recipes.names() if recipes.load(name).select_by == "mean"}
     assert chosen >= {f"{data}.{m}_{s}" for data in ("cifar10", "cifar100") for m in ("mtard", "bmtard")
                       for s in ("resnet18", "mobilenet_v2")}  # fmt: skip

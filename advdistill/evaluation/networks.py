@@ -140,4 +140,5 @@ def precision(device: torch.device | str) -> torch.dtype:
 def _fast(network: nn.Module, split: Split, device: torch.device | str) -> AttackedNetwork:
     copy = Frozen(network, precision(device))
     copy(to_float(split.images[:2].to(device)))  # it may not take that precision
-    return AttackedNetwork(copy, f", searched in {copy.precision}, evaluated in fp32")
+    # as saved results say it: figures compare only where the settings are the same text
+    return AttackedNetwork(copy, f", searched in {copy.precision}, judged in fp32")
