@@ -94,7 +94,9 @@ class Child:
         return self.code
 
     def send(self, number: int) -> None:
-        os.kill(self.pid, number)
+        """Send a signal to the command; nothing where it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until something is so, or the command has ended."""

@@ -18,6 +18,7 @@ from advdistill.attacks.suites import ATTACKS, SUITES, attacks
 from advdistill.cli import main
 from advdistill.cli import names as cli_names
 from advdistill.cli.early import check_data, check_eps, seconds
+from advdistill.evaluation import context
 from advdistill.models.reference import KINDS
 from advdistill.models.teachers import TEACHERS
 from advdistill.optimizers import OPTIMIZERS, TorchOptimizer
@@ -283,21 +284,20 @@ def test_autoattack_tells_its_progress_and_an_interrupt_loses_a_batch_at_most(tm
     pytest.importorskip("pyautoattack")
     typed = ["evaluate", teacher, "--data", "digits", "--eps", "0.1", "--suite", "autoattack", "--n", 6]
     typed += ["--batch-size", 2, "--out", "r.json"]
-    child = Child(*typed, cwd=tmp_path)
     kept = tmp_path / "r.unfinished.safetensors"
 
-    def known():
-        return kept.exists() and b'"autoattack"' in kept.read_bytes()
+    def small_blocks():
+        context.LEAST, context.MOST, context.CPU = 2, 2, (2, 4 * 64)  # images, and pixels: three batches
 
-    child.until(known)
+    child = Child(*typed, cwd=tmp_path, before=small_blocks)
+    child.until(lambda: kept.exists() and b'"autoattack"' in kept.read_bytes())
     child.send(signal.SIGINT)
     done = child.wait()
-    if done.returncode == 0:  # it was quicker than the signal
-        return
     assert done.returncode == 130 and "autoattack, apgd-ce: " in done.stderr
     assert f"verdicts until now are in {kept.name}; the same command continues" in done.stderr
-    again = advdistill(*typed, cwd=tmp_path)
-    assert again.returncode == 0 and again.stderr.count("autoattack, apgd-ce: ") < 3  # batches
+    again = Child(*typed, cwd=tmp_path, before=small_blocks).wait()
+    begun, left = (one.stderr.count("autoattack, apgd-ce: ") for one in (done, again))
+    assert again.returncode == 0 and left < 3 and begun + left <= 4  # the interrupted batch is begun twice
 
 
 def test_the_robust_accuracy_is_the_strongest_attacks_also_on_a_tie():

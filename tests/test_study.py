@@ -27,6 +27,7 @@ from advdistill.results.weights import digest_of_file
 from advdistill.study import Study
 from advdistill.study.findings import findings
 from advdistill.study.worker import StudyFolder, _passes, work
+from advdistill.threat import Linf
 
 FIELDS = {"student": "convnet-2", "epochs": 1, "data.train_images": 60, "batch_size": 20, "attack.steps": 2}
 SMALL = {
@@ -265,6 +266,15 @@ def test_levels_may_set_several_fields(place, monkeypatch):
     assert last.recipe.ema == 0.9 and last.recipe.statistics == "mixed" and last.recipe.optimizer.lr == 0.2
     assert to_config(last.recipe.method)["igdm"]["weight"] == 5 and last.recipe.teacher == "teacher.safetensors"
     assert cells[0].recipe.teacher is None  # PGD-AT has none
+
+
+def test_fields_are_named_as_on_the_command_line(place, monkeypatch):
+    monkeypatch.chdir(place)
+    fields = {"teacher": "teacher.safetensors", "attack.threat.eps": "1/10", "attack.step_size": 0.02}
+    cell = Study.load(written(place, fields=fields)).cells[0]
+    assert cell.recipe.attack.threat == Linf(0.1) and cell.recipe.attack.step_size == 0.02
+    with pytest.raises(ValueError, match=r"attack\.threat\.epsilon"):
+        Study.load(written(place, fields=fields | {"attack.threat.epsilon": 0.1}))
 
 
 @pytest.mark.parametrize(("changes", "said"), [

@@ -1,7 +1,8 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`.
 
 Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1
-(NuAT, LIET: their one step); five have another with IGDM, of weight 1.
+(NuAT, LIET: their one step); five have another with IGDM, of weight 1. The student's rate, 0.4, has the highest
+PGD-10 accuracy on held-out images of 0.1, 0.2 and 0.4, mean of all methods; at 0.1 most stay on a plateau.
 """
 
 from collections.abc import Callable
@@ -19,22 +20,22 @@ OTHERS = {"ard": {"distill_weight": 0.8}, "fair_ard": {"distill_weight": 0.8}}  
 
 def teacher() -> Recipe:
     """A robust teacher: convnet-24 by PGD-AT."""
-    return _student(PGDAT()).replace(student="convnet-24", epochs=40)
+    return _at_rate(0.1, _student(PGDAT())).replace(student="convnet-24", epochs=40)
 
 
 def standard() -> Recipe:
     """Standard training: accurate, not robust."""
-    return _student(Standard()).replace(select_by="clean")
+    return _at_rate(0.1, _student(Standard())).replace(select_by="clean")
 
 
 def best() -> Recipe:
     """RSLAD with the levers that help at equal passes: batches of 16, rate 0.2, adversarial statistics; give --teacher.
 
-    The network of the last epoch is saved. Measured, mean of three seeds: 89.6 clean, 33.9 AutoAttack; `digits.rslad`
-    81.1 and 20.7 with the same passes, in a third of the time; `digits.best_without_teacher` 88.0 and 35.1.
+    The network of the last epoch is saved. Measured, mean of three seeds: 89.6 clean, 33.9 AutoAttack; with the recipes'
+    batches of 64 90.2 and 31.4, in a third of the time; `digits.best_without_teacher` 88.0 and 35.1.
     """
-    recipe = _with_levers("rslad")
-    return recipe.replace(optimizer=replace(recipe.optimizer, lr=0.2), validate_every=recipe.epochs)
+    recipe = _at_rate(0.2, _with_levers("rslad"))
+    return recipe.replace(validate_every=recipe.epochs)
 
 
 def best_without_teacher() -> Recipe:
@@ -42,7 +43,7 @@ def best_without_teacher() -> Recipe:
 
     Measured, mean of three seeds: 88.0 clean, 35.1 AutoAttack; PGD-AT with these levers 85.8 and 32.4.
     """
-    return _with_levers("liet").replace(epochs=260)
+    return _at_rate(0.1, _with_levers("liet")).replace(epochs=260)
 
 
 def pgd_at_igdm() -> Recipe:
@@ -90,6 +91,10 @@ def _recipe_of(name: str, kind: type[Method]) -> Callable[[], Recipe]:
     return recipe
 
 
+def _at_rate(rate: float, recipe: Recipe) -> Recipe:
+    return recipe.replace(optimizer=replace(recipe.optimizer, lr=rate))
+
+
 def _with_levers(name: str) -> Recipe:
     return by_method()[name]().replace(batch_size=16, statistics="adversarial")
 
@@ -105,7 +110,7 @@ def _student(method: Method) -> Recipe:
         student="convnet-4",
         data=Data("digits", augment="shift"),
         attack=PGD(steps=10, step_size=0.05, threat=Linf(0.2)),
-        optimizer=SGD(lr=0.1, weight_decay=5e-4, nesterov=True),
+        optimizer=SGD(lr=0.4, weight_decay=5e-4, nesterov=True),
         schedule=Schedule("onecycle", warmup=0.2),
         epochs=60,
         batch_size=64,

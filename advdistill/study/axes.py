@@ -53,11 +53,14 @@ def slug(axis: str, level: str) -> str:
 
 
 def set_field(config: dict[str, Any], path: Sequence[str], value: Any, where: str) -> None:
+    """Set a recipe's field, `["attack", "steps"]`; of a threat model `["attack", "threat", "eps"]` leaves its norm."""
     *parents, last = path
     for parent in parents:
         if not isinstance(config.get(parent), dict):
             raise unknown(f"field of {where}", ".".join(path), [*config])
         config = config[parent]
+    if parents[-1:] == ["threat"] and last == "eps":
+        (last,) = config  # a threat model is written as {linf: eps}
     if last not in config and not (parents and parents[0] in OPEN):
         raise unknown(f"field of {where}", ".".join(path), [*config])
     config[last] = value
