@@ -1,8 +1,9 @@
 """8 x 8 digits from scikit-learn, Linf eps 0.2: minutes on a laptop. See `advdistill quickstart`.
 
 Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1
-(NuAT, LIET: their one step); five have another with IGDM, of weight 1. The student's rate, 0.4, has the highest
-PGD-10 accuracy on held-out images of 0.1, 0.2 and 0.4, mean of all methods; at 0.1 most stay on a plateau.
+(NuAT, LIET: their one step); five have another with IGDM. Two numbers have the highest PGD-10 accuracy on held-out
+images: the student's rate, 0.4 of 0.1, 0.2 and 0.4, mean of all methods, and IGDM's weight, 0.5 of 0.5, 1 and 5, mean of
+five methods and three seeds.
 """
 
 from collections.abc import Callable
@@ -103,7 +104,7 @@ def _with_levers(name: str) -> Recipe:
 
 def _with_igdm(name: str) -> Recipe:
     recipe = by_method()[name]()
-    return recipe.replace(method=recipe.method + IGDM(weight=1))
+    return recipe.replace(method=recipe.method + IGDM(weight=0.5))
 
 
 def _student(method: Method) -> Recipe:
