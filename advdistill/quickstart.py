@@ -40,7 +40,8 @@ def quickstart(out: Path, say: Callable[[str], None] = print) -> list[Result]:
     require_plots("The quickstart")
     runs = {"teacher": _run(teacher, out / "teacher", say)}
     runs["pgd_at"] = _run(recipes.load("digits.pgd_at"), out / "pgd_at", say)
-    runs["ard"] = _run(recipes.load("digits.ard").replace(teacher=str(out / "teacher")), out / "ard", say)
+    taught = recipes.load("digits.pgd_at_igdm").replace(teacher=str(out / "teacher"))
+    runs["pgd_at_igdm"] = _run(taught, out / "pgd_at_igdm", say)
     networks = {f"{name} ({run.recipe.student})": models.load(run.folder) for name, run in runs.items()}
     results = [_result(run, *named, test, say) for run, named in zip(runs.values(), networks.items(), strict=True)]
     _draw(out, networks, test, teacher)
