@@ -17,6 +17,7 @@ from .evaluation.networks import EvaluatedModel
 from .models.checkpoint import provenance
 from .recipe import Recipe
 from .report.pictures import draw_curves, draw_gallery, require_plots
+from .results.files import ResultFiles
 from .results.result import Result
 from .results.selection import Selection
 from .run import Run, stale
@@ -57,13 +58,14 @@ def _run(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Run:
 def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[[str], None]) -> Result:
     if run.result.exists() and not stale(run.result):
         return Result.load(run.result)
-    result = evaluate(
-        network, test, run.recipe.attack.threat, SUITE,
-        batch_size=len(test), name=name, report=lambda line: say(f"{name}: {line}"),
-    )  # fmt: skip
-    result = replace(result, chosen=Selection.from_header(provenance(run.best)), command="advdistill quickstart")
-    result.save(run.result)
-    return result
+    files = ResultFiles(run.result)
+    with files.writing():
+        result = evaluate(
+            network, test, run.recipe.attack.threat, SUITE,
+            batch_size=len(test), name=name, keep=files.unfinished, report=lambda line: say(f"{name}: {line}"),
+        )  # fmt: skip
+        chosen = Selection.from_header(provenance(run.best), test.fingerprint())
+        return files.store(replace(result, chosen=chosen, command="advdistill quickstart"))
 
 
 def _draw(out: Path, networks: dict[str, nn.Module], test: Split, recipe: Recipe) -> None:

@@ -2,8 +2,8 @@
 
 Every method has a recipe here under its own name: a small student, the method's default coefficients but temperature 1
 (NuAT, LIET: their one step); five have another with IGDM. Two numbers have the highest PGD-10 accuracy on held-out
-images: the student's rate, 0.4 of 0.1, 0.2 and 0.4, mean of all methods, and IGDM's weight, 0.5 of 0.5, 1 and 5, mean of
-five methods and three seeds.
+images: the student's rate, 0.4 of 0.1, 0.2 and 0.4, mean of all methods, and IGDM's weight, 0.5 of 0.5, 1 and 5, mean
+of five methods and three seeds.
 """
 
 from collections.abc import Callable
