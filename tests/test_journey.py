@@ -13,7 +13,8 @@ from children import PATIENCE, Child, advdistill
 from conftest import ENV
 from training import same_weights, short
 
-from advdistill import L2, Linf, Result, Run, data, models, recipes
+from advdistill import IGDM, L2, PGD, PGDAT, Linf, Result, Run, data, models, recipes
+from advdistill import quickstart as example
 from advdistill.attacks.suites import ATTACKS, SUITES, attacks
 from advdistill.cli import main
 from advdistill.cli import names as cli_names
@@ -22,6 +23,7 @@ from advdistill.evaluation import context
 from advdistill.models.reference import KINDS
 from advdistill.models.teachers import TEACHERS
 from advdistill.optimizers import OPTIMIZERS, TorchOptimizer
+from advdistill.results.files import ResultFiles
 from advdistill.results.result import Measurement, hardest
 
 OWN = """
@@ -298,6 +300,23 @@ def test_autoattack_tells_its_progress_and_an_interrupt_loses_a_batch_at_most(tm
     again = Child(*typed, cwd=tmp_path, before=small_blocks).wait()
     begun, left = (one.stderr.count("autoattack, apgd-ce: ") for one in (done, again))
     assert again.returncode == 0 and left < 3 and begun + left <= 4  # the interrupted batch is begun twice
+
+
+def test_the_quickstart_compares_on_the_same_images_and_is_not_repeated(tmp_path, monkeypatch):
+    load, said, quick = recipes.load, [], PGD(1, 0.05, Linf(0.2))
+    monkeypatch.setattr(recipes, "load", lambda name: load(name).replace(epochs=6, student="convnet-8", attack=quick))
+    monkeypatch.setattr(example, "SUITE", "clean,fgsm")
+    monkeypatch.setattr(example, "RADII", (0, 0.2))
+    first = example.quickstart(tmp_path, said.append)
+    assert [result.model for result in first] == [f"{n} (convnet-8)" for n in ("teacher", "pgd_at", "pgd_at_igdm")]
+    assert Run(tmp_path / "pgd_at_igdm").recipe.method == PGDAT() + IGDM(0.5)
+    files = [ResultFiles(Run(tmp_path / name).result) for name in ("pgd_at", "pgd_at_igdm")]
+    for file, result in zip(files, first[1:], strict=True):
+        assert file.measured_here(result) == {"clean", "fgsm"}  # the verdict on each image is saved
+    assert (tmp_path / "curve.png").exists() and (tmp_path / "gallery.png").exists()
+    times = [files.result.stat().st_mtime_ns for files in files]
+    assert example.quickstart(tmp_path, said.append) == first
+    assert [files.result.stat().st_mtime_ns for files in files] == times
 
 
 def test_the_robust_accuracy_is_the_strongest_attacks_also_on_a_tie():
