@@ -94,9 +94,7 @@ class Child:
         return self.code
 
     def send(self, number: int) -> None:
-        """Send a signal to the command; nothing where it has ended."""
-        if self.poll() is None:
-            os.kill(self.pid, number)
+        os.kill(self.pid, number)
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait until something is so, or the command has ended."""

@@ -1,6 +1,7 @@
 """The way of a new user: each mistake is told in a sentence with what to type, and each step leads to the next."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from advdistill.cli import main
 from advdistill.cli import names as cli_names
 from advdistill.cli.early import check_data, check_eps, seconds
 from advdistill.evaluation import context
+from advdistill.evaluation.verdicts import Verdicts
 from advdistill.models.reference import KINDS
 from advdistill.models.teachers import TEACHERS
 from advdistill.optimizers import OPTIMIZERS, TorchOptimizer
@@ -286,22 +288,26 @@ def test_autoattack_tells_its_progress_and_an_interrupt_loses_a_batch_at_most(tm
     pytest.importorskip("pyautoattack")
     typed = ["evaluate", teacher, "--data", "digits", "--eps", "0.1", "--suite", "autoattack", "--n", 6]
     typed += ["--batch-size", 2, "--out", "r.json"]
-    kept = tmp_path / "r.unfinished.safetensors"
 
-    def small_blocks():
-        context.LEAST, context.MOST, context.CPU = 2, 2, (2, 4 * 64)  # images, and pixels: three batches
+    def three_batches():
+        context.LEAST, context.MOST, context.CPU = 2, 2, (2, 4 * 64)  # images of a block, and pixels
 
-    child = Child(*typed, cwd=tmp_path, before=small_blocks)
-    child.until(lambda: kept.exists() and b'"autoattack"' in kept.read_bytes())
-    child.send(signal.SIGINT)
-    done = child.wait()
-    if done.returncode == 0:  # it was quicker than the signal
-        return
-    assert done.returncode == 130 and "autoattack, apgd-ce: " in done.stderr
-    assert f"verdicts until now are in {kept.name}; the same command continues" in done.stderr
-    again = Child(*typed, cwd=tmp_path, before=small_blocks).wait()
-    begun, left = (one.stderr.count("autoattack, apgd-ce: ") for one in (done, again))
-    assert again.returncode == 0 and left < 3 and begun + left <= 4  # the interrupted batch is begun twice
+    def interrupted_after_the_first():
+        three_batches()
+        put = Verdicts.put
+
+        def put_and_stop(self, attack, *arguments):
+            put(self, attack, *arguments)
+            if attack == "autoattack":
+                os.kill(os.getpid(), signal.SIGINT)
+
+        Verdicts.put = put_and_stop
+
+    done = Child(*typed, cwd=tmp_path, before=interrupted_after_the_first).wait()
+    assert done.returncode == 130 and done.stderr.count("autoattack, apgd-ce: ") == 1
+    assert "verdicts until now are in r.unfinished.safetensors; the same command continues" in done.stderr
+    again = Child(*typed, cwd=tmp_path, before=three_batches).wait()
+    assert again.returncode == 0 and again.stderr.count("autoattack, apgd-ce: ") == 2
 
 
 def test_the_quickstart_compares_on_the_same_images_and_is_not_repeated(tmp_path, monkeypatch):
@@ -316,9 +322,9 @@ def test_the_quickstart_compares_on_the_same_images_and_is_not_repeated(tmp_path
     for file, result in zip(files, first[1:], strict=True):
         assert file.measured_here(result) == {"clean", "fgsm"}  # the verdict on each image is saved
     assert (tmp_path / "curve.png").exists() and (tmp_path / "gallery.png").exists()
-    times = [files.result.stat().st_mtime_ns for files in files]
+    times = [file.result.stat().st_mtime_ns for file in files]
     assert example.quickstart(tmp_path, said.append) == first
-    assert [files.result.stat().st_mtime_ns for files in files] == times
+    assert [file.result.stat().st_mtime_ns for file in files] == times
 
 
 def test_the_robust_accuracy_is_the_strongest_attacks_also_on_a_tie():
