@@ -149,6 +149,7 @@ def test_help_shows_the_fields(tmp_path):
     (["train", "digits.rslda"], "Unknown recipe 'digits.rslda'. Did you mean 'digits.rslad'?"),
     (["train", "digits.rslad", "--method", "rslda"], "Unknown method 'rslda'. Did you mean 'rslad'?"),
     (["train", "digits.rslad"], "RSLAD needs a robust teacher"),
+    (["train", "digits.pgd_at_igdm"], "IGDM needs a robust teacher"),
     (["train", "digits.rslad", "--teacher", "nowhere.pt"], "nowhere.pt"),
     (["train", "digits.pgd_at", "--student", "resnet81"], "Unknown model 'resnet81'. Did you mean 'resnet8'?"),
     (["train", "digits.pgd_at", "--data.name", "digts"], "Unknown dataset 'digts'. Did you mean 'digits'?"),

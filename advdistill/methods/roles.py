@@ -18,9 +18,10 @@ def flag(role: str) -> str:
     return FLAGS.get(role, f"--teachers.{role}")
 
 
-def name_of(method: Method) -> str:
-    """The class of a method, of a sum the first one's."""
-    return type(method.parts[0]).__name__
+def name_of(method: Method, role: str | None = None) -> str:
+    """The class of a method; of a sum the first part's, or the first's that has a teacher of this role."""
+    part = next((part for part in method.parts if role in part.teachers), method.parts[0])
+    return type(part).__name__
 
 
 def check_roles(method: Method, given: Iterable[str], named: Iterable[str] = ()) -> None:
@@ -46,7 +47,7 @@ def teachers_of(method: Method, given: Mapping[str, nn.Module]) -> dict[str, nn.
             like = f"{role}, a module like the student" if role in method.trained else ""
             hint = FLAGS.get(role) or like or f"teachers={{{role!r}: ...}}, or {flag(role)} REFERENCE"
             others = f" (of {' and '.join(method.teachers)})" if len(method.teachers) > 1 else ""
-            raise ValueError(f"{name_of(method)} needs a {role} teacher{others}; it is missing. Give {hint}.")
+            raise ValueError(f"{name_of(method, role)} needs a {role} teacher{others}; it is missing. Give {hint}.")
     found = {role: given[role] for role in method.teachers if role in given}
     for role, network in found.items():
         check_module(f"{role} teacher", network)

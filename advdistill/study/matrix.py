@@ -240,6 +240,6 @@ def _check_networks(cell: Cell) -> None:
     for role in set(method.teachers) - set(method.optional) - set(method.trained) - recipe.references.keys():
         field = {"robust": "teacher", "clean": "clean_teacher"}.get(role, f"teachers.{role}")
         raise ValueError(
-            f"Cell {cell.name}: {name_of(method)} needs a {role} teacher; add '{field}: REFERENCE' to the study's "
-            "fields."
+            f"Cell {cell.name}: {name_of(method, role)} needs a {role} teacher; add '{field}: REFERENCE' to the "
+            "study's fields."
         )
