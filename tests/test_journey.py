@@ -294,6 +294,7 @@ def test_autoattack_tells_its_progress_and_an_interrupt_loses_a_batch_at_most(tm
 
     def interrupted_after_the_first():
         three_batches()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         put = Verdicts.put
 
         def put_and_stop(self, attack, *arguments):
