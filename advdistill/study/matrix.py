@@ -183,14 +183,15 @@ class Study:
         return said
 
     def _check_fields(self) -> None:
-        for name, kinds, like in (
-            ("recipe", str, "digits.rslad"), ("fields", dict, "{teacher: runs/digits.teacher}"),
-            ("attacks", str, "clean,pgd-20"), ("n", int, "1000"), ("baseline", dict, "{method: pgd_at}"),
+        for name, kinds, expected in (
+            ("recipe", str, "text such as digits.rslad"), ("n", int, "a whole number of at least 1"),
+            ("attacks", str, "text such as clean,pgd-20"), ("baseline", dict, "a mapping such as {method: pgd_at}"),
+            ("fields", dict, "a mapping such as {teacher: runs/digits.teacher}"),
         ):  # fmt: skip
             value = getattr(self, name)
             wrong = not isinstance(value, kinds) or isinstance(value, bool) or (isinstance(value, int) and value < 1)
             if value is not None and wrong:
-                raise ValueError(f"{self.source}: {name} must be like {like}, got {value!r}.")
+                raise ValueError(f"{self.source}: {name} must be {expected}, got {value!r}.")
         chosen = (all("recipe" in one for one in levels.values()) for levels in self.axes.values())
         if self.recipe is None and not any(chosen):
             raise ValueError(f"{self.source} names no recipe: add 'recipe: digits.rslad', or an axis called recipe.")
