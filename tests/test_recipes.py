@@ -10,6 +10,7 @@ import torch
 from advdistill import ADR, IGDM, PGD, AdaAD, Data, Linf, Recipe, models, recipes
 from advdistill.data import describe
 from advdistill.methods import to_config
+from advdistill.methods.cost import passes
 from advdistill.train.attack_schedule import attack_at
 from advdistill.train.schedule import rate
 
@@ -182,6 +183,8 @@ def test_attacks():
         attack = recipes.load(name).attack
         if name in RIVALS:
             assert attack == RIVALS[name]
+        elif name == "cifar10.best_small":
+            assert attack == PGD(3, 0.0133, Linf(8 / 255))
         elif name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
             assert attack == PGD(10, 0.007, Linf(0.031))
         elif name.startswith("cifar10.pgd_at_") and "small" not in name:  # AdaAD's comparison: methods.md, correction 9
@@ -218,6 +221,18 @@ def test_the_best_without_a_teacher_is_adr_with_the_constants_of_its_release_for
     assert recipe.replace(method=ADR(), ema=None, awp=None, data=recipes.load("cifar10.adr_resnet18").data) == (
         recipes.load("cifar10.adr_resnet18")
     )
+
+
+@pytest.mark.parametrize(("best", "base"), [
+    ("digits.best", "digits.rslad"),
+    ("digits.best_without_teacher", "digits.rslad"),
+    ("cifar10.best_small", "cifar10.rslad_small"),
+])  # fmt: skip
+def test_the_small_best_recipes_take_as_many_passes_within_a_hundredth(best, base):
+    best, base = recipes.load(best), recipes.load(base)
+    assert best.batch_size == base.batch_size and best.data == base.data
+    costs = [sum(passes(one.method, one.attack.steps).values()) * one.epochs for one in (best, base)]
+    assert costs[0] <= 1.01 * costs[1]
 
 
 def test_two_teachers_are_selected_by_the_mean():

@@ -200,6 +200,19 @@ def rslad_small() -> Recipe:
     return _small(RSLAD())
 
 
+def best_small() -> Recipe:
+    """RSLAD with three attack steps, 21 epochs, rate 0.4 and adversarial statistics; give --teacher.
+
+    It has the passes of `rslad_small`, and the network of the last epoch is saved. Chosen among four by PGD-10 on
+    held-out images, seed 0. Measured, first 1,000 test images, seed 0: CIFAR.
+    """
+    attack = PGD(steps=3, step_size=0.0133, threat=Linf("8/255"))
+    faster = replace(rslad_small().optimizer, lr=0.4)
+    return rslad_small().replace(
+        attack=attack, epochs=21, optimizer=faster, statistics="adversarial", validate_every=21
+    )
+
+
 def bmtard_small() -> Recipe:
     """B-MTARD, ResNet-8 on 10,000 images, 10 epochs; temperatures move by 0.01, ten times the paper's for so few steps.
 
