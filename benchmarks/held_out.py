@@ -1,20 +1,20 @@
-"""Runs evaluated on the training images that they held out, to choose among recipes without the test split.
+"""The runs of a study on the training images that they held out: to choose a recipe without the test split.
 
-    OMP_NUM_THREADS=1 python benchmarks/held_out.py benchmarks/results/studies/digits_attack_steps/runs/*
-
-Runs whose names differ in `-seedN` alone are one row: the mean of their accuracies.
+    advdistill study benchmarks/studies/digits_attack_steps.yaml --out runs/digits_attack_steps --workers 2
+    python benchmarks/held_out.py benchmarks/studies/digits_attack_steps.yaml runs/digits_attack_steps
 """
 
-import re
-from collections import defaultdict
 from pathlib import Path
-from statistics import mean
+from statistics import fmean
 
 import tyro
+from receipt import receipt
 from tyro.conf import Positional
 
 from advdistill import evaluate, models
 from advdistill.run import Run
+from advdistill.study import Study
+from advdistill.study.worker import StudyFolder
 from advdistill.train.given import training_data
 
 
@@ -25,13 +25,16 @@ def accuracies(run: Run, suite: str) -> dict[str, float]:
     return {one.attack: 100 * one.accuracy for one in result.measurements}
 
 
-def main(runs: Positional[list[Path]], suite: str = "clean,autoattack") -> None:
-    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for folder in runs:
-        rows[re.sub(r"-seed\d+$", "", folder.name)].append(accuracies(Run(folder), suite))
-    for name, of_seeds in sorted(rows.items()):
-        means = {attack: mean(one[attack] for one in of_seeds) for attack in of_seeds[0]}
-        print(f"{name}, {len(of_seeds)} runs:", ", ".join(f"{attack} {value:.1f}" for attack, value in means.items()))
+def main(study: Positional[Path], folder: Positional[Path], suite: str = "clean,autoattack") -> None:
+    matrix = Study.load(study)
+    runs, groups = StudyFolder(folder, matrix), {}
+    for cell in matrix.cells:
+        groups.setdefault(" ".join(cell.group), []).append(accuracies(runs.run(cell), suite))
+    attacks = list(next(iter(groups.values()))[0])
+    print(f"{receipt()}\n\n| cell | runs | {' | '.join(attacks)} |\n|---|--:|{'--:|' * len(attacks)}")
+    for group, found in groups.items():
+        means = (f"{fmean(one[attack] for one in found):.1f}" for attack in attacks)
+        print(f"| {group} | {len(found)} | {' | '.join(means)} |")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,26 @@
-"""CIFAR-10, Linf 8/255: the published recipe that is ahead of the others for its student, with levers around it.
+"""CIFAR-10, Linf 8/255: for each student the recipe that is ahead of the others, with levers around it.
 
-Each docstring cites what speaks for the method, `with_levers` what speaks for the levers; no recipe was run whole.
+Each docstring cites what speaks for the method, those of `common` what speaks for the levers; of these recipes
+`best_small` alone was run whole.
 """
+
+from dataclasses import replace
 
 from ..methods import ADR
 from ..recipe import Recipe
 from . import cifar10, cifar10_mobilenet, cifar10_rivals
-from .common import with_levers
+from .common import three_attack_steps, with_levers
+
+
+def best_small() -> Recipe:
+    """RSLAD, ResNet-8, with three attack steps, 21 epochs, rate 0.4 and adversarial statistics; give --teacher.
+
+    It has the passes of `rslad_small`. Chosen among four by PGD-10 on held-out images, seed 0. Measured, 1,000 test
+    images, seed 0: 60.2 clean, 27.0 AutoAttack; the last epoch of `rslad_small` 49.2 and 21.8. With a ResNet-18 as
+    teacher it takes 1.8 times the seconds.
+    """
+    recipe = three_attack_steps(cifar10.rslad_small(), 0.0133, epochs=21)
+    return recipe.replace(optimizer=replace(recipe.optimizer, lr=0.4))
 
 
 def best_resnet18() -> Recipe:

