@@ -2,12 +2,16 @@
 
 import csv
 import io
+from xml.etree import ElementTree
 
+import markdown
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_compare import flags, write
 
-from advdistill.report.formats import tables
+from advdistill.report.formats import markdown_table, markdown_text, tables
 
 ROW = "80.0 (76.3–83.3)"  # 400 of 500; Wilson
 
@@ -23,9 +27,16 @@ def test_markdown(tmp_path, monkeypatch):
     table, caption, *warnings = tables(["a|b_<i>*", "c"], "markdown").strip().split("\n\n")
     lines = table.splitlines()
     assert cells(lines[0]) == ["model", "clean", "pgd-20", "n", "threat", "seed"]
-    assert cells(lines[2]) == [r"a\|b\_\<i\>\*", ROW, "40.0 (35.8–44.4)", "500", "Linf 8/255", "0"]
+    assert cells(lines[2]) == [r"a\|b\_&lt;i&gt;\*", ROW, "40.0 (35.8–44.4)", "500", "Linf 8/255", "0"]
     assert cells(lines[3]) == ["c", ROW, "–", "500", "Linf 8/255", "0"]
     assert caption == "Accuracy in % with its 95 % interval, on digits/test (b94169546686)." and warnings == []
+
+
+@given(st.text("\\\\`*_[]()<>|#&~${}!+-.ab1 ", min_size=1).filter(str.strip))
+def test_the_site_shows_text_as_it_is(text):
+    table = markdown_table([["a", "b"], ["c", markdown_text(text)]])
+    *_, cell = ElementTree.fromstring(markdown.markdown(table, extensions=["tables"])).iter("td")
+    assert "".join(cell.itertext()) == " ".join(text.split())
 
 
 def test_csv_has_a_row_for_each_measurement(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,6 +22,9 @@ LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}",
 } | {sign: f"\\{sign}" for sign in "&%$#_{}"}  # fmt: skip
+MARKDOWN = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "~": "&#126;", "$": "&#36;"} | {
+    sign: f"\\{sign}" for sign in "\\`*_[]|#"
+}
 ACCURACIES = {"clean_acc": "clean", "autoattack_acc": "autoattack"}
 
 
@@ -116,7 +118,8 @@ def latex_notes(lines: Iterable[str]) -> str:
 
 
 def markdown_text(text: str) -> str:
-    return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", " ".join(text.split()))
+    """The text as GitHub and the documentation's site show it: Python-Markdown knows fewer backslash escapes."""
+    return "".join(MARKDOWN.get(sign, sign) for sign in " ".join(text.split()))
 
 
 def latex_text(text: str) -> str:
