@@ -13,7 +13,7 @@ from receipt import receipt
 from advdistill import data, models
 from advdistill.evaluation import gradient_alignment
 from advdistill.study import Study
-from advdistill.study.worker import StudyFolder
+from advdistill.study.folder import StudyFolder
 
 COLUMNS = [(scalar, what) for scalar in ("cross_entropy", "true_logit") for what in ("cosine", "distance")]
 

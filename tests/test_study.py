@@ -19,14 +19,15 @@ from filelock import FileLock
 from scipy import stats
 from test_docs import blocks
 
-from advdistill import Result, Run, distill, models, recipes
+from advdistill import Result, Run, data, distill, evaluate, models, recipes
 from advdistill.config import to_config
 from advdistill.report.statistics import matched
 from advdistill.results.metrics import read_metrics
 from advdistill.results.weights import digest_of_file
 from advdistill.study import Study
 from advdistill.study.findings import findings
-from advdistill.study.worker import StudyFolder, _passes, work
+from advdistill.study.folder import StudyFolder
+from advdistill.study.worker import _passes, work
 from advdistill.threat import Linf
 
 FIELDS = {"student": "convnet-2", "epochs": 1, "data.train_images": 60, "batch_size": 20, "attack.steps": 2}
@@ -142,6 +143,36 @@ def test_the_tables_are_the_arithmetic_of_the_results(done, monkeypatch):
     assert steps == {"pgd_at": (3, 180), "trades": (3, 300), "rslad": (3, 300)}  # 3 batches of 20; k + 1, k + 3 passes
 
 
+def test_a_recipe_is_chosen_on_the_images_that_each_run_held_out(done, tmp_path):
+    place = shutil.copytree(done, tmp_path / "copy")
+    study = place / "runs/small"
+    trained = {file: file.read_text() for file in study.glob("runs/*/metrics.jsonl")}
+    before = figures(place)
+    ended = advdistill("study", "small.yaml", "--held-out", "--workers", "2", cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    assert figures(place) == before and trained == {file: file.read_text() for file in trained}  # none trained anew
+    for seed in (0, 1):
+        run = Run(study / f"runs/trades-adversarial-seed{seed}")
+        held_out = data.load("digits", "train").holdout(run.recipe.data.validation, seed)[1]
+        wanted = evaluate(models.load(run.student_reference), held_out, run.recipe.attack.threat, "clean,fgsm")
+        found = Result.load(study / f"held_out/trades-adversarial-seed{seed}/result.json")
+        assert found.fingerprint == held_out.fingerprint() and found["clean"].n == len(held_out) != SMALL["n"]
+        assert [m.correct for m in found.measurements] == [m.correct for m in wanted.measurements]
+    text = (study / "held_out.md").read_text()
+    assert text.startswith("# Study small, held-out images") and "12 of 12 cells" in text
+    assert "do not compare" not in text and "chosen among several" not in text
+    assert "on held-out" not in (study / "study.md").read_text()
+
+
+def test_figures_on_images_that_chose_the_checkpoint_are_said_to_be_too_high(place):
+    written(place, fields=SMALL["fields"] | {"epochs": 2}, axes={"method": ["pgd_at", "trades"], "seed": [0]})
+    ended = advdistill("study", "small.yaml", "--held-out", cwd=place)
+    assert ended.returncode == 0, ended.stderr
+    text = " ".join((place / "runs/small/held_out.md").read_text().split())
+    assert "In 2 of 2 cells the checkpoint was chosen among several on these images" in text
+    assert "Set validate\\_every to at least epochs." in text
+
+
 def test_the_passes_of_a_run_follow_its_schedules():
     recipe = recipes.load("digits.rslad").replace(epochs=4, attack_steps_schedule=(2, 4), awp=0.005, awp_begin=3)
     # 10 steps an epoch; RSLAD's step: the attack's passes, two for the losses, two more under weight perturbation
@@ -203,6 +234,8 @@ def test_results_alone_go_on_on_another_machine(done, place):
     assert listed.stdout.split() == (
         "advdistill study small.yaml --out runs/small --cells trades-training-seed1".split()
     )
+    held_out = advdistill("study", "small.yaml", "--held-out", "--print", cwd=place).stdout.splitlines()
+    assert len(held_out) == 12 and "--out runs/small --held-out --cells trades-training-seed1" in held_out[8]
     again = advdistill(*listed.stdout.split()[1:], cwd=place)
     assert again.returncode == 0 and sorted(p.name for p in (place / "runs/small/runs").iterdir()) == [gone.name]
     assert figures(place) == figures(done)

@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,9 @@ from .._internal.malloc import keep_freed_memory
 from .console import CONSOLE, say, tell
 
 if TYPE_CHECKING:
+    from ..study.folder import StudyFolder
     from ..study.matrix import Cell
     from ..study.matrix import Study as Matrix
-    from ..study.worker import StudyFolder
 
 __all__ = ["Study"]
 
@@ -42,6 +43,9 @@ class Study:
     """Print a command for each cell that is not done, for a scheduler of your own, and run nothing."""
     tables: bool = False
     """Write the tables of the cells that are done, and run nothing."""
+    held_out: bool = False
+    """Evaluate on the training images that each run held out for validation, all of them, instead of the test split: to
+    choose a recipe. The figures are in held_out/ and held_out.md."""
     slurm: tuple[str, ...] = ()
     """Submit the workers as a SLURM array by submitit, with options such as partition=gpu time=600 gpus_per_node=1."""
 
@@ -55,24 +59,28 @@ class Study:
             raise ValueError(f"--workers must be at least 1, got {self.workers}.")
         keep_freed_memory()
 
+        from ..study.folder import StudyFolder
         from ..study.matrix import Study as Matrix
-        from ..study.worker import StudyFolder
 
         study = Matrix.load(self.study)
         out = self.out or Path("runs", self.study.stem)
-        folder, chosen = StudyFolder(out, study), self._chosen(study)
+        folder, chosen = StudyFolder(out, study, self.held_out), self._chosen(study)
         for line in study.lacking():
             say(line)
         if self.print:
             for cell in chosen:
                 if not folder.done(cell):
-                    tell(shlex.join(["advdistill", "study", str(self.study), "--out", str(out), "--cells", cell.name]),
-                         wrap=False)  # fmt: skip
+                    tell(shlex.join(["advdistill", "study", *self._arguments(out, [cell.name])]), wrap=False)
             return 0
         make_folder(out)
         done = self.tables or self._run(folder, chosen)
-        _write(folder, self.study)
+        _write(folder)
         return 0 if done else 1
+
+    def _arguments(self, out: Path, cells: Sequence[str]) -> list[str]:
+        """Those of a command that runs these cells, all if none are named."""
+        held_out = ["--held-out"] if self.held_out else []
+        return [str(self.study), "--out", str(out), *held_out, *(["--cells", *cells] if cells else [])]
 
     def _chosen(self, study: "Matrix") -> "list[Cell]":
         from .._internal.messages import unknown
@@ -93,7 +101,7 @@ class Study:
         for cell in left:
             check_teachers(cell.recipe)
         say(f"{len(chosen) - len(left)} of {len(chosen)} cells are done")
-        again = [str(self.study), "--out", str(folder.folder), *(["--cells", *self.cells] if self.cells else [])]
+        again = self._arguments(folder.folder, self.cells)
         if self.slurm and left:
             from ..study.slurm import submit
 
@@ -129,7 +137,7 @@ def _several(arguments: list[str], workers: int) -> bool:
     return not any(codes)
 
 
-def _write(folder: "StudyFolder", file: Path) -> None:
+def _write(folder: "StudyFolder") -> None:
     """Print the table of the cells that are done, and write it beside the results in each form."""
     from ..study.findings import findings
     from ..study.page import page
@@ -139,7 +147,9 @@ def _write(folder: "StudyFolder", file: Path) -> None:
     CONSOLE.print(shown(found))
     if not found.groups:
         return
-    texts = {"study.md": markdown(found), "study.csv": csv(found), "study.tex": latex(found), "study.html": page(found)}
-    for name, text in texts.items():
-        write_atomic(folder.folder / name, partial(Path.write_text, data=text))
-    say(f"written to {', '.join(str(folder.folder / name) for name in texts)}")
+    stem = "held_out" if folder.held_out else "study"
+    texts = {".md": markdown(found), ".csv": csv(found), ".tex": latex(found), ".html": page(found)}
+    files = [folder.folder / (stem + ending) for ending in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        write_atomic(file, partial(Path.write_text, data=text))
+    say(f"written to {', '.join(map(str, files))}")

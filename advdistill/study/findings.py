@@ -10,8 +10,9 @@ from ..report.compare import distinct, mismatches
 from ..report.loading import LoadedResult, load_result
 from ..report.statistics import Difference, holm, matched, over_seeds, paired, unpaired
 from ..results.files import ResultFiles
+from ..results.result import Result
+from .folder import Cost, StudyFolder
 from .matrix import SEED, Cell, Study
-from .worker import Cost, StudyFolder
 
 __all__ = ["Effect", "Findings", "Group", "findings"]
 
@@ -68,6 +69,7 @@ class Findings:
 
     Attributes:
         done, total: numbers of cells.
+        held_out: whether the images are those that each run held out for validation, instead of the test split.
         notes: what must be known of the figures, a sentence each.
     """
 
@@ -79,6 +81,7 @@ class Findings:
     notes: Sequence[str] = ()
     done: int = 0
     total: int = 0
+    held_out: bool = False
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,7 +95,8 @@ def findings(folder: StudyFolder) -> Findings:
     finished = [cell for cell in cells if folder.done(cell)]
     runs = {cell.name: load_result(folder.results(cell)) for cell in finished}
     costs = {cell.name: _with_images(folder.cost(cell), cell) for cell in finished}
-    found = Findings(study, [attack.name for attack in study.suite], study.robust, done=len(finished), total=len(cells))
+    attacks = [attack.name for attack in study.suite]
+    found = Findings(study, attacks, study.robust, done=len(finished), total=len(cells), held_out=folder.held_out)
     groups = list(_groups(finished, runs, costs))
     failed = {c.name: why for c in cells if c.name not in runs and (why := folder.why_failed(c)) is not None}
     return replace(
@@ -188,7 +192,10 @@ def _notes(
     folder: StudyFolder, cells: Sequence[Cell], runs: Mapping[str, LoadedResult], costs: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     yield from folder.study.lacking()
-    yield from mismatches([run.result for run in runs.values()])
+    if folder.held_out:  # each seed holds out other images
+        yield from _notes_of_held_out(cells, [runs[cell.name].result for cell in cells])
+    else:
+        yield from mismatches([run.result for run in runs.values()])
     for role in distinct(role for one in costs.values() for role in one["teachers"]):
         taught: dict[str, set[str]] = {}
         for cell in cells:
@@ -209,3 +216,13 @@ def _notes(
         yield f"{elsewhere} of {len(cells)} results were not measured with this user's key; they are shown as claimed."
     if machines := distinct(str(one["machine"]) for one in costs.values()):
         yield f"Machine: {'; '.join(machines)}."
+
+
+def _notes_of_held_out(cells: Sequence[Cell], results: Sequence[Result]) -> Iterator[str]:
+    for seed in distinct(str(cell.recipe.seed) for cell in cells):
+        same = [result for cell, result in zip(cells, results, strict=True) if str(cell.recipe.seed) == seed]
+        yield from (f"Seed {seed}: {note}" for note in mismatches(same))
+    chosen = [result.chosen for result in results if result.chosen and (result.chosen.among or 1) > 1]
+    if chosen:
+        yield (f"In {len(chosen)} of {len(results)} cells the checkpoint was chosen among several on these images: "
+               "their figures are too high. Set validate_every to at least epochs.")  # fmt: skip

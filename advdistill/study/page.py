@@ -21,7 +21,7 @@ def page(found: Findings) -> str:
     versions = next(iter(found.groups[0].results.values())).result.versions
     return render(
         {
-            "title": found.study.name,
+            "title": found.study.name + (", held-out images" if found.held_out else ""),
             "captions": captions(found), "version": versions.get("advdistill", ""),
             "head": group_head(found), "rows": list(group_rows(found)),
             "effect_head": effect_head(found), "effects": list(effect_rows(found)),

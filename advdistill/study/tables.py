@@ -47,10 +47,12 @@ def effect_rows(found: Findings) -> Iterator[list[str]]:
 def captions(found: Findings) -> list[str]:
     """What the tables are of, in sentences, with everything that must be known of the figures."""
     result = next(iter(found.groups[0].results.values())).result
-    images = result[found.attacks[0]].n
+    split = f"{result.data} ({result.fingerprint})"
+    if found.held_out:
+        split = f"{result.data}: the training images that each run held out for validation, other ones for each seed"
     base = ", ".join(found.study.reference(axis) for axis in found.groups[0].levels)
     said = [
-        f"{result.data} ({result.fingerprint}), {result.threat}, {images} images; {found.done} of {found.total} cells.",
+        f"{split}, {result.threat}, {result[found.attacks[0]].n} images; {found.done} of {found.total} cells.",
         "Accuracy in %: mean ± standard deviation over n seeds. Seconds of training, optimiser steps and forward "
         "passes of an image through any network: the mean of a run.",
         f"Baseline: {base}. Points with their 95 % interval and p, corrected by Holm, of Student's paired t test over "
@@ -85,7 +87,8 @@ def markdown(found: Findings) -> str:
     first, *effects = (markdown_table([list(map(markdown_text, cells)) for cells in rows]) for rows in _tables(found))
     said = ["What each level brings, over all pairs of cells that differ in nothing else:"] if effects else []
     notes = map(markdown_text, captions(found))
-    return "\n\n".join([f"# Study {found.study.name}", first, *said, *effects, *notes]) + "\n"
+    title = f"# Study {found.study.name}{', held-out images' if found.held_out else ''}"
+    return "\n\n".join([title, first, *said, *effects, *notes]) + "\n"
 
 
 def latex(found: Findings) -> str:

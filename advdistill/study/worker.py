@@ -1,154 +1,43 @@
-"""A worker takes cells of a study one after another, trains and evaluates each, and saves its figures.
+"""A worker takes cells of a study one after another, trains and evaluates each, and saves its figures."""
 
-A study's folder holds `runs/CELL`, an ordinary run, and `results/CELL`: the result, its verdicts, the recipe and the
-cost, small enough to be committed; a cell that has them is done wherever the folder is copied to.
-"""
-
-import json
 import os
 import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from shutil import copyfile
-from typing import TypedDict
 
 import torch
-from filelock import FileLock, Timeout
-from typeguard import TypeCheckError, check_type
 
 from .. import data, models
-from .._internal.files import make_folder, write_atomic, write_json
+from .._internal.files import make_folder
 from .._internal.messages import first_line
 from .._internal.optional import installed
-from .._internal.reading import read_text
 from ..evaluation import evaluate
 from ..methods.cost import passes
 from ..models.checkpoint import provenance
 from ..recipe import Recipe
-from ..results.files import ResultFiles
 from ..results.metrics import read_metrics
 from ..results.result import Result
 from ..results.selection import Selection
 from ..run import Run
 from ..train.attack_schedule import attack_at
+from ..train.given import training_data
 from ..train.inputs import network_digest
 from ..train.schedule import epochs_of
 from ..train.signals import Interrupted
-from .matrix import Cell, Study
+from .folder import Cost, StudyFolder
+from .matrix import Cell
 from .shared_training import distill_cell
 
-__all__ = ["Cost", "StudyFolder", "work"]
+__all__ = ["work"]
 
 PAUSE = 0.5  # seconds between two looks for cells that other workers leave
-COST = "cost.json"  # written last: a cell with it is done
 Say = Callable[[str], None]
-
-
-class Cost(TypedDict):
-    """What a cell's figures cost, and which teachers and machine they are of.
-
-    Attributes:
-        seconds, evaluation_seconds: of the training and of the evaluation.
-        steps: of the optimiser.
-        passes: forward passes of a batch over the training, by network.
-        teachers: their digests, by role.
-    """
-
-    seconds: float
-    evaluation_seconds: float
-    steps: int
-    passes: dict[str, int]
-    teachers: dict[str, str]
-    machine: str
-    versions: dict[str, str]
-
-
-class StudyFolder:
-    """The files of a study."""
-
-    def __init__(self, folder: Path, study: Study):
-        self.folder, self.study = folder, study
-        self.wanted = {attack.name for attack in study.suite}
-
-    def run(self, cell: Cell) -> Run:
-        return Run(self.folder / "runs" / cell.name)
-
-    def results(self, cell: Cell) -> Path:
-        return self.folder / "results" / cell.name
-
-    def done(self, cell: Cell) -> bool:
-        """Whether the cell's figures are there, all that the study asks for.
-
-        Raises:
-            ValueError: they are of another recipe, or damaged.
-        """
-        there = self.results(cell)
-        if not (there / COST).exists():
-            return False
-        Run(there).check(cell.recipe)
-        result = Result.load(there / "result.json")
-        measured = {m.attack for m in result.measurements if self.study.n in (None, m.n)}
-        return self.wanted <= measured
-
-    def why_failed(self, cell: Cell, since: float = 0) -> str | None:
-        """Why the cell failed, if it did so after a time in seconds."""
-        with suppress(FileNotFoundError, ValueError, KeyError):
-            failure = json.loads(read_text(self._failure(cell)))
-            return str(failure["why"]) if float(failure["time"]) >= since else None
-        return None
-
-    def fail(self, cell: Cell, why: str) -> None:
-        make_folder(self._failure(cell).parent)
-        write_json(self._failure(cell), {"why": why, "time": time.time()})
-
-    @contextmanager
-    def taken(self, cell: Cell) -> Iterator[bool]:
-        """While entered, no other worker has the cell; False where another one has it. A killed one leaves it free."""
-        make_folder(self.folder / "locks")
-        lock = FileLock(self.folder / "locks" / f"{cell.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
-
-    def save(self, cell: Cell, cost: Cost) -> None:
-        """Copy the figures of a run, the cost last."""
-        there, files = self.results(cell), ResultFiles(self.run(cell).result)
-        make_folder(there)
-        for file in (self.run(cell).recipe_file, files.verdicts, files.result):
-            write_atomic(there / file.name, partial(copyfile, file))
-        write_json(there / COST, cost)
-        self._failure(cell).unlink(missing_ok=True)
-
-    def cost(self, cell: Cell) -> Cost:
-        """What the cell's figures cost. Raises ValueError if its file is damaged."""
-        file = self.results(cell) / COST
-        try:
-            return check_type(json.loads(read_text(file)), Cost)
-        except (ValueError, TypeCheckError):
-            raise ValueError(f"{file} is damaged. Delete it, and run the study again.") from None
-
-    @contextmanager
-    def logged(self, cell: Cell) -> Iterator[None]:
-        """While entered, what is printed to stderr goes to `logs/CELL.log`."""
-        make_folder(self.folder / "logs")
-        with (self.folder / "logs" / f"{cell.name}.log").open("a") as log, redirect_stderr(log):
-            yield
-
-    def _failure(self, cell: Cell) -> Path:
-        return self.folder / "failures" / f"{cell.name}.json"
 
 
 def work(folder: StudyFolder, say: Say, only: list[Cell] | None = None) -> bool:
@@ -197,22 +86,32 @@ def _take(folder: StudyFolder, cell: Cell, began: float, say: Say) -> bool:
 
 
 def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, Cost]:
-    study, run, used = folder.study, folder.run(cell), cell.recipe.data
-    test = data.load(used.name, "test", used.folder, used.size, used.stream or None, **used.reading)
-    if study.n is not None:
-        test.first(study.n)  # refused before the training
+    study, run = folder.study, folder.run(cell)
+    images = _images(folder, cell.recipe)
     distill_cell(cell, study.cells, folder.run)
-    files = ResultFiles(run.result)
+    files = folder.measured(cell)
+    make_folder(files.result.parent)
     with files.writing():
         network, began = models.load(run.student_reference), time.monotonic()
         result = evaluate(
-            network, test, cell.recipe.attack.threat, attacks=study.suite, n=study.n, name=cell.name,
+            network, images, cell.recipe.attack.threat, attacks=study.suite, n=folder.n, name=cell.name,
             keep=files.unfinished, device="cuda" if torch.cuda.is_available() else None,
             report=lambda line: print(line, file=sys.stderr, flush=True),
         )  # fmt: skip
-        chosen = Selection.from_header(provenance(run.best), test.fingerprint())
+        chosen = Selection.from_header(provenance(run.best), None if folder.held_out else images.fingerprint())
         result = files.store(replace(result, chosen=chosen, command=f"advdistill study {study.source}"))
     return result, _cost(cell.recipe, run, time.monotonic() - began)
+
+
+def _images(folder: StudyFolder, recipe: Recipe) -> data.Split:
+    """What a cell is evaluated on. Raises ValueError, before the training, if it is fewer images than the study's."""
+    if folder.held_out:
+        return training_data(recipe, None, None, None)[-1]
+    used = recipe.data
+    test = data.load(used.name, "test", used.folder, used.size, used.stream or None, **used.reading)
+    if folder.n is not None:
+        test.first(folder.n)
+    return test
 
 
 def _cost(recipe: Recipe, run: Run, evaluation: float) -> Cost:
