@@ -133,9 +133,8 @@ def test_the_search_finds_it_from_the_disk_too(browser, site):
     assert faults == []
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_on_every_page_nothing_is_cut_and_nothing_overlaps(browser, address, site, viewport):
-    context = browser.new_context(viewport=viewport)
+def test_on_every_page_nothing_is_cut_and_nothing_overlaps(browser, address, site):
+    context = browser.new_context()
     context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     wrong = {}
@@ -144,7 +143,9 @@ def test_on_every_page_nothing_is_cut_and_nothing_overlaps(browser, address, sit
         if path.endswith("report/report.html"):  # a page of its own, see test_browser.py
             continue
         page.goto(address + path)
-        if found := page.evaluate(LAYOUT):
-            wrong[path] = found[:5]
+        for screen, viewport in (("desktop", DESKTOP), ("phone", PHONE)):  # loading a page takes longest
+            page.set_viewport_size(viewport)
+            if found := page.evaluate(LAYOUT):
+                wrong[path, screen] = found[:5]
     context.close()
     assert wrong == {}

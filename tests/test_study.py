@@ -148,7 +148,8 @@ def test_a_recipe_is_chosen_on_the_images_that_each_run_held_out(done, tmp_path)
     study = place / "runs/small"
     trained = {file: file.read_text() for file in study.glob("runs/*/metrics.jsonl")}
     before = figures(place)
-    ended = advdistill("study", "small.yaml", "--held-out", "--workers", "2", cwd=place)
+    cells = [f"{method}-adversarial-seed{seed}" for method in ("pgd_at", "trades") for seed in (0, 1)]
+    ended = advdistill("study", "small.yaml", "--held-out", "--cells", *cells, cwd=place)
     assert ended.returncode == 0, ended.stderr
     assert figures(place) == before and trained == {file: file.read_text() for file in trained}  # none trained anew
     for seed in (0, 1):
@@ -159,7 +160,7 @@ def test_a_recipe_is_chosen_on_the_images_that_each_run_held_out(done, tmp_path)
         assert found.fingerprint == held_out.fingerprint() and found["clean"].n == len(held_out) != SMALL["n"]
         assert [m.correct for m in found.measurements] == [m.correct for m in wanted.measurements]
     text = (study / "held_out.md").read_text()
-    assert text.startswith("# Study small, held-out images") and "12 of 12 cells" in text
+    assert text.startswith("# Study small, held-out images") and "4 of 12 cells" in text
     assert "do not compare" not in text and "chosen among several" not in text
     assert "on held-out" not in (study / "study.md").read_text()
 
