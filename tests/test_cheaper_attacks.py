@@ -13,8 +13,8 @@ from advdistill import L2, PGD, PGDAT, RSLAD, TRADES, Data, Distiller, Linf, Rec
 from advdistill._internal.rng import Rng
 from advdistill.losses import cross_entropy, kl
 from advdistill.methods import FairARD, Standard, build
-from advdistill.train.attack_schedule import attack_at
 from advdistill.train.divergence import remedy
+from advdistill.train.schedule import attack_at
 
 EPS = 8 / 255
 FGSM_RS = PGD(1, "10/255", Linf("8/255"), "uniform", "train", allow_step_above_eps=True)

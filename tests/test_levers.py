@@ -20,9 +20,9 @@ from advdistill.losses import cross_entropy, smoothed
 from advdistill.methods import METHODS, Method
 from advdistill.methods.networks import Mixed
 from advdistill.models import save
-from advdistill.train.attack_schedule import attack_at
 from advdistill.train.average import averaged
 from advdistill.train.inputs import network_digest
+from advdistill.train.schedule import attack_at
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
 

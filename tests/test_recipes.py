@@ -11,8 +11,7 @@ from advdistill import ADR, IGDM, PGD, AdaAD, Data, Linf, Recipe, models, recipe
 from advdistill.data import describe
 from advdistill.methods import to_config
 from advdistill.methods.cost import passes
-from advdistill.train.attack_schedule import attack_at
-from advdistill.train.schedule import rate
+from advdistill.train.schedule import attack_at, rate
 
 DATASETS = {entry["name"]: entry for entry in describe()}
 

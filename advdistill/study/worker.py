@@ -25,10 +25,9 @@ from ..results.metrics import read_metrics
 from ..results.result import Result
 from ..results.selection import Selection
 from ..run import Run
-from ..train.attack_schedule import attack_at
 from ..train.given import training_data
 from ..train.inputs import network_digest
-from ..train.schedule import epochs_of
+from ..train.schedule import attack_at, epochs_of
 from ..train.signals import Interrupted
 from .folder import Cost, StudyFolder
 from .matrix import Cell

@@ -16,11 +16,10 @@ from ..losses import smoothed
 from ..methods import Batch
 from ..optimizers import groups, make, settings
 from ..recipe import Recipe
-from .attack_schedule import attack_at
 from .average import EMA, averaged
 from .awp import AWP
 from .distributed import Statistics, reduced
-from .schedule import epochs_of, rate
+from .schedule import attack_at, epochs_of, rate
 from .state import State
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
