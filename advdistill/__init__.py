@@ -16,7 +16,7 @@ _PLACES = {place.rpartition(".")[2]: place for place in (
     "methods.Batch", "methods.Method", "methods.Term", *(f"methods.{kind}" for kind in CLASSES),
     "attacks.PGD", "threat.L2", "threat.Linf", "distiller.Distiller", "recipe.Data", "recipe.Recipe", "recipe.Schedule",
     "optimizers.SGD", "optimizers.AdamW", "optimizers.TorchOptimizer", "run.Run", "train.distill",
-    "train.awp.AWP", "train.average.EMA", "train.average.SWA",
+    "train.awp.AWP", "train.average.EMA", "train.average.SWA", "train.statistics.update_bn",
     "evaluation.evaluate", "results.result.Result",
     "attacks", "data", "losses", "methods", "models", "recipes",
 )}  # fmt: skip

@@ -47,12 +47,13 @@ from .threat import L2, Linf
 from .train import distill
 from .train.average import EMA, SWA
 from .train.awp import AWP
+from .train.statistics import update_bn
 
 __all__ = [
     "ABSLD", "ADR", "AKD2", "ARD", "AWP", "AdaAD", "AdaGAT", "AdaIAD", "AdamW", "BMTARD", "Batch", "CIARD", "DGAD",
     "Data", "Distiller", "EMA", "FairARD", "FairIAD", "FairMTARD", "FairRSLAD", "HAT", "IAD", "IADII", "IGDM", "L2",
     "LBGAT", "LIET", "Linf", "MART", "MTARD", "MTFARD", "Method", "NuAT", "PGD", "PGDAT", "PeerAiD", "RSLAD", "Recipe",
     "Result", "Run", "SAAD", "SGD", "SWA", "Schedule", "Standard", "TRADES", "Term", "TorchOptimizer", "attacks",
-    "data", "distill", "evaluate", "losses", "methods", "models", "recipes",
+    "data", "distill", "evaluate", "losses", "methods", "models", "recipes", "update_bn",
 ]
 __version__: str

@@ -12,10 +12,11 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from test_every_method import Normed
 from torch import nn
+from torch.optim.swa_utils import update_bn as torch_update_bn
 from torch.testing import assert_close
 from training import died_at_saves, differences, four, losses_of, quick, quick_data, state_of
 
-from advdistill import PGD, Data, Distiller, Linf, Recipe, Run, methods, models
+from advdistill import PGD, Data, Distiller, Linf, Recipe, Run, data, methods, models, update_bn
 from advdistill._internal.rng import Rng
 from advdistill.data import Split
 from advdistill.data.batches import Batches
@@ -124,6 +125,55 @@ def test_the_attack_on_a_fast_copy_gives_the_same_statistics():
         found.append(ReestimatedStatistics(recipe, distiller, split, one)(network, 0))
     assert len(found[0]) == 6
     assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["adversarial", "clean", "mixed"])
+def test_statistics_in_a_loop_of_ones_own_are_those_of_the_images_by_hand(kind):
+    networks, split = four(Normed), quick_data()
+    student = networks["student"].train()
+    batches = [(x.float() / 255, y) for x, y in zip(split.images.split(20), split.labels.split(20), strict=True)]
+    distiller = Distiller("rslad", networks["teacher"], attack=PGD(2, 0.05, Linf(0.1)))
+    before, hidden = copy.deepcopy(student), []
+    for at, (x, y) in enumerate(batches):
+        made = distiller.craft(before, x, y, rng=Rng(7, "statistics", 0, at))
+        images = {"adversarial": [made.x_adv], "clean": [x], "mixed": [made.x_adv, x]}[kind]
+        hidden += [torch.tanh(before.hidden(each.flatten(1))).detach() for each in images]
+    assert update_bn(student, iter(batches), distiller, kind, seed=7) is None
+    assert_close(student.norm.running_mean, torch.stack([each.mean(0) for each in hidden]).mean(0))
+    assert_close(student.norm.running_var, torch.stack([each.var(0) for each in hidden]).mean(0))
+    assert student.norm.num_batches_tracked == len(hidden) and student.training and student.norm.momentum == MOMENTUM
+    assert differences(dict(student.named_parameters()), dict(before.named_parameters())) == []
+
+
+def test_of_clean_images_they_are_torchs_and_of_adversarial_ones_a_recipes():
+    torch.manual_seed(0)
+    teacher, ours, theirs, recipes = (models.create("convnet-2", 10, 1).eval() for _ in range(4))
+    for network in (theirs, recipes):
+        network.load_state_dict(ours.state_dict())
+    split, attack = data.load("digits", "train").first(96), PGD(3, 0.05, Linf(0.1))
+    batches = [(share.x, share.y) for share in Batches(split, 32, "shift", 5).epoch(0)]
+    distiller = Distiller("adaad", teacher, attack=attack)
+    update_bn(ours, batches, distiller, "clean")
+    torch_update_bn([x for x, _ in batches], theirs)
+    assert_close(ours.state_dict(), theirs.state_dict())
+    recipe = Recipe(student="convnet-2", batch_size=32, statistics="adversarial", data=Data("digits", augment="shift"),
+                    seed=5)  # fmt: skip
+    found = ReestimatedStatistics(recipe, distiller, split, Fabric(accelerator="cpu", devices=1))(recipes, 0)
+    update_bn(recipes, batches, distiller, seed=5)
+    assert len(found) == 6 and differences(found, {name: recipes.state_dict()[name] for name in found}) == []
+
+
+def test_what_update_bn_cannot_do():
+    network, x, y = four(Normed)["student"], torch.rand(4, 1, 8, 8), torch.arange(4) % 3
+    distiller = Distiller("pgd_at", attack=PGD(1, 0.1, Linf(0.1)))
+    with pytest.raises(ValueError, match="Unknown kind of images 'adverserial'. Did you mean 'adversarial'"):
+        update_bn(network, [(x, y)], distiller, "adverserial")
+    with pytest.raises(ValueError, match="update_bn got no batch. A generator can be used once"):
+        update_bn(network, iter([]), distiller)
+    plain = Tiny()
+    before = copy.deepcopy(plain.state_dict())
+    update_bn(plain, iter([]), distiller)  # nothing to estimate
+    assert differences(plain.state_dict(), before) == []
 
 
 def test_the_validated_network_is_the_saved_one_and_its_header_says_so(tmp_path):

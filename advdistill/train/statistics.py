@@ -1,16 +1,18 @@
-"""Batch-norm statistics of the network that is validated and saved, re-estimated on images of one's choice."""
+"""Batch-norm statistics re-estimated on images of one's choice, in a training or for any network."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .._internal.adapter import copied
+from .._internal.messages import unknown
 from .._internal.modes import batch_norms
 from .._internal.rng import Rng
 from ..data import Split
@@ -23,7 +25,9 @@ from .distributed import reduced
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["ReestimatedStatistics", "described"]
+__all__ = ["ReestimatedStatistics", "described", "update_bn"]
+
+Images = Literal["adversarial", "clean", "mixed"]
 
 SAID = {"adversarial": "adversarial", "clean": "clean", "mixed": "clean and adversarial"}
 
@@ -54,20 +58,12 @@ class ReestimatedStatistics:
         """
         if not batch_norms(network):
             return {}
-        attacked, estimated = copied(network), copied(network).eval()
-        layers = batch_norms(estimated)
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None  # an equal mean
-            layer.train()
-        distiller, seen = copy.copy(self.distiller), 0
-        distiller._copies, distiller.compiled = self.distiller._copies.without("student"), False  # of another student
-        for at, share in self._shares(epoch):
-            for images in self._images(distiller, attacked, share, epoch, at):
-                with torch.no_grad():
-                    estimated(images)
-                seen += 1
-        self._average(layers, seen)
+        attacked, distiller = copied(network), _for_another_student(self.distiller)
+        images = (
+            one for at, share in self._shares(epoch) for one in self._images(distiller, attacked, share, epoch, at)
+        )
+        estimated, count = _estimated(network, images)
+        self._average(batch_norms(estimated), count)
         running = ("running_mean", "running_var")
         return {name: value for name, value in estimated.named_buffers() if name.split(".")[-1] in running}
 
@@ -85,15 +81,11 @@ class ReestimatedStatistics:
     def _images(
         self, distiller: Distiller, attacked: nn.Module, share: Share, epoch: int, at: int
     ) -> Iterator[Tensor]:
-        kind = self.recipe.statistics
-        if kind in ("adversarial", "mixed"):
-            rng = Rng(self.recipe.seed, "statistics", epoch, at, device=self.fabric.device)
-            progress = (epoch + 1) / self.recipe.epochs
-            made = distiller.craft(attacked, share.x, share.y, progress=progress, rng=rng, index=share.index,
-                                   targets=share.targets)  # fmt: skip
-            yield made.x_adv
-        if kind in ("clean", "mixed"):
-            yield share.x
+        rng = Rng(self.recipe.seed, "statistics", epoch, at, device=self.fabric.device)
+        progress = (epoch + 1) / self.recipe.epochs
+        craft = partial(distiller.craft, attacked, share.x, share.y, progress=progress, rng=rng, index=share.index,
+                        targets=share.targets)  # fmt: skip
+        return _of(self.recipe.statistics, share.x, lambda: craft().x_adv)
 
     def _average(self, layers: list[_BatchNorm], seen: int) -> None:
         """Over the processes, weighted by how many batches each has."""
@@ -105,3 +97,78 @@ class ReestimatedStatistics:
         means = (reduced(self.fabric, weighted, "sum") / total).split([len(value) for value in tensors])
         for value, mean in zip(tensors, means, strict=True):
             value.copy_(mean)
+
+
+def update_bn(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], distiller: Distiller,
+    images: Images = "adversarial", seed: int = 0,
+) -> None:
+    """Re-estimate a network's batch-norm statistics in place, as a recipe's `statistics` does; weights and modes stay.
+
+    As `torch.optim.swa_utils.update_bn`, but on adversarial images, which the distiller's attack makes against the
+    network with its statistics of before. A network without batch-norm stays as it is.
+
+    Args:
+        network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; trained in any way.
+        batches: training images and labels `[B]`, augmented as in the training; 2,048 images are enough on digits.
+        distiller: whose attack makes x'; without a teacher `Distiller("pgd_at", attack=...)`.
+        images: `adversarial`, `clean`, or `mixed`: both of each batch.
+        seed: draws the starts of the attack.
+
+    Raises:
+        ValueError: an unknown kind of images, no batch at all, or what `Distiller.craft` raises.
+
+    Example:
+        >>> import torch
+        >>> import advdistill as ad
+        >>> student, x, y = ad.models.create("convnet-2", 10, 1), torch.rand(8, 1, 8, 8), torch.arange(8)
+        >>> attack = ad.Distiller("pgd_at", attack=ad.PGD(2, 0.1, ad.Linf(0.2)))
+        >>> ad.update_bn(student, [(x, y)], attack)
+        >>> int(student.bn1.num_batches_tracked)
+        1
+    """
+    if images not in get_args(Images):
+        raise unknown("kind of images", images, get_args(Images))
+    if not batch_norms(network):
+        return
+    attacked, distiller = copied(network), _for_another_student(distiller)
+
+    def shown() -> Iterator[Tensor]:
+        for at, (x, y) in enumerate(batches):
+            rng = Rng(seed, "statistics", 0, at, device=x.device)
+            yield from _of(images, x, lambda: distiller.craft(attacked, x, y, rng=rng).x_adv)  # noqa: B023  called now
+
+    estimated, count = _estimated(network, shown())
+    if not count:
+        raise ValueError("update_bn got no batch. A generator can be used once; give a list or a DataLoader.")
+    for layer, new in zip(batch_norms(network), batch_norms(estimated), strict=True):
+        layer.load_state_dict({**layer.state_dict(), **dict(new.named_buffers())})
+
+
+def _of(kind: str, x: Tensor, attack: Callable[[], Tensor]) -> Iterator[Tensor]:
+    """The images of a batch: adversarial, clean, or mixed, both."""
+    if kind != "clean":
+        yield attack()
+    if kind != "adversarial":
+        yield x
+
+
+def _estimated(network: nn.Module, images: Iterable[Tensor]) -> tuple[nn.Module, int]:
+    """A copy whose batch-norm has the equal mean of the batches' statistics, and the number of batches."""
+    estimated, count = copied(network).eval(), 0
+    for layer in batch_norms(estimated):
+        layer.reset_running_stats()
+        layer.momentum = None  # an equal mean
+        layer.train()
+    for batch in images:
+        with torch.no_grad():
+            estimated(batch)
+        count += 1
+    return estimated, count
+
+
+def _for_another_student(distiller: Distiller) -> Distiller:
+    """A distiller that attacks other networks without forgetting the student's fast copy."""
+    other = copy.copy(distiller)
+    other._copies, other.compiled = distiller._copies.without("student"), False
+    return other
