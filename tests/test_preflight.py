@@ -1,5 +1,8 @@
 """Before a training: is the teacher what it should be, and how long will it take?"""
 
+import sys
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 from training import short
@@ -29,9 +32,26 @@ def test_a_sound_teacher_passes_and_the_run_is_timed(teacher, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("changes", "seconds"), [
+    ({}, 1), ({"statistics": "adversarial", "statistics_images": 64}, 1 + 2),
+    ({"statistics": "mixed", "validate_every": 2}, (1 + 6) / 2),  # all six batches: they have fewer than 2,048 images
+])  # fmt: skip
+def test_the_statistics_of_batch_norm_are_among_the_seconds(teacher, monkeypatch, changes, seconds):
+    """Of a second for whatever is timed: the 48 images held out, and each batch that the statistics are of."""
+
+    def timed(work, device):
+        work()
+        return 1.0
+
+    monkeypatch.setattr(sys.modules["advdistill.preflight.estimate"], "_time", timed)
+    recipe = short("adaad", teacher).replace(**changes)
+    found = preflight(recipe, accelerator="cpu", report=lambda line: None).estimate
+    assert (found.step, found.steps, found.validation) == (1.0, 6, seconds)
+
+
 def test_without_room_cheaper_runs_are_timed(teacher):
     found = preflight(short("adaad", teacher), budget=1e-3, accelerator="cpu", report=lambda line: None)
-    assert list(found.cheaper) == ["--teacher-every 5", "--attack.steps 1", "--student convnet-2"]
+    assert list(found.cheaper) == ["--teacher-every 5", "--student convnet-2"]
     assert all(one.steps == 6 and one.step > 0 for one in found.cheaper.values())
     found = preflight(short("rslad", teacher), budget=1e-3, accelerator="cpu", report=lambda line: None)
     assert "--teacher-every 5" not in found.cheaper  # its attack asks no teacher at x'
@@ -42,6 +62,8 @@ def test_proposals_change_one_thing_and_go_downwards():
     typed = dict(proposals(recipe))
     assert list(typed) == ["--teacher-every 5", "--attack.steps 5", "--student resnet20"]
     assert typed["--attack.steps 5"] == recipe.replace(attack=typed["--attack.steps 5"].attack)
+    few, three = (recipe.replace(attack=replace(recipe.attack, steps=steps)) for steps in (4, 3))
+    assert "--attack.steps 3" in dict(proposals(few)) and not any("steps" in one for one in dict(proposals(three)))
     assert typed["--attack.steps 5"].attack.steps == 5 and typed["--student resnet20"].student == "resnet20"
 
 

@@ -17,6 +17,7 @@ from ..data.loaded import Loaded, batches_of
 from ..distiller import Distiller
 from ..recipe import Recipe
 from ..train.checkpoints import accuracies
+from ..train.statistics import ReestimatedStatistics, batches_used
 from ..train.step import Step, beginning
 
 if TYPE_CHECKING:  # Lightning takes seconds to import
@@ -26,6 +27,7 @@ __all__ = ["Estimate", "estimate", "proposals"]
 
 STEPS, SECONDS = 5, 20.0  # measured after one that warms up: so many, fewer if they take longer
 VALIDATED = 128  # held-out images whose validation is timed
+FEWEST = 3  # attack steps that are proposed; with two, students on digits were less robust
 SMALLER = {
     "resnet34": "resnet18", "resnet18": "resnet20", "preact_resnet18": "resnet20", "mobilenet_v2": "resnet20",
     "preact_resnet18_bn": "resnet20", "preact_resnet18_2x2": "resnet20", "resnet32": "resnet20",
@@ -40,7 +42,7 @@ class Estimate:
     Attributes:
         step: seconds, the median of a few.
         steps: of an epoch.
-        validation: seconds after an epoch, the epochs without one counted in.
+        validation: seconds after an epoch, batch-norm's statistics and the epochs without one counted in.
         epochs: of the recipe.
         memory: bytes on the device at most, of this process where that is the processor.
     """
@@ -81,7 +83,12 @@ def estimate(
     some = validation.first(min(VALIDATED, len(validation)))
     threat = recipe.attack.threat
     validated = _time(lambda: accuracies(student, some, threat, recipe.seed, fabric), fabric.device)
-    per_epoch = validated * len(validation) / len(some) / recipe.validate_every
+    validated *= len(validation) / len(some)
+    if recipe.statistics != "training":
+        of_a_batch = recipe.replace(statistics_images=recipe.batch_size)
+        reestimate = ReestimatedStatistics(of_a_batch, distiller, train, fabric)
+        validated += batches_used(recipe, len(batches)) * _time(lambda: reestimate(student, 0), fabric.device)
+    per_epoch = validated / recipe.validate_every
     return Estimate(statistics.median(times[1:]), len(batches), per_epoch, recipe.epochs, _peak_memory(fabric.device))
 
 
@@ -89,8 +96,8 @@ def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Cheaper runs of the same kind, and what to type for them; some may not suit the method."""
     if recipe.teacher_every is None:
         yield "--teacher-every 5", replace(recipe, teacher_every=5)
-    if isinstance(recipe.attack, PGD) and recipe.attack.steps > 1:
-        steps = (recipe.attack.steps + 1) // 2
+    if isinstance(recipe.attack, PGD) and recipe.attack.steps > FEWEST:
+        steps = max(FEWEST, (recipe.attack.steps + 1) // 2)
         yield f"--attack.steps {steps}", replace(recipe, attack=replace(recipe.attack, steps=steps))
     family, _, width = recipe.student.partition("-")
     smaller = f"convnet-{int(width) // 2}" if family == "convnet" and int(width or 0) > 2 else SMALLER.get(family)

@@ -25,11 +25,16 @@ from .distributed import reduced
 if TYPE_CHECKING:  # Lightning takes seconds to import
     from lightning_fabric import Fabric
 
-__all__ = ["ReestimatedStatistics", "described", "update_bn"]
+__all__ = ["ReestimatedStatistics", "batches_used", "described", "update_bn"]
 
 Images = Literal["adversarial", "clean", "mixed"]
 
 SAID = {"adversarial": "adversarial", "clean": "clean", "mixed": "clean and adversarial"}
+
+
+def batches_used(recipe: Recipe, epoch: int) -> int:
+    """How many batches the statistics are of, where an epoch has so many."""
+    return min(epoch, ceil(recipe.statistics_images / recipe.batch_size))
 
 
 def described(recipe: Recipe) -> str | None:
@@ -71,7 +76,7 @@ class ReestimatedStatistics:
         """This process's batches, each whole."""
         recipe, fabric = self.recipe, self.fabric
         batches = batches_of(self.train, recipe.batch_size, recipe.data.augmentation, recipe.seed, fabric.device)
-        number = min(len(batches), ceil(recipe.statistics_images / recipe.batch_size))
+        number = batches_used(recipe, len(batches))
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # synchronised layers need as many in each process
             number = max(fabric.world_size, number - number % fabric.world_size)
         for at, share in enumerate(islice(batches.epoch(epoch), number)):
