@@ -115,7 +115,8 @@ def update_bn(
 
     Args:
         network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; trained in any way.
-        batches: training images and labels `[B]`, augmented as in the training; 2,048 images are enough on digits.
+        batches: training images and labels `[B]`, on any device, augmented as in the training. A recipe takes 2,048
+            images.
         distiller: whose attack makes x'; without a teacher `Distiller("pgd_at", attack=...)`.
         images: `adversarial`, `clean`, or `mixed`: both of each batch.
         seed: draws the starts of the attack.
@@ -137,10 +138,12 @@ def update_bn(
     if not batch_norms(network):
         return
     attacked, distiller = copied(network), _for_another_student(distiller)
+    device = next(network.parameters()).device
 
     def shown() -> Iterator[Tensor]:
-        for at, (x, y) in enumerate(batches):
-            rng = Rng(seed, "statistics", 0, at, device=x.device)
+        for at, batch in enumerate(batches):
+            x, y = (one.to(device) for one in batch)
+            rng = Rng(seed, "statistics", 0, at, device=device)
             yield from _of(images, x, lambda: distiller.craft(attacked, x, y, rng=rng).x_adv)  # noqa: B023  called now
 
     estimated, count = _estimated(network, shown())
