@@ -10,6 +10,7 @@ from advdistill.cli.init import Draft
 from advdistill.data.own.collection import Collection, Found, Survey, survey
 from advdistill.data.own.pictures import Arrays, Header
 from advdistill.methods import PGDAT, RSLAD
+from advdistill.methods.cost import passes
 
 
 @pytest.fixture
@@ -86,15 +87,15 @@ def draft(side, colour=True, images=1000, classes=("cat", "dog"), size=None, nam
 
 
 @pytest.mark.parametrize(("made", "attack", "augment", "networks", "size"), [
-    (draft(8, False), PGD(10, 0.05, Linf(0.2)), "shift", ("convnet-24", "convnet-4"), None),
-    (draft(28, False, 60_000), PGD(10, 0.025, Linf(0.1)), "crop_flip", ("resnet20", "resnet8"), None),
-    (draft(28, False, classes=("0", "1")), PGD(10, 0.025, Linf(0.1)), "shift", ("resnet20", "resnet8"), None),
-    (draft(32), PGD(10, "2/255", Linf("8/255")), "crop_flip", ("resnet20", "resnet8"), None),
-    (draft(32, images=50_000), PGD(10, "2/255", Linf("8/255")), "crop_flip", ("resnet18", "mobilenet_v2"), None),
-    (draft(64), PGD(10, "1/255", Linf("4/255")), "crop_flip", ("resnet20", "resnet8"), None),
-    (draft([20, 40, 400]), PGD(10, "2/255", Linf("8/255")), "crop_flip", ("resnet20", "resnet8"), 32),
-    (draft([90, 100, 400]), PGD(10, "1/255", Linf("4/255")), "crop_flip", ("resnet20", "resnet8"), 64),
-    (draft([90, 100, 400], size=128), PGD(10, "1/255", Linf("4/255")), "crop_flip", ("resnet20", "resnet8"), 128),
+    (draft(8, False), PGD(3, 0.1, Linf(0.2)), "shift", ("convnet-24", "convnet-4"), None),
+    (draft(28, False, 60_000), PGD(3, 0.05, Linf(0.1)), "crop_flip", ("resnet20", "resnet8"), None),
+    (draft(28, False, classes=("0", "1")), PGD(3, 0.05, Linf(0.1)), "shift", ("resnet20", "resnet8"), None),
+    (draft(32), PGD(3, "4/255", Linf("8/255")), "crop_flip", ("resnet20", "resnet8"), None),
+    (draft(32, images=50_000), PGD(3, "4/255", Linf("8/255")), "crop_flip", ("resnet18", "mobilenet_v2"), None),
+    (draft(64), PGD(3, "2/255", Linf("4/255")), "crop_flip", ("resnet20", "resnet8"), None),
+    (draft([20, 40, 400]), PGD(3, "4/255", Linf("8/255")), "crop_flip", ("resnet20", "resnet8"), 32),
+    (draft([90, 100, 400]), PGD(3, "2/255", Linf("4/255")), "crop_flip", ("resnet20", "resnet8"), 64),
+    (draft([90, 100, 400], size=128), PGD(3, "2/255", Linf("4/255")), "crop_flip", ("resnet20", "resnet8"), 128),
 ])  # fmt: skip
 def test_what_is_chosen(made, attack, augment, networks, size):
     recipes = Recipe.from_yaml(made.teacher()), Recipe.from_yaml(made.student("runs/t"))
@@ -103,6 +104,27 @@ def test_what_is_chosen(made, attack, augment, networks, size):
     assert [recipe.teacher for recipe in recipes] == [None, "runs/t"]
     for recipe in recipes:
         assert recipe.attack == attack and (recipe.data.augment, recipe.data.size) == (augment, size)
+        assert recipe.statistics == "adversarial"
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(1000, 60), (60_000, 30)])
+def test_its_epochs_have_the_passes_of_fewer_with_ten_attack_steps(images, epochs):
+    made = draft(32, images=images)
+    for text in (made.teacher(), made.student("runs/t")):
+        recipe = Recipe.from_yaml(text)
+        ours, tens = (sum(passes(recipe.method, steps).values()) for steps in (3, 10))
+        assert recipe.epochs * ours == pytest.approx(epochs * tens, rel=0.03)
+        assert f"{epochs} epochs of ten attack steps" in text
+
+
+@pytest.mark.parametrize(("images", "batch", "teachers", "students"), [
+    (499, 16, 0.05, 0.2), (500, 64, 0.1, 0.4), (9_999, 64, 0.1, 0.4), (10_000, 128, 0.1, 0.1),
+])  # fmt: skip
+def test_the_rate_follows_the_batch_and_the_network(images, batch, teachers, students):
+    made = draft(32, images=images)
+    for text, rate in ((made.teacher(), teachers), (made.student("runs/t"), students)):
+        recipe = Recipe.from_yaml(text)
+        assert (recipe.batch_size, recipe.optimizer.lr) == (batch, rate)
 
 
 def test_any_name_survives_yaml():
