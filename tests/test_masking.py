@@ -141,14 +141,15 @@ def test_gradients_that_are_not_finite_fail_and_attacks_go_on(robust, threat):
 
 
 def test_logits_times_1000_fail(robust):
-    verdict = judge(Around(robust, after=lambda logits: 1000 * logits))
+    far = Linf(0.2)  # where the margin breaks most images, whatever the processor made of the training
+    verdict = judge(Around(robust, after=lambda logits: 1000 * logits), threat=far)
     scale = verdict["logit_scale"]
     plain = judge(robust)["logit_scale"].figures["median_gap"]
     assert_close(scale.figures["median_gap"], 1000 * plain, rtol=1e-4, atol=0)
     assert scale.status == "fail" and scale.figures["vanished"] > 0.8
     assert verdict["gradients"].status == "fail" and verdict["gradients"].figures["zero"] > 0.5
     assert verdict["losses"].status == "warn"
-    assert verdict["losses"].figures["cross_entropy"] > verdict["losses"].figures["margin"] + 0.1
+    assert verdict["losses"].figures["cross_entropy"] > verdict["losses"].figures["margin"] + 0.5
 
 
 def test_a_cross_entropy_that_mostly_vanishes_warns(standard):
