@@ -170,6 +170,9 @@ def test_what_update_bn_cannot_do():
         update_bn(network, [(x, y)], distiller, "adverserial")
     with pytest.raises(ValueError, match="update_bn got no batch. A generator can be used once"):
         update_bn(network, iter([]), distiller)
+    for wrong, found in ((x, "Tensor of 4"), ((x, y, y), "tuple of 3")):
+        with pytest.raises(ValueError, match=f"takes pairs of images and labels; got a {found}"):
+            update_bn(network, [wrong], distiller)
     plain = Tiny()
     before = copy.deepcopy(plain.state_dict())
     update_bn(plain, iter([]), distiller)  # nothing to estimate

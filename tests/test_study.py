@@ -227,6 +227,13 @@ def test_workers_end_with_the_command_that_started_them(place):
         FileLock(file).acquire(timeout=0)
 
 
+def test_one_combination_alone_is_compared_with_nothing(place):
+    written(place, axes={"seed": [0, 1]}, recipe="digits.pgd_at", fields=FIELDS)
+    ended = advdistill("study", "small.yaml", cwd=place)
+    assert ended.returncode == 0 and "2 of 2 cells" in " ".join(ended.stdout.split()), ended.stderr
+    assert "Baseline" not in ended.stdout + (place / "runs/small/study.md").read_text()
+
+
 def test_results_alone_go_on_on_another_machine(done, place):
     shutil.copytree(done / "runs/small/results", place / "runs/small/results")
     gone = place / "runs/small/results/trades-training-seed1"

@@ -51,13 +51,16 @@ def captions(found: Findings) -> list[str]:
     if found.held_out:
         split = f"{result.data}: the training images that each run held out for validation, other ones for each seed"
     base = ", ".join(found.study.reference(axis) for axis in found.groups[0].levels)
+    compared = (
+        f"Baseline: {base}. Points with their 95 % interval and p, corrected by Holm, of Student's paired t test over "
+        "cells with the same seed; with one seed, of McNemar's test over images. "
+        f"Below p = {LEVEL} the difference is called ahead or behind."
+    )
     said = [
         f"{split}, {result.threat}, {result[found.attacks[0]].n} images; {found.done} of {found.total} cells.",
         "Accuracy in %: mean ± standard deviation over n seeds. Seconds of training, optimiser steps and forward "
         "passes of an image through any network: the mean of a run.",
-        f"Baseline: {base}. Points with their 95 % interval and p, corrected by Holm, of Student's paired t test over "
-        "cells with the same seed; with one seed, of McNemar's test over images. "
-        f"Below p = {LEVEL} the difference is called ahead or behind.",
+        *([compared] if base else []),  # one combination alone is compared with nothing
     ]
     return [*said, *found.notes, *(f"{cell} failed: {why}" for cell, why in found.failed.items())]
 

@@ -1,7 +1,7 @@
 """Batch-norm statistics re-estimated on images of one's choice, in a training or for any network."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from math import ceil
@@ -105,7 +105,7 @@ class ReestimatedStatistics:
 
 
 def update_bn(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], distiller: Distiller,
+    network: nn.Module, batches: Iterable[Sequence[Tensor]], distiller: Distiller,
     images: Images = "adversarial", seed: int = 0,
 ) -> None:
     """Re-estimate a network's batch-norm statistics in place, as a recipe's `statistics` does; weights and modes stay.
@@ -122,7 +122,8 @@ def update_bn(
         seed: draws the starts of the attack.
 
     Raises:
-        ValueError: an unknown kind of images, no batch at all, or what `Distiller.craft` raises.
+        ValueError: an unknown kind of images, no batch at all, one that is not images and labels, or what
+            `Distiller.craft` raises.
 
     Example:
         >>> import torch
@@ -142,6 +143,10 @@ def update_bn(
 
     def shown() -> Iterator[Tensor]:
         for at, batch in enumerate(batches):
+            if len(batch) != 2:
+                raise ValueError(
+                    f"update_bn takes pairs of images and labels; got a {type(batch).__name__} of {len(batch)}."
+                )
             x, y = (one.to(device) for one in batch)
             rng = Rng(seed, "statistics", 0, at, device=device)
             yield from _of(images, x, lambda: distiller.craft(attacked, x, y, rng=rng).x_adv)  # noqa: B023  called now
