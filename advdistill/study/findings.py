@@ -222,7 +222,7 @@ def _notes_of_held_out(cells: Sequence[Cell], results: Sequence[Result]) -> Iter
     for seed in distinct(str(cell.recipe.seed) for cell in cells):
         same = [result for cell, result in zip(cells, results, strict=True) if str(cell.recipe.seed) == seed]
         yield from (f"Seed {seed}: {note}" for note in mismatches(same))
-    chosen = [result.chosen for result in results if result.chosen and (result.chosen.among or 1) > 1]
+    chosen = sum(result.chosen is not None and (result.chosen.among or 1) > 1 for result in results)
     if chosen:
-        yield (f"In {len(chosen)} of {len(results)} cells the checkpoint was chosen among several on these images: "
+        yield (f"In {chosen} of {len(results)} cells the checkpoint was chosen among several on these images: "
                "their figures are too high. Set validate_every to at least epochs.")  # fmt: skip

@@ -1,11 +1,10 @@
 """Batch-norm statistics re-estimated on images of one's choice, in a training or for any network."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import ceil
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -87,10 +86,10 @@ class ReestimatedStatistics:
         self, distiller: Distiller, attacked: nn.Module, share: Share, epoch: int, at: int
     ) -> Iterator[Tensor]:
         rng = Rng(self.recipe.seed, "statistics", epoch, at, device=self.fabric.device)
-        progress = (epoch + 1) / self.recipe.epochs
-        craft = partial(distiller.craft, attacked, share.x, share.y, progress=progress, rng=rng, index=share.index,
-                        targets=share.targets)  # fmt: skip
-        return _of(self.recipe.statistics, share.x, lambda: craft().x_adv)
+        return _of(
+            self.recipe.statistics, distiller, attacked, share.x, share.y, progress=(epoch + 1) / self.recipe.epochs,
+            rng=rng, index=share.index, targets=share.targets,
+        )  # fmt: skip
 
     def _average(self, layers: list[_BatchNorm], seen: int) -> None:
         """Over the processes, weighted by how many batches each has."""
@@ -134,8 +133,8 @@ def update_bn(
         >>> int(student.bn1.num_batches_tracked)
         1
     """
-    if images not in get_args(Images):
-        raise unknown("kind of images", images, get_args(Images))
+    if images not in SAID:
+        raise unknown("kind of images", images, SAID)
     if not batch_norms(network):
         return
     attacked, distiller = copied(network), _for_another_student(distiller)
@@ -149,7 +148,7 @@ def update_bn(
                 )
             x, y = (one.to(device) for one in batch)
             rng = Rng(seed, "statistics", 0, at, device=device)
-            yield from _of(images, x, lambda: distiller.craft(attacked, x, y, rng=rng).x_adv)  # noqa: B023  called now
+            yield from _of(images, distiller, attacked, x, y, rng=rng)
 
     estimated, count = _estimated(network, shown())
     if not count:
@@ -158,10 +157,12 @@ def update_bn(
         layer.load_state_dict({**layer.state_dict(), **dict(new.named_buffers())})
 
 
-def _of(kind: str, x: Tensor, attack: Callable[[], Tensor]) -> Iterator[Tensor]:
-    """The images of a batch: adversarial, clean, or mixed, both."""
+def _of(
+    kind: str, distiller: Distiller, attacked: nn.Module, x: Tensor, y: Tensor, **options: Any
+) -> Iterator[Tensor]:
+    """The images of a batch: adversarial, clean, or mixed, both; `options` are those of `Distiller.craft`."""
     if kind != "clean":
-        yield attack()
+        yield distiller.craft(attacked, x, y, **options).x_adv
     if kind != "adversarial":
         yield x
 
