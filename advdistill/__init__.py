@@ -1,15 +1,15 @@
-"""Adversarial robust distillation: an attack climbs `inner`, a student descends `outer`, and a method is the pair."""
+"""Adversarial robust distillation: a method pairs an attack's objective (`inner`) with a student's losses (`outer`)."""
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036  where pip did not ask; older ones can read this file
+if sys.version_info < (3, 11):  # noqa: UP036  pip may not have checked; older versions can parse this file
     _FOUND = ".".join(map(str, sys.version_info[:3]))
     raise ImportError(
         "advdistill needs Python 3.11 or newer; this is Python " + _FOUND + ".",
-        name=__name__,  # with it `python -m advdistill` says so in one line
+        name=__name__,  # with a name, `python -m advdistill` reports this in one line
     )
 
-from ._internal.lazy import lazy  # noqa: E402  after the check of Python
+from ._internal.lazy import lazy  # noqa: E402  after the check of Python's version
 from .methods import CLASSES  # noqa: E402  as above
 
 _PLACES = {place.rpartition(".")[2]: place for place in (

@@ -1,4 +1,4 @@
-"""Dataclasses as plain values, as YAML has them, and back: methods, threats and optimisers by name."""
+"""Convert dataclasses to plain values for YAML, and back: methods, threats and optimisers by name."""
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -19,7 +19,7 @@ THREATS: dict[str, type[Linf] | type[L2]] = {"linf": Linf, "l2": L2}
 
 
 def to_config(value: Any) -> Any:
-    """Dataclasses as plain values: methods and threats by name, lengths in pixels as n/255."""
+    """Convert dataclasses to plain values: methods and threats by name, lengths in pixels as n/255."""
     if isinstance(value, Method):
         return methods.to_config(value)
     if isinstance(value, Threat):
@@ -40,7 +40,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _optimizer_config(value: Optimizer) -> dict[str, Any]:
-    """One flat form: the class's name, then its options."""
+    """Return one flat dictionary: the class's name, then its options."""
     if isinstance(value, TorchOptimizer):
         own = _fields(value)
         return {"name": own.pop("name"), **own.pop("options"), **own}

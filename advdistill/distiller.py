@@ -1,4 +1,4 @@
-"""The loss of one training step: attack the student, compare it with its teachers."""
+"""The loss of one training step: attack the student, then compare it with its teachers."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
@@ -32,31 +32,31 @@ __all__ = ["Distiller"]
 class Distiller:
     """A method with its teachers and its attack, usable in any training loop.
 
-    Teachers are frozen and in eval mode. Those that train along (`method.trained`) are not: give their parameters, and
-    those of `modules` after `prepare`, to your optimiser as well, and call `method.end_epoch` after each epoch.
+    Teachers are frozen and in eval mode, except those trained with the student (`method.trained`): give the parameters
+    of these, and of `modules` after `prepare`, to your optimiser as well. Call `method.end_epoch` after each epoch.
 
     Args:
         method: e.g. `AdaAD() + IGDM(weight=5)`, or by name, "adaad+igdm".
         teacher: the robust teacher T, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, see `logits_of`.
-        clean_teacher: the teacher of clean accuracy N, likewise.
-        attack: the training attack, a `PGD` or a `CustomAttack`; start and student mode are the method's unless given.
-        peer: a network like the student, not yet trained, for methods that train one along.
+        clean_teacher: the teacher N for clean accuracy, likewise.
+        attack: the training attack, a `PGD` or a `CustomAttack`; start and student mode default to the method's.
+        peer: an untrained network like the student, for methods that train a peer with the student.
         teachers: networks by role, in place of `teacher` (role `robust`), `clean_teacher` (`clean`) and `peer`, and
             for roles of your own methods.
         label_mixing: share m of the label in a frozen teacher's output: log((1 - m) softmax(T) + m onehot(y)).
-        fast: attack folded copies of this dtype, fp32 or bf16, and query frozen teachers through theirs; `None` for the
-            networks themselves. A student that is attacked in train mode cannot be folded.
-        compiled: with `fast`, compile those copies too, and on CUDA capture the whole attack on them as one graph, see
-            `Frozen` and `CudaGraphs`.
-        teacher_every: in the attack, run frozen teachers at every k-th step only, see `Extrapolated`; `None` for every
+        fast: use folded copies of this dtype, fp32 or bf16, of the student in the attack and of frozen teachers; `None`
+            uses the networks themselves. A student that is attacked in train mode cannot be folded.
+        compiled: with `fast`, also compile the copies, and on CUDA capture the whole attack as one graph, see `Frozen`
+            and `CudaGraphs`.
+        teacher_every: in the attack, run frozen teachers only at every k-th step, see `Extrapolated`; `None` for every
             step. For methods whose attack queries a frozen teacher at x', such as AdaAD. The losses are unchanged.
 
     Attributes:
-        modules: small networks of the method's own that train along, by name; made by `prepare`.
+        modules: small networks that the method trains with the student, by name; created by `prepare`.
 
     Raises:
-        ValueError: a teacher that the method needs is missing, `teachers` has a role that it does not use, or
-            `teacher_every` has no effect; at the first batch, what `prepare` raises.
+        ValueError: a teacher that the method needs is missing, `teachers` has a role that the method does not use, or
+            `teacher_every` has no effect; at the first batch, as in `prepare`.
 
     Example:
         >>> import torch
@@ -100,13 +100,13 @@ class Distiller:
 
     @property
     def trained(self) -> dict[str, nn.Module]:
-        """The teachers that train along, by role."""
+        """The teachers trained with the student, by role."""
         return {role: self.teachers[role] for role in self.method.trained if role in self.teachers}
 
     def __call__(
         self, student: nn.Module, x: Tensor, y: Tensor, *, progress: float = 1.0, rng: Rng | None = None
     ) -> Tensor:
-        """The loss of one batch, a scalar to call `backward()` on; arguments as in `craft`."""
+        """Return the loss of one batch, a scalar to call `backward()` on; arguments as in `craft`."""
         batch = self.craft(student, x, y, progress=progress, rng=rng)
         return cast(Tensor, sum(loss.mean() for loss in self.losses(batch, student).values()))
 
@@ -126,21 +126,21 @@ class Distiller:
         """Attack the student.
 
         Args:
-            student: images to logits `[B, K]`; its modes are as before when this returns.
+            student: images to logits `[B, K]`; its train or eval mode is restored afterwards.
             x: clean images `[B, C, H, W]` in [0, 1].
             y: labels `[B]`, of any integer type.
-            progress: epoch / epochs, the epoch counted from 1; terms such as IGDM grow with it.
-            rate: factor of the learning rate's schedule, for methods with a state of their own.
-            total: sum over the images of all processes, where there are several; see `Batch`.
-            rng: draws the attack's start and what the method draws; `None` seeds one from torch's global generator.
-            index: places of the images in the training split, `[B]`, for methods that store something for each image.
-            targets: distributions over the classes `[B, K]` in place of the labels, where images are mixed.
+            progress: epoch / epochs, with epochs counted from 1; terms such as IGDM grow with it.
+            rate: current factor of the learning-rate schedule, for methods that update a state of their own.
+            total: function that sums over the images of all processes, if there are several; see `Batch`.
+            rng: random numbers for the attack's start and the method; `None` seeds one from torch's global generator.
+            index: indices of the images in the training split, `[B]`, for methods that store a value for each image.
+            targets: distributions over the classes `[B, K]` in place of the labels, for mixed images.
 
         Returns:
             The batch with its x', `batch.x_adv`.
 
         Raises:
-            ValueError: as `prepare`, at the first batch, or x' of a method's own `craft` are no images.
+            ValueError: at the first batch, as in `prepare`; or a method's own `craft` does not return images like x.
         """
         y = class_labels(y, x)
         if first := not self._prepared:
@@ -176,12 +176,12 @@ class Distiller:
     def losses(
         self, batch: Batch, student: nn.Module, trained: Mapping[str, nn.Module] | None = None
     ) -> dict[str, Tensor]:
-        """The method's named losses, `[B]` each; their means add up to the loss.
+        """Return the method's named losses, `[B]` each; their means add up to the loss.
 
         Args:
             batch: from `craft`.
-            student: what descends: the attacked student, or a module around it such as DDP's.
-            trained: modules around the teachers that train along, by role.
+            student: the network to train: the attacked student, or a wrapper around it such as DDP.
+            trained: wrappers around the teachers trained with the student, by role.
         """
         along = {**self.trained, **(trained or {})}
         recorded = {role: self._views.recording(role, network, batch.x) for role, network in along.items()}
@@ -200,29 +200,29 @@ class Distiller:
             return crafted(self.method, self._extrapolated(batch), attack)
 
     def _replayed(self, batch: Batch, pgd: PGD) -> Tensor | dict[str, Tensor]:
-        """As `_crafted`, by a CUDA graph of all its steps."""
+        """Like `_crafted`, by a CUDA graph of all attack steps."""
         found = replayed(self._graphs, self.method, batch, pgd, self._copies.by_role, self._views, self._extrapolated)
-        return self._crafted(replace(batch, rng=batch.rng.child()), pgd) if found is None else found  # drawn again
+        return self._crafted(replace(batch, rng=batch.rng.child()), pgd) if found is None else found  # same draws
 
     def _up_to_date(self) -> dict[str, nn.Module]:
-        """The teachers by role: with `fast`, their copies, with the current weights."""
+        """Return the teachers by role; with `fast`, their copies with the current weights."""
         return {role: self._copies(role, net, role in self.method.trained) for role, net in self.teachers.items()}
 
     def _extrapolated(self, batch: Batch) -> Batch:
-        """The batch for the attack; with `teacher_every`, its frozen teachers are extrapolated between their runs."""
+        """Return the batch for the attack; with `teacher_every`, frozen teachers are extrapolated between runs."""
         frozen = batch.teachers.keys() - self.trained.keys() - self._views.layers.keys()
         return extrapolated(batch, frozen, self.teacher_every)
 
     def prepare(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
-        """Check that images, labels and networks fit, and make the method's `modules`; `craft` does at its first batch.
+        """Check that images, labels and networks fit, and create the method's `modules`; the first `craft` calls this.
 
         Args:
             x: training images `[B, C, H, W]` in [0, 1], at least two.
             y: labels `[B]`.
 
         Raises:
-            ValueError: images outside [0, 1], labels outside the classes, networks that disagree about the classes, or
-                a layer that a network does not have.
+            ValueError: images outside [0, 1], labels outside the classes, networks with different numbers of classes,
+                or a layer that a network does not have.
         """
         check_fit(student, self.teachers, x, y := class_labels(y, x))
         check_layers(self.method, self._views.layers, networks := {"student": student, **self.teachers})
@@ -236,14 +236,14 @@ class Distiller:
         self._prepared = True
 
     def labels_used(self, student: nn.Module, x: Tensor, targets: Tensor) -> set[str]:
-        """Which of `y` and `targets` of a `Batch` the method uses; after `prepare`, with `targets` `[B, K]`."""
+        """Return which of a batch's `y` and `targets` the method uses. Needs `prepare`, and `targets` `[B, K]`."""
         with ExitStack() as modes, torch.no_grad():
             for network in (student, *self.teachers.values(), *self.modules.values()):
                 modes.enter_context(in_mode(network, False))
             return labels_used(self.method, self._plain(student, x, targets.argmax(1), targets))
 
     def _plain(self, student: nn.Module, x: Tensor, y: Tensor, targets: Tensor | None = None) -> Batch:
-        """Two images, and the networks themselves."""
+        """Return a batch of two images with the networks themselves, not copies."""
         views = self._views.teachers(self.teachers, x, (y if targets is None else targets)[:2])
         batch = Batch(x[:2], y[:2], self._views.recording("student", student, x), views, modules=self.modules)
         return batch if targets is None else replace(batch, targets=targets[:2], index=torch.arange(len(x[:2])).to(y))

@@ -15,7 +15,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # logits [B, K] and labels [B] to [B]
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float = 0.0) -> Tensor:
     """KL(softmax(target / t) || softmax(logits / t)), summed over the classes, in nats.
 
-    Gradients flow into both arguments: TRADES and AdaAD need the one into `target`. There is no factor t^2.
+    Gradients flow into both arguments: TRADES and AdaAD need the gradient into `target`. There is no factor t^2.
 
     Args:
         target: logits of the teacher (the distribution to match), `[B, K]`.
@@ -43,7 +43,7 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0, offset: float =
 
 
 def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
-    """JS, the mean of both distributions' KL to their mean (softmax(first) + softmax(second)) / 2, in nats.
+    """Jensen-Shannon divergence, the mean KL of both to their mean (softmax(first) + softmax(second)) / 2, in nats.
 
     Gradients flow into both arguments, and into the mean.
 
@@ -107,12 +107,12 @@ def smoothed(y: Tensor, smoothing: float, classes: int) -> Tensor:
 
 
 def margin(logits: Tensor, y: Tensor, confidence: float = float("inf")) -> Tensor:
-    """max_{k != y} z_k - z_y, positive where the example is misclassified.
+    """max_{k != y} z_k - z_y, positive if the example is misclassified.
 
     Args:
         logits: z `[B, K]`.
         y: labels `[B]`.
-        confidence: values above it are cut to it, so that they have no gradient.
+        confidence: larger values are clamped to this one, so that they have no gradient.
 
     Returns:
         `[B]`, in units of the logits.

@@ -1,4 +1,4 @@
-"""The optimiser of a training as data: SGD, AdamW, or any class of torch.optim and LAMB by name."""
+"""Settings of the optimiser: SGD, AdamW, or any class of torch.optim and LAMB by name."""
 
 import inspect
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ __all__ = ["OPTIMIZERS", "SGD", "AdamW", "Group", "Optimizer", "TorchOptimizer",
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent; refuses values that cannot be meant.
+    """Stochastic gradient descent; raises ValueError for implausible values.
 
     >>> SGD(lr=0.05, nesterov=True).momentum
     0.9
@@ -31,7 +31,7 @@ class SGD:
     weight_decay: float = 5e-4
     nesterov: bool = False
     decay_norms_and_biases: bool = True
-    """Whether weight decay is for all parameters, as the papers' releases have it."""
+    """Whether weight decay applies to all parameters, as in the papers' releases."""
 
     def __post_init__(self) -> None:
         _between("lr", self.lr, 100)
@@ -41,7 +41,7 @@ class SGD:
 
 @dataclass(frozen=True)
 class AdamW:
-    """Adam with decoupled weight decay; norms and biases do not decay unless asked.
+    """Adam with decoupled weight decay; by default, norms and biases do not decay.
 
     >>> AdamW(lr=2e-3).betas
     (0.9, 0.999)
@@ -63,14 +63,14 @@ class AdamW:
 
 @dataclass(frozen=True)
 class TorchOptimizer:
-    """Any class of torch.optim by its name, or `lamb`, which is timm's.
+    """Any class of torch.optim by name, or `lamb` from timm.
 
     Args:
-        name: such as `Adagrad` or `RMSprop`.
+        name: name of the class, such as `Adagrad` or `RMSprop`.
         options: further arguments of that class by name.
 
     Raises:
-        ValueError: there is no such class, it has no such option, or it needs a closure, as LBFGS does.
+        ValueError: an unknown class, an option that the class lacks, or a class that needs a closure, such as LBFGS.
 
     >>> TorchOptimizer("RMSprop", lr=0.01, options={"momentum": 0.9}).name
     'RMSprop'
@@ -105,7 +105,7 @@ OPTIMIZERS: dict[str, type[SGD] | type[AdamW]] = {"sgd": SGD, "adamw": AdamW}
 
 
 def settings(optimizer: Optimizer) -> dict[str, Any]:
-    """The arguments of the optimiser's class, which are the options of each of its parameter groups."""
+    """Return the keyword arguments of the optimiser's class, which are the options of each parameter group."""
     if isinstance(optimizer, TorchOptimizer):
         known = inspect.signature(_class_of(optimizer.name)).parameters
         decay = {"weight_decay": optimizer.weight_decay} if "weight_decay" in known else {}
@@ -115,11 +115,11 @@ def settings(optimizer: Optimizer) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Parameters of one network that have the same settings.
+    """Parameters of one network that share their settings.
 
     Attributes:
-        name: of the network.
-        decays: whether weight decay is for them.
+        name: name of the network.
+        decays: whether weight decay applies to the parameters.
     """
 
     name: str
@@ -128,7 +128,7 @@ class Group:
 
 
 def groups(optimizer: Optimizer, networks: Mapping[str, nn.Module]) -> list[Group]:
-    """The parameter groups of several networks: one for each, or two where norms and biases do not decay."""
+    """Return the parameter groups of several networks: one for each, or two if norms and biases do not decay."""
     found = []
     for name, network in networks.items():
         every = list(network.parameters())
@@ -140,10 +140,10 @@ def groups(optimizer: Optimizer, networks: Mapping[str, nn.Module]) -> list[Grou
 
 
 def make(optimizer: Optimizer, parts: Iterable[Group]) -> torch.optim.Optimizer:
-    """The optimiser with these parameter groups, in their order.
+    """Create the optimiser with these parameter groups, in their order.
 
     Raises:
-        ValueError: its class refuses a parameter, as Muon does all but matrices.
+        ValueError: the optimiser's class rejects a parameter; Muon, for example, accepts only matrices.
     """
     kind = _class_of(optimizer.name if isinstance(optimizer, TorchOptimizer) else type(optimizer).__name__)
     try:

@@ -1,4 +1,4 @@
-"""A complete example in minutes, on embedded data: a robust teacher, a small student without and with distillation."""
+"""A complete example in minutes, on bundled data: a robust teacher, a small student without and with distillation."""
 
 import time
 from collections.abc import Callable
@@ -30,9 +30,9 @@ RADII = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)
 
 
 def quickstart(out: Path, say: Callable[[str], None] = print) -> list[Result]:
-    """Train, attack and compare; the folder holds the three runs, `curve.png` and `gallery.png`.
+    """Train, attack and compare three networks; `out` gets their runs, `curve.png` and `gallery.png`.
 
-    Called again with the same folder, it resumes.
+    A second call with the same folder resumes.
     """
     began = time.monotonic()
     teacher = recipes.load("digits.teacher")

@@ -1,4 +1,4 @@
-"""A recipe: every choice of a run, typed and checked, and its YAML form."""
+"""Recipes: all settings of a run, typed and checked, to and from YAML."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ __all__ = ["SGD", "Data", "Recipe", "Schedule"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate changes; lengths below 1 are fractions of the run, others are epochs.
+    """Learning-rate schedule; lengths below 1 are fractions of the run, other lengths are epochs.
 
     >>> Schedule("multistep", milestones=(100, 150))  # a tenth of the rate from epoch 100 on, a hundredth from 150
     Schedule(kind='multistep', milestones=(100, 150), gamma=0.1, warmup=0.0, hold=0.0, by='step')
@@ -27,19 +27,19 @@ class Schedule:
 
     kind: Literal["constant", "multistep", "cosine", "onecycle"] = "multistep"
     milestones: tuple[float, ...] = (0.5, 0.75)
-    """multistep: after these the rate is multiplied by gamma."""
+    """multistep: after each of these the rate is multiplied by gamma."""
     gamma: float = 0.1
     warmup: float = 0.0
-    """The rate climbs linearly until here."""
+    """The rate rises linearly until here."""
     hold: float = 0.0
-    """cosine: the rate stays at the top until here."""
+    """cosine, onecycle: the rate stays at its maximum until here."""
     by: Literal["step", "epoch"] = "step"
-    """cosine, onecycle: the rate falls at every step, or stays for an epoch at what it is at the epoch's end."""
+    """cosine, onecycle: the rate falls at every step, or is constant in each epoch, at its value at the epoch's end."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every choice of a run, which its folder keeps as `recipe.yaml`.
+    """All settings of a run, saved as `recipe.yaml` in the run's folder.
 
     >>> recipe = Recipe(RSLAD(), student="convnet-2", data=Data("digits"), epochs=2)
     >>> Recipe.from_yaml(recipe.to_yaml()) == recipe
@@ -47,32 +47,32 @@ class Recipe:
     """
 
     method: Method = field(default_factory=RSLAD)
-    """Coefficients of the method; choose another with --method NAME."""
+    """Coefficients of the method; choose another method with --method NAME."""
     student: str = "convnet-16"
-    """One of `advdistill list models`, or your own: python:my_module:MyNet, called without arguments."""
+    """A name of `advdistill list models`, or your own network: python:my_module:MyNet, called without arguments."""
     student_init: str | None = None
-    """Weights that the student begins with, named as a teacher is; with other classes it gets a new head."""
+    """Initial weights of the student, named like a teacher; if the numbers of classes differ, it gets a new head."""
     teacher: str | None = None
     """The robust teacher: a run folder, file:PATH, robustbench:NAME, hf:OWNER/NAME; see `advdistill list teachers`."""
     clean_teacher: str | None = None
-    """The teacher of clean accuracy, for methods that take one."""
+    """The teacher for clean accuracy, for methods that use one."""
     teachers: Mapping[str, str] = field(default_factory=dict)
-    """Teachers of further roles that the method has, by role."""
+    """Teachers for the method's other roles, by role."""
     data: Data = field(default_factory=Data)
     attack: PGD | CustomAttack = field(default_factory=PGD)
-    """The attack in training; start and student mode are the method's unless given."""
+    """The training attack; start and student mode default to the method's."""
     optimizer: Optimizer = field(default_factory=SGD)
     """Choose another class with --optimizer NAME."""
     clip_gradient: float | None = None
-    """Largest norm of the student's gradient; a larger one is scaled down to it."""
+    """Maximum norm of the student's gradient; larger gradients are scaled down to it."""
     accumulate: int = 1
-    """Divide each batch into so many parts, attacked and differentiated one after another, to need less memory."""
+    """Divide each batch into this many parts, attacked and differentiated one after another, to save memory."""
     schedule: Schedule = field(default_factory=Schedule)
     epochs: int = 50
     batch_size: int = 128
-    """Images per step over all processes."""
+    """Images per step, over all processes together."""
     ema: float | None = None
-    """Decay per step of an exponential average of the weights, which is then evaluated and saved instead of them."""
+    """Decay per step of an exponential average of the weights; the average is evaluated and saved instead of them."""
     swa: float | None = None
     """Average the weights at the ends of epochs from this epoch or fraction on; the average is evaluated and saved."""
     awp: float | None = None
@@ -80,32 +80,32 @@ class Recipe:
     awp_begin: float = 0.0
     """Epoch or fraction from which weights are perturbed; TRADES-AWP's release begins with its tenth epoch, 9."""
     ema_warmup: float | None = None
-    """Epoch or fraction until which the average of `ema` is the student; then its decay grows. 0.025 in releases."""
+    """Until this epoch or fraction the average of `ema` equals the student; then its decay grows. 0.025 in releases."""
     label_smoothing: float = 0.0
-    """Share of the labels' mass that is spread over all classes, in the losses that take labels."""
+    """Share of the labels' mass that is spread over all classes, in the losses that use labels."""
     eps_warmup: float = 0.0
     """Eps and step size of the attack grow linearly until this epoch or fraction."""
     attack_steps_schedule: tuple[int, ...] = ()
-    """Numbers of attack steps in equal parts of the run, such as 2 3 4 5; fewer steps are longer ones."""
+    """Numbers of attack steps in equal parts of the run, such as 2 3 4 5; if there are fewer, each step is longer."""
     label_mixing: float = 0.0
     """Share of the label in the outputs of frozen teachers."""
     teacher_every: int | None = None
-    """For AdaAD, AdaIAD, DGAD: in the attack, run the teacher at every k-th step only, linear in between."""
+    """For AdaAD, AdaIAD, DGAD: in the attack, run the teacher only at every k-th step, linear in between."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """Of training; auto is bf16 where it is native. Evaluation is always fp32."""
+    """Precision of training; auto is bf16 if the device has it natively. Evaluation is always fp32."""
     compile: bool = False
     """Compile the networks that the attack runs; on a GPU the whole attack is one CUDA graph."""
     passes: Literal["ours", "adversarial", "released"] = "ours"
-    """Passes that update batch-norm's running statistics: those at x' and x, at x' alone, or the released code's."""
+    """Passes that update batch-norm's running statistics: at x' and x, at x' only, or those of the released code."""
     statistics: Literal["training", "adversarial", "clean", "mixed"] = "training"
-    """Batch-norm statistics of the network that is validated and saved: as trained, or re-estimated on such images."""
+    """Batch-norm statistics of the validated and saved network: as trained, or re-estimated on images of this kind."""
     statistics_images: int = 2048
-    """Augmented training images for that."""
+    """Number of augmented training images for re-estimating `statistics`."""
     select_by: Literal["robust", "mean", "clean"] = "robust"
-    """Validation accuracy that chooses the best checkpoint: PGD-10, clean, or their mean."""
+    """Validation accuracy that selects the best checkpoint: under PGD-10, clean, or their mean."""
     validate_every: int = 1
     on_divergence: Literal["stop", "rollback"] = "stop"
-    """Where a loss is no longer finite: stop, or go back to the end of the last epoch with half the learning rate."""
+    """If a loss is no longer finite: stop, or go back to the end of the last epoch with half the learning rate."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -129,7 +129,7 @@ class Recipe:
         if self.ema_warmup is not None and self.ema is None:
             raise ValueError(f"ema_warmup ({self.ema_warmup:g}) is of the average of ema; give ema as well, 0.995.")
         check_between("ema_warmup", self.ema_warmup, 0, max(1, self.epochs - 1))
-        check_between("eps_warmup", self.eps_warmup, 0, self.epochs)  # of the whole run in ACAT
+        check_between("eps_warmup", self.eps_warmup, 0, self.epochs)  # the whole run in ACAT
         for name in ("label_smoothing", "label_mixing"):
             check_between(name, getattr(self, name), 0, 0.999)
         for steps in self.attack_steps_schedule:
@@ -145,7 +145,7 @@ class Recipe:
                              "them out.")  # fmt: skip
 
     def _name_teachers(self) -> None:
-        """Roles with a field of their own are written there: a recipe has one form."""
+        """Move the robust and the clean teacher from `teachers` to their own fields, so that a recipe has one form."""
         others = {role: reference for role, reference in self.teachers.items() if reference}
         for role, name in (("robust", "teacher"), ("clean", "clean_teacher")):
             reference = others.pop(role, None)
@@ -161,7 +161,7 @@ class Recipe:
         return {role: reference for role, reference in own.items() if reference is not None} | dict(self.teachers)
 
     def replace(self, **changes: Any) -> "Recipe":
-        """The same recipe with other fields."""
+        """Return the recipe with some fields changed."""
         return replace(self, **changes)
 
     def save(self, path: Path | str) -> None:
@@ -169,15 +169,15 @@ class Recipe:
         Path(path).write_text(self.to_yaml())
 
     def to_yaml(self) -> str:
-        """Every field as YAML, methods and threats by name."""
+        """Return every field as YAML, with methods and threats by name."""
         return yaml.safe_dump(to_config(self), sort_keys=False)
 
     @staticmethod
     def from_yaml(text: str, source: str = "recipe") -> "Recipe":
-        """Read what `to_yaml` wrote; what is left out keeps its default.
+        """Parse the text of `to_yaml`; missing fields keep their defaults.
 
         Raises:
-            ValueError: not YAML, unknown fields or names, values of the wrong type.
+            ValueError: invalid YAML, unknown fields or names, or values of the wrong type.
         """
         config = parse_yaml(text, source)
         if not isinstance(config, dict):

@@ -17,22 +17,22 @@ from .results.weights import of_other_weights
 
 __all__ = ["Run", "digest_of_loaded", "previous", "stale"]
 
-MAY_CHANGE = {"on_divergence"}  # may change when a run is resumed: they matter only where the run would stop
-PATIENCE = 1  # seconds; `Run.busy` takes the lock for a moment
+MAY_CHANGE = {"on_divergence"}  # fields that may change when a run is resumed: they matter only if the run would stop
+PATIENCE = 1  # seconds to wait for the lock; `Run.busy` holds it for a moment
 
 
 def previous(state: Path) -> Path:
-    """The file to which the state at the end of an epoch is moved when a newer one replaces it."""
+    """Return the file to which the state at the end of an epoch is moved when a newer state replaces it."""
     return state.with_name(f"{state.stem}.previous{state.suffix}")
 
 
 def stale(file: Path) -> str | None:
-    """A sentence if a result is of other weights than those beside it, else `None`; of any version's files."""
+    """Return a sentence if a result is of other weights than those next to it, else `None`; for any file version."""
     return of_other_weights(file, Result.load(file), digest_of_loaded) if file.exists() else None
 
 
 def digest_of_loaded(path: Path) -> str | None:
-    """The digest of the network in a file, loaded in fp32 as for an evaluation; `None` if it holds no network."""
+    """Return the digest of a file's network, loaded in fp32 as for an evaluation; `None` if there is no network."""
     from .models import load
     from .models.digest import digest
 
@@ -47,9 +47,9 @@ class Run:
 
     Attributes:
         best, last: weights as safetensors, with their architecture in the header.
-        state: everything that resuming needs; `previous_state` is the last one before it from the end of an epoch.
+        state: everything needed to resume; `previous_state` is the state before it from the end of an epoch.
         metrics: one row per epoch, see `results.metrics`.
-        heartbeat: the process that trains it, its progress, and how it ended.
+        heartbeat: the training process, its progress, and how it ended.
 
     Example:
         >>> from advdistill import Run
@@ -86,12 +86,12 @@ class Run:
 
     @property
     def begun(self) -> bool:
-        """Whether there is a state to resume from; a run killed between two renames has the previous one only."""
+        """Whether there is a state to resume from; a run killed between two renames has only the previous one."""
         return self.state.exists() or self.previous_state.exists()
 
     @property
     def busy(self) -> bool | None:
-        """Whether a process of this machine is writing to the folder; `None` where its lock cannot be opened."""
+        """Whether a process on this machine is writing to the folder; `None` if the folder's lock cannot be opened."""
         if not self._lock.exists():
             return False
         lock = FileLock(self._lock)
@@ -111,7 +111,7 @@ class Run:
 
     @property
     def student_reference(self) -> str:
-        """What `models.load` loads the best checkpoint from; of a student of the user's own, its class with it."""
+        """The reference of the best checkpoint for `models.load`; for a user's own student, it includes the class."""
         student = self.recipe.student
         if not student.startswith("python:"):
             return str(self.folder)
@@ -119,10 +119,10 @@ class Run:
 
     @contextmanager
     def writing(self, recipe: Recipe) -> Iterator[None]:
-        """Lock the folder for this process; it is created if needed.
+        """Lock the folder for this process; create the folder if needed.
 
         Raises:
-            ValueError: the folder is of another recipe, has other files in it, or another process has locked it.
+            ValueError: the folder belongs to another recipe, has other files in it, or is locked by another process.
         """
         self.check(recipe)
         make_folder(self.folder)
@@ -141,7 +141,7 @@ class Run:
             lock.release()
 
     def check(self, recipe: Recipe) -> None:
-        """Raise ValueError if the folder is of another recipe, has other files in it, or is a file itself."""
+        """Raise ValueError if the folder belongs to another recipe, has other files in it, or is a file itself."""
         if self.folder.is_file():
             raise ValueError(f"{self.folder} is a file, not a run's folder. Choose another --out.")
         if self.recipe_file.exists():
@@ -156,7 +156,7 @@ class Run:
             raise ValueError(f"{self.folder} is not empty and not a run. Choose another --out.")
 
     def _foreign(self, file: Path) -> bool:
-        """Whether a file is not one of a run's. A run killed while it wrote its recipe has only a temporary file."""
+        """Whether a file does not belong to a run. A run killed while writing its recipe has only a temporary file."""
         return file != self._lock and not file.name.startswith(f".{self.recipe_file.name}.")
 
 

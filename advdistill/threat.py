@@ -1,4 +1,4 @@
-"""Threat models: where an adversarial example may lie. Images are `[B, C, H, W]` in [0, 1], eps is in their units."""
+"""Threat models: where an adversarial example may lie. Images are `[B, C, H, W]` in [0, 1], eps has the same units."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -14,17 +14,17 @@ __all__ = ["L2", "Linf", "Pixels", "Threat", "as_threat", "parse", "pixels", "sh
 if TYPE_CHECKING:
 
     class Pixels:
-        """What type checkers read: a field that is given as a number or as text, and read as a number."""
+        """For type checkers: a field that is set to a number or a text, and read as a number."""
 
         def __get__(self, owner: object, kind: type) -> float: ...
         def __set__(self, owner: object, value: float | str) -> None: ...
 
 else:
-    Pixels = float | str  # a length in pixel units; text such as "8/255" is read, and stored as a float
+    Pixels = float | str  # a length in pixel units; text such as "8/255" is parsed and stored as a float
 
 
 def per_image(value: float | Tensor) -> float | Tensor:
-    """A number, or `[B]` numbers in the shape `[B, 1, 1, 1]`, which multiplies images."""
+    """Reshape `[B]` numbers to `[B, 1, 1, 1]`, to multiply images; return a single number unchanged."""
     return value[:, None, None, None] if isinstance(value, Tensor) else value
 
 
@@ -54,7 +54,7 @@ def _check_eps_of_images(eps: Tensor, limit: float) -> None:
 
 @dataclass(frozen=True)
 class Linf(_Ball):
-    """|x' - x|_inf <= eps, in units of pixels in [0, 1]; text such as "8/255" is understood.
+    """|x' - x|_inf <= eps, in units of pixels in [0, 1]; text such as "8/255" is accepted.
 
     eps may also be a tensor `[B]`, one number per image.
 
@@ -63,31 +63,31 @@ class Linf(_Ball):
         (True, 'Linf 0.1')
     """
 
-    eps: Pixels = 8 / 255  # type: ignore[assignment]  # a default is what is read
+    eps: Pixels = 8 / 255  # type: ignore[assignment]  # the default has the type that is read
     name: ClassVar[str] = "Linf"
     limit: ClassVar[float] = 1.0
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        """A perturbation `[B, C, H, W]` drawn uniformly from the ball, for images `[B, C, H, W]`."""
+        """Draw a perturbation `[B, C, H, W]` uniformly from the ball, for images `[B, C, H, W]`."""
         return (2 * rng.uniform(x) - 1) * per_image(self.eps)
 
     def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
-        """One step of steepest ascent, `step_size` long in the norm; `[B, C, H, W]`, not projected."""
+        """Take one step of steepest ascent, of length `step_size` in the norm; `[B, C, H, W]`, not projected."""
         return x_adv + per_image(step_size) * gradient.sign()
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The nearest point inside the ball, then inside the pixel range."""
+        """Project to the nearest point in the ball, then clamp to the pixel range."""
         eps = per_image(self.eps)
         return x_adv.clamp(x - eps, x + eps).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The largest change of a pixel, |x' - x|_inf, of each image: `[B]`."""
+        """Return the largest change of a pixel, |x' - x|_inf, of each image: `[B]`."""
         return (x_adv - x).abs().flatten(1).amax(1)
 
 
 @dataclass(frozen=True)
 class L2(_Ball):
-    """|x' - x|_2 <= eps, in units of pixels in [0, 1]; text such as "128/255" is understood.
+    """|x' - x|_2 <= eps, in units of pixels in [0, 1]; text such as "128/255" is accepted.
 
     eps may also be a tensor `[B]`, one number per image.
 
@@ -98,27 +98,27 @@ class L2(_Ball):
         tensor([1.])
     """
 
-    eps: Pixels = 128 / 255  # type: ignore[assignment]  # a default is what is read
+    eps: Pixels = 128 / 255  # type: ignore[assignment]  # the default has the type that is read
     name: ClassVar[str] = "L2"
     limit: ClassVar[float] = 5.0
 
     def sample(self, x: Tensor, rng: Rng) -> Tensor:
-        """A perturbation `[B, C, H, W]` drawn uniformly from the ball, for images `[B, C, H, W]`."""
+        """Draw a perturbation `[B, C, H, W]` uniformly from the ball, for images `[B, C, H, W]`."""
         direction = rng.normal(x)
         radius = rng.uniform(x[:, :1, :1, :1]) ** (1 / x[0].numel())
         return direction / per_image(direction.flatten(1).norm(dim=1)) * radius * per_image(self.eps)
 
     def ascend(self, x_adv: Tensor, gradient: Tensor, step_size: float | Tensor) -> Tensor:
-        """One step of steepest ascent, `step_size` long in the norm; `[B, C, H, W]`, not projected."""
+        """Take one step of steepest ascent, of length `step_size` in the norm; `[B, C, H, W]`, not projected."""
         return x_adv + per_image(step_size) * gradient / per_image(gradient.flatten(1).norm(dim=1).clamp(min=1e-12))
 
     def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """The nearest point inside the ball, then inside the pixel range, which only shortens a perturbation."""
+        """Project to the nearest point in the ball, then clamp to the pixel range; clamping only shortens x' - x."""
         shrink = (self.eps / self.distance(x_adv, x).clamp(min=1e-12)).clamp(max=1)
         return (x + (x_adv - x) * per_image(shrink)).clamp(0, 1)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """|x' - x|_2 of each image: `[B]`."""
+        """Return |x' - x|_2 of each image: `[B]`."""
         return (x_adv - x).flatten(1).norm(dim=1)
 
 
@@ -126,7 +126,7 @@ Threat = Linf | L2
 
 
 def as_threat(given: object) -> Threat:
-    """A threat model, given as one, as text or as the eps of `Linf`.
+    """Return a threat model, given as an object, as text or as the eps of `Linf`.
 
     Args:
         given: `Linf(...)`, `L2(...)`, `"Linf 8/255"`, `"l2 0.5"`, `"8/255"` or `8 / 255`; `None` is Linf 8/255.
@@ -135,7 +135,7 @@ def as_threat(given: object) -> Threat:
         `Linf` or `L2`.
 
     Raises:
-        ValueError: anything else, or an eps that is none.
+        ValueError: anything else, or an invalid eps.
 
     Example:
         >>> from advdistill.threat import as_threat
@@ -153,7 +153,7 @@ def as_threat(given: object) -> Threat:
 
 
 def parse(text: str) -> Threat:
-    """The threat model of a text that `str` made of one.
+    """Parse the text that `str` returns for a threat model.
 
     Args:
         text: a norm and an eps in pixel units, such as `Linf 8/255`.
@@ -162,7 +162,7 @@ def parse(text: str) -> Threat:
         `Linf` or `L2`.
 
     Raises:
-        ValueError: another form, an unknown norm, or an eps that is none.
+        ValueError: another format, an unknown norm, or an invalid eps.
 
     Example:
         >>> from advdistill.threat import Linf, parse

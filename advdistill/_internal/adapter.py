@@ -1,4 +1,4 @@
-"""Networks as people have them: which part of an output is the logits, what is wrapped around a network, copies."""
+"""Support for users' networks: find the logits in an output, remove wrappers, make copies."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,21 +15,21 @@ __all__ = ["Logits", "check_module", "copied", "copying", "logits_of", "require_
 
 
 def logits_of(output: object, what: str = "model", x: Tensor | None = None) -> Tensor:
-    """The logits `[B, K]` in the output of a network: the one rule of the package.
+    """Return the logits `[B, K]` in the output of a network, by the same rule in the whole package.
 
-    A tensor is the logits. Of anything else they are what is called `logits`, as an attribute or a key; without that
-    name, the only tensor `[B, K]` of a tuple, list or dictionary.
+    A tensor is the logits. In any other output, the logits are the attribute or key `logits`; without that name, the
+    only tensor `[B, K]` of a tuple, list or dictionary.
 
     Args:
         what: the network's name in messages.
         x: the images `[B, C, H, W]`, if known: the logits must have a row for each of them.
 
     Raises:
-        ValueError: there are none, several tensors could be the logits, or they are of more or fewer images.
+        ValueError: there are no logits, several tensors could be the logits, or there is not one row per image.
     """
     found = _candidates(output)
     if len(found) == 1 and found[0].ndim == 2 and found[0].is_floating_point():
-        if x is None or found[0].shape[0] == x.shape[0]:  # len() would make it a constant of an exported program
+        if x is None or found[0].shape[0] == x.shape[0]:  # len() would be a constant in an exported program
             return found[0]
         raise ValueError(
             f"The {what} must return logits [B, K], a row for each image; for {len(x)} images it returns shape "
@@ -39,7 +39,7 @@ def logits_of(output: object, what: str = "model", x: Tensor | None = None) -> T
 
 
 class Logits(nn.Module):
-    """A network that returns nothing but its logits, for where it is only called; `network` is the network itself."""
+    """A wrapper that returns only a network's logits, for code that only calls it; `network` is the wrapped network."""
 
     def __init__(self, network: nn.Module, what: str = "model"):
         super().__init__()
@@ -50,7 +50,7 @@ class Logits(nn.Module):
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """The network inside torch.compile, DataParallel and DistributedDataParallel."""
+    """Return the network inside torch.compile, DataParallel and DistributedDataParallel."""
     while True:
         inside = getattr(network, "_orig_mod", None)
         if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -61,19 +61,19 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 
 def require_gradients_(network: nn.Module, flag: bool) -> nn.Module:
-    """`network.requires_grad_(flag)`, also of a ScriptModule, which does not have it."""
+    """Do `network.requires_grad_(flag)`, also for a ScriptModule, which lacks this method."""
     for parameter in network.parameters():
         parameter.requires_grad_(flag)
     return network
 
 
 def state_of(network: nn.Module) -> dict[str, Any]:
-    """The network's state dict, named as without torch.compile and without what is wrapped around the network."""
+    """Return the network's state dict, with the names it has without torch.compile and other wrappers."""
     return {name.replace("_orig_mod.", ""): value for name, value in unwrapped(network).state_dict().items()}
 
 
 def check_module(what: str, network: object) -> None:
-    """Raise ValueError unless a network is a module with values, with what to do about a name or a state dict."""
+    """Raise ValueError unless a network is a module with values, with advice if it is a name or a state dict."""
     if isinstance(network, nn.Module):
         for name, tensor in (*network.named_parameters(), *network.named_buffers()):
             if tensor.is_meta:
@@ -98,16 +98,16 @@ def check_module(what: str, network: object) -> None:
 
 
 def copied(network: nn.Module) -> nn.Module:
-    """A deep copy of a network, without what is wrapped around it.
+    """Return a deep copy of a network without its wrappers.
 
     Raises:
-        ValueError: it cannot be copied.
+        ValueError: the network cannot be copied.
     """
     network = unwrapped(network)
     try:
         with copying():
             return copy.deepcopy(network)
-    except Exception as error:  # whatever a module has among its attributes
+    except Exception as error:  # any attribute of a module may raise
         raise ValueError(
             f"{type(network).__name__} cannot be copied: {first_line(error)}. Remove what cannot (a lock, a file, a "
             "generator) from the module's attributes, or give it a __deepcopy__."
@@ -116,12 +116,12 @@ def copied(network: nn.Module) -> nn.Module:
 
 @contextmanager
 def copying() -> Iterator[None]:
-    """Within, copy.deepcopy also copies tensors that were computed, which torch refuses; its copies have no graph.
+    """Let copy.deepcopy also copy computed tensors, which torch refuses to copy; the copies have no graph.
 
-    Such are the weights under torch.nn.utils.weight_norm and spectral_norm, which a forward pass computes again, and
-    outputs that a module stores.
+    Computed tensors are the weights under torch.nn.utils.weight_norm and spectral_norm, which a forward pass computes
+    again, and outputs that a module stores.
     """
-    with torch.no_grad(), _ComputedTensors():  # the parameters of a ScriptModule's copy would not be leaves
+    with torch.no_grad(), _ComputedTensors():  # with gradients, parameters of a ScriptModule's copy would not be leaves
         yield
 
 
@@ -134,7 +134,7 @@ class _ComputedTensors(TorchFunctionMode):
 
 
 def _candidates(output: object) -> list[Tensor]:
-    """The tensors that may be the logits."""
+    """Return the tensors that may be the logits."""
     if isinstance(output, Tensor):
         return [output]
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)

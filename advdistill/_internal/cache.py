@@ -11,7 +11,7 @@ Kind = Literal["data", "models"]
 
 
 def cache(kind: Kind) -> Path:
-    """`$ADVDISTILL_DATA` or `$ADVDISTILL_MODELS`, else `~/.cache/advdistill/data` or `models`.
+    """Return `$ADVDISTILL_DATA` or `$ADVDISTILL_MODELS`, else `~/.cache/advdistill/data` or `models`.
 
     Raises ValueError if the environment names no folder and the user has no home folder.
     """
@@ -24,7 +24,7 @@ def cache(kind: Kind) -> Path:
 
 
 def writable(folder: Path, kind: Kind) -> Path:
-    """The folder, created if needed. Raises OSError if it cannot be written, with the variable to set."""
+    """Return the folder, created if needed. Raises OSError, with the variable to set, if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

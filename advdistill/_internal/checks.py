@@ -1,4 +1,4 @@
-"""Checks of a training step's inputs: whether images, labels and networks fit together, and of coefficients."""
+"""Checks of a training step's inputs (do images, labels and networks fit together?) and of coefficients."""
 
 import math
 import warnings
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def check_coefficient(owner: str, name: str, value: object) -> None:
-    """Raise ValueError unless a method's coefficient is a finite number of at least 0, a temperature above 0."""
+    """Raise ValueError unless a method's coefficient is a finite number of at least 0, or above 0 for a temperature."""
     divides = name.endswith("temperature")
     if not (isinstance(value, int | float) and 0 <= value < math.inf and (value or not divides)):
         least = "above 0" if divides else "of at least 0"
@@ -42,10 +42,10 @@ def check_fit(student: nn.Module, teachers: dict[str, nn.Module], x: Tensor, y: 
 
 
 def class_labels(y: Tensor, x: Tensor) -> Tensor:
-    """Labels `[B]` of images `[B, C, H, W]`, of any integer type, as int64; no value is read.
+    """Convert labels `[B]` of images `[B, C, H, W]` from any integer type to int64; no value is read.
 
     Raises:
-        ValueError: images or labels of another form, or of another number.
+        ValueError: images or labels have another form, or their numbers differ.
     """
     _check_form(x)
     integers = isinstance(y, Tensor) and not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool)
@@ -70,7 +70,7 @@ def check_distributions(targets: Tensor, y: Tensor) -> None:
 
 
 def _instead(y: object, images: int) -> str:
-    """What to type in place of labels of another form."""
+    """Return advice for labels of another form."""
     if not isinstance(y, Tensor):
         return "Give a tensor: torch.as_tensor(y)."
     if y.shape == (images, 1):
@@ -125,20 +125,20 @@ def _classes(what: str, network: nn.Module, x: Tensor) -> int:
 
 
 def trial(what: str, network: nn.Module, x: Tensor, of: str = "") -> Tensor:
-    """The logits `[B, K]` of a network's first pass on images `[B, C, H, W]`, which are not changed.
+    """Return the logits `[B, K]` of a network's first pass on images `[B, C, H, W]`, which are not changed.
 
     Args:
         what: the network's name in messages.
-        of: where the images are from, in messages.
+        of: text for messages that names the origin of the images.
 
     Raises:
-        ValueError: the network does not take the images, changes them in place, or returns something else than logits.
+        ValueError: the network does not accept the images, changes them in place, or does not return logits.
     """
     images = x.detach().clone().requires_grad_(torch.is_grad_enabled())
     version = images._version
     try:
         output = network(images)
-    except Exception as error:  # whatever a forward does with images that do not fit
+    except Exception as error:  # a forward may raise anything on images that do not fit
         overwritten = "in-place operation" in str(error)
         raise ValueError(_overwrites(what) if overwritten else _misfit(what, network, x, of, error)) from error
     if images._version != version:
@@ -154,7 +154,7 @@ def _overwrites(what: str) -> str:
 
 
 def _misfit(what: str, network: nn.Module, x: Tensor, of: str, error: Exception) -> str:
-    """Why a network does not take images: another precision, another device, or what its error says."""
+    """Explain why a network rejects images: another precision, another device, or its own error."""
     weights = next((p for p in network.parameters() if p.is_floating_point()), x)
     if weights.device != x.device:
         return f"The {what} is on {weights.device}, the images on {x.device}; move one of them with .to(...)."
@@ -180,7 +180,7 @@ def hint_at_softmax(what: str, logits: Tensor) -> None:
 
 
 def layer_of(network: nn.Module, name: str, role: str) -> nn.Module:
-    """A submodule by its name, also of a network that DDP, Fabric or torch.compile has wrapped."""
+    """Return a submodule by its name, also of a network wrapped by DDP, Fabric or torch.compile."""
     for wrapped in (network, *(getattr(network, of, None) for of in ("_orig_mod", "module"))):
         if isinstance(wrapped, nn.Module) and (found := _named(wrapped).get(name)) is not None:
             return found
@@ -188,12 +188,12 @@ def layer_of(network: nn.Module, name: str, role: str) -> nn.Module:
 
 
 def _named(network: nn.Module) -> dict[str, nn.Module]:
-    """All submodules, under each of their names."""
+    """Return all submodules, under each of their names."""
     return dict(network.named_modules(remove_duplicate=False))
 
 
 def check_adversarial(x_adv: Tensor | dict[str, Tensor], x: Tensor, first: bool) -> None:
-    """Raise ValueError unless x', or each x' by name, are images like x; their values are read at the first batch."""
+    """Raise ValueError unless x', or each x' by name, are images like x; values are checked if `first`."""
     for name, images in (x_adv if isinstance(x_adv, dict) else {"x'": x_adv}).items():
         if not isinstance(images, Tensor) or images.shape != x.shape or images.dtype != x.dtype:
             form = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else type(images).__name__

@@ -29,7 +29,7 @@ def write_atomic(
     """Let `write` fill a temporary file, then rename it to `path`.
 
     Args:
-        size: bytes needed, where known; named in the error of a full disk.
+        size: bytes needed, if known; named in the error of a full disk.
         keep: where an earlier file at `path` is moved. One of the two is intact at every moment.
 
     Raises:
@@ -73,7 +73,7 @@ def write_sealed(path: Path, data: bytes | memoryview, keep: Path | None = None)
 
 
 def read_sealed(path: Path) -> io.BytesIO:
-    """The bytes that `write_sealed` wrote, without a second copy in memory.
+    """Return the bytes that `write_sealed` wrote, without a second copy in memory.
 
     Raises:
         ValueError: the file is missing or damaged.
@@ -92,7 +92,7 @@ def read_sealed(path: Path) -> io.BytesIO:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -114,9 +114,9 @@ def make_folder(folder: Path) -> None:
 
 
 def drop_unfinished(path: Path, seconds: float = 0) -> None:
-    """Remove temporary files of killed processes next to `path`, those that are older than so many seconds.
+    """Remove temporary files of killed processes next to `path` that are at least `seconds` old.
 
-    With 0, call it only while no other process writes there.
+    With `seconds=0`, call this only while no other process writes there.
     """
     named = re.compile(re.escape(_prefix(path)) + r"(?!lock)[a-z0-9_]+")  # as mkstemp names them
     for left in path.parent.iterdir() if path.parent.is_dir() else ():
@@ -127,7 +127,7 @@ def drop_unfinished(path: Path, seconds: float = 0) -> None:
 
 @contextmanager
 def explained(path: Path, size: int | None = None) -> Iterator[None]:
-    """Within, an OSError names the file and, if the disk is full, the space needed and left."""
+    """Add the file and, if the disk is full, the space needed and left to the message of an OSError."""
     try:
         yield
     except OSError as error:

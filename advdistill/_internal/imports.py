@@ -1,4 +1,4 @@
-"""Imports a user's `module:Name`: the only place that runs a user's code; it can be forbidden."""
+"""Import a user's `module:Name`. Only this module runs users' code, which can be forbidden."""
 
 import importlib
 import importlib.util
@@ -15,14 +15,14 @@ SWITCH = "ADVDISTILL_NO_PYTHON_REFS"
 
 
 def forbid() -> None:
-    """Make `import_object` refuse in this process and those it starts, by an environment variable."""
+    """Make `import_object` raise ValueError in this process and its child processes, by an environment variable."""
     os.environ[SWITCH] = "1"
 
 
 def import_object(reference: str) -> object:
     """Import `package.module:Name` or `path/to/file.py:Name`; modules in the working directory are found.
 
-    Raises ValueError if it is forbidden, or if there is no such module or name.
+    Raises ValueError if imports are forbidden, or if there is no such module or name.
     """
     location, _, name = reference.rpartition(":")
     if os.environ.get(SWITCH):
@@ -39,7 +39,7 @@ def import_object(reference: str) -> object:
 
 
 def absolute(reference: str) -> str:
-    """The same reference, with an absolute path if it names a file."""
+    """Return the same reference, with an absolute path if it names a file."""
     location, _, name = reference.rpartition(":")
     return f"{Path(location).resolve()}:{name}" if location.endswith(".py") else reference
 
@@ -52,7 +52,7 @@ def _module(name: str) -> ModuleType:
 
 def _module_from_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader  # of a file that ends in .py
+    assert spec and spec.loader  # always there for a file that ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)

@@ -7,17 +7,17 @@ __all__ = ["lazy"]
 
 
 def lazy(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
-    """The functions `__getattr__` and `__dir__` of a package.
+    """Return the functions `__getattr__` and `__dir__` of a package.
 
     Args:
-        package: its name.
+        package: the package's name.
         places: for each public name, its definition below the package: `module.name`, or `module` for a module itself.
     """
 
     def get(name: str) -> object:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        importlib.import_module(f"{__package__}.versions").check_torch()  # here: it reads advdistill.__version__
+        importlib.import_module(f"{__package__}.versions").check_torch()  # here, as it reads advdistill.__version__
         module, _, attribute = places[name].rpartition(".")
         found = importlib.import_module(f".{module or attribute}", package)
         return getattr(found, attribute) if module else found

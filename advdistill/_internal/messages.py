@@ -10,12 +10,12 @@ from .reading import printable
 
 __all__ = ["check_between", "check_hugging_face", "first_line", "is_whole", "unknown", "unknown_kind"]
 
-MANY = 40  # names; more are no help in a sentence
+MANY = 40  # names; listing more does not help
 UNWRITABLE = {errno.EACCES, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its class name if it has none."""
+    """Return the first line of an exception's message, or its class name if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -27,7 +27,7 @@ def check_hugging_face(error: BaseException) -> None:
 
 
 def is_whole(value: object, least: float, most: float = inf) -> bool:
-    """Whether a value is a whole number, of Python or NumPy, from `least` to `most`; a boolean is none."""
+    """Return whether a value is a Python or NumPy integer from `least` to `most`; a boolean is not."""
     return not isinstance(value, bool) and isinstance(value, Integral) and least <= int(value) <= most
 
 
@@ -38,9 +38,9 @@ def check_between(name: str, value: float | None, low: float, high: float) -> No
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
-    """The ValueError to raise for a name that is not among `known`: it names the nearest one and lists all.
+    """Return the ValueError to raise for a name that is not among `known`: it names the nearest one and lists all.
 
-    Of more than `MANY` only the ten nearest are listed, if one is near.
+    If there are more than `MANY` and one is near, it lists only the ten nearest.
     """
     known = sorted(known)
     lower = {one.lower(): one for one in known}
@@ -51,7 +51,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> ValueError:
 
 
 def unknown_kind(kind: str, location: str, known: Iterable[str]) -> ValueError:
-    """The ValueError to raise for a reference to a model, `location`, that begins with an unknown kind."""
+    """Return the ValueError to raise for a reference to a model, `location`, that begins with an unknown kind."""
     if kind in ("http", "https", "ftp"):
         return ValueError(f"{location} is a web address; download the file, and give its path.")
     kinds = ", ".join(f"{name}:" for name in known)

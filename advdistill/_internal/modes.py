@@ -1,4 +1,4 @@
-"""Changes of a network for a while: train or eval mode of its modules, gradients, running statistics."""
+"""Temporary changes of a network: train or eval mode of its modules, gradients, running statistics."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,13 +14,13 @@ __all__ = [
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
-    """The batch-norm layers that have running statistics."""
+    """Return the batch-norm layers that have running statistics."""
     return [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
 
 
 @contextmanager
 def untracked(network: nn.Module) -> Iterator[None]:
-    """Within, batch-norm in train mode normalises by the batch and leaves its running statistics as they are."""
+    """Let batch-norm in train mode normalise by the batch without updating its running statistics."""
     tracking = [layer for layer in batch_norms(network) if layer.track_running_stats]
     for layer in tracking:
         layer.track_running_stats = False
@@ -33,7 +33,7 @@ def untracked(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def untracked_at(network: nn.Module, x: Tensor) -> Iterator[None]:
-    """Within, passes of these images, `[B, C, H, W]`, are `untracked`; those of others are tracked."""
+    """Make passes of the images `x`, `[B, C, H, W]`, `untracked`; passes of other images are tracked."""
     now = ExitStack()
 
     def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -47,7 +47,7 @@ def untracked_at(network: nn.Module, x: Tensor) -> Iterator[None]:
 
 @contextmanager
 def in_mode(network: nn.Module, train: bool) -> Iterator[None]:
-    """Within, put a network in train or eval mode; afterwards restore each module's mode."""
+    """Put a network in train or eval mode; restore each module's mode at exit."""
     with kept_modes(network):
         network.train(train)
         yield
@@ -55,7 +55,7 @@ def in_mode(network: nn.Module, train: bool) -> Iterator[None]:
 
 @contextmanager
 def kept_modes(network: nn.Module) -> Iterator[None]:
-    """Whatever happens to a network's modes within, afterwards restore each module's mode."""
+    """Restore the mode of each of a network's modules at exit."""
     modes = [(module, module.training) for module in network.modules()]
     try:
         yield
@@ -66,7 +66,7 @@ def kept_modes(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_parameter_gradients(network: nn.Module) -> Iterator[None]:
-    """Within, gradients flow to the images only, so that `backward()` adds nothing to the parameters' gradients."""
+    """Let gradients flow to the images only, so that `backward()` adds nothing to the parameters' gradients."""
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in learned:
         parameter.requires_grad_(False)
@@ -79,7 +79,7 @@ def without_parameter_gradients(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def restored_statistics(*networks: nn.Module) -> Iterator[None]:
-    """Within, running statistics and other buffers may change; afterwards they are as before."""
+    """Restore the networks' running statistics and other buffers at exit."""
     saved = [(buffer, buffer.clone()) for network in networks for buffer in network.buffers()]
     yield
     with torch.no_grad():
@@ -89,7 +89,7 @@ def restored_statistics(*networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def after_forward(network: nn.Module, x: Tensor) -> Iterator[None]:
-    """Within, the running statistics are those after a forward pass of `x` in train mode; afterwards as before."""
+    """Update the running statistics by a forward pass of `x` in train mode; restore them at exit."""
     with restored_statistics(network):
         with in_mode(network, True), torch.no_grad():
             network(x)

@@ -1,4 +1,4 @@
-"""Optional packages, which extras of the installation bring."""
+"""Optional packages, which the extras of advdistill install."""
 
 import importlib
 from contextlib import suppress
@@ -20,7 +20,7 @@ def require(module: str, purpose: str, extra: str) -> ModuleType:
 
 
 def installed(*packages: str) -> dict[str, str]:
-    """The versions of those of the packages that are installed, by name."""
+    """Return the versions of the given packages that are installed, by name."""
     found = {}
     for package in packages:
         with suppress(PackageNotFoundError):

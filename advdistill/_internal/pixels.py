@@ -1,4 +1,4 @@
-"""Lengths in pixel units, read from text and written as text; without torch, so that a mistake is answered at once."""
+"""Read and write lengths in pixel units as text; without torch, so that errors are reported at once."""
 
 __all__ = ["pixels", "show_pixels"]
 
@@ -8,14 +8,14 @@ def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
 
     Args:
         value: `0.03`, `"0.03"` or `"8/255"`.
-        what: its name in messages.
-        limit: the largest that is accepted.
+        what: the value's name in messages.
+        limit: the largest accepted value.
 
     Returns:
         The length in [0, limit].
 
     Raises:
-        ValueError: not a number, negative, or larger than `limit`, as a bare `8` is.
+        ValueError: not a number, negative, or larger than `limit`, such as a bare `8`.
 
     Example:
         >>> from advdistill.threat import pixels
@@ -34,13 +34,13 @@ def pixels(value: float | str, what: str = "eps", limit: float = 1.0) -> float:
 
 
 def show_pixels(value: float) -> str:
-    """A length in pixel units as text.
+    """Return a length in pixel units as text.
 
     Args:
         value: in units where 1 is white.
 
     Returns:
-        Such as `8/255` for a whole number of 255ths that is no short decimal, otherwise the plain number.
+        Text such as `8/255` for a whole number of 255ths that is not a short decimal, otherwise the plain number.
 
     Example:
         >>> from advdistill.threat import show_pixels

@@ -28,7 +28,7 @@ def ordinary(path: Path | str) -> Path:
 
 
 def home(path: Path | str) -> Path:
-    """The path with `~` expanded. Raises ValueError if there is no such user."""
+    """Return the path with `~` expanded. Raises ValueError if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -36,7 +36,7 @@ def home(path: Path | str) -> Path:
 
 
 def read_text(path: Path | str) -> str:
-    """The text of a file.
+    """Return the text of a file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -51,18 +51,18 @@ def read_text(path: Path | str) -> str:
 
 
 def printable(text: object, most: int = 200) -> str:
-    """One line without control characters, cut after `most` characters."""
+    """Return one line without control characters, cut after `most` characters."""
     line = " ".join(str(text)[: 4 * most].split())
     return f"{shown(line[:most])}..." if len(line) > most else shown(line)
 
 
 def shown(text: str, but: str = "\n") -> str:
-    """The text with control characters, such as a terminal's escapes, replaced, except those in `but`."""
+    """Replace control characters in a text, such as a terminal's escapes, except those in `but`."""
     return "".join(c if c.isprintable() or c in but else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML to plain values; keys are text. Aliases are refused: a few lines of them expand to gigabytes.
+    """Parse YAML to plain values; keys are text. Aliases are rejected: a few lines of them expand to gigabytes.
 
     Raises:
         ValueError: not YAML, or longer than 65,536 characters.

@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, epoch, step), or of an image: a draw does not depend on earlier ones."""
+"""Random numbers as a function of (seed, epoch, step), or of an image, and not of earlier draws."""
 
 import hashlib
 import random
@@ -12,26 +12,26 @@ from torch import Tensor
 __all__ = ["ImageRng", "Rng", "generator", "seeded", "uniforms"]
 
 GOLDEN, FIRST, SECOND = (value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-BITS = 24  # of a draw: what a float32 in [0, 1) holds
+BITS = 24  # bits of a draw: as many as a float32 in [0, 1) holds
 
 
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator that depends on the key alone, e.g. `generator(seed, "order", epoch)`."""
+    """Return a generator that depends only on the key, e.g. `generator(seed, "order", epoch)`."""
     return torch.Generator(device).manual_seed(_hashed(*key))
 
 
 def _hashed(*key: int | str) -> int:
-    """63 bits."""
+    """Return 63 bits that depend only on the key."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def uniforms(*key: int | str, places: Tensor, count: int) -> Tensor:
-    """Uniform numbers in [0, 1) of which each image has its own: a function of the key, its place and their number.
+    """Return uniform numbers in [0, 1) for each image, a function of the key and of the image's index.
 
     Args:
-        places: of the images, int64 `[B]`.
-        count: numbers for each image.
+        places: indices of the images, int64 `[B]`.
+        count: how many numbers each image gets.
 
     Returns:
         float64 `[B, count]` on the device of `places`; SplitMix64, as for `ImageRng`.
@@ -43,7 +43,7 @@ def uniforms(*key: int | str, places: Tensor, count: int) -> Tensor:
 
 def _mixed(bits: Tensor) -> Tensor:
     for shift, factor in ((30, FIRST), (27, SECOND)):
-        bits = (bits ^ _shifted(bits, shift)) * factor  # int64 wraps, as the method asks
+        bits = (bits ^ _shifted(bits, shift)) * factor  # int64 wraps around, as SplitMix64 requires
     return bits ^ _shifted(bits, 31)
 
 
@@ -51,9 +51,9 @@ class Rng:
     """Random numbers for one process's images: the same rows that a single process would draw.
 
     Args:
-        key: the draws depend on it alone, e.g. `(seed, epoch, step)`.
-        start: the place of this process's first image in the global batch.
-        total: images in the global batch; `None` if this process has all of them.
+        key: the draws depend only on the key, e.g. `(seed, epoch, step)`.
+        start: index of this process's first image in the global batch.
+        total: number of images in the global batch; `None` if this process has all of them.
     """
 
     def __init__(self, *key: int | str, device: torch.device | str = "cpu", start: int = 0, total: int | None = None):
@@ -61,20 +61,20 @@ class Rng:
         self.start, self.total = start, total
 
     def child(self, *key: int | str) -> "Rng":
-        """Other draws for the same images, from this one's key and `key`, whatever was drawn before."""
+        """Return other draws for the same images, a function of this object's key and `key`, not of earlier draws."""
         return Rng(*self.key, *key, device=self.generator.device, start=self.start, total=self.total)
 
     @property
     def seed(self) -> int:
-        """For generators of others: 32 bits, a function of the key and `start`."""
+        """A 32-bit seed for other libraries' generators, a function of the key and `start`."""
         return generator(*self.key, self.start).initial_seed() % 2**32
 
     def normal(self, like: Tensor) -> Tensor:
-        """Standard normal, of the shape, dtype and device of `like` `[B, ...]`."""
+        """Draw standard normal numbers with the shape, dtype and device of `like` `[B, ...]`."""
         return self._rows(torch.randn, like)
 
     def uniform(self, like: Tensor) -> Tensor:
-        """Uniform in [0, 1), of the shape, dtype and device of `like` `[B, ...]`."""
+        """Draw uniform numbers in [0, 1) with the shape, dtype and device of `like` `[B, ...]`."""
         return self._rows(torch.rand, like)
 
     def _rows(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:
@@ -84,16 +84,16 @@ class Rng:
 
 
 class ImageRng(Rng):
-    """Random numbers of which each image has its own, whatever other images are in its batch.
+    """Random numbers for each image, independent of the other images in its batch.
 
-    An image's n-th draw is a function of the key, the image's place and n: on every device the same uniform numbers,
-    and the same normal ones up to rounding. What is drawn from `generator`, or from generators that begin at `seed`,
-    depends on the place of the first image instead.
+    An image's n-th draw is a function of the key, the image's index and n: uniform numbers are the same on every
+    device, and normal numbers the same up to rounding. Draws from `generator`, or from generators seeded with `seed`,
+    depend on the index of the first image instead.
 
     Args:
-        key: the draws depend on it and the places alone, e.g. `(seed, "attack")`.
-        places: of the images in their split, as many as there are in a batch. More rows than that are taken to be
-            copies of the batch, of which each has its own draws.
+        key: the draws depend only on the key and the places, e.g. `(seed, "attack")`.
+        places: indices of the batch's images in their split. If a tensor has more rows, the rows are treated as copies
+            of the batch, and each copy has its own draws.
 
     Reference: Steele, Lea and Flood, Fast splittable pseudorandom number generators (SplitMix64). OOPSLA 2014.
     """
@@ -121,13 +121,13 @@ class ImageRng(Rng):
 
 
 def _shifted(bits: Tensor, by: int) -> Tensor:
-    """int64 moved to the right as if it had no sign."""
+    """Shift int64 to the right as if it were unsigned."""
     return (bits >> by) & (2 ** (64 - by) - 1)
 
 
 @contextmanager
 def seeded(rng: Rng) -> Iterator[None]:
-    """Within, the global generators of torch, NumPy and Python begin at `rng.seed`; afterwards they are as before."""
+    """Seed the global generators of torch, NumPy and Python with `rng.seed`; restore them at exit."""
     device, numpy, python = rng.generator.device, np.random.get_state(), random.getstate()
     with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
         torch.default_generator.manual_seed(rng.seed)

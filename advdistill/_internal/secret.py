@@ -1,4 +1,4 @@
-"""This user's secret, which tells files that this package wrote for the user from files that came with a folder."""
+"""The user's secret: it distinguishes files that this package wrote for the user from files that came with a folder."""
 
 import hashlib
 import hmac
@@ -13,11 +13,11 @@ __all__ = ["genuine", "key_problem", "tag"]
 
 SIZE = 32  # bytes
 VARIABLE = "ADVDISTILL_KEY"
-_OF_THIS_PROCESS = secrets.token_bytes(SIZE)  # where no file can be written
+_OF_THIS_PROCESS = secrets.token_bytes(SIZE)  # used if no file can be written
 
 
 def tag(parts: Iterable[bytes]) -> str:
-    """HMAC-SHA-256 of some bytes with the user's secret, in hexadecimal; the secret is created if there is none."""
+    """Return the HMAC-SHA-256 of bytes with the user's secret, in hexadecimal; create the secret if there is none."""
     found = hmac.new(_secret()[0], digestmod=hashlib.sha256)
     for part in parts:
         found.update(len(part).to_bytes(8, "big"))
@@ -26,12 +26,12 @@ def tag(parts: Iterable[bytes]) -> str:
 
 
 def genuine(claimed: str | None, parts: Iterable[bytes]) -> bool:
-    """Whether `tag` of these bytes, by the same user, gave this."""
+    """Return whether `claimed` is the `tag` of these bytes with this user's secret."""
     return claimed is not None and hmac.compare_digest(claimed.encode(), tag(parts).encode())
 
 
 def key_problem() -> str | None:
-    """Why the secret lasts no longer than this process, or `None` if it is in a file."""
+    """Return why the secret lasts no longer than this process, or `None` if it is in a file."""
     return _secret()[1]
 
 
@@ -49,13 +49,13 @@ def _secret() -> tuple[bytes, str | None]:
 
 
 def _create(file: Path) -> None:
-    """Write a new secret, readable for the user alone, unless another process is faster: then that one's counts."""
+    """Write a new secret, readable only by the user; if another process is faster, its secret is used."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(secrets.token_bytes(SIZE))
         with suppress(FileExistsError):
-            os.link(name, file)  # whole or not at all, and never over another one
+            os.link(name, file)  # atomic, and never overwrites another secret
     finally:
         Path(name).unlink(missing_ok=True)

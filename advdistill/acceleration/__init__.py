@@ -1,1 +1,1 @@
-"""Faster attacks in training: fast copies, CUDA graphs; and teacher extrapolation, which alone is approximate."""
+"""Faster attacks in training: fast copies, CUDA graphs, and teacher extrapolation (the only approximation)."""

@@ -1,4 +1,4 @@
-"""Functions of tensors as CUDA graphs: captured once, and replayed with a single launch of all their kernels."""
+"""Run functions of tensors as CUDA graphs: captured once, then replayed with a single launch of all their kernels."""
 
 import warnings
 from collections.abc import Callable, Hashable
@@ -13,30 +13,31 @@ from .._internal.rng import Rng
 __all__ = ["CudaGraphs", "NoDraws", "Tensors", "refuse_total"]
 
 Tensors = dict[Any, Tensor]  # by name
-MOST = 4  # graphs: an epoch's last batch has another shape, and a method's state may begin empty
+MOST = 4  # graphs; more than one, as an epoch's last batch has another shape, and a method's state may begin empty
 
 
 class CudaGraphs:
-    """Runs functions as CUDA graphs; once one cannot be captured it warns, and runs no other either."""
+    """Runner of functions as CUDA graphs; after the first failed capture it warns and runs no more graphs."""
 
     def __init__(self) -> None:
         self.captured: dict[Hashable, Captured] = {}
         self.refused = False
 
     def __call__(self, function: Callable[[Tensors], Tensors], given: Tensors, *constants: Hashable) -> Tensors | None:
-        """`function(given)` by a graph.
+        """Compute `function(given)` with a CUDA graph.
 
         Args:
-            function: tensors to tensors, by name; it draws no random numbers, reads no value on the CPU and changes
-                none of its arguments.
-            given: all that changes from call to call; the function runs on the device of the first.
-            constants: what else the function depends on; another graph is captured when they or a shape change.
+            function: maps tensors to tensors, by name; it must draw no random numbers, read no value on the CPU and
+                change none of its arguments.
+            given: all tensors that change from call to call; the function runs on the device of the first.
+            constants: what else the function depends on; another graph is captured when a constant, shape or dtype
+                changes.
 
         Returns:
-            New tensors by name; `None` where the function cannot be captured.
+            New tensors by name; `None` if the function cannot be captured.
 
         Warns:
-            UserWarning: it cannot be captured, and why.
+            UserWarning: the function cannot be captured, with the reason.
         """
         if self.refused:
             return None
@@ -55,7 +56,7 @@ class CudaGraphs:
 
 
 class NoDraws(Rng):
-    """Refuses to draw random numbers in a graph, which would repeat them."""
+    """An `Rng` that raises RuntimeError when a graph draws from it, since replays would repeat the numbers."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -65,15 +66,15 @@ class NoDraws(Rng):
 
 
 def refuse_total(values: Tensor) -> Tensor:
-    """In place of `Batch.total` in a graph."""
+    """Raise RuntimeError; replaces `Batch.total` in a graph."""
     raise RuntimeError("it asks for a sum over the images of all processes.")
 
 
 class Captured:
-    """One function as a graph, on copies of its arguments.
+    """One function captured as a graph, with copies of its arguments as the inputs.
 
     Args:
-        other: another graph, whose memory this one uses too: only one of them runs at a time.
+        other: another graph that shares its memory with this one, since only one of them runs at a time.
     """
 
     def __init__(self, function: Callable[[Tensors], Tensors], given: Tensors, other: "Captured | None"):

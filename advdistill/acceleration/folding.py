@@ -14,17 +14,17 @@ from .._internal.modes import in_mode
 __all__ = ["Folds", "copy_folded_weights_", "fold", "fold_preserves_function", "folds_of"]
 
 Folds = dict[str, str]  # convolution to the batch-norm after it, by module names; both are called once
-ROUNDING = 1e-3  # of the norm of the logits: what fp32 rounding over many layers may change
+ROUNDING = 1e-3  # relative to the norm of the logits: the effect of fp32 rounding over many layers
 
 
 def folds_of(network: nn.Module) -> Folds:
-    """The batch-norms that can be folded, as torch.fx traces them; what it cannot trace is searched by child."""
+    """Return the batch-norms that can be folded, found with torch.fx; if it cannot trace a module, in its children."""
     with in_mode(network, train=False):
         return _traced(network)
 
 
 def fold(network: nn.Module, folds: Folds) -> nn.Module:
-    """A folded copy of the network in eval mode, without gradients of parameters."""
+    """Return a folded copy of the network in eval mode, without parameter gradients."""
     copied = require_gradients_(copy_of(network).eval(), False)
     _fold(copied, folds)
     return copied
@@ -38,10 +38,10 @@ def copy_folded_weights_(copied: nn.Module, network: nn.Module, folds: Folds) ->
 
 @torch.no_grad()
 def fold_preserves_function(network: nn.Module, folds: Folds, x: Tensor) -> bool:
-    """Whether the folded network has the same logits for images `[B, C, H, W]`, tried with random statistics.
+    """Whether the folded network has the same logits for images `[B, C, H, W]`, tested with random statistics.
 
-    Those of a new network are 0 and 1, and would hide a wrong fold: of a weight that is normalised at use, or shared,
-    or of an output that is used elsewhere too.
+    A new network's statistics are 0 and 1, and would hide a wrong fold: of a weight that is normalised at use or
+    shared, or of an output that is used elsewhere too.
     """
     if not folds:
         return True

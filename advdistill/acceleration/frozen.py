@@ -17,39 +17,39 @@ __all__ = ["Frozen", "FrozenCopies", "native_bf16", "to_channels_last"]
 
 
 def native_bf16(device: torch.device | str | None = None) -> bool:
-    """Whether a device computes in bf16 natively; `None` is this machine's accelerator, or else its processor."""
+    """Whether a device computes in bf16 natively; `None` is this machine's GPU, or else its CPU."""
     if torch.cuda.is_available() if device is None else torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported()
 
 
 def to_channels_last(network: nn.Module, x: Tensor) -> None:
-    """Make a network's weights channels-last in place, which is faster, if it then still runs on images `x`.
+    """Make a network's weights channels-last in place, for speed, if the network then still runs on images `x`.
 
     Args:
         x: `[B, C, H, W]` in [0, 1].
 
     Warns:
-        UserWarning: it does not, and stays as it was.
+        UserWarning: the network does not run channels-last; its weights are then contiguous.
     """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # it is in no overload of torch's
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # it is in no torch overload
     if refusal := _refusal(network, x):
-        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
+        network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no torch overload
         _warn(network, "is not laid out channels-last", refusal)
 
 
 class Frozen(nn.Module):
     """A fast copy of a network in eval mode: folded batch-norm, channels-last, no parameter gradients.
 
-    Gradients flow to the images only; autocast is off inside. The first forward pass tries each of these, and skips
-    with a warning what the network does not support.
+    Gradients flow to the images only; autocast is off inside. The first forward pass tries each of these changes, and
+    skips with a warning those that the network does not support.
 
     Args:
         network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it is not changed.
-        dtype: of the copy's weights and activations, fp32 or bf16; logits are fp32.
+        dtype: dtype of the copy's weights and activations, fp32 or bf16; logits are fp32.
         compiled: run the copy through `torch.compile`.
-        layers: names of submodules whose outputs are read: they stay as in the network, not folded, and are not
-            compiled.
+        layers: names of submodules whose outputs are read: folds that would change their outputs are left out, and
+            with any such layer the copy is not compiled.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Frozen(nn.Module):
 
     @property
     def precision(self) -> str:
-        """The copy's arithmetic as results print it: "folded fp32" or "bf16"."""
+        """The copy's precision as printed in results: "folded fp32" or "bf16"."""
         return {torch.float32: "folded fp32", torch.bfloat16: "bf16"}[self.dtype]
 
     def refresh(self, network: nn.Module) -> None:
@@ -83,7 +83,7 @@ class Frozen(nn.Module):
             return logits_of(run(x.to(self.dtype))).float()
 
     def _prepared(self, network: nn.Module, x: Tensor) -> Callable[[Tensor], object]:
-        """The forward pass, in what of folding, layout, precision and compilation the network supports."""
+        """Return the forward pass with the folding, layout, precision and compilation that the network supports."""
         if not fold_preserves_function(network, self.folds, x):
             self.folds, self.network = {}, fold(network, {}).float()
             _warn(network, "keeps its batch-norm", "folded, the network is another function")
@@ -98,7 +98,7 @@ class Frozen(nn.Module):
         return partial(self._run_compiled, torch.compile(self.network.forward, dynamic=False))
 
     def layer(self, name: str, x: Tensor) -> nn.Module:
-        """One of `layers` in this copy, which is prepared with images `x` if it has not run yet."""
+        """Return one of `layers` in this copy; if the copy has not run yet, it is first run on images `x`."""
         if self.run is None:
             self(x)
         return self.network.get_submodule(name)
@@ -106,22 +106,22 @@ class Frozen(nn.Module):
     def _run_compiled(self, compiled: Callable[[Tensor], object], x: Tensor) -> object:
         try:
             return compiled(x)
-        except Exception as error:  # no compiler, or what it cannot follow
+        except Exception as error:  # no compiler, or code that it cannot compile
             _warn(self.network, "runs uncompiled", first_line(error))
             self.run = self.network.__call__
             return self.run(x)
 
 
 class FrozenCopies:
-    """Fast copies of several networks, each made at its first use.
+    """Fast copies of several networks, each created at its first use.
 
     Args:
-        dtype: as in `Frozen`; `None` for the networks themselves, without a copy.
+        dtype: as in `Frozen`; `None` to use the networks themselves, without copies.
         compiled: as in `Frozen`.
         layers: as in `Frozen`, by role.
 
     Attributes:
-        by_role: the copies made so far.
+        by_role: the copies created so far.
     """
 
     def __init__(self, dtype: torch.dtype | None, compiled: bool, layers: Mapping[str, Sequence[str]]):
@@ -130,7 +130,7 @@ class FrozenCopies:
         self._networks: dict[str, nn.Module] = {}
 
     def __call__(self, role: str, network: nn.Module, changes: bool) -> nn.Module:
-        """The copy of the network in this role; it is updated first if the network `changes` from call to call."""
+        """Return the copy of the network in this role, updated first if the network `changes` from call to call."""
         if self.dtype is None:
             return network
         if self._networks.get(role) is not network:
@@ -141,7 +141,7 @@ class FrozenCopies:
         return self.by_role[role]
 
     def without(self, role: str) -> "FrozenCopies":
-        """The same copies but for this role, whose network is another and is not compiled."""
+        """Return the same copies except this role's, for use with another network; new copies are not compiled."""
         others = FrozenCopies(self.dtype, False, self.layers)
         others.by_role = {name: copy for name, copy in self.by_role.items() if name != role}
         others._networks = {name: network for name, network in self._networks.items() if name != role}
@@ -149,12 +149,12 @@ class FrozenCopies:
 
 
 def _is_read(conv: str, norm: str, layers: Sequence[str]) -> bool:
-    """Whether a layer ends between a convolution and the batch-norm after it, where folding changes its output."""
+    """Whether a layer has the convolution but not the batch-norm after it, so that folding changes its output."""
     return any(f"{conv}.".startswith(f"{name}.") and not f"{norm}.".startswith(f"{name}.") for name in layers)
 
 
 def _refusal(network: nn.Module, x: Tensor) -> str:
-    """The error of a forward and backward pass on images, or nothing."""
+    """Return the error of a forward and backward pass on images, or an empty string."""
     try:
         with torch.enable_grad(), in_mode(network, train=False):
             x = x.detach().requires_grad_()

@@ -8,15 +8,15 @@ __all__ = ["Extrapolated"]
 
 
 class Extrapolated:
-    """A network that runs at every k-th call with images that require gradients; at the other calls its logits are
+    """A network that runs only at every k-th call with images that require gradients; at other calls its logits are
 
         T~(x') = T(x_r) + u <J^T u, x' - x_r>,   u = v / |v|,   J = dT/dx at x_r
 
-    x_r is where it ran last, and v the gradient of the attack's objective with respect to T(x_r). The attack has
-    propagated v back through the network anyway, so the row J^T u costs nothing; in the other directions of the logits,
-    along which the objective has no gradient at x_r, T~ stays at T(x_r). Where the network runs, value and gradient are
-    its own; so they are for images that require no gradient. Products have the images' precision, whatever the
-    network's.
+    x_r is where the network last ran, and v the gradient of the attack's objective with respect to T(x_r). The attack
+    has propagated v back through the network anyway, so the row J^T u costs nothing; in the other directions of the
+    logits, along which the objective has no gradient at x_r, T~ stays at T(x_r). In calls that run the network, and for
+    images that require no gradient, value and gradient are the network's own. Products are computed in the images'
+    precision, whatever the network's precision is.
 
     Args:
         network: images `[B, C, H, W]` to logits `[B, K]`; one image's logits do not depend on the others.
@@ -36,7 +36,7 @@ class Extrapolated:
         return self._run(x) if due or self.expansion is None else self._extrapolate(x, *self.expansion)
 
     def _run(self, x: Tensor) -> Tensor:
-        inside = x.view_as(x)  # its gradient comes through the network alone; that of x is the whole objective's
+        inside = x.view_as(x)  # its gradient comes through the network alone, that of x through the whole objective
         logits = self.network(inside)
         if logits.requires_grad:
             at, base = x.detach(), logits.detach()  # hooks that held the graph would keep it alive

@@ -1,4 +1,4 @@
-"""Attacks: the protocol, the one loop of training attacks, and other libraries' attacks; named ones are in `suites`."""
+"""Attacks: the protocol, PGD, your own attacks and other libraries' attacks; named attacks are in `suites`."""
 
 from .adapters import foolbox, torchattacks
 from .base import Attack

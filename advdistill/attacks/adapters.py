@@ -1,4 +1,4 @@
-"""Attacks of other libraries as attacks of ours: Foolbox and torchattacks."""
+"""Adapters for attacks of Foolbox and torchattacks."""
 
 import inspect
 from collections.abc import Callable
@@ -18,18 +18,18 @@ __all__ = ["FoolboxAttack", "TorchAttack", "foolbox", "torchattacks"]
 
 
 def foolbox(attack: Any, threat: Threat | float | str, name: str | None = None) -> "FoolboxAttack":
-    """An attack of Foolbox, untargeted; random numbers, also its global ones, are drawn from the evaluation's seed.
+    """Wrap an untargeted attack of Foolbox; its random numbers, also global ones, follow from the evaluation's seed.
 
     Args:
         attack: an instance, such as `foolbox.attacks.LinfPGD(steps=20)`.
-        threat: eps, or the threat model with it, which must be of the attack's norm. x' is clipped to it, as Foolbox
-            does; attacks that look for the smallest perturbation break an image where that is at most eps.
-        name: in results; `None` is "foolbox-" and its class.
+        threat: eps, or a threat model with the attack's norm. Foolbox clips x' to it; an attack that searches for the
+            smallest perturbation breaks an image if that perturbation is at most eps.
+        name: name in results; `None` is "foolbox-" and the name of the attack's class.
 
     Raises:
         ImportError: foolbox is missing.
         TypeError: not an attack of Foolbox.
-        ValueError: its norm is not the threat model's.
+        ValueError: the attack's norm is not the threat model's.
 
     Example:
         >>> import foolbox as fb
@@ -53,18 +53,18 @@ def foolbox(attack: Any, threat: Threat | float | str, name: str | None = None) 
 
 
 def torchattacks(kind: str | Callable[..., Any], name: str | None = None, **options: Any) -> "TorchAttack":
-    """An attack of torchattacks; random numbers, also its global ones, are drawn from the evaluation's seed.
+    """Wrap an attack of torchattacks; its random numbers, also global ones, follow from the evaluation's seed.
 
     Args:
-        kind: a class of torchattacks or its name, "PGD", or a function of a model that returns an attack.
-        name: in results; `None` is "torchattacks-" and the name of the class or function.
-        options: arguments of the class besides the model; eps may be text such as "8/255". An attack has the eps that
-            is given here, and nothing clips its x' to the evaluation's threat model.
+        kind: a class of torchattacks or its name, such as "PGD", or a function that returns an attack for a model.
+        name: name in results; `None` is "torchattacks-" and the name of the class or function.
+        options: arguments of the class except the model; eps may be text such as "8/255". The attack uses the eps given
+            here, and its x' are not clipped to the evaluation's threat model.
 
     Raises:
         ImportError: torchattacks is missing.
-        TypeError: the class does not take these options, or is none.
-        ValueError: an unknown name.
+        TypeError: the class does not accept these options, or `kind` is not callable.
+        ValueError: torchattacks has no attack of this name.
 
     Example:
         >>> import advdistill as ad
@@ -128,7 +128,7 @@ class TorchAttack(Attack):
 
     @property
     def settings(self) -> dict[str, object]:
-        """The class's defaults included, which another version may change."""
+        """The options, with the class's defaults, which may differ between versions of torchattacks."""
         _, *known = inspect.signature(self.kind).parameters.values()  # without the model
         values = {p.name: p.default for p in known if p.default is not p.empty and p.name != "seed"}
         return {"attack": self.kind.__name__} | {name: plain(v) for name, v in (values | self.options).items()}
@@ -139,14 +139,14 @@ class TorchAttack(Attack):
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
         options = dict(self.options)
-        if "seed" in inspect.signature(self.kind).parameters:  # AutoAttack takes the clock's
+        if "seed" in inspect.signature(self.kind).parameters:  # AutoAttack's default is the clock
             options.setdefault("seed", rng.seed % 2**31)
         with seeded(rng):
             return self.kind(_Shown(model, x.device), **options)(x, y)
 
 
 class _Shown(nn.Module):
-    """A network as libraries take it: a parameter tells the device, and its mode is eval, which changes no other's."""
+    """A network in the form that libraries require: a parameter tells its device; only this wrapper is in eval mode."""
 
     def __init__(self, network: nn.Module, device: torch.device):
         super().__init__()
@@ -159,10 +159,10 @@ class _Shown(nn.Module):
 
 
 def _norm(attack: Any) -> float:
-    """p of the norm that a Foolbox attack is bounded in."""
+    """Return p of the norm in which a Foolbox attack is bounded."""
     try:
         return float(attack.distance.p)
-    except (AttributeError, ValueError):  # it has none, or asks for one
+    except (AttributeError, ValueError):  # the attack has no norm, or Foolbox requires a distance
         raise ValueError(
             f"{type(attack).__name__} does not say in which norm it is bounded; give it "
             "distance=foolbox.distances.linf or .l2."

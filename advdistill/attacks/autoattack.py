@@ -1,4 +1,4 @@
-"""The official AutoAttack, through pyautoattack, whose breaks count only if our own forward pass confirms them."""
+"""The official AutoAttack, from pyautoattack; its breaks count only if our own forward pass confirms them."""
 
 import logging
 import sys
@@ -18,29 +18,29 @@ from .base import Attack, Outcome, Report, inside
 
 __all__ = ["AutoAttack", "LibraryAttack"]
 
-# the margin that targeted APGD climbs takes four logits, the untargeted one three
+# the margin of targeted APGD requires four logits, the untargeted margin three
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 WITH_3_CLASSES = ("apgd-ce", "apgd-dlr", "fab-t", "square")
-WITH_2_CLASSES = ("apgd-ce", "fab-t", "square")  # where cross-entropy and margin order x' alike
+WITH_2_CLASSES = ("apgd-ce", "fab-t", "square")  # cross-entropy and margin rank x' alike
 BY = {"clean": 0, "apgd-ce": 1, "apgd-t": 2, "fab-t": 3, "square": 4, "none": 5, "apgd-dlr": 6}  # of the note `by`
 
 
 @dataclass(frozen=True)
 class LibraryAttack(Attack):
-    """Attacks of pyautoattack, each on what the former left; every break is confirmed by our own forward pass."""
+    """Attacks of pyautoattack, each on images left by the previous one; our own forward pass confirms every break."""
 
     threat: Threat
     climbs = False  # Square needs no gradient
 
     def check(self) -> None:
-        """Raise ImportError where pyautoattack is missing."""
+        """Raise ImportError if pyautoattack is missing."""
         _library()
 
     def stays_inside(self, threat: Threat) -> bool:
         return self.threat == threat
 
     def names(self, classes: int) -> tuple[str, ...]:
-        """The library's attacks that it is made of, in their order."""
+        """Return the library's attacks to run, in order."""
         raise NotImplementedError
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
@@ -62,23 +62,23 @@ class LibraryAttack(Attack):
         seed: int = 0,
         report: Report | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Attack every image of one batch; torch's global generators are left as they were.
+        """Attack every image of one batch; torch's global generators are restored.
 
         An image counts as broken only if, in our own forward pass, x' is misclassified, in [0, 1], and inside the
         threat model up to 1e-6.
 
         Args:
-            model: in eval mode, images to logits `[B, K]`.
+            model: in eval mode, maps images to logits `[B, K]`.
             x: clean images `[B, C, H, W]` in [0, 1], on the model's device.
             y: labels `[B]`.
-            attacked: what the library attacks, `None` for the model; a faster copy (`Frozen`) searches for x' that the
-                model then classifies. Where the copy errs on x itself, the model is attacked.
-            seed: the library starts from it anew for every attack and batch.
-            report: receives the library's warnings, and a line after each attack of several.
+            attacked: the network that the library attacks, `None` for the model. If it is a faster copy (`Frozen`), the
+                model classifies the x' found; images that the copy misclassifies when clean are attacked on the model.
+            seed: the library is seeded with this number again for every attack and batch.
+            report: receives the library's warnings and, if there are several attacks, a line after each.
 
         Returns:
-            x' where an attack succeeded, else x; and after `clean` and each attack, which images are still classified
-            correctly, `[B]` booleans.
+            x' if an attack succeeded, else x; and by name, after `clean` and each attack, which images are still
+            classified correctly, `[B]` booleans.
 
         Raises:
             ImportError: see `check`.
@@ -112,7 +112,7 @@ class LibraryAttack(Attack):
     def _groups(
         self, model: nn.Module, attacked: nn.Module | None, x: Tensor, y: Tensor
     ) -> list[tuple[nn.Module, Tensor]]:
-        """Which network is attacked for which images: the library skips those that its network gets wrong."""
+        """Return which network is attacked for which images: the library skips those that its network misclassifies."""
         if attacked is None:
             return [(model, torch.ones_like(y, dtype=torch.bool))]
         wrong = self._broken(attacked, x, x, y)
@@ -131,11 +131,11 @@ class LibraryAttack(Attack):
 
 @dataclass(frozen=True)
 class AutoAttack(LibraryAttack):
-    """AutoAttack, standard version: APGD-CE, targeted APGD, targeted FAB and Square, each on what the former left.
+    """Standard AutoAttack: APGD-CE, targeted APGD, targeted FAB and Square, each on images left by the previous one.
 
     With fewer than 4 classes there is no targeted APGD; with 3, APGD on the untargeted margin takes its place.
 
-    Notes of each image: `by`, which of them broke it (`BY`), and `distance` of x' from x in the threat's norm.
+    Notes on each image: `by`, the attack that broke it (`BY`), and `distance` of x' from x in the threat's norm.
 
     Reference: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
     attacks. ICML 2020, arXiv:2003.01690.
@@ -162,9 +162,9 @@ class AutoAttack(LibraryAttack):
 
 
 def _run(library: Any, name: str, x: Tensor, y: Tensor) -> Tensor:
-    """One of the library's attacks; alone or after the others, it makes the same batches and the same draws."""
+    """Run one of the library's attacks; its batches and draws are the same alone or after other attacks."""
     library.attacks_to_run = [name]
-    tracer = sys.gettrace()  # a debugger, or coverage: the library counts calls by a trace, and then sets none
+    tracer = sys.gettrace()  # of a debugger or coverage: the library counts calls by a trace, then removes any trace
     try:
         return library.run_standard_evaluation(x, y, batch_size=len(x))[0]
     finally:
@@ -176,7 +176,7 @@ def _library() -> Any:
 
 
 class _Once(logging.Handler):
-    """Reports the first warning of each kind: zero gradients alone may be found in every batch."""
+    """Reports only the first warning of each kind: zero gradients, for example, may occur in every batch."""
 
     def __init__(self, report: Report):
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The protocol of attacks: what an evaluation or a training asks of an attack, ours or a user's own."""
+"""The protocol of attacks: what evaluation and training require of an attack, ours or a user's own."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,18 +17,18 @@ from .settings import described, plain
 __all__ = ["TOLERANCE", "Attack", "Outcome", "Report", "call", "checked", "inside", "naming"]
 
 Report = Callable[[str], None]
-_PLAIN = (bool, int, float, str, tuple, *get_args(Threat))  # attributes of a class that are settings
+_PLAIN = (bool, int, float, str, tuple, *get_args(Threat))  # types of class attributes that are settings
 TOLERANCE = 1e-6  # rounding of x' - x in fp32
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an attack did to one batch.
+    """The outcome of an attack on one batch.
 
     Attributes:
         x_adv: x' `[B, C, H, W]`.
-        correct: which x' the evaluated model still classifies correctly, `[B]` booleans; `None` leaves that to the
-            evaluation, which decides it for attacks of your own in any case.
+        correct: which x' the evaluated model still classifies correctly, `[B]` booleans. If `None`, and always
+            for your own attacks, the evaluation classifies x'.
         notes: the values of `Attack.notes`, each `[B]`.
     """
 
@@ -38,15 +38,15 @@ class Outcome:
 
 
 class Attack:
-    """Base class of attacks; one of your own needs `name` and `__call__`.
+    """Base class of attacks; your own attack needs `name` and `__call__`.
 
     Attributes:
-        name: of the attack in results and files: letters, digits, `-` and `_`.
+        name: name of the attack in results and files: letters, digits, `-` and `_`.
         perturbs: `False` for the attack that leaves images clean.
-        climbs: `False` where the gradient of its first step is not to be seen, or is not what the attack stands on.
+        climbs: `False` if the gradient of its first step cannot be observed, or if the attack does not rely on it.
         transferred: whether x' is searched for on a surrogate.
-        notes: what `outcome` tells of each image besides, dtypes by name.
-        packages: whose versions the result records.
+        notes: further values that `outcome` returns for each image, dtypes by name.
+        packages: packages whose versions the result records.
 
     Example:
         >>> import torch, advdistill as ad
@@ -73,7 +73,7 @@ class Attack:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What tells two attacks of this name apart, as plain values by name: its public attributes."""
+        """The public attributes, as plain values by name; they distinguish attacks of the same name."""
         kinds = type(self).__mro__[: type(self).__mro__.index(Attack)]
         written = {n: v for kind in reversed(kinds) for n, v in vars(kind).items() if isinstance(v, _PLAIN)}
         known = {"name", *vars(Attack)}
@@ -81,50 +81,50 @@ class Attack:
         return {n: plain(v) for n, v in values.items() if n not in known and not n.startswith("_")}
 
     def describe(self, classes: int) -> str:
-        """The settings, as they are printed with results, on data of so many classes."""
+        """Return the settings as printed with results on data with this number of classes."""
         return described(self.settings) or self.name
 
     def stays_inside(self, threat: Threat) -> bool:
-        """Whether its x' are known to be inside this threat model; else the evaluation counts those outside."""
+        """Return whether all x' are known to be inside this threat model; else the evaluation counts those outside."""
         return False
 
     def check(self) -> None:
-        """Raise ImportError where a package is missing; called before anything is attacked."""
+        """Raise ImportError if a package is missing; called before any attack."""
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, rng: Rng) -> Tensor:
         """Search for adversarial images of one batch.
 
         Args:
-            model: attacked; images `[B, C, H, W]` in [0, 1] to logits `[B, K]`. In eval mode, in a training in the mode
-                that the recipe or the method says. Gradients are on.
+            model: the attacked network, maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`. It is in eval mode, in
+                training in the mode that the recipe or the method specifies. Gradients are enabled.
             x: clean images `[B, C, H, W]` in [0, 1], a copy.
             y: labels `[B]`.
-            rng: where random numbers are drawn from: `rng.uniform(x)` and `rng.normal(x)`, which in an evaluation are
-                functions of the seed and the image; or `rng.generator` for torch, a function of the seed and the
-                batch's place. The global generators of torch, NumPy and Python begin at `rng.seed`. An evaluation's
-                batches are blocks of a fixed size, so neither depends on its `batch_size`.
+            rng: source of random numbers: `rng.uniform(x)` and `rng.normal(x)`, which in an evaluation are functions of
+                the seed and the image; or `rng.generator` for torch, a function of the seed and the batch's position.
+                The global generators of torch, NumPy and Python are seeded with `rng.seed`. An evaluation's batches are
+                blocks of a fixed size, so no random number depends on its `batch_size`.
 
         Returns:
-            x' `[B, C, H, W]`, of x's dtype and device. In an evaluation an x' outside the threat model or [0, 1] breaks
-            nothing; in a training it is projected.
+            x' `[B, C, H, W]`, with x's dtype and device. In evaluation, an x' outside the threat model or [0, 1] does
+            not break its image; in training, it is projected.
         """
         raise NotImplementedError(f"{type(self).__name__} has no __call__(model, x, y, *, rng).")
 
     def outcome(
         self, model: nn.Module, x: Tensor, y: Tensor, *, attacked: nn.Module | None, rng: Rng, report: Report
     ) -> Outcome:
-        """As `__call__`, of the model whose predictions count and, where it is another, the network to search on.
+        """Search as `__call__` does, given the model whose predictions count and, if different, the attacked network.
 
         Args:
             model: the evaluated model.
-            attacked: where x' is searched for; `None` is the evaluated model.
+            attacked: the network to search on; `None` is the evaluated model.
             report: receives lines of progress.
         """
         return Outcome(call(self, model if attacked is None else attacked, x, y, rng))
 
 
 def call(attack: Attack, model: nn.Module, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
-    """What an attack returns, checked; whatever it does to x, y, modes and global generators is undone.
+    """Run an attack and check x'; its changes to x, y, modes and global generators are undone.
 
     Args:
         attack, model, x, y, rng: as in `Attack.__call__`.
@@ -141,18 +141,18 @@ def call(attack: Attack, model: nn.Module, x: Tensor, y: Tensor, rng: Rng) -> Te
 
 
 def checked(attack: Attack, found: object, x: Tensor) -> Tensor:
-    """What an attack returned, checked.
+    """Check what an attack returned, and return it detached.
 
     Args:
-        attack: named in errors.
-        found: what it returned.
+        attack: the attack, named in errors.
+        found: what the attack returned.
         x: the clean images `[B, C, H, W]`.
 
     Returns:
         x' like x, detached.
 
     Raises:
-        ValueError: no tensor, another shape, dtype or device, or values that are NaN or infinite.
+        ValueError: not a tensor, another shape, dtype or device, or values that are NaN or infinite.
     """
     name = _title(attack)
     if not isinstance(found, Tensor):
@@ -168,18 +168,18 @@ def checked(attack: Attack, found: object, x: Tensor) -> Tensor:
     return found.detach()
 
 
-NO_GRADIENT = ("does not require grad", "not have been used in the graph")  # of torch's messages
+NO_GRADIENT = ("does not require grad", "not have been used in the graph")  # parts of torch's messages
 
 
 @contextmanager
 def naming(attack: object) -> Iterator[None]:
-    """Within, an error about a missing gradient names the attack.
+    """Name the attack in errors about a missing gradient that occur within this context.
 
     Args:
-        attack: the one that runs within, or what else needs the gradient, as text.
+        attack: the attack that runs within, or text that names what else needs the gradient.
 
     Raises:
-        ValueError: a gradient is asked for that there is none of.
+        ValueError: a required gradient does not exist.
     """
     try:
         yield
@@ -198,10 +198,10 @@ def _title(attack: object) -> str:
 
 
 def inside(threat: Threat, x_adv: Tensor, x: Tensor) -> Tensor:
-    """Which adversarial images lie inside the threat model and in [0, 1].
+    """Return which adversarial images lie inside the threat model and in [0, 1].
 
     Args:
-        threat: its eps is exceeded by `TOLERANCE` at most.
+        threat: the threat model; its eps may be exceeded by `TOLERANCE` at most.
         x_adv: x' `[B, C, H, W]`.
         x: clean images `[B, C, H, W]`.
 

@@ -1,4 +1,4 @@
-"""Attacks that users bring: a class derived from `Attack`, any named object or function of that protocol, by name."""
+"""Users' own attacks: subclasses of `Attack`, and named objects or functions of that protocol, also by reference."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -22,11 +22,11 @@ FORM = "attack(model, x, y, rng=...)"
 
 @dataclass(frozen=True)
 class CallableAttack(Attack):
-    """A function, or an object that is not derived from `Attack`.
+    """An attack from a function, or from an object that is not derived from `Attack`.
 
     Args:
-        function: `function(model, x, y, rng=rng)` gives x'; see `Attack.__call__`.
-        options: further keyword arguments of it.
+        function: `function(model, x, y, rng=rng)` returns x'; see `Attack.__call__`.
+        options: further keyword arguments of the function.
 
     Example:
         >>> def noise(model, x, y, *, rng, size=0.1):
@@ -49,13 +49,13 @@ class CallableAttack(Attack):
 
 
 def as_attack(given: Any, options: Mapping[str, Any] | None = None) -> Attack:
-    """An attack as it is, or a named object or function of the protocol as one.
+    """Return an `Attack` unchanged, or convert a named object or function of the protocol to one.
 
     Args:
         options: keyword arguments of a function.
 
     Raises:
-        TypeError: anything else, or what cannot be called as `attack(model, x, y, rng=...)`.
+        TypeError: `given` is anything else, or cannot be called as `attack(model, x, y, rng=...)`.
     """
     if isinstance(given, type):
         raise TypeError(f"{given.__name__} is a class; give an attack made from it, {given.__name__}(...).")
@@ -69,15 +69,15 @@ def as_attack(given: Any, options: Mapping[str, Any] | None = None) -> Attack:
 
 
 def from_python(reference: str, threat: Threat, options: Mapping[str, Any] | None = None) -> Attack:
-    """The attack that `my_module:my_attack` or `path/to/file.py:MyAttack` names.
+    """Import the attack that `my_module:my_attack` or `path/to/file.py:MyAttack` names.
 
     Args:
-        reference: names a function of the protocol, an attack, or a class or function that makes one.
-        threat: given to what makes an attack as `threat`, if it has an argument of that name.
-        options: further keyword arguments of it.
+        reference: names a function of the protocol, an attack, or a class or function that creates an attack.
+        threat: passed as `threat` to the class or function that creates the attack, if it has such an argument.
+        options: further keyword arguments of that class or function, or of a function of the protocol.
 
     Raises:
-        ValueError: it cannot be imported, or that is forbidden, or it is no attack and makes none.
+        ValueError: the import fails or is forbidden, or what is imported neither is nor creates an attack.
     """
     found, options = import_object(reference), options or {}
     try:
@@ -94,7 +94,7 @@ def from_python(reference: str, threat: Threat, options: Mapping[str, Any] | Non
 
 
 def _known(function: Callable[..., object]) -> dict[str, object]:
-    """Defaults of a function's arguments, or attributes of an object."""
+    """Return the defaults of a function's arguments, or the attributes of an object."""
     if inspect.isroutine(function):
         parameters = inspect.signature(function).parameters.values()
         return {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "rng"}
@@ -107,7 +107,7 @@ def _takes(function: Callable[..., object], *arguments: object, **named: object)
         inspect.signature(function).bind(*arguments, **named)
     except TypeError:
         return False
-    except ValueError:  # of a builtin, which has no signature
+    except ValueError:  # builtins have no signature
         return True
     return True
 

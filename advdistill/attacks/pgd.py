@@ -1,4 +1,4 @@
-"""Projected gradient descent: the one attack loop. FGSM, PGD-n, CW-inf and every training attack are its arguments."""
+"""Projected gradient descent, the attack loop of FGSM, PGD-n, CW-inf and the training attacks of all methods."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -19,23 +19,23 @@ Mode = Literal["eval", "train"]
 
 @dataclass(frozen=True)
 class PGD:
-    """Climb an objective inside a threat model.
+    """Gradient ascent on an objective inside a threat model.
 
         x'_0 = start(x),   x'_{i+1} = project(x'_i + step_size * steepest(grad objective(x'_i)))
 
     Args:
         steps: number of ascent steps.
-        step_size: in pixel units, `"2/255"` is understood; larger than eps is refused.
+        step_size: in pixel units, also as text such as `"2/255"`; at most eps unless `allow_step_above_eps`.
         threat: `Linf` or `L2`.
-        start: `uniform` in the ball, kept inside [0, 1]; `uniform_unclamped`, the same as the first released ARD and
-            IAD scripts have it; `gaussian`, 0.001 N(0, 1); `gaussian_clamped`, the same kept inside [0, 1]; `signs`,
-            half of eps up or down at each pixel, kept inside [0, 1]; `last`, in a training the x' that the same image
-            had when it was last trained on; `none`. `None` means the method's own, else `uniform`.
-        student_mode: batch-norm mode of the attacked network; `None` means the method's own.
-        start_radius: of a uniform start, in units of eps.
-        projected: whether x' is kept inside eps; without it x' is only kept inside [0, 1].
-        allow_step_above_eps: accept a step larger than eps, as FGSM-RS has it.
-        stop_after: in a training, an image's attack ends so many steps after its first misclassification; `None` takes
+        start: `uniform` in the ball, clamped to [0, 1]; `uniform_unclamped`, the same without clamping, as in the first
+            released ARD and IAD scripts; `gaussian`, 0.001 N(0, 1); `gaussian_clamped`, the same clamped to [0, 1];
+            `signs`, plus or minus half of eps at each pixel, clamped to [0, 1]; `last`, in training the x' from the
+            last time that the image was trained on; `none`. `None` is the method's default, else `uniform`.
+        student_mode: batch-norm mode of the attacked network; `None` is the method's default.
+        start_radius: radius of a uniform start, in units of eps.
+        projected: whether x' is projected into the eps ball; if not, x' is only clamped to [0, 1].
+        allow_step_above_eps: accept a step size larger than eps, as in FGSM-RS.
+        stop_after: in training, an image's attack ends this many steps after its first misclassification; `None` takes
             all steps.
 
     Example:
@@ -52,7 +52,7 @@ class PGD:
     """
 
     steps: int = 10
-    step_size: Pixels = 2 / 255  # type: ignore[assignment]  # a default is what is read
+    step_size: Pixels = 2 / 255  # type: ignore[assignment]  # a default has the type that is read
     threat: Threat = field(default_factory=Linf)
     start: Start | None = None
     student_mode: Mode | None = None
@@ -64,7 +64,7 @@ class PGD:
     def __post_init__(self) -> None:
         object.__setattr__(self, "threat", as_threat(self.threat))
         eps: object = self.threat.eps
-        if isinstance(eps, Tensor):  # from `within`
+        if isinstance(eps, Tensor):  # set by `within`
             return
         object.__setattr__(self, "step_size", pixels(self.step_size, "step_size", limit=10))
         if self.steps < 1:
@@ -100,30 +100,30 @@ class PGD:
         return f"PGD-{self.steps}, {self.threat}, step {show_pixels(self.step_size)}{start}"
 
     def within(self, eps: Tensor) -> "PGD":
-        """The same attack with an eps of each image, `[B]`; the step size keeps its ratio to eps.
+        """Return the same attack with one eps per image, `[B]`; the step size keeps its ratio to eps.
 
         Raises:
-            ValueError: eps outside the range of the threat model, or of another shape.
+            ValueError: eps is outside the range of the threat model, or has another shape.
         """
         ratio = self.step_size / self.threat.eps if self.threat.eps else 0.0
-        given: Any = eps  # type checkers of users are told of numbers only
+        given: Any = eps  # the public type of eps is a number
         return replace(self, threat=replace(self.threat, eps=given), step_size=ratio * given)
 
     def filled(self, start: Start, mode: Mode) -> "PGD":
-        """With a method's start and student mode where it has none of its own."""
+        """Return the attack with a method's start and student mode, if it has none of its own."""
         return replace(self, start=self.start or start, student_mode=self.student_mode or mode)
 
     def on(self, student: object, y: Tensor, notes: object) -> "PGD":
-        """The attack on one batch, which is itself: see `CustomAttack.on`."""
+        """Return the attack on one batch, which is this object: see `CustomAttack.on`."""
         return self
 
     def __call__(self, objective: Objective, x: Tensor, rng: Rng | None = None) -> Tensor:
-        """Find x' where `objective(x')`, `[B]`, is large.
+        """Find x' for which `objective(x')`, `[B]`, is large.
 
         Args:
-            objective: one number per example, differentiable in x'; an example must not depend on the others.
+            objective: one number per image, differentiable in x' and independent of the other images.
             x: clean images `[B, C, H, W]` in [0, 1].
-            rng: draws of the random start; `None` takes torch's global generator.
+            rng: random numbers for the start; `None` uses torch's global generator.
 
         Returns:
             x' `[B, C, H, W]`, detached, inside the threat model if it is `projected`.
@@ -131,7 +131,7 @@ class PGD:
         return self.climb(objective, x, self.begin(x, rng))
 
     def begin(self, x: Tensor, rng: Rng | None = None) -> Tensor:
-        """The random start x'_0, `[B, C, H, W]`; arguments as in `__call__`."""
+        """Return the random start x'_0, `[B, C, H, W]`; arguments as in `__call__`."""
         rng = rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         match self.start or "uniform":
             case "none":
@@ -148,7 +148,7 @@ class PGD:
                 return (x + self.start_radius * self.threat.sample(x, rng)).clamp(0, 1)
 
     def climb(self, objective: Objective, x: Tensor, x_adv: Tensor) -> Tensor:
-        """All steps from a start `x_adv`, which stays as it is; otherwise as `__call__`."""
+        """Take all steps from a start `x_adv`, which is not modified; otherwise as `__call__`."""
         for _ in range(self.steps):
             x_adv = x_adv.detach().requires_grad_()
             with torch.enable_grad():
@@ -157,6 +157,6 @@ class PGD:
         return x_adv
 
     def advanced(self, x_adv: Tensor, gradient: Tensor, x: Tensor) -> Tensor:
-        """One step from `x_adv` along a gradient, projected; all `[B, C, H, W]`."""
+        """Take one step from `x_adv` along a gradient, and project; all `[B, C, H, W]`."""
         moved = self.threat.ascend(x_adv, gradient, self.step_size)
         return self.threat.project(moved, x) if self.projected else moved.clamp(0, 1)

@@ -14,7 +14,7 @@ __all__ = ["described", "plain"]
 
 
 def plain(value: Any) -> Any:
-    """A value as data: numbers and text as they are, tensors and networks by a digest, others by their repr.
+    """Convert a value to data: numbers and text unchanged, tensors and networks to a digest, others to their repr.
 
     >>> plain({"steps": 3, "sizes": (1, 2)})
     {'steps': 3, 'sizes': [1, 2]}
@@ -31,13 +31,13 @@ def plain(value: Any) -> Any:
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
         return [plain(part) for part in value]
-    if hasattr(value, "__qualname__"):  # of a function or class
+    if hasattr(value, "__qualname__"):  # functions and classes
         return value.__qualname__
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 def described(settings: Mapping[str, object]) -> str:
-    """Settings in a line, lengths in pixels as n/255.
+    """Format settings as one line, lengths in pixels as n/255.
 
     >>> described({"eps": 8 / 255, "steps": 3})
     'eps 8/255, steps 3'

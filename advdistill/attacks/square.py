@@ -1,4 +1,4 @@
-"""The Square attack by itself with few queries, through pyautoattack."""
+"""The Square attack alone, with few queries, from pyautoattack."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +13,15 @@ __all__ = ["Square"]
 
 @dataclass(frozen=True)
 class Square(LibraryAttack):
-    """Random search with squares of colour: a black-box attack that asks for logits only.
+    """Random search with squares of colour: a black-box attack that uses logits only.
 
-    The squares shrink on a schedule made for 10000 queries and run through in `queries`, as torchattacks does, with
-    which CIARD's evaluation script takes 100. AutoAttack does not shorten it: 100 queries would see only the three
-    largest sizes. Where the library's own start, stripes (Linf) or a grid (L2), succeeds, no more is asked.
+    The squares shrink on a schedule for 10000 queries, rescaled to `queries` as in torchattacks, which CIARD's
+    evaluation script runs with 100 queries. AutoAttack does not rescale it: 100 queries would use only the three
+    largest sizes. If the library's own start, stripes (Linf) or a grid (L2), succeeds, the image is not queried again.
 
     Args:
         threat: `Linf` or `L2`.
-        queries: for each image, after the one of the start.
+        queries: number of queries for each image after that of the start.
 
     Raises:
         ValueError: fewer than one query.

@@ -20,20 +20,20 @@ from .square import Square
 __all__ = ["ATTACKS", "SUITES", "Clean", "PGDAttack", "attacks", "cw_30", "is_named", "named", "pgd", "pgd_20"]
 
 
-TRADES_STEP = 0.003 / (8 / 255)  # of eps
+TRADES_STEP = 0.003 / (8 / 255)  # step size, in units of eps
 
 
 def cw_margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The margin with confidence 50 that RSLAD and its successors call CW-inf; `[B]`."""
+    """Return the margin with confidence 50, which RSLAD and its successors call CW-inf; `[B]`."""
     return margin(logits, y, confidence=50.0)
 
 
 def pgd(steps: int, threat: Threat) -> PGD:
-    """PGD as evaluation runs it: steps of eps / 4 from a uniform start.
+    """Return PGD as evaluation runs it: step size eps / 4, uniform start.
 
     Args:
-        steps: their number.
-        threat: whose eps is meant.
+        steps: number of steps.
+        threat: where x' may lie; its eps sets the step size.
 
     Returns:
         The attack, without an objective.
@@ -64,7 +64,7 @@ class PGDAttack(Attack):
     """PGD on a loss of the labels.
 
     Args:
-        loss: what is climbed, logits `[B, K]` and labels `[B]` to `[B]`.
+        loss: the loss to increase, maps logits `[B, K]` and labels `[B]` to `[B]`.
         transferred: whether x' is searched for on a surrogate.
     """
 
@@ -91,37 +91,37 @@ class PGDAttack(Attack):
 
 
 def _without_nan(gradient: Tensor) -> Tensor:
-    """NaN counts as zero, an infinite value as a very large one."""
+    """Replace NaN by zero, and infinite values by very large ones."""
     return gradient.nan_to_num(0)
 
 
 def _scaled(gradient: Tensor) -> Tensor:
-    """The same direction, largest value 1: no sum of squares overflows or vanishes."""
+    """Scale each image's gradient to largest value 1, so that no sum of squares overflows or vanishes."""
     gradient = _without_nan(gradient)
     peak = gradient.abs().flatten(1).amax(1).clamp(min=torch.finfo(gradient.dtype).tiny)
     return gradient / peak[:, None, None, None]
 
 
 def pgd_20(threat: Threat) -> PGDAttack:
-    """`pgd` with 20 steps, on the cross-entropy.
+    """Return `pgd` with 20 steps, on the cross-entropy.
 
     Args:
         threat: where x' may lie.
 
     Returns:
-        The attack called `pgd-20`.
+        The attack named `pgd-20`.
     """
     return PGDAttack("pgd-20", pgd(20, threat))
 
 
 def cw_30(threat: Threat) -> PGDAttack:
-    """PGD-30 with steps of eps / 4 from x, on the margin with confidence 50.
+    """Return PGD-30 with step size eps / 4, started at x, on the margin with confidence 50.
 
     Args:
         threat: where x' may lie.
 
     Returns:
-        The attack called `cw-30`.
+        The attack named `cw-30`.
     """
     return PGDAttack("cw-30", PGD(30, threat.eps / 4, threat, "none"), cw_margin)
 
@@ -146,7 +146,7 @@ ATTACKS: dict[str, Callable[[Threat], Attack]] = {
     "transfer-cw-30": lambda threat: _transferred(cw_30(threat)),
 }
 
-_PGD = re.compile(r"pgd-([1-9]\d{0,3})")  # with any number of steps
+_PGD = re.compile(r"pgd-([1-9]\d{0,3})")  # with 1 to 9999 steps
 
 SUITES = {
     "quick": ("clean", "fgsm", "pgd-20"),
@@ -158,13 +158,13 @@ SUITES = {
 
 
 def is_named(name: str) -> bool:
-    """Whether `named` knows an attack of this name.
+    """Return whether `named` accepts this name.
 
     Args:
         name: any text.
 
     Returns:
-        Whether it is in `ATTACKS` or is `pgd-N`.
+        Whether the name is in `ATTACKS` or is `pgd-N`.
 
     >>> is_named("pgd-7"), is_named("pgd-0")
     (True, False)
@@ -173,10 +173,10 @@ def is_named(name: str) -> bool:
 
 
 def named(name: str, threat: Threat) -> Attack:
-    """The attack of a name in `ATTACKS`, or `pgd-N`: PGD as `pgd` describes it, with N steps, 9999 at most.
+    """Return the attack of a name in `ATTACKS`, or `pgd-N`: PGD as in `pgd`, with N steps, 9999 at most.
 
     Args:
-        name: one that `is_named` knows.
+        name: a name for which `is_named` is true.
         threat: where x' may lie.
 
     Returns:
@@ -194,21 +194,21 @@ def named(name: str, threat: Threat) -> Attack:
 
 
 def attacks(wanted: str | Iterable[str | Attack | Callable[..., Tensor]], threat: Threat) -> list[Attack]:
-    """Attacks by the names of suites and attacks.
+    """Return attacks by the names of suites and attacks.
 
     Args:
-        wanted: names of suites and attacks with commas between, or a sequence of such names and of attacks. A name is
-            also `pgd-N` for any number of steps, and `python:my_module:my_attack` or
-            `python:path/to/file.py:MyAttack`, see `custom.from_python`.
+        wanted: names of suites and attacks separated by commas, or a sequence of such names and of attacks. A name may
+            also be `pgd-N` with N steps, or `python:my_module:my_attack` or `python:path/to/file.py:MyAttack`, see
+            `custom.from_python`.
         threat: where the x' of named attacks may lie.
 
     Returns:
         The attacks in that order, each once.
 
     Raises:
-        ValueError: a name that is neither, or two different attacks of one name.
-        TypeError: neither a name nor an attack.
-        ImportError: an attack of them needs a package that is missing.
+        ValueError: an unknown or invalid name, or two different attacks with the same name.
+        TypeError: an item is neither a name nor an attack.
+        ImportError: one of the attacks needs a package that is missing.
 
     Example:
         >>> from advdistill import Linf
@@ -226,7 +226,7 @@ def attacks(wanted: str | Iterable[str | Attack | Callable[..., Tensor]], threat
 
 
 def _check_name(attack: Attack, chosen: list[Attack], threat: Threat) -> None:
-    """Results and files are by name."""
+    """Raise ValueError if an attack's name is malformed or taken: results and files are identified by it."""
     name, namesakes = attack.name, [other for other in chosen if other.name == attack.name]
     ours = [named(name, threat)] if is_named(name) else [attack]
     if not re.fullmatch(r"[\w-]+", name) or namesakes != [attack] or ours != [attack]:

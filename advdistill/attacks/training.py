@@ -1,4 +1,4 @@
-"""An attack of one's own in a training, in place of PGD."""
+"""A user's own attack in training, in place of PGD."""
 
 import warnings
 from collections.abc import Mapping
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
     Named = str | Attack | Callable[..., Tensor]
 else:
-    Named = str  # what a recipe holds; an attack itself is for a Distiller
+    Named = str  # a recipe has a name; only a Distiller accepts the attack itself
 
 
 @dataclass(frozen=True)
 class CustomAttack:
-    """Finds the x' of a training as the attack does, whatever the method's `inner` is; x' is projected.
+    """A user's own attack that finds x' in training, without climbing the method's `inner`; x' is projected.
 
-    It is called as `attack(student, x, y, rng=rng)`, see `Attack.__call__`, and chooses its own start. Where several
-    processes share a batch, `rng.uniform(x)` and `rng.normal(x)` draw the rows that one process would; other draws
-    differ from those of one process.
+    The attack is called as `attack(student, x, y, rng=rng)`, see `Attack.__call__`, and chooses its own start. If
+    several processes share a batch, `rng.uniform(x)` and `rng.normal(x)` draw the same rows as one process would; other
+    draws differ from those of one process.
 
     Args:
-        python: `my_module:my_attack` or `path/to/file.py:MyAttack`, see `custom.from_python`; for a `Distiller` in a
-            loop of your own also the attack itself.
-        threat: x' is projected into it; given to what makes the attack as `threat`, if it takes one.
-        settings: further arguments of what makes the attack, or of a function.
-        student_mode: batch-norm mode of the attacked network; `None` means the method's own.
+        python: `my_module:my_attack` or `path/to/file.py:MyAttack`, see `custom.from_python`; for a `Distiller` in your
+            own loop also the attack itself.
+        threat: x' is projected into it; passed as `threat` to what creates the attack, if that has such an argument.
+        settings: further arguments of what creates the attack, or of a function.
+        student_mode: batch-norm mode of the attacked network; `None` is the method's default.
 
     Raises:
         ValueError: no such attack; see `custom.from_python`.
@@ -73,27 +73,27 @@ class CustomAttack:
 
     @cached_property
     def attack(self) -> Attack:
-        """What `python` names."""
+        """The attack that `python` names."""
         if isinstance(self.python, str):
             return from_python(self.python, self.threat, self.settings)
         return as_attack(self.python, self.settings)
 
     def on(self, student: nn.Module, y: Tensor, notes: Mapping[str, Tensor]) -> "OnBatch":
-        """The attack on one batch, called as a `PGD` is.
+        """Return the attack on one batch, to be called like a `PGD`.
 
         Args:
-            student: images to logits `[B, K]`, in the mode in which it is attacked.
+            student: maps images to logits `[B, K]`, in the mode in which it is attacked.
             y: labels `[B]`.
-            notes: what the method's objective writes down of each x' that it sees.
+            notes: what the method's objective records of each x'.
         """
         return OnBatch(self.attack, self.threat, student, y, notes)
 
     def filled(self, start: Start, mode: Mode) -> "CustomAttack":
-        """With the method's student mode where it has none of its own; its start is its own."""
+        """Return the attack with the method's student mode, if it has none of its own; `start` is not used."""
         return replace(self, student_mode=self.student_mode or mode)
 
     def check_named(self) -> None:
-        """Raise ValueError where a recipe, which is data, is given the attack itself."""
+        """Raise ValueError if `python` is the attack itself, which a recipe, as data, cannot contain."""
         if not isinstance(self.python, str):
             raise ValueError(
                 f"A recipe names its attack, as in CustomAttack('my_module:MyAttack', settings={{...}}); got "
@@ -101,10 +101,10 @@ class CustomAttack:
             )
 
     def try_on(self, student: nn.Module, x: Tensor, y: Tensor) -> None:
-        """Attack two of these images in eval mode; nothing is kept.
+        """Attack two of these images in eval mode; nothing is saved.
 
         Raises:
-            ValueError: as `climb`.
+            ValueError: as `base.call`.
 
         Warns:
             UserWarning: every x' is outside the threat model, and would be projected.
@@ -132,7 +132,7 @@ class OnBatch:
     notes: Mapping[str, Tensor]
 
     def within(self, eps: Tensor) -> "OnBatch":
-        """With an eps of each image, `[B]`, into which x' is projected; the attack itself is not told."""
+        """Return the attack with one eps per image, `[B]`, for the projection; the attack itself does not get it."""
         given: Any = eps
         return replace(self, threat=replace(self.threat, eps=given))
 
@@ -140,15 +140,15 @@ class OnBatch:
         """Find x'.
 
         Args:
-            objective: the method's; it is not climbed. If it takes notes, it is shown x', once.
+            objective: the method's objective; it is not climbed. If it records notes, it is called on x' once.
             x: clean images `[B, C, H, W]` in [0, 1].
-            rng: draws; `None` seeds one from torch's global generator.
+            rng: random numbers; `None` seeds them from torch's global generator.
 
         Returns:
             x' `[B, C, H, W]`, detached, inside the threat model.
 
         Raises:
-            ValueError: the attack returns something else than finite images like x, or finds no gradient.
+            ValueError: the attack does not return finite images like x, or needs a gradient and there is none.
         """
         rng = rng or Rng(int(torch.randint(2**62, ())), device=x.device)
         with without_parameter_gradients(self.student):

@@ -1,7 +1,7 @@
-"""The command line: one file a command, with its arguments as a dataclass and what it does.
+"""The command line. Each command has a file with a dataclass of its arguments and the code that runs it.
 
-`--help`, `--version` and a mistyped argument should answer at once, so these files import at the top only what is
-quick to import; torch and modules that need it are imported by the function that runs the command.
+`--help`, `--version` and errors in arguments should appear at once, so these files import only fast modules at the
+top; torch and modules that need it are imported by the function that runs the command.
 """
 
 import logging
@@ -48,20 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: the words after `advdistill`; those of this process unless given.
+        argv: the arguments after `advdistill`; by default those of this process.
 
     Returns:
-        The exit code: 0; 1 where `verify` or `preflight` found something wrong; 2 for a mistake, explained on stderr;
-        128 + signal when interrupted.
+        The exit code: 0; 1 if `verify` or `preflight` found something wrong, or a `study` has cells that are not done;
+        2 for an error, explained on stderr; 128 + signal when interrupted.
 
     Raises:
-        SystemExit: after `--help`, or where the arguments are not understood.
+        SystemExit: after `--help`, also if an argument next to it is invalid, or if a signal stopped a `study`.
     """
     given = sys.argv[1:] if argv is None else argv
     argv = [word for word in given if word != FORBID]
     if FORBID in given:
         forbid()
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it warns without a home
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # torchmetrics imports it; it warns without a home folder
     if argv == ["--version"]:
         print(about())
         return 0

@@ -23,7 +23,7 @@ __all__ = [
 
 
 class Terminal(Console):
-    """Escapes control characters, which names of runs, classes and attacks may contain."""
+    """A console that replaces control characters, which names of runs, classes and attacks may contain."""
 
     def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
         for part in super().render(*arguments, **options):
@@ -34,36 +34,36 @@ CONSOLE = Terminal(highlight=False)
 
 
 def typed() -> str:
-    """The command as it was typed, `advdistill` or a script that calls a command."""
+    """Return this process's command line: `advdistill ...`, or `python SCRIPT ...` if a script calls a command."""
     program = Path(sys.argv[0])
     ours = program.name == "advdistill" or program.parts[-2:] == ("advdistill", "__main__.py")
     return shlex.join([*(["advdistill"] if ours else ["python", sys.argv[0]]), *sys.argv[1:]])
 
 
 def is_first() -> bool:
-    """Whether this process prints: the only one, or the first of several."""
+    """Return whether this process prints: the only process, or the first of several."""
     import torch
 
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def say(line: str) -> None:
-    """Print a line of progress, to stderr."""
+    """Print a line of progress to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
 def tell(line: str, *, wrap: bool = True) -> None:
-    """Print a line of a command's result, to stdout; `wrap` breaks it at the terminal's width."""
+    """Print a line of a command's result to stdout; `wrap` breaks it at the terminal's width."""
     CONSOLE.print(line, markup=False, soft_wrap=not wrap)
 
 
 def columns(*names: str, **options: Any) -> Table:
-    """An empty table with these columns."""
+    """Return an empty table with these columns."""
     return Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, **options)
 
 
 def not_measured_here(file: Path, attacks: Sequence[str]) -> str:
-    """A sentence about figures of a result that are somebody's claim, or an earlier version's."""
+    """Return the message that `attacks` of a result were measured by somebody else, or by an earlier version."""
     return (
         f"{file} also has {', '.join(attacks)}, not measured with this user's key and not shown: "
         f"advdistill verify {file.parent} checks it."
@@ -71,7 +71,7 @@ def not_measured_here(file: Path, attacks: Sequence[str]) -> str:
 
 
 def check_results(paths: Sequence[Path]) -> None:
-    """Raise ValueError if a result is of other weights than those beside it; torch is imported only if needed."""
+    """Raise ValueError if a result was measured on other weights than those next to it. Import torch only if needed."""
     from ..results.weights import check_result
 
     def digest(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Mistakes in what is typed, found before torch is imported or any compute is spent."""
+"""Checks of command-line arguments before torch is imported or any compute is spent."""
 
 import re
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ __all__ = [
 ]  # fmt: skip
 
 YAML = (".yaml", ".yml")
-MOST = {"linf": 1.0, "l2": 5.0}  # eps, as `limit` of the threat models
+MOST = {"linf": 1.0, "l2": 5.0}  # the largest eps, equal to `limit` of the threat models
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
 
 
 def seconds(text: str) -> float:
-    """The seconds of a budget such as `90m`, `5min`, `4 hours`, `1h30m` or `2d`.
+    """Convert a budget such as `90m`, `5min`, `4 hours`, `1h30m` or `2d` to seconds.
 
     Raises:
-        ValueError: it is none, or no time at all.
+        ValueError: the text is malformed, or the time is zero.
 
     >>> seconds("5min"), seconds("1h30m")
     (300.0, 5400.0)
@@ -41,7 +41,7 @@ def seconds(text: str) -> float:
 
 
 def check_model(reference: str) -> None:
-    """Raise FileNotFoundError where a model is named by a path without a file, ValueError for wrong names."""
+    """Raise FileNotFoundError if a model's path does not exist, ValueError if its kind or name is unknown."""
     check_reference(reference)
     path = _path(reference)
     if path and not home(path).exists():
@@ -50,13 +50,13 @@ def check_model(reference: str) -> None:
 
 
 def check_run(folder: Path | str) -> None:
-    """Raise FileNotFoundError for a folder that is not a run's, or does not exist."""
+    """Raise FileNotFoundError if a folder does not exist or is not a run."""
     if not Path(folder, "recipe.yaml").exists():
         raise FileNotFoundError(f"{folder} is not a run: it has no recipe.yaml.")
 
 
 def check_earlier(result: Path) -> None:
-    """Raise ValueError if a result that the new one would join is damaged, contradicts itself or is a folder."""
+    """Raise ValueError if an earlier result, to be merged with a new one, is damaged, contradictory or a folder."""
     from ..results.result import Result
 
     if result.is_dir():
@@ -66,7 +66,7 @@ def check_earlier(result: Path) -> None:
 
 
 def check_data(reference: str) -> None:
-    """Raise FileNotFoundError for a path to one's own data without a file, ValueError for an unknown name."""
+    """Raise FileNotFoundError if a path to the user's own data does not exist, ValueError for an unknown dataset."""
     check_data_name(reference)
     path = Path(reference).expanduser()
     written = ":" not in reference and (re.search(r"[/\\]|^[~.]", reference) or path.suffix)
@@ -75,7 +75,7 @@ def check_data(reference: str) -> None:
 
 
 def check_eps(eps: str | None, norm: str | None = None) -> None:
-    """Raise ValueError for text that is no eps, or one beyond the largest of its norm, of any if none is given."""
+    """Raise ValueError if eps is malformed or exceeds its norm's limit; without a norm, every norm's limit."""
     if eps is not None:
         beyond = norm == "l2" or (norm is None and _is_eps(eps, MOST["l2"]))
         pixels(eps, limit=MOST["l2" if beyond else "linf"])
@@ -89,14 +89,14 @@ def _is_eps(text: str, limit: float) -> bool:
 
 
 def check_options(words: Sequence[str]) -> None:
-    """Raise ValueError where an option among the words of `train` or `preflight` has a wrong name or eps."""
+    """Raise ValueError if an option of `train` or `preflight` has an unknown name or an invalid eps as its value."""
     check_words(words)
     for eps in values(words, "--attack.threat.eps"):
         check_eps(eps, next(values(words, "--threat"), None))
 
 
 def check_recipe(reference: str) -> None:
-    """Raise FileNotFoundError where a recipe's file is named and there is none, ValueError for an unknown name."""
+    """Raise FileNotFoundError if a recipe file does not exist, ValueError for an unknown recipe name."""
     if Path(reference).is_dir() and reference not in recipes():
         reference = str(Path(reference, "recipe.yaml"))
     if not reference.endswith(YAML):
@@ -110,10 +110,10 @@ def check_recipe(reference: str) -> None:
 
 
 def _check_yaml(file: str) -> None:
-    """Raise ValueError for a recipe's file that is not YAML, or names what does not exist."""
+    """Raise ValueError if a recipe file is not YAML, or its method, student, teachers or data are unknown."""
     try:
         text = read_text(file)
-    except ValueError:  # told when it is loaded
+    except ValueError:  # reported when the recipe is loaded
         return
     known = parse_yaml(text, file)
     fields = known if isinstance(known, dict) else {}
@@ -124,7 +124,7 @@ def _check_yaml(file: str) -> None:
 
 
 def check_teachers(recipe: "Recipe") -> None:
-    """Raise FileNotFoundError where a teacher that the method uses, or `student_init`, is a path without a file."""
+    """Raise FileNotFoundError if `student_init`, or a teacher that the method uses, is a path that does not exist."""
     from ..methods.roles import flag
 
     if recipe.student_init and (path := _path(recipe.student_init)) and not home(path).exists():
@@ -138,7 +138,7 @@ def check_teachers(recipe: "Recipe") -> None:
 
 
 def _path(reference: str) -> str | None:
-    """The path of a plain reference or one of kind `file:`; `None` for those of other kinds."""
+    """Return the path in a plain or `file:` reference; `None` for references of other kinds."""
     location = reference.partition("?")[0]
     kind, colon, name = location.partition(":")
     if not colon or len(kind) == 1 or not kind.isidentifier():
@@ -147,7 +147,7 @@ def _path(reference: str) -> str | None:
 
 
 def _first_make(path: str) -> str:
-    """The command that trains the run at a path, if its recipe is here."""
+    """Return a hint with the command that trains the run at a path, if a recipe for it is found."""
     name = Path(path).name
     for suffix in YAML:
         if Path(f"{name}{suffix}").exists():

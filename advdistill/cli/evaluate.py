@@ -36,25 +36,25 @@ class Evaluate:
     attacks: str | None = None
     """Attacks separated by commas, in place of the suite; your own as python:my_module:my_attack."""
     data: str | None = None
-    """Dataset; the run's unless given."""
+    """Dataset; if omitted, the run's."""
     folder: str | None = None
     """Folder of the dataset's files, if not in the cache."""
     size: int | None = None
-    """Side in pixels to which your own images are resized, if their sizes differ; the run's unless given."""
+    """Side in pixels to which your own images are resized, needed if their sizes differ; if omitted, the run's."""
     eps: str | None = None
-    """Radius of the threat model, e.g. 8/255; the run's unless given."""
+    """Radius of the threat model, e.g. 8/255; if omitted, the run's."""
     norm: Literal["linf", "l2"] | None = None
-    """Threat model; the run's unless given."""
+    """Threat model; if omitted, the run's."""
     surrogate: str | None = None
-    """Model on which the transfer- attacks compute adversarial images; the run's teacher unless given."""
+    """Model on which the transfer- attacks compute adversarial images; if omitted, the run's teacher."""
     n: int | None = None
     """Only the first n images of the test split."""
     batch_size: int = 256
-    """Images between two saves of the verdicts; no figure depends on it."""
+    """Images between two saves of the verdicts (right or broken, for each image); no figure depends on it."""
     accelerated: bool = False
-    """Attack a bf16 copy (folded fp32 where bf16 is not native); the fp32 model classifies; not for claims."""
+    """Attack a bf16 copy (folded fp32 if bf16 is not native); the fp32 model still classifies. Not for claims."""
     keep_images: bool = False
-    """Save the adversarial image of each counted break, for `advdistill verify`."""
+    """Save the adversarial image of each image that an attack broke, for `advdistill verify`."""
     masking: bool = False
     """Also check for gradient masking, on 200 images."""
     inspect: bool = False
@@ -64,7 +64,7 @@ class Evaluate:
     devices: int | str = 1
     """Processes that share the images, one per device."""
     out: Path | None = None
-    """The result's file; RUN/result.json unless given. After an interruption the same command continues."""
+    """Result file; if omitted, RUN/result.json. After an interruption the same command resumes."""
 
     def __call__(self) -> int:
         check_attacks(self.attacks or self.suite)
@@ -133,12 +133,12 @@ class Evaluate:
 
 
 def _first_of_all() -> bool:
-    """Whether this is the first process, before the others are started or have found each other."""
+    """Return whether this is the first process, by environment variables: the process group may not exist yet."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
 def _processes(devices: int | str) -> tuple["Device | str", bool]:
-    """The device of this process, and whether several processes share the work; starts the others."""
+    """Start the other processes; return this process's device, and whether several processes share the work."""
     import torch
 
     from .target import device

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Export"]
 
-CALIBRATION, COMPARED = 512, 256  # training images: the first set int8's scales, the others compare file and network
+CALIBRATION, COMPARED = 512, 256  # training images: to compute int8's scales, and to compare file and network
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ class Export:
     model: Positional[str]
     """A run folder or a checkpoint."""
     to: Literal["onnx", "onnx-fp16", "onnx-int8", "safetensors", "torch-export"] = "onnx"
-    """The kind of file; int8 takes its scales from 512 training images."""
+    """Kind of file; the scales of int8 are computed from 512 training images."""
     out: Path | None = None
-    """The file; unless given, model.onnx, model.int8.onnx and so on in the run's or the checkpoint's folder."""
+    """File; if omitted, model.onnx, model.int8.onnx and so on in the run's folder, or NAME.onnx next to NAME.pt."""
     data: str | None = None
-    """Dataset; the run's unless given."""
+    """Dataset; if omitted, the run's."""
     folder: str | None = None
     """Folder of the dataset's files, if not in the cache."""
     eps: str | None = None
-    """Radius of the threat model, e.g. 8/255; the run's unless given."""
+    """Radius of the threat model, e.g. 8/255; if omitted, the run's."""
     norm: Literal["linf", "l2"] | None = None
-    """Threat model; the run's unless given."""
+    """Threat model; if omitted, the run's."""
     n: int = 1000
     """Number of test images on which the file is attacked; all of them if there are fewer."""
     queries: int = 200
-    """Queries of the Square attack per image, made to the file itself; 0 leaves the attack out."""
+    """Queries per image by the Square attack, which queries the file itself; 0 skips the attack."""
     evaluate: bool = True
     """Attack the file; otherwise its robust accuracy is "not measured"."""
     batch_size: int = 128
@@ -112,7 +112,7 @@ class Export:
 
 
 def _place(target: "Target", to: str, out: Path | None) -> Path:
-    """The file's path."""
+    """Return the path of the file to write."""
     from ..export import KINDS
 
     source = _checkpoint(target)
@@ -126,7 +126,7 @@ def _place(target: "Target", to: str, out: Path | None) -> Path:
 
 
 def _checkpoint(target: "Target") -> Path | None:
-    """The checkpoint's file, if it is on this machine."""
+    """Return the path of the checkpoint, or `None` if it is not on this machine."""
     from ..models.reference import parse
 
     path = target.run.best if target.run else Path(parse(target.reference).name).expanduser()
@@ -134,7 +134,7 @@ def _checkpoint(target: "Target") -> Path | None:
 
 
 def _source(target: "Target") -> dict[str, str]:
-    """The metadata written into the file: its source."""
+    """Return the metadata about its source that is written into the file."""
     source, channels, height, width = _checkpoint(target), *target.split.shape
     known = {"source": target.name, "input": f"images, float32 [batch, {channels}, {height}, {width}] in [0, 1]"}
     if source:
@@ -146,7 +146,7 @@ def _source(target: "Target") -> dict[str, str]:
 
 
 def _images(target: "Target", seed: int) -> tuple["Tensor", "Tensor"]:
-    """Training images `[N, C, H, W]`, never the test split's: for calibration, and others for the comparison."""
+    """Return training (never test) images `[N, C, H, W]`: some for calibration, others for the comparison."""
     import torch
 
     from .._internal.rng import generator
@@ -172,7 +172,7 @@ def _unmeasured(target: "Target", path: Path, identity: str, seed: int) -> "Expo
 
 
 def _make_way(files: "ResultFiles", identity: str | None) -> None:
-    """Rename the result of an earlier file with other content, or remove it if it measured nothing."""
+    """Rename the result of an earlier file with other content; delete a result without measurements."""
     if not files.result.exists():
         return
     earlier = Result.load(files.result)

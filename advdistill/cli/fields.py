@@ -1,4 +1,4 @@
-"""Arguments of `train` and `preflight`: every field of any recipe."""
+"""Arguments of `train` and `preflight`: every field of the chosen recipe is an option."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,28 +19,28 @@ TEACHERS = "--teachers."
 
 @dataclass(frozen=True)
 class ChosenRecipe:
-    """The choices that decide which fields there are; they are parsed first."""
+    """Arguments that decide which recipe fields exist; they are parsed first."""
 
     recipe: Positional[str] = "digits.rslad"
-    """A name from `advdistill list recipes`, a YAML file, or a run folder, whose recipe it has."""
+    """A name from `advdistill list recipes`, a YAML file, or a run folder, whose recipe is used."""
     method: str | None = None
-    """Another method, e.g. adaad+igdm, or my_module:MyMethod."""
+    """Method in place of the recipe's, e.g. adaad+igdm, or my_module:MyMethod."""
     threat: Literal["linf", "l2"] | None = None
-    """Another threat model."""
+    """Threat model in place of the recipe's."""
     optimizer: str | None = None
-    """Another optimizer: sgd, adamw, lamb, or a class of torch.optim."""
+    """Optimizer in place of the recipe's: sgd, adamw, lamb, or a class of torch.optim."""
 
     def __post_init__(self) -> None:
-        if self.recipe == "[]":  # of tyro, where only options follow that are parsed later
+        if self.recipe == "[]":  # tyro's value if only options follow, which are parsed later
             object.__setattr__(self, "recipe", ChosenRecipe.recipe)
 
     @property
     def reference(self) -> str:
-        """The recipe that is meant, as `recipes.load` understands it."""
+        """The recipe's name, file or run folder, as `recipes.load` accepts it."""
         return self.recipe
 
     def load(self) -> "Recipe":
-        """The recipe, with another method, threat model or optimizer if one is given.
+        """Load the recipe, and replace its method, threat model and optimizer by those given.
 
         Raises:
             ValueError: an unknown name, or a file that is not a recipe.
@@ -66,15 +66,15 @@ class ChosenRecipe:
 
 
 def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tuple["Recipe", Any]:
-    """Parse the arguments of a command that takes a recipe's fields.
+    """Parse the arguments of a command whose options include a recipe's fields.
 
     Args:
-        command: a dataclass with the command's name and its first arguments.
+        command: a dataclass of the command's first arguments; its name is the command's.
         options: a function of the first arguments; returns a dataclass with the defaults of the other arguments.
-        argv: the words after the command's name.
+        argv: the arguments after the command's name.
 
     Returns:
-        The recipe and the other arguments, as typed.
+        The recipe and the other arguments, with the values in `argv`.
     """
     name = command.__name__.lower()
     if argv and argv[0] in HELP:
@@ -90,9 +90,9 @@ def parse(command: type[ChosenRecipe], options: Any, argv: Sequence[str]) -> tup
     method = recipe.method
     given = [word[len(TEACHERS) :].partition("=")[0] for word in rest if word.startswith(TEACHERS)]
     check_roles(method, given)
-    roles = {role: "" for role in method.teachers if role not in FLAGS}  # an empty one is none
+    roles = {role: "" for role in method.teachers if role not in FLAGS}  # an empty reference means no teacher
     recipe = replace(recipe, teachers=recipe.teachers)
-    object.__setattr__(recipe, "teachers", roles | dict(recipe.teachers))  # tyro makes an option of each key
+    object.__setattr__(recipe, "teachers", roles | dict(recipe.teachers))  # tyro creates an option for each key
 
     @dataclass(frozen=True)
     class Fields:

@@ -24,7 +24,7 @@ __all__ = ["Draft", "Init"]
 _SHOWN = 12  # classes in the table
 _SIDES = (64, 32, 16, 8)
 _FEW = 10_000
-_LONGER = {"pgd_at": 11 / 4, "rslad": 13 / 6}  # an epoch's forward passes with ten attack steps, and with three
+_LONGER = {"pgd_at": 11 / 4, "rslad": 13 / 6}  # an epoch's forward passes with ten attack steps / with three
 _TEMPLATE = """\
 # {title}
 # Fields left out have their defaults: `advdistill train THIS_FILE --help` shows every field.
@@ -62,11 +62,11 @@ class Init:
     data: Positional[str]
     """A folder of images, .npz, .csv, .tsv, .parquet, hf:OWNER/NAME, or one of `advdistill list datasets`."""
     out: Path | None = None
-    """The student's recipe, a new .yaml; the teacher's is written next to it. By default named after the data."""
+    """Student recipe to write, a new .yaml; the teacher's is written next to it. By default named after the data."""
     size: int | None = None
     """Side in pixels to which the images are resized; chosen for you if their sizes differ."""
     teacher: str | None = None
-    """A robust teacher you have: a run folder, or file:PATH. Then no recipe for a teacher is written."""
+    """An existing robust teacher: a run folder, or file:PATH. Then no recipe for a teacher is written."""
 
     def __call__(self) -> int:
         check_data(self.data)
@@ -109,7 +109,7 @@ class Draft:
     """The recipes for the user's data.
 
     Args:
-        found: what the images are like.
+        found: the survey of the images.
         name: the reference to the data in the recipes.
         size: the side to resize to, if the user gave one.
     """
@@ -119,22 +119,22 @@ class Draft:
     size: int | None = None
 
     def teacher(self) -> str:
-        """YAML of a recipe for a robust teacher."""
+        """Return the YAML of a recipe for a robust teacher."""
         return self._written("A robust teacher, by adversarial training alone.", "pgd_at", self.networks()[0])
 
     def student(self, teacher: str) -> str:
-        """YAML of a recipe for a student distilled from `teacher`."""
+        """Return the YAML of a recipe for a student distilled from `teacher`."""
         line = f"teacher: {json.dumps(teacher)}  # a run folder, or file:PATH of a checkpoint\n"
         return self._written("A small student, distilled from a robust teacher.", "rslad", self.networks()[1], line)
 
     @property
     def side(self) -> int:
-        """The shorter side of the images that are trained on."""
+        """The shorter side of the training images, after resizing."""
         return self.resized or min(next(iter(self.found.sizes)))
 
     @property
     def resized(self) -> int | None:
-        """The given size; else, if sizes differ, one that half of the images reach, 64 at most."""
+        """The side to resize to: `size`; else, if image sizes differ, one that half of the images reach, 64 at most."""
         if self.size or len(self.found.sizes) == 1:
             return self.size
         sides = sorted(min(header.height, header.width) for header in self.found.headers)
@@ -145,13 +145,13 @@ class Draft:
         return not any(header.colour for header in self.found.headers)
 
     def networks(self) -> tuple[str, str]:
-        """A teacher and a student."""
+        """Return the names of a teacher and a student network."""
         if self.side <= 16:
             return "convnet-24", "convnet-4"
         return ("resnet20", "resnet8") if self.grey or self._images < _FEW else ("resnet18", "mobilenet_v2")
 
     def radius(self) -> tuple[str, str, str]:
-        """eps, half of it, and why."""
+        """Return eps, half of it, and the reason for this eps."""
         if self.grey and self.side <= 16:
             return "0.2", "0.1", "tiny grey images are still recognisable under 0.2; up to 0.3 is usual"
         if self.grey and self.side <= 32:
@@ -165,7 +165,7 @@ class Draft:
         return sum(self.found.counts["train"])
 
     def _rate(self, method: str) -> float:
-        """Measured for convnet-4 and ResNet-8 as students; for the larger networks the papers'."""
+        """Return the learning rate: measured for students convnet-4 and ResNet-8, the papers' for larger networks."""
         small = method == "rslad" and self._images < _FEW
         return (0.4 if small else 0.1) * (1 if self._images >= 500 else 0.5)
 
@@ -202,7 +202,7 @@ def _plan(name: str, student: Path, teacher: Path | None) -> Iterator[list[str]]
 
 
 def _slug(reference: str) -> str:
-    """A file's name for a reference such as `hf:OWNER/NAME` or `../flowers.csv`."""
+    """Return a file name for a data reference such as `hf:OWNER/NAME` or `../flowers.csv`."""
     name = re.split(r"[/\\:]", reference.rstrip("/\\"))[-1]
     stem = re.sub(r"\.(npz|csv|tsv|parquet)$", "", name, flags=re.I)
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "data"

@@ -19,11 +19,11 @@ class List:
     kind: Positional[Literal["methods", "models", "teachers", "datasets", "recipes"]]
     """What to list."""
     json: bool = False
-    """As JSON."""
+    """Print JSON."""
     input: str | None = None
-    """Models: channels x height x width of an image, such as 3x32x32, for which multiplications are counted."""
+    """For models: count multiplications for an image of channels x height x width, such as 3x32x32."""
     latency: bool = False
-    """Models: measure the latency of one such image on this machine, on one thread."""
+    """For models: measure the latency of one such image on this machine, on one thread."""
 
     def __call__(self) -> int:
         from .. import data, methods, models, recipes

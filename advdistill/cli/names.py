@@ -1,5 +1,5 @@
-"""Mistyped names of recipes, methods, models, data, optimizers and suites, found before torch is imported: most lists
-of what there is are read from the package's source files, without running them."""
+"""Check names of recipes, methods, models, data, optimizers and suites before torch is imported. Most lists of valid
+names are parsed from the package's source files, which are not executed."""
 
 import ast
 import re
@@ -19,17 +19,17 @@ __all__ = [
 
 PACKAGE = Path(__file__).parents[1]
 DATASETS = ("cifar10", "cifar100", "digits", "fashion_mnist", "svhn", "tiny_imagenet")
-KINDS = ("file", "hf", "python", "robustbench", "timm", "zoo")  # of references to models
+KINDS = ("file", "hf", "python", "robustbench", "timm", "zoo")  # of model references
 TEACHER_FLAGS = ("--teacher", "--clean-teacher", "--clean_teacher")
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise ValueError where an option among the words of `train` or `preflight` names what does not exist."""
+    """Raise ValueError if an option of `train` or `preflight` has an unknown value, such as a misspelt method."""
     for method in values(words, "--method"):
         check_method(method)
     for student in values(words, "--student"):
         family = student.split("-")[0]
-        if re.fullmatch(r"\w+", family) and family not in models():  # else a path or python:, timm:
+        if re.fullmatch(r"\w+", family) and family not in models():  # otherwise a path, python: or timm:
             raise unknown("model", family, models())
     for flag in TEACHER_FLAGS:
         for reference in values(words, flag):
@@ -45,33 +45,33 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def check_recipe_name(reference: str) -> None:
-    """Raise ValueError for a name that is not a recipe's."""
+    """Raise ValueError for an unknown recipe name."""
     if reference not in recipes():
         raise unknown("recipe", reference, recipes())
 
 
 def check_method(method: str) -> None:
-    """Raise ValueError for a method, or a sum of methods and terms, of which a part is unknown; not for a class."""
+    """Raise ValueError if a part of a method such as `adaad+igdm` is unknown; `module:Class` is not checked."""
     for part in method.split("+"):
         if ":" not in part and part not in REGISTRY:
             raise unknown("method", part, REGISTRY)
 
 
 def check_attacks(wanted: str) -> None:
-    """Raise ValueError for a name among those with commas between that is neither a suite's nor an attack's."""
+    """Raise ValueError if one of the comma-separated names is neither a suite nor an attack."""
     for name in map(str.strip, wanted.split(",")):
         if name not in suites() and not name.startswith("python:") and not re.fullmatch(r"pgd-[1-9]\d{0,3}", name):
             raise unknown("suite or attack", name, suites() | {"pgd-N"})
 
 
 def check_data_name(name: str) -> None:
-    """Raise ValueError for a word that is neither a dataset nor a file or folder here."""
+    """Raise ValueError if `name`, a single word, is neither a dataset nor an existing file or folder."""
     if re.fullmatch(r"[\w-]+", name) and name not in DATASETS and not Path(name).exists():
         raise ValueError(f"{unknown('dataset', name, DATASETS)} There is no file or folder of that name either.")
 
 
 def check_reference(reference: str) -> None:
-    """Raise ValueError for a reference to a model of an unknown kind, or to a teacher that is not listed."""
+    """Raise ValueError if a model reference has an unknown kind, or names an unknown RobustBench teacher."""
     location = reference.partition("?")[0]
     kind, colon, name = location.partition(":")
     if not colon or len(kind) == 1 or not kind.isidentifier():
@@ -87,20 +87,20 @@ def check_reference(reference: str) -> None:
 
 @cache
 def teachers() -> dict[str, frozenset[str]]:
-    """The names of published teachers by dataset, as of `models.teachers.TEACHERS`."""
+    """Return the names of published teachers by dataset, those in `models.teachers.TEACHERS`."""
     tables: dict[str, str] = ast.literal_eval(_assigned("models/teachers.py", "TABLES"))
     return {data: frozenset(line.split()[0] for line in text.strip().splitlines()) for data, text in tables.items()}
 
 
 @cache
 def models() -> frozenset[str]:
-    """The families of the zoo, as of `models.names()`."""
+    """Return the model families of the zoo, those of `models.names()`."""
     return _keys("models/zoo.py", "ZOO")
 
 
 @cache
 def optimizers() -> frozenset[str]:
-    """Ours, `lamb` and the classes of torch.optim; empty where torch has no source."""
+    """Return advdistill's optimizers, `lamb` and the classes of torch.optim; empty if torch's source is not found."""
     torch = find_spec("torch")
     file = Path(*(torch and torch.submodule_search_locations) or ["."], "optim", "__init__.py")
     theirs = {
@@ -113,13 +113,13 @@ def optimizers() -> frozenset[str]:
 
 @cache
 def suites() -> frozenset[str]:
-    """The names of suites and attacks, as of `attacks.suites`."""
+    """Return the names of suites and attacks, those in `attacks.suites`."""
     return _keys("attacks/suites.py", "SUITES") | _keys("attacks/suites.py", "ATTACKS")
 
 
 @cache
 def recipes() -> frozenset[str]:
-    """The recipes that have a name, as of `recipes.names()`."""
+    """Return the names of recipes, those of `recipes.names()`."""
     modules = _assigned("recipes/__init__.py", "MODULES")
     written = {
         f"{ast.literal_eval(dataset)}.{node.name}"
@@ -132,14 +132,14 @@ def recipes() -> frozenset[str]:
 
 
 def _is_term(place: str) -> bool:
-    """Whether a class of methods/ is no method but a term, which has no recipe alone."""
+    """Return whether a class in methods/ is a term, not a method; a term alone has no recipe."""
     module, name = place.split(".")
     classes = (node for node in _body(f"methods/{module}.py") if isinstance(node, ast.ClassDef) and node.name == name)
     return any(isinstance(base, ast.Name) and base.id == "Term" for node in classes for base in node.bases)
 
 
 def values(words: Sequence[str], flag: str) -> Iterator[str]:
-    """What is typed after a flag, each time that it is."""
+    """Yield the value of each occurrence of a flag."""
     for word, following in pairwise([*words, ""]):
         if word == flag and following and not following.startswith("-"):
             yield following
@@ -152,7 +152,7 @@ def _keys(file: str, name: str) -> frozenset[str]:
 
 
 def _assigned(file: str, name: str) -> ast.Dict:
-    """The dictionary that a file of the package assigns to a name."""
+    """Return the dictionary that a file of the package assigns to a name."""
     for node in _body(file):
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target

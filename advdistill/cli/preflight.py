@@ -22,7 +22,7 @@ __all__ = ["Options", "Preflight", "preflight", "run_preflight"]
 
 @dataclass(frozen=True)
 class Preflight(ChosenRecipe):
-    """Before a training: check data and teachers, and estimate the time. Exit code 1 if a check fails."""
+    """Before training: check data and teachers, and estimate the time. Exit code 1 if a check fails."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Options:
     """What the user expects of the training."""
 
     claim_clean: float | None = None
-    """Claimed clean accuracy of the robust teacher, a fraction; for a RobustBench name the leaderboard's."""
+    """Claimed clean accuracy of the robust teacher, a fraction; without claims, RobustBench's if it lists the name."""
     claim_robust: float | None = None
     """Claimed robust accuracy of the robust teacher, a fraction."""
     budget: str | None = None
-    """Time for the run, e.g. 90m, 5min, 4h, 1h30m or 2d; if the run takes longer, cheaper runs are timed."""
+    """Time available for the run, e.g. 90m, 5min, 4h, 1h30m or 2d; if it is too short, cheaper runs are timed."""
     price: float | None = None
     """Price of one hour of this machine."""
     pictures: Path | None = None
-    """Draw training images as they are augmented, to this PNG file."""
+    """PNG file to write, with augmented training images."""
     accelerator: str = "auto"
-    """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
+    """Accelerator for Lightning Fabric: cpu, cuda, mps or auto."""
 
 
 def run_preflight(argv: Sequence[str]) -> int:
@@ -50,7 +50,7 @@ def run_preflight(argv: Sequence[str]) -> int:
 
 
 def preflight(recipe: "Recipe", options: Options) -> int:
-    """Measure the teachers and time some steps; returns the exit code."""
+    """Evaluate the teachers, time some training steps, and return the exit code."""
     check_teachers(recipe)
     budget = seconds(options.budget) if options.budget else None
 

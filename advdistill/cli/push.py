@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Push"]
 
-RESULT = ".result.json"  # suffixes after the name of an exported file
-OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # written by an earlier push
+RESULT = ".result.json"  # suffix of an exported file's result, after the file's name
+OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # files of an earlier push
 EXPORTED = (".onnx", ".pt2")
 SAID = ("chosen", "chosen_on", "selection")
 LIBRARY = {"library_name": "advdistill"}  # identifies a folder that `push` wrote
@@ -42,7 +42,7 @@ class Push:
     to: str
     """A folder to write, or hf:OWNER/NAME to upload to."""
     result: Path | None = None
-    """result.json of `advdistill evaluate`; the run's unless given."""
+    """result.json of `advdistill evaluate`; if omitted, the run's."""
 
     def __call__(self) -> int:
         check_model(self.model)
@@ -63,7 +63,7 @@ class Push:
 
 
 def _write(folder: Path, model: str, result: Path | None, reference: str) -> None:
-    """Write the model folder; the weights come last, because a folder that has them counts as complete."""
+    """Write the model folder; the weights last, because a folder with weights counts as complete."""
     from .. import models
     from ..export.card import About, card
     from ..models import Classifier
@@ -83,7 +83,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     exported = _exported(source) if source.is_file() else []
     masking = _masking(ResultFiles(measured).masking, network) if measured else None
     files = {file.name: Result.load(_result_of(file)) for file in exported}
-    make_folder(folder)  # all that could be refused has been read
+    make_folder(folder)  # all inputs have been read and checked
     write_json(folder / "config.json", LIBRARY | asdict(network.spec) | (_training(run.recipe) if run else {}))
     for old in (file for pattern in OURS for file in folder.glob(pattern)):
         old.unlink()
@@ -100,12 +100,12 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
 
 
 def _training(recipe: "Recipe") -> dict[str, object]:
-    """What an evaluation of the folder takes from its configuration: data, image size, threat model."""
+    """Return the settings that an evaluation reads from the folder's configuration: data, image size, threat model."""
     return {"data": recipe.data.name, "size": recipe.data.size, "threat": str(recipe.attack.threat)}
 
 
 def _check(folder: Path) -> None:
-    """Raise ValueError for a folder with files that `push` did not write."""
+    """Raise ValueError if `folder` is a file, or has files that `push` did not write."""
     if folder.is_file():
         raise ValueError(f"{folder} is a file. Give --to a folder, or hf:OWNER/NAME.")
     ours = folder / "config.json"
@@ -115,10 +115,10 @@ def _check(folder: Path) -> None:
 
 
 def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | None, str | None]:
-    """The result's file, if it exists and is of this network, and why its figures cannot be checked, if they cannot.
+    """Return the result's file, or `None` if there is none, and the reason if its figures cannot be checked.
 
     Raises:
-        ValueError: it is of another network, or does not record of which, or its verdicts deny its counts.
+        ValueError: the result is of another network or does not record which, or its verdicts contradict its counts.
     """
     from ..models.digest import digest
     from ..report.loading import read_verdicts, unsupported
@@ -141,7 +141,7 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | Non
 
 
 def _recorded(file: Path, folder: Path) -> Result:
-    """Write the result into the folder, and a RobustBench entry if there are AutoAttack results."""
+    """Write the result into the folder, and a RobustBench entry if it has the accuracies for one; return the result."""
     from ..report.formats import robustbench_entry
 
     result = Result.load(file)
@@ -154,7 +154,7 @@ def _recorded(file: Path, folder: Path) -> Result:
 
 
 def _masking(file: Path, network: "nn.Module") -> str | None:
-    """The verdict on gradient masking, unless it is of another network."""
+    """Return the verdict on gradient masking; `None` if there is none, or it is of another network."""
     from ..models.digest import digest
     from ..results.digests import same_weights
     from ..results.masking import Verdict
@@ -169,7 +169,7 @@ def _masking(file: Path, network: "nn.Module") -> str | None:
 
 
 def _exported(source: Path) -> list[Path]:
-    """Files that `export` made from a checkpoint, in its folder, unchanged since they were measured."""
+    """Return the files in a checkpoint's folder that `export` wrote from it, if unchanged since they were measured."""
     found = []
     for record in sorted(source.parent.glob(f"*{RESULT}")):
         known, file = json.loads(record.read_text()).get("file", {}), record.with_name(record.name.removesuffix(RESULT))

@@ -11,7 +11,7 @@ __all__ = ["Quickstart"]
 
 @dataclass(frozen=True)
 class Quickstart:
-    """Teacher, PGD-AT student, distilled student on 8 x 8 digits: trained, attacked, compared, in minutes."""
+    """Train, attack and compare a teacher, a PGD-AT student and a distilled student on 8 x 8 digits, in minutes."""
 
     out: Path = Path("runs/quickstart")
     """Where the runs and pictures are written."""

@@ -60,7 +60,7 @@ def _entry(runs: Sequence[Path]) -> str:
 
 
 def _complete(folder: Path) -> None:
-    """Compute what the page shows and the run lacks."""
+    """Compute a run's missing pictures and masking verdict."""
     from ..results.files import ResultFiles
     from ..results.result import Result
     from ..run import Run

@@ -1,4 +1,4 @@
-"""What tyro does not understand, in one sentence as of everything else, where tyro prints a box of many lines."""
+"""Turn tyro's multi-line error boxes into one-sentence errors."""
 
 import io
 import os
@@ -16,15 +16,15 @@ from .._internal.messages import unknown
 __all__ = ["HELP", "parsed"]
 
 HELP = ("-h", "--help")
-UNWRAPPED = "9999"  # columns: so wide that tyro breaks no line, nor a path within one
+UNWRAPPED = "9999"  # columns: so wide that tyro breaks neither lines nor paths
 KINDS = {"INT": "a whole number", "FLOAT": "a number", "{None}": "None", "{True,False}": "True or False"}
 
 
 def parsed(kind: Any, *, args: Sequence[str], **options: Any) -> Any:
-    """`tyro.cli`; the help is printed as it is.
+    """Call `tyro.cli`, and raise its errors as ValueError; its help is printed unchanged.
 
     Raises:
-        ValueError: the arguments are not understood, or what they are of refuses its values.
+        ValueError: unknown or malformed arguments, or a value that the command rejects.
         SystemExit: after `--help`.
     """
     if any(word in HELP for word in args):
@@ -39,13 +39,13 @@ def parsed(kind: Any, *, args: Sequence[str], **options: Any) -> Any:
         program = options.get("prog", "advdistill")
         typed = program == "advdistill" and args and not args[0].startswith("-")
         raise _refusal(box.getvalue(), f"{program} {args[0]}" if typed else program) from None
-    sys.stderr.write(box.getvalue())  # warnings of what was made
+    sys.stderr.write(box.getvalue())  # warnings from creating the arguments' values
     return found
 
 
 @contextmanager
 def _wide() -> Iterator[None]:
-    """Within, the terminal is so wide that tyro breaks no line."""
+    """Inside the `with` block, set the terminal's width so high that tyro breaks no line."""
     before = os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = UNWRAPPED
     try:
@@ -58,12 +58,12 @@ def _wide() -> Iterator[None]:
 
 
 def _refusal(box: str, command: str) -> ValueError:
-    """A box such as `Error parsing --epochs: ...` as an error of one sentence; `command` is what was typed."""
+    """Return a box such as `Error parsing --epochs: ...` as a one-sentence error; it may name `command`."""
     text, *after = _parts(box)
     if found := re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of (\(.*\))\.$", text):
         value, flag, choices = found.groups()
         return unknown(flag, value, sorted(set(literal_eval(choices)) - {"None"}))
-    if found := re.match(r"Error parsing (?!-)[\w.-]*: (.*)$", text):  # a part of the recipe, which names its field
+    if found := re.match(r"Error parsing (?!-)[\w.-]*: (.*)$", text):  # a part of a recipe; the message has the field
         return ValueError(found[1])
     if found := re.match(r"Error parsing (\S+): no type matching (\S+) could be instantiated from (\[.*?\])\.", text):
         return ValueError(f"{found[1]} must be {_expected(found[2].split('|'))}, got {_typed(found[3])}.")
@@ -85,7 +85,7 @@ def _refusal(box: str, command: str) -> ValueError:
 
 
 def _parts(box: str) -> list[str]:
-    """The texts between a box's rules, each as one line, without its title, which is above a rule or in the frame."""
+    """Return the texts between a box's rules, each as one line, without the title (above a rule or in the frame)."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
     ruled = ["\n" if re.fullmatch("-{3,}|─{3,}", line) else line for line in lines]
     parts = [" ".join(part.split()) for part in " ".join(ruled).split("\n")]

@@ -28,7 +28,7 @@ class Status:
     runs: Positional[tuple[Path, ...]]
     """Run folders."""
     json: bool = False
-    """As JSON."""
+    """Print JSON."""
 
     def __call__(self) -> int:
         if not self.runs:

@@ -26,7 +26,7 @@ __all__ = ["Study"]
 
 @dataclass(frozen=True)
 class Study:
-    """Train and evaluate a matrix of recipes, and say what each choice brings; the same command continues it.
+    """Train and evaluate a matrix of recipes, and report the effect of each choice; the same command resumes it.
 
     advdistill study study.yaml --workers 2
     """
@@ -34,20 +34,20 @@ class Study:
     study: Positional[Path]
     """A YAML file such as `{recipe: digits.rslad, axes: {method: [pgd_at, rslad], seed: [0, 1, 2]}}`."""
     out: Path | None = None
-    """The study's folder; runs/NAME for NAME.yaml unless given. Any number of workers may share it."""
+    """The study's folder; if omitted, runs/NAME for NAME.yaml. Any number of workers may share it."""
     workers: int = 1
-    """Processes on this machine that take cells; each has its share of the processor's cores."""
+    """Processes on this machine that train and evaluate cells; each gets an equal share of the CPU cores."""
     cells: tuple[str, ...] = ()
-    """Only these cells."""
+    """Names of the cells to run; if omitted, all. A cell is one combination of the study's choices."""
     print: bool = False
-    """Print a command for each cell that is not done, for a scheduler of your own, and run nothing."""
+    """Print a command for each unfinished cell, for a scheduler of your own, and run nothing."""
     tables: bool = False
-    """Write the tables of the cells that are done, and run nothing."""
+    """Write the tables of the finished cells, and run nothing."""
     held_out: bool = False
-    """Evaluate on the training images that each run held out for validation, all of them, instead of the test split: to
-    choose a recipe. The figures are in held_out/ and held_out.md."""
+    """Evaluate on all training images that each run held out for validation, instead of the test split: to choose a
+    recipe. The figures are in held_out/ and held_out.md."""
     slurm: tuple[str, ...] = ()
-    """Submit the workers as a SLURM array by submitit, with options such as partition=gpu time=600 gpus_per_node=1."""
+    """Submit workers as a SLURM array by submitit, e.g. slurm_partition=gpu timeout_min=600 slurm_gpus_per_node=1."""
 
     def __call__(self) -> int:
         if not self.study.exists():
@@ -78,7 +78,7 @@ class Study:
         return 0 if done else 1
 
     def _arguments(self, out: Path, cells: Sequence[str]) -> list[str]:
-        """Those of a command that runs these cells, all if none are named."""
+        """Return the arguments of a command that runs these cells, or all cells if none are given."""
         held_out = ["--held-out"] if self.held_out else []
         return [str(self.study), "--out", str(out), *held_out, *(["--cells", *cells] if cells else [])]
 
@@ -92,7 +92,7 @@ class Study:
         return [cell for name, cell in known.items() if not self.cells or name in self.cells]
 
     def _run(self, folder: "StudyFolder", chosen: "list[Cell]") -> bool:
-        """Whether all cells are done."""
+        """Run the unfinished cells among `chosen`; return whether all are done then."""
         from ..study.worker import work
         from ..train.signals import Interrupted
         from .early import check_teachers
@@ -116,7 +116,7 @@ class Study:
 
 
 def _several(arguments: list[str], workers: int) -> bool:
-    """Run workers as processes of their own; whether all ended well. They end with this process."""
+    """Run workers as separate processes, which end with this one; return whether all of them succeeded."""
     from ..train.signals import StopSignals
 
     share = str(max(1, (os.cpu_count() or 1) // workers))
@@ -130,7 +130,7 @@ def _several(arguments: list[str], workers: int) -> bool:
         finally:
             stop.at_once = False
             for one in running:
-                one.terminate()  # does nothing to one that has ended
+                one.terminate()  # does nothing if the process has ended
                 one.wait()
     if stopped := [code for code in codes if code > 2]:
         raise SystemExit(stopped[0])
@@ -138,7 +138,7 @@ def _several(arguments: list[str], workers: int) -> bool:
 
 
 def _write(folder: "StudyFolder") -> None:
-    """Print the table of the cells that are done, and write it beside the results in each form."""
+    """Print the table of the finished cells, and write it to the study's folder in each format."""
     from ..study.findings import findings
     from ..study.page import page
     from ..study.tables import csv, latex, markdown, shown

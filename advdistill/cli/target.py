@@ -1,4 +1,4 @@
-"""What a command evaluates: model, data and threat model; and the computations beyond accuracies."""
+"""The model, data and threat model that a command evaluates, and the computations beyond accuracies."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ MOST = 200  # images for the checks for gradient masking and for an inspection
 
 
 class Target:
-    """What is evaluated: a run folder's best checkpoint or any checkpoint, the data, the threat model."""
+    """The evaluated model (a run's best checkpoint, or any checkpoint), the data and the threat model."""
 
     def __init__(
         self, model: str, data: str | None, folder: str | None, norm: str | None, eps: str | None,
@@ -45,7 +45,7 @@ class Target:
         self.threat = _threat(known, norm, eps)
 
     def part(self, which: str) -> Split:
-        """The `train` or `test` split: the run's unless other data are given."""
+        """Load the `train` or `test` split of the given dataset, or else of the run's."""
         name, folder, size = self._data
         if self.run:
             known = self.run.recipe.data
@@ -59,7 +59,7 @@ class Target:
         return datasets.load(name, which, folder, size, stream=None)
 
     def other(self, surrogate: str | None) -> nn.Module | None:
-        """The surrogate, or else the run's teacher, if its file still exists."""
+        """Load the surrogate, or else the run's teacher; `None` if there is no teacher or it no longer exists."""
         reference = surrogate or (self.run.recipe.teacher if self.run else None)
         if reference is None:
             return None
@@ -72,14 +72,14 @@ class Target:
             return None
 
     def chosen(self) -> Selection | None:
-        """How the checkpoint was chosen, and whether that was on the split it is measured on."""
+        """Return how the checkpoint was chosen, and whether it was chosen on the split on which it is evaluated."""
         return Selection.from_header(self.header, self.split.fingerprint())
 
 
 def load_with_header(reference: str, network_of: str | None = None) -> tuple[nn.Module, dict[str, str]]:
-    """A model and what the header of its file says, both of one moment: a training may replace the file in between.
+    """Load a model and its file's header, both from the same version of the file, which a training may replace.
 
-    `network_of`: the reference of the network, where that is a class of the user's own filled from the file.
+    `network_of`: the network's reference, if it is the user's own class with weights from the file.
     """
     for _ in range(ATTEMPTS):
         header, network = provenance(reference), models.load(network_of or reference)
@@ -99,7 +99,7 @@ def look_closer(
     masking: bool,
     inspection: bool,
 ) -> None:
-    """Check for gradient masking, and compute a report's pictures and curve; on the first `n` images, at most 200."""
+    """Check for gradient masking, and compute a report's pictures and curve, on the first `n` images (at most 200)."""
     where: dict[str, Any] = {"n": min(n or MOST, MOST), "seed": seed, "device": device, "report": tell}
     if masking:
         verdict = gradient_masking(target.network, target.split, target.threat, surrogate=other, **where)
@@ -113,10 +113,10 @@ def look_closer(
 
 
 def _shared(model: str) -> dict[str, Any]:
-    """What the folder of an `hf:` reference, as `push` writes it, says of its training: data, size and threat model.
+    """Return the training's data, size and threat model from the folder of an `hf:` reference, written by `push`.
 
     Raises:
-        ValueError: its files are damaged.
+        ValueError: the folder's files are damaged.
     """
     reference = models.reference.parse(model)
     if reference.kind != "hf":
@@ -124,7 +124,7 @@ def _shared(model: str) -> dict[str, Any]:
     options = reference.options
     folder = models.reference.hugging_face_file(reference.name, options.get("file"), options.get("revision")).parent
     known: dict[str, Any] = {}
-    if (folder / "result.json").is_file():  # of an earlier version, whose configuration lacks them
+    if (folder / "result.json").is_file():  # earlier versions did not write them to config.json
         measured = Result.load(folder / "result.json")
         known = {"data": measured.data.rpartition("/")[0], "threat": measured.threat}
     config = parse_yaml(read_text(folder / "config.json"), "config.json") if (folder / "config.json").is_file() else {}

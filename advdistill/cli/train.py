@@ -37,10 +37,10 @@ class Train(ChosenRecipe):
 
     @property
     def reference(self) -> str:
-        """As of any command; of a run that is continued its own.
+        """The given recipe; with `--resume`, that run's recipe.
 
         Raises:
-            ValueError: another recipe is named beside it.
+            ValueError: a recipe is given along with `--resume`.
         """
         if self.resume is None:
             return self.recipe
@@ -50,7 +50,7 @@ class Train(ChosenRecipe):
 
     @property
     def out(self) -> Path:
-        """The folder of the run: the one whose recipe is named, or one in `runs` called like the recipe."""
+        """The run's default folder: the run that is resumed or given as the recipe, otherwise runs/NAME_OF_RECIPE."""
         from ..recipes import names
         from ..run import Run
 
@@ -66,24 +66,24 @@ class Train(ChosenRecipe):
 
 @dataclass(frozen=True)
 class Options:
-    """Where a run is written, and on which devices it is computed."""
+    """Where a run is written, and on which devices it is trained."""
 
     out: Path
     """The run's folder; the same command with the same folder resumes the run."""
     suite: str | None = "quick"
-    """Suite of attacks on the test split after the training, as for `advdistill evaluate`; None evaluates nothing."""
+    """Suite of attacks on the test split after training, as for `advdistill evaluate`; None skips the evaluation."""
     accelerator: str = "auto"
-    """cpu, cuda, mps or auto, as Lightning Fabric understands them."""
+    """Accelerator for Lightning Fabric: cpu, cuda, mps or auto."""
     devices: int = 1
-    """Processes on this machine."""
+    """Number of processes on this machine."""
     num_nodes: int = 1
-    """Machines."""
+    """Number of machines."""
     loggers: tuple[str, ...] = ()
-    """wandb, mlflow: log each epoch's metrics there too, besides metrics.jsonl and TensorBoard."""
+    """wandb, mlflow: log each epoch's metrics there too, in addition to metrics.jsonl and TensorBoard."""
     accept_changes: bool = False
-    """Resume on other teachers or images than the run began with; its state, metrics and checkpoints record it."""
+    """Allow a run to resume with other teachers or images; its state, metrics and checkpoints record the change."""
     check_all_images: bool = False
-    """Compare every image with those that the run began with, where otherwise a sample is compared."""
+    """When resuming, compare every image with those the run began with, not only a sample of large data."""
 
 
 def run_train(argv: Sequence[str]) -> int:
@@ -92,7 +92,7 @@ def run_train(argv: Sequence[str]) -> int:
 
 
 def train(recipe: "Recipe", options: Options) -> int:
-    """Train, then evaluate the student under `options.suite`; returns the exit code."""
+    """Train a student, evaluate it under `options.suite`, and return the exit code."""
     keep_freed_memory()
     check_teachers(recipe)
     check_earlier(options.out / "result.json")
@@ -122,7 +122,7 @@ def train(recipe: "Recipe", options: Options) -> int:
 
 
 def _evaluated_before(run: "Run", wanted: set[str]) -> "Result | None":
-    """The run's result, as far as this user measured it, if it has these attacks and is of the run's weights."""
+    """Return the part of the run's result that this user measured; `None` if stale or without the `wanted` attacks."""
     from ..results.files import ResultFiles
     from ..results.result import Result
     from ..run import stale

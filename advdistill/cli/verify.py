@@ -20,17 +20,17 @@ class Verify:
     result: Positional[Path]
     """A run folder or a result file, with its verdicts and images next to it (`evaluate --keep-images`)."""
     model: Positional[str | None] = None
-    """The evaluated model; the run's unless given."""
+    """The evaluated model; if omitted, the run's."""
     data: str | None = None
-    """Dataset; the result's unless given."""
+    """Dataset; if omitted, the result's."""
     folder: str | None = None
     """Folder of the dataset's files, if not in the cache."""
     sample: int = 64
-    """Number of images attacked again: by each attack of the result, and by a stronger one if counted as robust."""
+    """Number of images to attack again by each attack of the result, and of robust ones to attack by a stronger one."""
     bound: float = 0.25
     """Largest share of the robust images that the stronger attack may break; more refutes the result."""
     draw: int | None = None
-    """Seed of the choice of these images; unless given a fresh one, which is printed: nobody can know it before."""
+    """Seed that chooses these images; if omitted, a fresh one is drawn and printed, so nobody can know it before."""
 
     def __call__(self) -> int:
         from ..results.files import ResultFiles

@@ -1,4 +1,4 @@
-"""Datasets as splits of images: by name, `load("cifar10", "train")`, by path, or `as_split` of what one has."""
+"""Splits of images: `load("cifar10", "train")` by name or path, `as_split` for arrays, datasets and loaders."""
 
 from .given import Given, as_split
 from .own import HELP

@@ -1,7 +1,7 @@
-"""Augmentation of a batch on its device: what is drawn for an image is a function of (seed, epoch, image) alone.
+"""Augmentation of a batch on its device; the draws for an image depend only on (seed, epoch, image).
 
-Draws are made on the CPU, so they are the same for every device, and a resumed run and any number of processes see the
-same images. What the kinds do is in `policies.py`, their arithmetic in `operations.py`.
+Numbers are drawn on the CPU, so every device, a resumed run and any number of processes produce the same images.
+The kinds are implemented in `crops.py` and `policies.py`, their arithmetic in `operations.py`.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class Augment:
 
     Attributes:
         kind: see `recipe.Data.augment`.
-        flip: whether half of the images are mirrored, by the kinds that do so.
+        flip: whether the kinds that include a flip mirror half of the images.
         cutout: side in pixels of a black square in each image; 0 for none.
-        mixup, cutmix: parameter of the Beta distribution of the shares; 0 for none. With both, each batch has one.
+        mixup, cutmix: parameter of the Beta distribution of the shares; 0 for none. With both, each batch uses one.
     """
 
     kind: Kind = "none"
@@ -40,15 +40,15 @@ class Augment:
 
     @property
     def mixes(self) -> bool:
-        """Whether labels become distributions."""
+        """Whether images are mixed, so that labels become distributions."""
         return bool(self.mixup or self.cutmix)
 
 
 class Augmenter:
-    """One epoch's augmentation, but for the mixing of images.
+    """One epoch's augmentation, without the mixing of images.
 
     Args:
-        n: images of the split. Those at places from there on are others, such as generated ones.
+        n: number of images of the split. Indices from `n` on are those of other images, such as generated ones.
     """
 
     def __init__(self, augment: Augment, n: int, seed: int, epoch: int):
@@ -58,7 +58,7 @@ class Augmenter:
         self.table = Augmentation.draw(augment.kind, n, seed, epoch) if augment.kind in KINDS else None
 
     def __call__(self, images: Tensor, places: Tensor) -> Tensor:
-        """Augment `images`, uint8 or floats `[B, C, H, W]`, whose places are `places`, `[B]` on the CPU."""
+        """Augment `images`, uint8 or floats `[B, C, H, W]`, whose indices are `places`, `[B]` on the CPU."""
         if self.table is not None:
             x = _to_float(self._cropped(self.table, images, places))
         else:

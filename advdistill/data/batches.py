@@ -1,6 +1,6 @@
-"""Batches on a device: a split in order; and for training in random order, augmented.
+"""Batches on a device: a split in order, or for training in random order and augmented.
 
-Order and augmentation depend on (seed, epoch, index) alone, the mixing of images on (seed, epoch, step).
+Order and augmentation depend only on (seed, epoch, index), the mixing of images on (seed, epoch, step).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,11 +25,11 @@ class Share:
 
     Attributes:
         x: augmented images `[b, C, H, W]` in [0, 1].
-        y: labels `[b]`; of mixed images that of the larger share.
-        start: the place of the first image in the global batch.
-        total: images in the global batch.
-        index: places of the images in the split, `[b]`; a loader does not tell them.
-        targets: distributions over the classes `[b, K]` where images are mixed, else the labels.
+        y: labels `[b]`; for a mixed image, the label of the larger share.
+        start: the position of the first image in the global batch.
+        total: number of images in the global batch.
+        index: indices of the images in the split, `[b]`; `None` for a loader.
+        targets: distributions over the classes `[b, K]` if images are mixed, else the labels.
     """
 
     x: Tensor
@@ -37,14 +37,14 @@ class Share:
     start: int
     total: int
     index: Tensor | None = None
-    targets: Tensor = None  # type: ignore[assignment]  # a Tensor from __post_init__ on
+    targets: Tensor = None  # type: ignore[assignment]  # a Tensor after __post_init__
 
     def __post_init__(self) -> None:
         if getattr(self, "targets", None) is None:
             object.__setattr__(self, "targets", self.y)
 
     def parts(self, number: int) -> list["Share"]:
-        """The same images in so many parts of nearly equal size, each with its place in the global batch."""
+        """Divide the images into `number` parts of nearly equal size, each with its position in the global batch."""
         if number == 1:
             return [self]
         found, begin = [], 0
@@ -57,11 +57,11 @@ class Share:
 
 
 class Batches:
-    """A split in batches, on a device. The last, smaller batch is kept, unless it is too small for every process.
+    """A split in batches, on a device. A last batch with fewer than two images per process is dropped.
 
     Args:
         batch_size: images per step over all processes.
-        rank, world: this process and how many there are.
+        rank, world: index of this process and number of processes.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Batches:
     ):
         self.images = split.images if isinstance(split.images, Streamed) else split.images.to(device)
         self.labels = split.labels.to(device)
-        self.augment = augment if isinstance(augment, Augment) else Augment(augment)  # type: ignore[arg-type]  # checked
+        self.augment = augment if isinstance(augment, Augment) else Augment(augment)  # type: ignore[arg-type]  # a Kind
         self.batch_size, self.seed, self.classes = batch_size, seed, split.num_classes
         self.device, self.rank, self.world = device, rank, world
 
@@ -85,11 +85,11 @@ class Batches:
         return whole + (rest >= 2 * self.world)  # batch-norm needs two images
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Share]:
-        """The batches of an epoch, without the first `skip`."""
+        """Yield the batches of an epoch after the first `skip`."""
         augmenter = Augmenter(self.augment, len(self.labels), self.seed, epoch)
         steps = self._order(epoch)[skip : len(self)]
         shares = [index.tensor_split(self.world) for index in steps]
-        needed = steps if self.augment.mixes else [parts[self.rank] for parts in shares]  # mixed with any of the batch
+        needed = steps if self.augment.mixes else [parts[self.rank] for parts in shares]  # mixing needs the whole batch
         for step, images in enumerate(self._read(needed)):
             index, parts = needed[step], shares[step]
             x, y, targets = augmenter(images.to(self.device), index), self._labels(index), None
@@ -102,16 +102,16 @@ class Batches:
             yield Share(x, y, start, len(steps[step]), index.to(self.device), y if targets is None else targets)
 
     def augmented(self, images: Tensor, index: Tensor, epoch: int) -> Tensor:
-        """Images of the split, with their places, as an epoch shows them, but for the mixing."""
+        """Augment images of the split, given their indices, as in an epoch but without mixing."""
         return Augmenter(self.augment, len(self.labels), self.seed, epoch)(images, index)
 
     def _order(self, epoch: int) -> list[Tensor]:
-        """The places of the images of each batch of an epoch, on the CPU."""
+        """Return the indices of the images of each batch of an epoch, on the CPU."""
         order = torch.randperm(len(self.labels), generator=generator(self.seed, "order", epoch))
         return list(order.split(self.batch_size))
 
     def _read(self, steps: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Images `[b, C, H, W]` by their places."""
+        """Yield the images `[b, C, H, W]` of each batch of indices."""
         return _read(self.images, steps)
 
     def _labels(self, index: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ class Batches:
 
 
 def starts(split: Split, batch_size: int, processes: tuple[int, int]) -> range:
-    """The places of the first images of one process's batches; `processes`: its number and how many there are."""
+    """Return the index of the first image of each of a process's batches; `processes`: its rank and their number."""
     rank, world = processes
     return range(0, len(split), batch_size)[rank::world]
 
@@ -127,10 +127,10 @@ def starts(split: Split, batch_size: int, processes: tuple[int, int]) -> range:
 def in_order(
     split: Split, batch_size: int, device: torch.device | str, starts: Iterable[int] | None = None
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """The place of each batch's first image, its images `[b, C, H, W]` in [0, 1] and its labels `[b]`.
+    """Yield the index of each batch's first image, the images `[b, C, H, W]` in [0, 1] and the labels `[b]`.
 
     Args:
-        starts: only the batches that begin there; `None` for the whole split.
+        starts: yield only the batches that begin at these indices; `None` for the whole split.
     """
     starts = range(0, len(split), batch_size) if starts is None else list(starts)
     parts = [slice(start, start + batch_size) for start in starts]
@@ -143,5 +143,5 @@ def _read(images: Tensor | Streamed, parts: Sequence[slice | Tensor]) -> Iterato
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 to floats in [0, 1]; a copy of what is in floats already."""
+    """Convert uint8 images to floats in [0, 1]; float images are copied."""
     return images.float().div_(255) if images.dtype == torch.uint8 else images.clone()

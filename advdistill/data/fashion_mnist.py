@@ -59,7 +59,7 @@ FASHION_MNIST = Dataset(
 
 _UNSIGNED_BYTE = 8
 _PIECE = 2**20
-_DEFLATE_LIMIT = 1032  # no gzip file expands further than this
+_DEFLATE_LIMIT = 1032  # no gzip file expands by a larger factor
 _MOST = 2**28  # bytes unpacked; Fashion-MNIST and MNIST have 47 million
 
 
@@ -95,7 +95,7 @@ def _parse(stream: BufferedIOBase, dims: int, room: int) -> np.ndarray:
 
 
 def _fill(data: memoryview, stream: BufferedIOBase) -> int:
-    """Returns the number of bytes read."""
+    """Fill `data` from the stream and return the number of bytes read."""
     found = 0
     while read := stream.readinto(data[found : found + _PIECE]):
         found += read

@@ -1,4 +1,4 @@
-"""Images and labels as people have them, to the tensors of a `Split`; what does not fit is named in a sentence."""
+"""Convert users' images and labels to the tensors of a `Split`; an error states in a sentence what does not fit."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from .batches import to_float
 
 __all__ = ["as_images", "as_labels", "as_tensor", "compact"]
 
-CHANNELS = (1, 3, 4)  # of an image whose axis of channels is last
-PART = 1024  # images that are compared at once
-OVERSHOOT = 0.1  # of pixels, by interpolation; normalised ones leave [0, 1] by more
+CHANNELS = (1, 3, 4)  # numbers of channels by which images with channels last are recognised
+PART = 1024  # images compared at once
+OVERSHOOT = 0.1  # by which interpolated pixels may leave [0, 1]; normalised pixels leave it by more
 
 
 def as_images(given: Any, name: str) -> Tensor:
-    """Images `[N, C, H, W]`, uint8 or float32 in [0, 1], where they are.
+    """Return images `[N, C, H, W]`, uint8 or float32 in [0, 1], on the same device.
 
     Args:
         given: a tensor or an array, uint8 or of any floating type.
-        name: of the data, for messages.
+        name: name of the data, for messages.
 
     Raises:
-        ValueError: another type, form or range.
+        ValueError: unsupported type, shape or range.
     """
     images = as_tensor(given, f"{name}: images")
     shape = list(images.shape)
@@ -62,13 +62,13 @@ def _check_range(images: Tensor, name: str) -> None:
 
 
 def as_labels(given: Any, name: str) -> Tensor:
-    """Labels int64 `[N]`, where they are.
+    """Return labels int64 `[N]`, on the same device.
 
     Args:
         given: whole numbers `[N]` or `[N, 1]` of any integer type: a tensor, an array or a list.
 
     Raises:
-        ValueError: another type or form.
+        ValueError: unsupported type or shape.
     """
     labels = as_tensor(given, f"{name}: labels")
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -85,7 +85,7 @@ def as_labels(given: Any, name: str) -> Tensor:
 
 
 def compact(images: Tensor) -> Tensor:
-    """The same images as uint8, if each pixel is n/255 exactly; else as they are."""
+    """Return the images as uint8 if each pixel is exactly n/255, else unchanged."""
     if images.dtype == torch.uint8:
         return images
     levels = []
@@ -97,12 +97,12 @@ def compact(images: Tensor) -> Tensor:
 
 
 def as_tensor(given: Any, what: str) -> Tensor:
-    """A tensor of numbers, without a graph; copied only where it must be. Raises ValueError, which names `what`."""
+    """Return a detached tensor of numbers, copied only if necessary. Raises ValueError otherwise, naming `what`."""
     if isinstance(given, Tensor):
         return given.detach() if given.requires_grad else given
     try:
         array = np.asarray(given)
-    except (ValueError, TypeError, RuntimeError):  # of several shapes, or not on the CPU
+    except (ValueError, TypeError, RuntimeError):  # arrays of several shapes, or not on the CPU
         array = np.empty(0, object)
     if array.dtype.kind not in "buif":
         shown = type(given).__name__ if array.dtype.kind == "O" else f"an array of {array.dtype}"

@@ -1,4 +1,4 @@
-"""Data as people have it, as a `Split`: arrays, datasets of PyTorch and of Hugging Face, and their loaders."""
+"""Convert users' data to a `Split`: arrays, datasets of PyTorch and of Hugging Face, and their loaders."""
 
 import os
 import sys
@@ -24,12 +24,12 @@ __all__ = ["Given", "as_split"]
 
 Given: TypeAlias = Split | Dataset[Any] | Iterable[Any]
 EXPECTED = "a Split, (x, y), a TensorDataset, a DataLoader, or a Dataset of (image, label)"
-TOGETHER = 256  # images of a Dataset that are stacked at once
+TOGETHER = 256  # images of a Dataset stacked at once
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Batches of images and labels, the data's name, and where they are known the classes' names and the length."""
+    """Batches of images and labels, the data's name and, if known, the class names and the length."""
 
     batches: Iterable[tuple[Any, Any]]
     name: str
@@ -42,26 +42,26 @@ def as_split(
     name: str | None = None,
     classes: int | Sequence[str] | Callable[[Tensor], int | None] | None = None,
 ) -> Split:
-    """Images and labels in whatever form they are, held in memory, in their order.
+    """Return a split, held in memory, of images and labels in any supported form, in their order.
 
-    Pixels are as they were given: uint8 where each is n/255 exactly, else float32. A DataLoader and a Dataset are
-    passed over once; what they draw from torch's global generator is the same each time, and the generator is left as
-    it was.
+    Pixel values do not change: they are uint8 if each is exactly n/255, else float32. A DataLoader or Dataset is
+    iterated once; its draws from torch's global generator are the same each time, and the generator's state does not
+    change.
 
     Args:
         data: a `Split`; images and labels `(x, y)`, tensors or arrays on any device; a `TensorDataset`; a `DataLoader`
             of such pairs, or any other loader with a length; a Hugging Face `Dataset`; a map-style `Dataset` of
             (image or picture of Pillow, label). Images are `[N, C, H, W]`, uint8 or floats in [0, 1].
-        name: of the data in results; by default what the data says of itself.
-        classes: their names, or how many there are, or what counts them, given the first two images in [0, 1]. By
-            default the data's own names, else "0" to the largest label.
+        name: name of the data in results; by default taken from the data.
+        classes: the class names, their number, or a function that returns the number, given the first two images in
+            [0, 1]. By default the data's own names, else "0" to the largest label.
 
     Returns:
         The split, on the CPU.
 
     Raises:
-        ValueError: images or labels of another type, form or range; or no way to tell which columns they are.
-        TypeError: `data` is something else.
+        ValueError: unsupported type, shape or range of images or labels; or their columns cannot be identified.
+        TypeError: `data` is of another kind.
 
     Example:
         >>> import torch
@@ -95,7 +95,7 @@ def _on_cpu(split: Split, name: str | None) -> Split:
 
 
 def _source(data: Any) -> _Source:
-    """Raises TypeError for what is no data."""
+    """Raises TypeError if `data` is of no supported kind."""
     kind = type(data).__name__
     if isinstance(data, str | os.PathLike):
         raise TypeError(f"{os.fspath(data)!r} is a name, not data. Load it: ad.data.load({os.fspath(data)!r}, 'test').")
@@ -131,7 +131,7 @@ def _length(dataset: Any) -> int | None:
 
 
 def _stacked(rows: Iterator[tuple[Any, Any]], kind: str) -> Iterator[tuple[Tensor, Any]]:
-    """Batches of single images and labels."""
+    """Stack single images and labels into batches."""
     while part := list(islice(rows, TOGETHER)):
         images, labels = [_image(image, kind) for image, _ in part], [label for _, label in part]
         tensors = all(isinstance(label, Tensor) for label in labels)
@@ -139,7 +139,7 @@ def _stacked(rows: Iterator[tuple[Any, Any]], kind: str) -> Iterator[tuple[Tenso
 
 
 def _image(given: Any, kind: str) -> Tensor:
-    """`[C, H, W]` of a tensor, an array, or a picture of Pillow."""
+    """Return `[C, H, W]` from a tensor, an array or a Pillow image."""
     if (pillow := sys.modules.get("PIL.Image")) and isinstance(given, pillow.Image):
         try:
             pixels = torch.from_numpy(decode(given).copy())
@@ -156,7 +156,7 @@ def _image(given: Any, kind: str) -> Tensor:
 
 
 def _alike(images: list[Tensor], kind: str) -> list[Tensor]:
-    """Images, or batches of them, of one size; where some are in colour, grey ones become so too."""
+    """Check that images, or batches, have one size; if some are in colour, expand grey ones to three channels."""
     sizes = {image.shape[-2:] for image in images}
     channels = sorted({image.shape[-3] for image in images})
     if len(sizes) > 1 or (len(channels) > 1 and channels != [1, 3]):
@@ -167,7 +167,7 @@ def _alike(images: list[Tensor], kind: str) -> list[Tensor]:
 
 
 def _gathered(source: _Source, name: str) -> tuple[Tensor, Tensor]:
-    """All images and labels, on the CPU."""
+    """Return all images and labels, on the CPU."""
     images: list[Tensor] = []
     labels: list[Tensor] = []
     for x, y in source.batches:
@@ -175,7 +175,7 @@ def _gathered(source: _Source, name: str) -> tuple[Tensor, Tensor]:
         labels.append(as_labels(y, name).cpu())
         if len(images[-1]) != len(labels[-1]):
             raise ValueError(f"{name}: {len(images[-1])} images but {len(labels[-1])} labels.")
-        if len(images) == 1 and source.length is not None:  # joined in the end, they are there twice
+        if len(images) == 1 and source.length is not None:  # joining them takes the memory twice
             check_room(name, 2 * source.length * images[0][0].nbytes)
     if not images:
         raise ValueError(f"{name}: there are no images.")
@@ -190,7 +190,7 @@ def _is_hugging_face(data: object) -> bool:
 
 
 def _hugging_face(data: Any) -> _Source:
-    """Of a `datasets.Dataset`; images and labels are known by the types of its columns."""
+    """Read a `datasets.Dataset`, whose columns of images and labels are recognised by their types."""
     if not hasattr(data, "__len__"):
         raise TypeError("A streaming Hugging Face dataset has no length. Load it without streaming=True.")
     if data.format["type"] == "custom":

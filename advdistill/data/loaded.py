@@ -1,4 +1,4 @@
-"""A training on a loader: its own batches, in place of those of a split."""
+"""Training on a loader: its own batches replace those of a split."""
 
 import warnings
 from collections.abc import Iterator, Sized
@@ -20,17 +20,17 @@ __all__ = ["Loaded", "LoadedBatches", "batches_of"]
 
 
 class Loaded(Images):
-    """A loader to train on, in place of a split: its own batches, transforms, order and batch size.
+    """A loader to train on instead of a split, with its own batches, transforms, order and batch size.
 
     Args:
-        loader: yields images `[B, C, H, W]`, uint8 or floats in [0, 1], and labels `[B]`; it has a length.
-        classes: their names.
+        loader: yields images `[B, C, H, W]`, uint8 or floats in [0, 1], and labels `[B]`; must have a length.
+        classes: the class names.
 
     Attributes:
-        images, labels: of its first batch, on the CPU.
+        images, labels: those of the first batch, on the CPU.
 
     Raises:
-        ValueError: the loader has no length, or its first batch is of another form.
+        ValueError: the loader has no length, or its first batch has another form.
     """
 
     def __init__(self, loader: Any, classes: tuple[str, ...]):
@@ -44,7 +44,7 @@ class Loaded(Images):
         own = [sampler.generator for sampler in (loader, *self.samplers) if getattr(sampler, "generator", None)]
         states = [drawing.get_state() for drawing in own]
         first = next(self.drawn(0), None)
-        for drawing, state in zip(own, states, strict=True):  # the first epoch is to begin where it would have
+        for drawing, state in zip(own, states, strict=True):  # so that the first epoch does not change
             drawing.set_state(state)
         if first is None:
             raise ValueError(f"The loader of {self.name} yields no batch.")
@@ -52,20 +52,20 @@ class Loaded(Images):
         self._form = self.images.shape[1:]
 
     def __len__(self) -> int:
-        """Batches of an epoch; a last one of a single image, of which batch-norm could make nothing, is left out."""
+        """Return the number of batches in an epoch, without a last batch of one image, too small for batch-norm."""
         size, sampler = getattr(self.loader, "batch_size", None), getattr(self.loader, "sampler", None)
         if getattr(self.loader, "drop_last", True) or not size or not isinstance(sampler, Sized):
             return len(self.loader)
         return len(self.loader) - (len(sampler) % size == 1)
 
     def drawn(self, *key: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels, batch by batch, without the first `skip`; draws depend on `key`, see `drawn`."""
+        """Yield images and labels of each batch after the first `skip`; draws depend on `key`, see `loader.drawn`."""
         batches = collated(drawn(self.loader, *key), self.name)
         for images, labels in pairs(islice(batches, skip, len(self)), self.name):
             x, y = as_images(images, self.name), as_labels(labels, self.name)
             self._check(x, y)
             yield x, y
-        for _ in islice(batches, 2):  # what is left out, and the end, where some samplers draw once more
+        for _ in islice(batches, 2):  # the dropped batch, and the end, where some samplers draw once more
             pass
 
     def _check(self, x: Tensor, y: Tensor) -> None:
@@ -81,21 +81,21 @@ class Loaded(Images):
 
     @property
     def samplers(self) -> list[Any]:
-        """Of images and of batches, where the loader has them."""
+        """The loader's samplers of images and of batches, if it has them."""
         batches = getattr(self.loader, "batch_sampler", None)
         found = getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)
         return [sampler for sampler in found if sampler is not None]
 
     def shared_by(self, rank: int, world: int) -> bool:
-        """Whether each process draws images of its own."""
+        """Return whether each process loads its own share: one process only, or a matching DistributedSampler."""
         shared = [sampler for sampler in self.samplers if isinstance(sampler, DistributedSampler)]
         return world == 1 or any((sampler.rank, sampler.num_replicas) == (rank, world) for sampler in shared)
 
 
 class LoadedBatches:
-    """What `Batches` is of a split, of a loader: the batches of each epoch, on a device.
+    """The counterpart of `Batches` for a loader: the batches of each epoch, on a device.
 
-    What the loader draws from torch's global generator depends on the seed, the epoch and the process alone.
+    The loader's draws from torch's global generator depend only on the seed, the epoch and the process.
     """
 
     def __init__(self, loaded: Loaded, seed: int, device: torch.device | str, rank: int = 0, world: int = 1):
@@ -106,10 +106,10 @@ class LoadedBatches:
         return len(self.loaded)
 
     def epoch(self, epoch: int, skip: int = 0) -> Iterator[Share]:
-        """The batches of an epoch, without the first `skip`, which are loaded all the same.
+        """Yield the batches of an epoch after the first `skip`, which are loaded and discarded.
 
         Warns:
-            UserWarning: once, where a run is resumed, since nobody knows what else a loader draws from.
+            UserWarning: once, if a run is resumed, because a loader may draw from generators that are not restored.
         """
         if (epoch or skip) and not self._begun:
             warnings.warn(
@@ -135,7 +135,7 @@ def batches_of(
     rank: int = 0,
     world: int = 1,
 ) -> Batches | LoadedBatches:
-    """The batches of a split, or those of a loader as it makes them; arguments as of `Batches`."""
+    """Return the batches of a split, or a loader's own batches; the arguments are those of `Batches`."""
     if isinstance(train, Loaded):
         return LoadedBatches(train, seed, device, rank, world)
     if isinstance(train, WithExtra):

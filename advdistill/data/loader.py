@@ -1,4 +1,4 @@
-"""Loaders of batches, PyTorch's or another's: what they are, what they yield, and what they draw."""
+"""Loaders of batches, PyTorch's or others: recognise them, check what they yield and control their random draws."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ __all__ = ["class_names", "collated", "drawn", "is_loader", "name_of", "pair", "
 
 
 def is_loader(data: object) -> bool:
-    """Whether this yields batches: a DataLoader, or another's loader, which has a length and no single items."""
+    """Return whether `data` yields batches: a DataLoader, or another iterable with a length and without indexing."""
     if isinstance(data, DataLoader):
         return True
     others = hasattr(data, "__iter__") and hasattr(data, "__len__") and not hasattr(data, "__getitem__")
@@ -23,12 +23,12 @@ def is_loader(data: object) -> bool:
 
 
 def name_of(data: Any) -> str:
-    """The class of the dataset, or of the one that a loader loads."""
+    """Return the name of the class of a dataset, or of a loader's dataset."""
     return type(getattr(data, "dataset", data)).__name__
 
 
 def class_names(data: Any) -> tuple[str, ...] | None:
-    """The names that torchvision's datasets keep as `classes`; `None` where there are none."""
+    """Return the class names that torchvision's datasets store as `classes`; `None` if there are none."""
     dataset = getattr(data, "dataset", data) if is_loader(data) else data
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
@@ -39,7 +39,7 @@ def class_names(data: Any) -> tuple[str, ...] | None:
 
 
 def drawn(batches: Iterable[Any], *key: int) -> Iterator[Any]:
-    """What an iterable yields; its draws from torch's global generator depend on `key`, draws elsewhere not on them."""
+    """Yield the elements with torch's global generator seeded by `key`; draws elsewhere are not affected."""
     state, iterator = generator("loader", *key).get_state(), None
     while True:
         with torch.random.fork_rng(devices=[]):
@@ -57,9 +57,9 @@ def drawn(batches: Iterable[Any], *key: int) -> Iterator[Any]:
 
 @contextmanager
 def _apart(batches: Iterable[Any]) -> Iterator[None]:
-    """Processes that a loader starts within leave this one's group: what stops a run is sent to all of that.
+    """Move worker processes that a DataLoader starts in this context out of the run's process group.
 
-    The run then saves its state with what they load.
+    A signal that stops the run goes to the whole group, and the run needs its workers to save its state.
     """
     if not isinstance(batches, DataLoader):
         yield
@@ -79,13 +79,13 @@ def _begin_apart(own: Callable[[int], object] | None, worker: int) -> None:
 
 
 def pairs(elements: Iterable[Any], kind: str) -> Iterator[tuple[Any, Any]]:
-    """`pair` of each."""
+    """Yield `pair` of each element."""
     for element in elements:
         yield pair(element, kind)
 
 
 def pair(element: Any, kind: str) -> tuple[Any, Any]:
-    """Images and labels, or an image and its label, as `kind` yielded them. Raises ValueError for anything else."""
+    """Return the images and labels, or the image and label, of an element of `kind`. Raises ValueError otherwise."""
     if isinstance(element, tuple | list) and len(element) == 2:
         return element[0], element[1]
     if isinstance(element, Mapping):
@@ -98,7 +98,7 @@ def pair(element: Any, kind: str) -> tuple[Any, Any]:
 
 
 def collated(batches: Iterator[Any], kind: str) -> Iterator[Any]:
-    """Say what PyTorch's own way to make a batch cannot do."""
+    """Yield the batches; replace errors of PyTorch's default collate function by a ValueError with advice."""
     try:
         yield from batches
     except (RuntimeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: two images of a batch in one, and the distribution over their labels."""
+"""Mixup and CutMix: mix pairs of images of a batch, and their labels into distributions."""
 
 import math
 
@@ -14,23 +14,23 @@ __all__ = ["mixed"]
 
 
 def mixed(x: Tensor, y: Tensor, classes: int, augment: Augment, key: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """Mix a whole batch, over all processes, with a permutation of itself.
+    """Mix a global batch, that of all processes, with a permutation of itself.
 
         mixup    x = l x_i + (1 - l) x_j,   l ~ Beta(a, a)
-        cutmix   a rectangle of x_j in x_i, its sides sqrt(1 - l) of the image's, around any pixel, cut at the image's
-                 sides; l is then the share of x_i that is left
+        cutmix   a rectangle of x_j in x_i, its sides sqrt(1 - l) of the image's, around a random pixel, clipped to
+                 the image; l is then the share of x_i that is left
 
-    There is one l, one permutation and one rectangle for the batch, as in the released codes; with both kinds each
-    batch has one of them, either with probability 1/2.
+    There is one l, one permutation and one rectangle for the batch, as in the released code. With both kinds, each
+    batch uses one of them, with probability 1/2 each.
 
     Args:
         x: images `[B, C, H, W]`.
         y: labels `[B]`.
-        classes: K.
-        key: what the draws depend on, seed, epoch and step.
+        classes: the number of classes K.
+        key: seed, epoch and step, on which the draws depend.
 
     Returns:
-        The images, and distributions over the classes `[B, K]`.
+        The mixed images, and distributions over the classes `[B, K]`.
 
     Reference: Zhang et al., mixup: Beyond Empirical Risk Minimization. ICLR 2018, arXiv:1710.09412. Yun et al.,
     CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features. ICCV 2019, arXiv:1905.04899.
@@ -53,6 +53,6 @@ def mixed(x: Tensor, y: Tensor, classes: int, augment: Augment, key: tuple[int, 
 
 
 def _span(draws: np.random.Generator, side: int, share: float) -> tuple[int, int]:
-    """First and last pixel, that one not included, of one side of the rectangle."""
+    """Return the first pixel of one side of the rectangle, and the first after it."""
     length, centre = math.floor(side * math.sqrt(1 - share)), int(draws.integers(side))
     return max(0, centre - length // 2), min(side, centre - length // 2 + length)

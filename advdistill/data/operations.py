@@ -1,6 +1,6 @@
-"""Operations on a batch of images whose strength differs from image to image, as Pillow and torchvision define them.
+"""Operations on a batch of images, with a strength for each image, as Pillow and torchvision define them.
 
-Images are floats `[B, C, H, W]` in [0, 1]; strengths are `[B]`. No operation looks at other images of the batch. Unlike
+Images are floats `[B, C, H, W]` in [0, 1]; strengths are `[B]`. No result depends on other images of the batch. Unlike
 Pillow's, results are not rounded to 256 levels.
 """
 
@@ -16,7 +16,7 @@ GREY = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
 def adjusted(kind: str, x: Tensor, factor: Tensor) -> Tensor:
-    """Brightness, contrast, saturation or sharpness times a factor: 0 removes it, 1 changes nothing."""
+    """Multiply brightness, contrast, saturation or sharpness by a factor: 0 removes it, 1 changes nothing."""
     match kind:
         case "brightness":
             other = torch.zeros_like(x)
@@ -30,14 +30,14 @@ def adjusted(kind: str, x: Tensor, factor: Tensor) -> Tensor:
 
 
 def _grey(x: Tensor) -> Tensor:
-    """`[B, 1, H, W]`; of images in colour their luminance."""
+    """Return `[B, 1, H, W]`, for colour images their luminance."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
     return GREY[0] * x[:, :1] + GREY[1] * x[:, 1:2] + GREY[2] * x[:, 2:]
 
 
 def _smooth(x: Tensor) -> Tensor:
-    """Means of 3 x 3 pixels, the centre counted five times; the border stays."""
+    """Return means of 3 x 3 pixels, the centre counted five times; the border is unchanged."""
     height, width = x.shape[2:]
     if min(height, width) < 3:
         return x
@@ -51,24 +51,24 @@ def _smooth(x: Tensor) -> Tensor:
 
 
 def posterised(x: Tensor, bits: Tensor) -> Tensor:
-    """As many of the 8 bits of each pixel's level as `bits`."""
+    """Keep only the highest `bits` of the 8 bits of each pixel."""
     step = 2 ** (8 - bits.round())[:, None, None, None]
     return (_levels(x) / step).floor() * step / 255
 
 
 def solarised(x: Tensor, threshold: Tensor) -> Tensor:
-    """Inverted where it is not below a threshold in [0, 1]."""
+    """Invert pixels at or above a threshold in [0, 1]."""
     return torch.where(x >= threshold[:, None, None, None], 1 - x, x)
 
 
 def stretched(x: Tensor) -> Tensor:
-    """Each channel from 0 to 1: Pillow's autocontrast."""
+    """Stretch each channel to 0 .. 1: Pillow's autocontrast."""
     low, high = (end(x.flatten(2), 2)[..., None, None] for end in (torch.amin, torch.amax))
     return torch.where(high > low, (x - low) / (high - low).clamp(min=1e-6), x)
 
 
 def equalised(x: Tensor) -> Tensor:
-    """Each channel with a histogram as even as can be: Pillow's equalize."""
+    """Equalise the histogram of each channel: Pillow's equalize."""
     levels = _levels(x).long().flatten(2)
     counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.long, device=x.device)
     counts.scatter_add_(2, levels, torch.ones_like(levels))
@@ -84,11 +84,11 @@ def _levels(x: Tensor) -> Tensor:
 
 
 def warped(x: Tensor, matrix: Tensor) -> Tensor:
-    """Each image by an affine map, nearest neighbour, 0 outside.
+    """Warp each image by an affine map, nearest neighbour, 0 outside.
 
     Args:
-        matrix: `[B, 2, 3]`, from the column, the row and 1 of a pixel, counted from the centre, to the place in the
-            image that it is taken from.
+        matrix: `[B, 2, 3]`, maps (column, row, 1) of an output pixel, counted from the centre, to the column and row
+            of the input pixel.
     """
     height, width = x.shape[2:]
     rows = torch.arange(height, device=x.device, dtype=matrix.dtype) - (height - 1) / 2
@@ -103,12 +103,12 @@ def warped(x: Tensor, matrix: Tensor) -> Tensor:
 
 
 def moved(x: Tensor, corner: Tensor, place: Tensor, size: Tensor) -> Tensor:
-    """Each image's rectangle at another place, on black.
+    """Move a rectangle of each image to another place, on black.
 
     Args:
-        corner: row and column of the rectangle, integers `[B, 2]`.
-        place: where it is put, likewise.
-        size: its height and width, likewise.
+        corner: row and column of the rectangle's first pixel, integers `[B, 2]`.
+        place: row and column of its first pixel in the result, likewise.
+        size: height and width of the rectangle, likewise.
     """
     index, inside = [], []
     for axis in (0, 1):
@@ -121,11 +121,11 @@ def moved(x: Tensor, corner: Tensor, place: Tensor, size: Tensor) -> Tensor:
 
 
 def resampled(x: Tensor, corner: Tensor, size: Tensor) -> Tensor:
-    """Each image's rectangle, resized to the whole image, bilinear without a filter.
+    """Resize a rectangle of each image to the whole image, bilinear without antialiasing.
 
     Args:
         corner: row and column of the rectangle in pixels, floats `[B, 2]`.
-        size: its height and width, likewise.
+        size: height and width of the rectangle, likewise.
     """
     whole = torch.tensor(x.shape[2:], device=x.device, dtype=corner.dtype)
     scale, centre = size / whole, (2 * corner + size) / whole - 1
@@ -137,7 +137,7 @@ def resampled(x: Tensor, corner: Tensor, size: Tensor) -> Tensor:
 
 
 def erased(x: Tensor, corner: Tensor, size: Tensor) -> Tensor:
-    """Each image with a black rectangle, which may reach beyond it; arguments as of `moved`."""
+    """Fill a rectangle of each image with black; it may extend beyond the image. Arguments as in `moved`."""
     inside = []
     for axis in (0, 1):
         at = torch.arange(x.shape[2 + axis], device=x.device) - corner[:, axis, None]
@@ -146,7 +146,7 @@ def erased(x: Tensor, corner: Tensor, size: Tensor) -> Tensor:
 
 
 def rotation(degrees: Tensor) -> Tensor:
-    """The matrix of `warped`, `[B, 2, 3]`."""
+    """Return the rotation matrices for `warped`, `[B, 2, 3]`."""
     angle = degrees * (math.pi / 180)
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     return torch.stack([torch.stack([cos, sin, zero], 1), torch.stack([-sin, cos, zero], 1)], 1)

@@ -1,7 +1,7 @@
 """The published augmentations: crops, CropShift and IDBH, RandAugment, TrivialAugment, cutout.
 
-Each maps floats `[B, C, H, W]` in [0, 1] to such, with numbers drawn for each image. `flip` says whether half of the
-images are mirrored. Sizes in pixels that papers state for 32 x 32 scale with the side.
+Each policy maps floats `[B, C, H, W]` in [0, 1] to the same form, with numbers drawn for each image. `flip`: whether
+half of the images are mirrored. Sizes in pixels that papers state for 32 x 32 scale with the image's side.
 """
 
 import math
@@ -16,8 +16,8 @@ from .crops import crop
 
 __all__ = ["POLICIES", "Draws", "cutout"]
 
-# CropShift removes up to 10 of 32 columns and rows, 8 of SVHN's; IDBH's table, probability and range of each operation,
-# and the share of the images and of their area that is erased, are those of the release: TreeLLi/DA-Alone-Improves-AT
+# of 32 columns and rows CropShift removes up to 10 in all, 8 for SVHN; IDBH's tables (probability and range of each
+# operation), share of erased images and largest erased area are those of the release: TreeLLi/DA-Alone-Improves-AT
 LARGEST_CROP = {"idbh_svhn": 8 / 32}
 COLOUR = {
     "saturation": (0.125, 0.1, 1.9), "brightness": (0.125, 0.5, 1.9), "contrast": (0.125, 0.5, 1.9),
@@ -32,7 +32,7 @@ SHAPE = {
 IDBH = {"idbh": (COLOUR, 0.5, 0.33), "idbh_strong": (COLOUR, 1.0, 0.33), "idbh_svhn": (SHAPE, 1.0, 0.5)}
 ERASED, RATIO, TRIES = 0.02, (0.3, 3.3), 10
 
-# the operations of RandAugment and TrivialAugmentWide, with their largest strengths, of torchvision
+# torchvision's operations of RandAugment and TrivialAugmentWide, with their largest strengths
 RAND = {
     "identity": 0.0, "shear_x": 0.3, "shear_y": 0.3, "translate_x": 150 / 331, "translate_y": 150 / 331, "rotate": 30.0,
     "brightness": 0.9, "saturation": 0.9, "contrast": 0.9, "sharpness": 0.9, "posterise": 4.0, "solarise": 1.0,
@@ -42,12 +42,12 @@ TRIVIAL = RAND | {
     "shear_x": 0.99, "shear_y": 0.99, "translate_x": 1.0, "translate_y": 1.0, "rotate": 135.0, "brightness": 0.99,
     "saturation": 0.99, "contrast": 0.99, "sharpness": 0.99, "posterise": 6.0,
 }  # fmt: skip
-RAND_OPERATIONS, RAND_MAGNITUDE, BINS = 2, 14, 31  # RandAugment(2, 14) as Wang et al. 2023 run it
-CROPPED, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # random resized crop: shares of the area, and ratios of the sides
+RAND_OPERATIONS, RAND_MAGNITUDE, BINS = 2, 14, 31  # RandAugment(2, 14) as in Wang et al. 2023
+CROPPED, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)  # random resized crop: ranges of area share and aspect ratio
 
 
 class Draws:
-    """Numbers for each image of a batch, taken one after another from uniform ones, `[B, MOST]`."""
+    """Random numbers for each image of a batch, taken in order from uniform numbers `[B, MOST]`."""
 
     MOST = 48
 
@@ -55,24 +55,24 @@ class Draws:
         self.uniform, self.taken = uniform, 0
 
     def take(self, count: int = 1) -> Tensor:
-        """`[B, count]`, in [0, 1)."""
+        """Return the next uniform numbers, `[B, count]` in [0, 1)."""
         self.taken += count
         return self.uniform[:, self.taken - count : self.taken]
 
     def integers(self, end: int | Tensor, count: int = 1) -> Tensor:
-        """`[B, count]` of 0 .. end - 1; an end of each image is `[B, count]`."""
+        """Return `[B, count]` integers in 0 .. end - 1; `end` may differ between images, `[B, count]`."""
         return (self.take(count) * end).floor().long()
 
     def chance(self, probability: float) -> Tensor:
-        """`[B]`, true with this probability."""
+        """Return `[B]`, true with this probability."""
         return self.take()[:, 0] < probability
 
     def between(self, low: float, high: float) -> Tensor:
-        """`[B]`."""
+        """Return `[B]`, uniform between `low` and `high`."""
         return low + (high - low) * self.take()[:, 0]
 
     def sign(self) -> Tensor:
-        """`[B]`, -1 or 1."""
+        """Return `[B]`, -1 or 1."""
         return 2.0 * self.chance(0.5) - 1
 
 
@@ -82,7 +82,7 @@ def _flipped(x: Tensor, draws: Draws, flip: bool) -> Tensor:
 
 
 def _resized_crop(x: Tensor, draws: Draws, kind: str, flip: bool) -> Tensor:
-    """Szegedy et al. 2015: a rectangle of 0.08 to 1 of the area and a ratio of 3/4 to 4/3, cut at the image's sides."""
+    """Szegedy et al. 2015: a rectangle of 0.08 to 1 of the area and a ratio of 3/4 to 4/3, clipped to the image."""
     x, side = _flipped(x, draws, flip), torch.tensor(x.shape[2:], dtype=torch.float64)
     area, ratio = draws.between(*CROPPED), draws.between(math.log(ASPECT[0]), math.log(ASPECT[1])).exp()
     share = torch.stack([(area / ratio).sqrt(), (area * ratio).sqrt()], 1).clamp(max=1)
@@ -91,7 +91,7 @@ def _resized_crop(x: Tensor, draws: Draws, kind: str, flip: bool) -> Tensor:
 
 
 def _crop_shift(x: Tensor, draws: Draws, kind: str, flip: bool) -> Tensor:
-    """Li and Spratling 2023: columns and rows are removed, and what is left is put elsewhere."""
+    """Li and Spratling 2023: remove columns and rows, and put the remaining rectangle elsewhere."""
     x, side = _flipped(x, draws, flip), torch.tensor(x.shape[2:])
     most = max(1, round(LARGEST_CROP.get(kind, 10 / 32) * min(x.shape[2:])))
     total = draws.integers(most + 1)
@@ -139,7 +139,7 @@ def _erased(x: Tensor, draws: Draws, chance: float, largest: float) -> Tensor:
 
 
 def cutout(x: Tensor, draws: Draws, side: int) -> Tensor:
-    """DeVries and Taylor 2017: a black square around a pixel, cut at the image's sides."""
+    """DeVries and Taylor 2017: a black square around a random pixel, clipped to the image."""
     centre = draws.integers(torch.tensor(x.shape[2:]), 2)
     return op.erased(x, (centre - side // 2).to(x.device), torch.full((len(x), 2), side, device=x.device))
 
@@ -164,7 +164,7 @@ def _crop_flip(x: Tensor, draws: Draws, flip: bool) -> Tensor:
 
 
 def _one_of(operations: dict[str, float], x: Tensor, draws: Draws, share: Tensor) -> Tensor:
-    """One operation of each image, at a share `[B]` of its largest strength."""
+    """Apply one random operation to each image, at a share `[B]` of the operation's largest strength."""
     chosen, sign = draws.integers(len(operations))[:, 0], draws.sign()
     for number in chosen.unique().tolist():
         name, mine = list(operations)[number], (chosen == number).nonzero()[:, 0]
@@ -183,7 +183,7 @@ def _one_of(operations: dict[str, float], x: Tensor, draws: Draws, share: Tensor
 
 
 def _applied(name: str, x: Tensor, mine: Tensor, strength: Tensor) -> Tensor:
-    """The batch with an operation on some of its images; places and strengths are on the CPU."""
+    """Apply an operation to some images of the batch; their indices and strengths are on the CPU."""
     if name == "identity" or not len(mine):
         return x
     mine, strength = mine.to(x.device), strength.to(x.device, x.dtype)

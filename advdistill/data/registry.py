@@ -29,10 +29,10 @@ _DATASETS = {
 
 
 def names() -> list[str]:
-    """The names that `load` understands, besides paths and references to your own data.
+    """Return the names that `load` accepts, besides paths and references to your own data.
 
     Returns:
-        In alphabetical order.
+        The names, in alphabetical order.
 
     >>> names()
     ['cifar10', 'cifar100', 'digits', 'fashion_mnist', 'svhn', 'tiny_imagenet']
@@ -46,29 +46,29 @@ def load(
     bits: int | None = None, skip_broken: bool = False, image_column: str | None = None,
     label_column: str | None = None, validation: str | None = None,
 ) -> Split:
-    """Read one split of a dataset; it is downloaded first where that is possible.
+    """Read one split of a dataset, which is downloaded first if necessary and possible.
 
     Args:
         name: one of `names()`; or your data: a folder of images, a .npz, .csv, .tsv or .parquet, or `hf:OWNER/NAME`.
-        split: `"train"` or `"test"`; of your data with a part of that kind also `"val"`.
+        split: `"train"` or `"test"`; for your own data with a validation part also `"val"`.
         folder: the folder that holds the dataset, or its parent; nothing is downloaded into it. By default
             the environment variable `ADVDISTILL_DATA`, else `~/.cache/advdistill/data`, each dataset in a
             subfolder of its name. For your own tables: the folder of the images.
-        size: for your own images: the shorter side is resized to it, then a centre crop is taken.
-        stream: for your own image files: decode them when they are needed, in worker processes; `None` does so where
-            they do not fit into memory.
-        bits: for your own images of 16 bits: how many of them the camera used; the brightest pixel is 2 ** bits - 1.
-        skip_broken: leave out your own images that cannot be read, and list them on the standard error.
-        image_column, label_column: the names of these columns of your own table, or of the arrays in a .npz.
-        validation: the name of your own part that is the split `"val"`, if it is not called val or validation.
+        size: for your own images: resize the shorter side to `size`, then take a centre crop.
+        stream: for your own image files: decode them when they are needed, in worker processes; `None` does so only
+            if they do not fit into memory.
+        bits: for your own images of 16 bits: how many bits the camera used; the brightest pixel is 2 ** bits - 1.
+        skip_broken: skip your own images that cannot be read, and list them on standard error.
+        image_column, label_column: the names of these columns in your own table, or of these arrays in your .npz.
+        validation: the name of your validation part, if it is not called val, valid or validation.
 
     Returns:
-        The split, images uint8 `[N, C, H, W]` and labels int64 `[N]`.
+        The split, with images uint8 `[N, C, H, W]` and labels int64 `[N]`.
 
     Raises:
         TypeError: `name` is neither text nor a path.
-        ValueError: an unknown name or split, a folder that is not the dataset, a damaged file, images that cannot be
-            read or are of several sizes.
+        ValueError: an unknown name or split, a folder without the dataset, a damaged file, images that cannot be
+            read or differ in size.
         FileNotFoundError: the path does not exist.
         ConnectionError: the dataset is not on this machine and could not be downloaded.
         ImportError: an optional package is missing.
@@ -100,16 +100,16 @@ def load(
 
 
 def collect(name: str, folder: Folder = None) -> Collection:
-    """Both splits of a dataset as pictures, to survey them before a training.
+    """Return both splits of a dataset as pictures, to survey them before training.
 
     Args:
-        name, folder: as of `load`.
+        name, folder: as in `load`.
 
     Returns:
-        The parts `train` and `test`, and the classes' names.
+        The parts `train` and `test`, and the class names.
 
     Raises:
-        ValueError, FileNotFoundError, ConnectionError, ImportError: as `load`.
+        ValueError, FileNotFoundError, ConnectionError, ImportError: as in `load`.
 
     >>> {part: len(found.labels) for part, found in collect("digits").parts.items()}
     {'train': 1197, 'test': 600}
@@ -127,11 +127,11 @@ def _pictures(split: Split) -> tuple[Arrays, list[str]]:
 
 
 def describe() -> list[dict[str, Any]]:
-    """The known datasets.
+    """Describe the known datasets.
 
     Returns:
-        For each, ready for JSON: `name`, number of `classes`, `shape` `[C, H, W]`, number of images of each split,
-        `source`, and `how` to get it.
+        For each dataset, ready for JSON: `name`, number of `classes`, `shape` `[C, H, W]`, number of images of each
+        split, `source`, and `how` to get it.
 
     >>> [row["shape"] for row in describe() if row["name"] == "digits"]
     [[1, 8, 8]]

@@ -1,4 +1,4 @@
-"""The data of a recipe, as fields."""
+"""The `data` fields of a recipe."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["Data"]
 
 @dataclass(frozen=True)
 class Data:
-    """The images that are trained on; the test split is read by evaluation only.
+    """The training images; only evaluation reads the test split.
 
     >>> Data("cifar10", augment="crop_flip").validation
     0.1
@@ -22,35 +22,35 @@ class Data:
     folder: str | None = None
     """Folder of the files, if they are not in the cache."""
     size: int | None = None
-    """Side in pixels to which your own images are resized and centre-cropped; needed where they differ in size."""
+    """Side in pixels to which your own images are resized and centre-cropped; required if they differ in size."""
     stream: bool = False
-    """Decode your own image files batch by batch, in worker processes: for data that does not fit the memory."""
+    """Decode your own image files batch by batch, in worker processes: for data that does not fit into memory."""
     bits: int | None = None
-    """Of your own images stored with 16 bits: how many of them the camera used, such as 12."""
+    """For your own images stored with 16 bits: the number of bits that the camera used, such as 12."""
     skip_broken: bool = False
-    """Leave out your own images that cannot be read, and list them."""
+    """Skip your own images that cannot be read, and list them."""
     image_column: str | None = None
-    """Your own table's column of images or paths, or a .npz's array (`x_{split}` for several parts)."""
+    """Column of images or paths in your own table, or array in your .npz (`x_{split}` for several parts)."""
     label_column: str | None = None
-    """Your own table's column of labels, or a .npz's array (`y_{split}` for several parts)."""
+    """Column of labels in your own table, or array in your .npz (`y_{split}` for several parts)."""
     validation: float | str = 0.1
     """Fraction of the training split held out, stratified, to choose the checkpoint; or your own part, such as val."""
     train_images: int | None = None
-    """Train on this many images only, stratified."""
+    """Train on only this many images, stratified."""
     augment: Kind = "none"
-    """`shift` by one pixel; `crop_flip`: crop after padding by 4, flip; the others on the page of levers."""
+    """`shift`: by up to one pixel; `crop_flip`: crop after padding by 4, flip; docs/levers.md explains the others."""
     flip: bool = True
-    """Mirror half of the images, where `augment` does so; False where a mirrored image is of another class."""
+    """Mirror half of the images, if `augment` includes a flip; use False if mirroring changes the class."""
     cutout: int = 0
     """Side in pixels of a black square in each image."""
     mixup: float = 0.0
-    """Parameter of the Beta distribution by which two images are mixed, with their labels; 0 mixes none."""
+    """Mixup of images and labels: parameter of the Beta distribution of the shares; 0 disables it."""
     cutmix: float = 0.0
-    """The same, for a rectangle of one image in the other; with both, each batch has one of them."""
+    """CutMix, a rectangle of one image in another: the same parameter; with both, each batch uses one of them."""
     extra: tuple[str, ...] = ()
-    """Files of generated images to train on as well: .npz with `image`, uint8 [N, H, W, C], and if known `label`."""
+    """Files of additional, generated training images: .npz with `image`, uint8 [N, H, W, C], and if known `label`."""
     extra_fraction: float | None = None
-    """Share of each batch that is generated; needed with `extra`, 0.7 in the papers."""
+    """Share of generated images in each batch; required with `extra`, 0.7 in the papers."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.validation, str):
@@ -66,12 +66,12 @@ class Data:
 
     @property
     def augmentation(self) -> Augment:
-        """How images are augmented, as `data.batches` takes it."""
+        """The augmentation, in the form that `data.batches` accepts."""
         return Augment(self.augment, self.flip, self.cutout, self.mixup, self.cutmix)
 
     @property
     def reading(self) -> dict[str, Any]:
-        """How your own images are read, as keywords of `data.load`."""
+        """Options for reading your own images, as keyword arguments of `data.load`."""
         named = self.validation if isinstance(self.validation, str) else None
         return {"bits": self.bits, "skip_broken": self.skip_broken, "image_column": self.image_column,
                 "label_column": self.label_column, "validation": named}

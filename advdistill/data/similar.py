@@ -1,4 +1,4 @@
-"""Generated images that are nearly images of the test split: to train on them is to train on the test."""
+"""Find generated images that are nearly test images: training on them is training on the test split."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ __all__ = ["FEW", "THRESHOLD", "Similar", "similar_to_test"]
 
 THRESHOLD = 0.02  # root mean square over pixels of 8 x 8, in [0, 1]: 5 of 255 levels
 SIDE = 8
-FEW = 20_000  # images that are compared at the start of a run; all are by `advdistill preflight`
+FEW = 20_000  # images compared at the start of a run; `advdistill preflight` compares all
 CHUNK = 2048
 
 
 @dataclass(frozen=True)
 class Similar:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        places: generated images that are nearly test images, at most ten of them.
-        count: how many there are.
-        compared: generated images that were compared.
+        places: indices of generated images that are nearly test images, at most ten of them.
+        count: number of all such images.
+        compared: number of generated images that were compared.
         test: name of the test split.
     """
 
@@ -44,10 +44,10 @@ class Similar:
 
 
 def similar_to_test(extra: Extra, test: Split, most: int | None = None, device: torch.device | str = "cpu") -> Similar:
-    """Compare generated images with all of a test split, made smaller to 8 x 8.
+    """Compare generated images with all images of a test split, both reduced to 8 x 8.
 
     Args:
-        most: compare the first so many only; `None` compares all.
+        most: compare only the first `most` images; `None` compares all.
     """
     compared = min(len(extra), most or len(extra))
     known = torch.cat([_small(test.images[i : i + CHUNK], device) for i in range(0, len(test), CHUNK)])
@@ -60,6 +60,6 @@ def similar_to_test(extra: Extra, test: Split, most: int | None = None, device: 
 
 
 def _small(images: Tensor, device: torch.device | str) -> Tensor:
-    """`[N, D]`: images of at most 8 x 8."""
+    """Return the images, reduced to at most 8 x 8 and flattened to `[N, D]`."""
     x = to_float(images.to(device))
     return (F.adaptive_avg_pool2d(x, SIDE) if max(x.shape[2:]) > SIDE else x).flatten(1)

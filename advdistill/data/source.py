@@ -1,4 +1,4 @@
-"""Known datasets: their description, and where their files come from: a folder, an archive or a download."""
+"""How known datasets are described, and where their files come from: a folder, an archive or a download."""
 
 import gzip
 import os
@@ -39,13 +39,13 @@ class Dataset:
     """A dataset and how to read it.
 
     Args:
-        name: what the user types.
-        classes: the classes' names, in the order of the labels.
+        name: the name that users give.
+        classes: the class names, in the order of the labels.
         shape: channels, height and width of one image.
         sizes: number of images of each split.
         source: its origin, in a few words.
         how: how to get it, in one line.
-        read: `(split, folder)` to uint8 images `[N, C, H, W]` and int64 labels `[N]`.
+        read: maps `(split, folder)` to uint8 images `[N, C, H, W]` and int64 labels `[N]`.
     """
 
     name: str
@@ -61,18 +61,18 @@ _SHOWN = 6
 
 
 def places(name: str, folder: Folder) -> list[Path]:
-    """The folders that are searched for a dataset, in order; a download goes into the last one."""
+    """Return the folders that are searched for a dataset, in order; a download goes into the last one."""
     base = Path(folder).expanduser() if folder else cache("data")
     return [base, base / name]
 
 
 def contains(place: Path, files: Sequence[str]) -> bool:
-    """Whether all these files are in the folder `place`."""
+    """Return whether the folder `place` has all these files."""
     return all((place / file).is_file() for file in files)
 
 
 def missing(name: str, place: Path, files: Sequence[str], how: str) -> ValueError:
-    """The error for a folder that is not the dataset: what was expected, what is there, what to do."""
+    """Return the error for a folder without the dataset: what was expected, what is there, what to do."""
     return ValueError(f"{name}: expected {', '.join(files)} in {place}; found {_content(place)}. {how}")
 
 
@@ -123,12 +123,12 @@ class Release:
     mirror: Mirror | None = None
 
     def locate(self, split: str, folder: Folder) -> Path:
-        """The folder that holds the files of `split`, unpacked from the archive or downloaded if needed.
+        """Return the folder that holds the files of `split`, unpacked from the archive or downloaded if needed.
 
         Nothing is downloaded when a folder is given.
 
         Raises:
-            ValueError: the given folder is not the dataset, or the archive is damaged.
+            ValueError: the given folder does not hold the dataset, or the archive is damaged.
             ConnectionError: neither the official site nor the mirror is reachable.
         """
         searched = places(self.name, folder)

@@ -13,14 +13,14 @@ from .streamed import Streamed
 
 
 class Images:
-    """What a split and a loader both have: images, `[N, C, H, W]`, and the names of the classes."""
+    """Base class of splits, loaders and generated images: images `[N, C, H, W]` and the class names."""
 
     images: Tensor | Streamed
     classes: tuple[str, ...]
 
     @property
     def num_classes(self) -> int:
-        """K; a class may have no image."""
+        """The number of classes K; a class may have no images."""
         return len(self.classes)
 
     @property
@@ -32,17 +32,17 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Split(Images):
-    """Images, their labels and the names of the classes, in a fixed order.
+    """Images, their labels and the class names, in a fixed order.
 
     Args:
-        images: uint8 `[N, C, H, W]`, pixel values 0..255, or float32 in [0, 1], which are used as they are; `Streamed`,
-            they stay on the disk until they are read.
+        images: uint8 `[N, C, H, W]`, pixel values 0..255, or float32 in [0, 1], which are used as they are; or
+            `Streamed`, which leaves the images on disk until they are read.
         labels: int64 `[N]`, each in `0..len(classes)-1`.
-        classes: the classes' names, in the order of the labels.
+        classes: the class names, in the order of the labels.
         name: where the images come from, such as `"cifar10/train"`.
 
     Raises:
-        ValueError: images or labels of another type or form, or a label outside the classes.
+        ValueError: images or labels of another type or shape, or a label outside the classes.
 
     Example:
         >>> import torch
@@ -89,12 +89,12 @@ class Split(Images):
         return len(self.labels)
 
     def take(self, indices: Sequence[int] | np.ndarray | Tensor) -> "Split":
-        """The images at `indices`, in that order."""
+        """Return the images at `indices`, in that order."""
         indices = torch.as_tensor(indices)
         return self._part(indices)
 
     def first(self, n: int) -> "Split":
-        """The first `n` images. Raises ValueError unless `1 <= n <= len(self)`."""
+        """Return the first `n` images. Raises ValueError unless `1 <= n <= len(self)`."""
         if not 1 <= n <= len(self):
             raise ValueError(f"{self.name} has {len(self)} images; the first {n} cannot be taken.")
         return self._part(slice(n))
@@ -106,8 +106,8 @@ class Split(Images):
     def holdout(self, fraction: float, seed: int) -> tuple["Split", "Split"]:
         """Divide into a training and a validation part, class by class.
 
-        The parts are disjoint, together the whole split, in its order, and depend on `seed` alone. Every
-        class gives `fraction` of its images, rounded, to validation, and at least one image to each part.
+        The parts are disjoint, together cover the split, keep its order and depend only on `seed`. Every class
+        gives `fraction` of its images, rounded, to validation, and at least one image to each part.
 
         Raises:
             ValueError: `fraction` outside (0, 1), or a class with fewer than 2 images.
@@ -128,12 +128,12 @@ class Split(Images):
         return [min(max(1, round(fraction * size)), size - 1) for size in sizes]
 
     def fingerprint(self) -> str:
-        """Twelve hex digits that name these images and labels."""
+        """Return twelve hex digits that identify these images and labels."""
         return fingerprint(self.images, self.labels)
 
 
 def fingerprint(images: Tensor | Streamed, labels: Tensor) -> str:
-    """The first twelve hex digits of the sha256 of the images' bytes followed by the labels'."""
+    """Return the first twelve hex digits of the sha256 of the images' bytes followed by the labels'."""
     if isinstance(images, Streamed):
         return images.fingerprint(labels)
     digest = hashlib.sha256(images.contiguous().numpy().data)
@@ -142,8 +142,8 @@ def fingerprint(images: Tensor | Streamed, labels: Tensor) -> str:
 
 
 def draw(labels: np.ndarray, sizes: Sequence[int], seed: int) -> np.ndarray:
-    """Ascending indices of `sizes[c]` images of each class `c`, drawn by `seed`."""
-    # numpy never changes RandomState's stream (NEP 19), so neither do the splits drawn by it.
+    """Return ascending indices of `sizes[c]` images of each class `c`, drawn at random by `seed`."""
+    # numpy never changes RandomState's stream (NEP 19), so these splits never change either.
     random = np.random.RandomState(seed)
     drawn = [random.permutation(np.flatnonzero(labels == c))[:size] for c, size in enumerate(sizes)]
     return np.sort(np.concatenate(drawn))

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 __all__ = ["Decode", "Faults", "Streamed", "begin", "decoded", "workers"]
 
-MOST_WORKERS, AHEAD = 4, 2  # processes, and batches that each has ready
-CHUNK = 64  # images decoded at once where only their order matters
+MOST_WORKERS, AHEAD = 4, 2  # processes, and batches that each prefetches
+CHUNK = 64  # images decoded at once if only their order matters
 _PR_SET_PDEATHSIG = 1
 
 Faults = list[tuple[str, str]]
@@ -27,10 +27,10 @@ class Streamed:
     """Lazy replacement for `Split.images`, uint8 `[N, C, H, W]`: `images[index]` reads and decodes files.
 
     Args:
-        decode: maps indices into the data to uint8 `[n, C, H, W]`, and names what could not be read, with reasons.
+        decode: maps indices into the data to uint8 `[n, C, H, W]` and a list of unreadable images with reasons.
         places: the indices of these images in the data, int64 `[N]`.
         form: channels, height and width.
-        name: of the data, for messages.
+        name: name of the data, for messages.
     """
 
     dtype, ndim = torch.uint8, 4
@@ -50,11 +50,11 @@ class Streamed:
         return self._checked(*self.decode(self._at(index)))
 
     def take(self, index: slice | Sequence[int] | Tensor) -> "Streamed":
-        """A subset of these images; nothing is decoded."""
+        """Return a subset of these images; nothing is decoded."""
         return Streamed(self.decode, self._at(index), self.form, self.name)
 
     def batches(self, indices: Iterable[slice | Sequence[int] | Tensor]) -> Iterator[Tensor]:
-        """`images[index]` for each index, decoded ahead; the processes end with the iterator.
+        """Yield `images[index]` for each index, decoded ahead; the processes end with the iterator.
 
         Raises:
             ValueError: an image can no longer be read, or has changed.
@@ -64,7 +64,7 @@ class Streamed:
             yield self._checked(images, faults)
 
     def fingerprint(self, labels: Tensor, met: Callable[[int, Faults], None] | None = None) -> str:
-        """The fingerprint of the decoded images with these labels; computed once, in one pass over all images.
+        """Return the fingerprint of the decoded images with these labels; computed once, in one pass over all images.
 
         Args:
             met: called with the number of images in each batch and the unreadable ones, which then raise no error.
@@ -81,7 +81,7 @@ class Streamed:
         return self.fingerprints[key]
 
     def known_fingerprint(self, labels: Tensor) -> str | None:
-        """What `fingerprint` returns, if it is known without decoding the images."""
+        """Return the fingerprint if it is known without decoding the images, else `None`."""
         return self.fingerprints.get(_key(labels))
 
     def _at(self, index: slice | Sequence[int] | Tensor) -> np.ndarray:
@@ -110,14 +110,14 @@ class _Jobs(torch.utils.data.Dataset[tuple[np.ndarray, Faults]]):
 
 
 def decoded(decode: Decode, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, Faults]]:
-    """`decode` of each batch of indices, in order; a single batch is decoded in this process."""
+    """Yield `decode` of each batch of indices, in order; a single batch is decoded in this process."""
     if len(batches) < 2:
         yield from map(decode, batches)
         return
     loader = DataLoader(
         _Jobs(decode), sampler=batches, batch_size=None, collate_fn=_as_it_is, num_workers=min(workers(), len(batches)),
         worker_init_fn=begin, prefetch_factor=AHEAD, multiprocessing_context=_start(),
-        generator=torch.Generator(),  # else the loader would draw from the training's random state
+        generator=torch.Generator(),  # else the loader would draw from torch's global generator
     )  # fmt: skip
     jobs = iter(loader)
     while (done := _next(jobs)) is not None:
@@ -125,7 +125,7 @@ def decoded(decode: Decode, batches: list[np.ndarray]) -> Iterator[tuple[np.ndar
 
 
 def workers() -> int:
-    """Processes that decode."""
+    """Return the number of decoding processes."""
     return min(MOST_WORKERS, os.cpu_count() or 1)
 
 
@@ -139,7 +139,7 @@ def _next(jobs: Iterator[tuple[np.ndarray, Faults]]) -> tuple[np.ndarray, Faults
 
 
 def _as_it_is(done: Any) -> Any:
-    """Sends arrays, not tensors, through a pipe: many containers have almost no shared memory."""
+    """Send arrays, not tensors, through a pipe: many containers have almost no shared memory."""
     return done
 
 

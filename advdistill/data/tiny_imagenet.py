@@ -142,7 +142,7 @@ def _train(files: _Files) -> list[tuple[str, int]]:
 
 
 def _test(files: _Files) -> list[tuple[str, int]]:
-    """One line of the annotations: picture file, class, and a bounding box, which is ignored."""
+    """Return picture files and labels. An annotation line has a file, a class and a bounding box, which is ignored."""
     lines = [line.split() for line in files.text("val/val_annotations.txt").splitlines()]
     return [(f"val/images/{name}", _label(files, name, *rest[:1])) for name, *rest in filter(None, lines)]
 

@@ -1,4 +1,4 @@
-"""A split to train on together with generated images, and its batches, which hold a fixed number of either."""
+"""A split with generated images to train on, and its batches, with fixed numbers of real and generated images."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,22 +17,22 @@ __all__ = ["MixedBatches", "WithExtra"]
 
 @dataclass(frozen=True, eq=False)
 class WithExtra(Split):
-    """A split whose training batches have generated images among their own.
+    """A split whose training batches also contain generated images.
 
     Attributes:
-        extra: the generated images. As places of a batch's images they come after those of the split.
-        fraction: of each batch, in (0, 1).
+        extra: the generated images. `Share.index` counts them after the images of the split.
+        fraction: share of generated images in each batch, in (0, 1).
     """
 
     extra: Extra = field(kw_only=True)
     fraction: float = field(kw_only=True)
 
     def __str__(self) -> str:
-        """The generated images and their share, for results."""
+        """Return a description of the generated images and their share, for results."""
         return f"{self.extra}, {self.fraction:.0%} of each batch"
 
     def counts(self, batch_size: int) -> tuple[int, int]:
-        """Real and generated images of each batch. Raises ValueError where it would have none of either."""
+        """Return the numbers of real and generated images in each batch. Raises ValueError if one of them is 0."""
         generated = round(self.fraction * batch_size)
         if not 0 < generated < batch_size:
             raise ValueError(f"data.extra_fraction ({self.fraction:g}) of batch_size {batch_size} is {generated} "
@@ -41,11 +41,11 @@ class WithExtra(Split):
 
 
 class MixedBatches(Batches):
-    """Batches of exactly round(fraction * batch) generated images and otherwise real ones, shuffled.
+    """Shuffled batches of exactly round(fraction * batch) generated images; the rest are real.
 
-    Real and generated images are each drawn without replacement, pass after pass, wherever an epoch ends. An epoch is
-    as many batches as the real images would fill alone, ceil(N / batch), as in the releases of Gowal et al. 2021,
-    Rebuffi et al. 2021 and Wang et al. 2023: with a fraction of 0.7 it sees three tenths of the real images. (Those
+    Real and generated images are each drawn without replacement, in passes that continue across epochs. An epoch
+    has as many batches as the real images alone would fill, ceil(N / batch), as in the releases of Gowal et al. 2021,
+    Rebuffi et al. 2021 and Wang et al. 2023: with a fraction of 0.7 it uses three tenths of the real images. (Those
     releases draw generated images with replacement, and round the fraction of a batch down.)
     """
 
@@ -68,7 +68,7 @@ class MixedBatches(Batches):
         return both[torch.randperm(len(both), generator=generator(self.seed, "shuffle", epoch, step))]
 
     def _drawn(self, kind: str, n: int, each: int, place: int) -> Tensor:
-        """The images of the `place`-th batch of the run, of `n` of a kind, in passes of an order of their own."""
+        """Return the indices of one kind of image in the run's batch `place`; each pass over `n` images is shuffled."""
         positions = torch.arange(place * each, (place + 1) * each)
         number = positions // n
         passes = number.unique().tolist()
@@ -94,7 +94,7 @@ class MixedBatches(Batches):
             yield both
 
     def _labels(self, index: Tensor) -> Tensor:
-        """Those of generated images without labels are 0, which nothing may use: see `methods.labels`."""
+        """Return labels; generated images without labels get 0, which no method may use: see `methods.labels`."""
         n = len(self.labels)
         labels = self.labels[index.clamp(max=n - 1).to(self.device)]
         others = (index >= n).nonzero()[:, 0]

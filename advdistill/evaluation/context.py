@@ -17,9 +17,9 @@ from .watch import NO_GRADIENT, first_gradient
 
 __all__ = ["Context", "exact", "silent"]
 
-LEAST, MOST = 8, 512  # images of a block
-CPU, GPU = (64, 2**16), (256, 2**18)  # images of at most 64x64 and 32x32 in a block, and pixels of smaller ones
-LARGE = 2**18  # pixels of a block of larger images
+LEAST, MOST = 8, 512  # images per block
+CPU, GPU = (64, 2**16), (256, 2**18)  # images per block up to 64x64 and 32x32, pixels per block of smaller images
+LARGE = 2**18  # pixels per block of larger images
 
 
 def silent(line: str) -> None:
@@ -31,13 +31,13 @@ class Context:
     """The model, images and threat model of an evaluation, and where and how it runs.
 
     Args:
-        model: the one that is evaluated, in eval mode and on `device`; its predictions at x' count.
-        split: the images it is evaluated on.
+        model: the evaluated model, in eval mode and on `device`; its predictions at x' are counted.
+        split: the evaluation images.
         attacked: the network on which attacks search for x'.
-        batch_size: images between two saves of the verdicts, whole blocks and at least one.
-        processes: this one's number and how many there are; each takes its share of the blocks.
+        batch_size: images between two saves of the verdicts, in whole blocks, at least one block.
+        processes: this process's rank and the number of processes; the blocks are divided among the processes.
         report: receives lines of progress.
-        places: of the images in the whole split, where `split` is a part of it, `[N]`.
+        places: indices of the images in the whole split, `[N]`, if `split` is a part of it.
     """
 
     model: nn.Module
@@ -53,44 +53,44 @@ class Context:
 
     @property
     def block(self) -> int:
-        """Images that pass the networks at once, a function of their size and the kind of device alone.
+        """Number of images in one forward pass; depends only on the image size and the type of device.
 
-        A network's logits for an image depend in their last bits on how many images are passed with it, and AutoAttack
-        draws for all images of a batch together: no verdict depends on `batch_size` because no block does.
+        The last bits of an image's logits depend on how many images are in the forward pass, and AutoAttack draws
+        random numbers for a whole batch at once. No block depends on `batch_size`, so no verdict does.
         """
         _, height, width = self.split.shape
         usual, pixels = CPU if torch.device(self.device).type == "cpu" else GPU
-        small = min(MOST, pixels // (height * width))  # what a network does besides its sums costs per block
+        small = min(MOST, pixels // (height * width))  # each forward pass has a fixed cost
         return max(LEAST, min(max(usual, small), LARGE // (height * width)))
 
     def starts(self) -> list[int]:
-        """The places of the first images of this process's blocks."""
+        """Return the indices of the first images of this process's blocks."""
         return list(starts(self.split, self.block, self.processes))
 
     def batches(self, begin: list[int] | None = None) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Block by block: place of the first image, images `[B, C, H, W]` in [0, 1] and labels `[B]`.
+        """Yield the index of the first image, the images `[B, C, H, W]` in [0, 1] and the labels `[B]` of each block.
 
         Args:
-            begin: the places of the first images; `None` is all of `starts`.
+            begin: the indices of the first images; `None` is all of `starts`.
         """
         yield from in_order(self.split, self.block, self.device, self.starts() if begin is None else begin)
 
     def rng(self, start: int, what: str = "attack") -> ImageRng:
-        """Where the block that begins at `start` draws from: each image by its place."""
+        """Return the random numbers of the block that begins at `start`; each image draws by its index."""
         places = range(start, min(start + self.block, len(self.split)))
         known = list(places) if self.places is None else self.places[places.start : places.stop].tolist()
         return ImageRng(self.seed, what, places=known, device=self.device)
 
     def right(self, x: Tensor, y: Tensor) -> Tensor:
-        """Which of a batch the model classifies correctly, `[B]` booleans."""
+        """Return which images of a batch the model classifies correctly, `[B]` booleans."""
         with torch.no_grad():
             return self.model(x).argmax(1) == y
 
     def attack(self, attack: Attack, start: int, x: Tensor, y: Tensor) -> Outcome:
-        """Attack one block, the one that begins at `start`; where it can be seen, the note `NO_GRADIENT` is added.
+        """Attack the block that begins at `start`; add the note `NO_GRADIENT` if the first gradient was observed.
 
         Raises:
-            ValueError: it returns something else than images like x, or needs a gradient where there is none.
+            ValueError: the attack does not return images like x, or needs a gradient and there is none.
         """
         rng, network = self.rng(start), self.attacked.network
         watched = self.model if network is None else network
@@ -100,11 +100,11 @@ class Context:
         return replace(found, x_adv=checked(attack, found.x_adv, x), notes={**found.notes, **seen})
 
     def correct(self, attack: Attack, *, among: Tensor | None = None, again: int = 0) -> Tensor:
-        """Which images are classified correctly at the attack's x', `[N]` booleans on the CPU.
+        """Return which images are classified correctly at the attack's x', `[N]` booleans on the CPU.
 
         Args:
-            among: only these are attacked, `[N]` booleans, the others count as wrong; `None` for all.
-            again: another number makes other draws.
+            among: `[N]` booleans; only these images are attacked, the others count as wrong. `None` attacks all.
+            again: added to the seed, for other random draws.
         """
         if among is not None:
             flags = among.clone()
@@ -123,5 +123,5 @@ class Context:
 
 
 def exact() -> AbstractContextManager[None]:
-    """No TF32, which rounds to three digits, and no nondeterministic convolution meanwhile."""
+    """Turn off TF32, which rounds to three digits, and nondeterministic convolutions, within this context."""
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)

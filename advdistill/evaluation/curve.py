@@ -1,4 +1,4 @@
-"""Robust accuracy against eps. It must fall to zero: where it does not, the attack fails, not the model."""
+"""Robust accuracy as a function of eps. It must fall to zero; if it does not, the attack has failed."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -30,13 +30,13 @@ def robust_curve(
     device: torch.device | str | None = None,
     report: Report | None = None,
 ) -> dict[float, Measurement]:
-    """PGD-20 accuracy at several eps, in fp32 and eval mode; other arguments as in `evaluate`.
+    """Measure the PGD-20 accuracy at several eps, in fp32 and eval mode; other arguments as in `evaluate`.
 
     Args:
-        model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
-        epsilons: in pixel units, `"8/255"` is understood.
+        model: maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it is not modified.
+        epsilons: in pixel units; text such as `"8/255"` is accepted.
         threat: the norm, `Linf` or `L2`.
-        n: the first n images only.
+        n: evaluate only the first n images.
 
     Returns:
         Measurements by eps, in the order given.

@@ -48,42 +48,42 @@ def evaluate(
     shared: bool = False,
     report: Report | None = None,
 ) -> Result:
-    """Measure a model's accuracy, clean and under attack, in fp32 and eval mode; the model stays as it is.
+    """Measure a model's accuracy, clean and under attack, in fp32 and eval mode; the model is not modified.
 
     Args:
-        model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
-        data: images and labels, in any form that `data.as_split` understands: a Split, `(x, y)`, a DataLoader, a
+        model: maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        data: images and labels, in any form that `data.as_split` accepts: a Split, `(x, y)`, a DataLoader, a
             TensorDataset, a Hugging Face or another Dataset.
-        threat: `Linf(...)` or `L2(...)`, also as text such as "Linf 8/255" or "8/255"; `None` is Linf 8/255.
-        suite: one of `SUITES`, or names of `ATTACKS` and `pgd-N` with commas between.
-        attacks: such names, and attacks of your own in place of `suite`: see `advdistill.attacks.Attack`; a function
-            `attack(model, x, y, *, rng)` is one, and `"python:my_module:my_attack"` names one. An x' outside the threat
-            model or [0, 1] breaks nothing.
-        n: the first n images only.
-        batch_size: images between two saves of the verdicts, in whole blocks; no figure depends on it.
-        device: where to run; by default where the model is.
-        name: of the model in tables; `None` is its class.
-        accelerated: let every attack search on a folded copy, in bf16 where `device` has it; what counts is still the
-            fp32 model's prediction at x'. Claims take the default.
-        surrogate: another model for the same images; attacks called `transfer-` take their x' from it.
-        keep: a .safetensors file for the verdict on each image, written after every batch; an evaluation that was
-            interrupted is resumed from it, provided that the data are the same, in the same order. One of an earlier
-            version, whose random numbers were others, is renamed and not continued.
-        keep_images: a folder for the x' of every image that was classified correctly and was broken, a file for each
-            block of images.
-        shared: the processes of torch.distributed share the blocks, and all return the same.
-        report: receives a line after each batch and attack.
+        threat: `Linf(...)` or `L2(...)`, or text such as "Linf 8/255" or "8/255"; `None` is Linf 8/255.
+        suite: names in `SUITES` or `ATTACKS`, or `pgd-N`, separated by commas.
+        attacks: a sequence of such names and of your own attacks, in place of `suite`. Your own attack is an
+            `advdistill.attacks.Attack`, a function `attack(model, x, y, *, rng)`, or named as
+            `"python:my_module:my_attack"`. An x' outside the threat model or [0, 1] does not break its image.
+        n: evaluate only the first n images.
+        batch_size: images between two saves of the verdicts, in whole blocks; no result depends on it.
+        device: where to run; by default the model's device.
+        name: the model's name in tables; `None` is the name of its class.
+        accelerated: let every attack search on a copy with folded batch-norm, in bf16 if `device` supports it. The
+            fp32 model's prediction at x' still decides. Use the default for results that you publish.
+        surrogate: another model for the same images; attacks named `transfer-` search for x' on it.
+        keep: a .safetensors file for the verdict on each image, saved after every batch. An interrupted evaluation is
+            resumed from it if the data and their order are the same. A file of another user, or of an early version,
+            whose random numbers differ, is renamed and not used.
+        keep_images: a folder for the x' of every image that is classified correctly when clean and broken by an
+            attack, one file for each block of images.
+        shared: divide the blocks among the processes of torch.distributed; all return the same result.
+        report: receives lines of progress, and a line after each attack.
 
     Returns:
-        One measurement for each attack, in their order; accuracies are fractions.
+        One measurement for each attack, in the order given; accuracies are fractions.
 
     Raises:
-        ValueError: the data are of another form or range, the model or the surrogate does not fit them, an unknown
-            suite, a `transfer-` attack without a surrogate, n larger than the data, two attacks of one name, processes
-            that share an evaluation but not the data, or `keep` is of another evaluation; nothing was attacked.
-            Or an attack of your own, first tried on two images, returns something else than images like x, or needs a
-            gradient where there is none.
-        TypeError: something in `attacks` is neither a name nor an attack, or `data` is no data.
+        ValueError: before any attack: the data have another form or range, the model or the surrogate does not fit
+            them, a suite is unknown, a `transfer-` attack has no surrogate, n is larger than the data, two attacks have
+            the same name, processes share an evaluation but not the data, or `keep` is from another evaluation.
+            Or your own attack, first tried on two images, does not return images like x, or needs a gradient and
+            there is none.
+        TypeError: an item of `attacks` is neither a name nor an attack, or `data` has an unsupported type.
         ImportError: an attack needs pyautoattack, which is missing.
 
     Example:
@@ -135,7 +135,7 @@ def evaluate(
     for one in custom:
         try_on_two_images(replace(context, attacked=networks[one.name]), one, verdicts)
     measured = {}
-    if Clean() not in chosen:  # what is wrong when clean is wrong under every attack
+    if Clean() not in chosen:  # an image that is wrong when clean is wrong under every attack
         measure(replace(context, report=silent), Clean(), verdicts)
     for attack in sorted(chosen, key=lambda one: one.perturbs):
         measured[attack.name] = measure(replace(context, attacked=networks[attack.name]), attack, verdicts, images)
@@ -154,7 +154,7 @@ def evaluate(
 
 
 def _check_same(fingerprint: str, device: torch.device | str) -> None:
-    """Raise ValueError where processes have other images, or the same in another order."""
+    """Raise ValueError if the processes have different images, or the same images in another order."""
     number = int(fingerprint, 16)
     ends = torch.tensor([number, -number], device=device)
     torch.distributed.all_reduce(ends, torch.distributed.ReduceOp.MAX)

@@ -1,4 +1,4 @@
-"""How alike two networks are, and how linear one is: input gradients, which IGDM aligns, and logits near an image."""
+"""Similarity of two networks in input gradients, which IGDM aligns, and in logits, and the linearity of one network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ __all__ = ["Alignment", "gradient_alignment", "input_gradient", "linearity_remai
 
 
 def true_logit(logits: Tensor, y: Tensor) -> Tensor:
-    """The logit of each label, `[B]`."""
+    """Return the logit of each image's label, `[B]`."""
     return logits.gather(1, y[:, None]).squeeze(1)
 
 
@@ -27,7 +27,7 @@ SCALARS: dict[str, Loss] = {"cross_entropy": cross_entropy, "true_logit": true_l
 
 @dataclass(frozen=True)
 class Alignment:
-    """Means over the images of the cosine and of the L2 distance of two networks' input gradients."""
+    """Cosine and L2 distance of two networks' input gradients, each averaged over the images."""
 
     cosine: float
     distance: float
@@ -41,18 +41,19 @@ def gradient_alignment(
     batch_size: int = 256,
     device: torch.device | str | None = None,
 ) -> dict[str, Alignment]:
-    """Alignment of the gradients at clean images, fp32, eval mode: of the cross-entropy and of the true label's logit.
+    """Compare two networks' input gradients at clean images, in fp32 and eval mode.
 
-    The IGDM paper reports both means without saying which scalar's gradient is taken; these are the two usual ones.
-    An image whose gradient vanishes in one network counts as cosine 0.
+    The gradients are of the cross-entropy and of the true label's logit. The IGDM paper reports both means without
+    saying which scalar is differentiated; these are the two usual ones. An image whose gradient vanishes in one network
+    counts as cosine 0.
 
     Args:
-        student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
+        student, teacher: map `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they are not modified.
         data: images and labels, as in `evaluate`.
-        batch_size: images at once; the means do not depend on it.
+        batch_size: has no effect; images are passed in blocks of a fixed size.
 
     Returns:
-        By scalar, `cross_entropy` and `true_logit`.
+        An `Alignment` for each scalar, `cross_entropy` and `true_logit`.
 
     Raises:
         ValueError: a network does not fit the data.
@@ -80,13 +81,13 @@ def _alignment(context: Context, teacher: nn.Module, scalar: Loss) -> Alignment:
 
 
 def input_gradient(network: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, scalar: Loss = cross_entropy) -> Tensor:
-    """The gradient of a loss in the images.
+    """Return the gradient of a loss with respect to the images.
 
     Args:
-        network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        network: maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
         x: images `[B, C, H, W]` in [0, 1].
         y: labels `[B]`.
-        scalar: logits `[B, K]` and labels `[B]` to `[B]`.
+        scalar: maps logits `[B, K]` and labels `[B]` to `[B]`.
 
     Returns:
         `[B, C, H, W]`
@@ -107,17 +108,17 @@ def pointwise_distance(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> dict[str, float]:
-    """Means over the images of ||T(x + d) - S(x + d)||_2, the distance of the logits, fp32, eval mode.
+    """Return the mean over the images of ||T(x + d) - S(x + d)||_2, the distance of the logits, in fp32 and eval mode.
 
     Args:
-        student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
+        student, teacher: map `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they are not modified.
         data: images and labels, as in `evaluate`.
         threat: `None` is Linf 8/255.
-        x_adv: the adversarial images `[N, C, H, W]`, where they were found before; `None` searches for them.
+        x_adv: the adversarial images `[N, C, H, W]`, if already computed; `None` searches for them.
 
     Returns:
-        By where d comes from: `uniform` in the threat's ball, x + d not brought back into the pixel range; and
-        `adversarial`, PGD-20 with step eps / 4 on the student's cross-entropy, the x' of evaluation's `pgd-20`.
+        Two means, by the choice of d: `uniform` in the threat's ball, with x + d not clamped to the pixel range; and
+        `adversarial`, PGD-20 with step size eps / 4 on the student's cross-entropy, the x' of `pgd-20` in `evaluate`.
 
     Raises:
         ValueError: a network does not fit the data.
@@ -149,24 +150,24 @@ def linearity_remainder(
     seed: int = 0,
     device: torch.device | str | None = None,
 ) -> float:
-    """Mean over the images of what the linearisation at x misses of the logits f at x + d, fp32, eval mode.
+    """Return the mean relative error of the linearisation at x of the logits f at x + d, in fp32 and eval mode.
 
         || f(x + d) - f(x) - J d ||_2 / || f(x + d) ||_2,   J = df/dx at x,   d uniform in the threat's ball
 
-    x + d is not brought back into the pixel range. J d is taken in forward mode (torch.func.jvp): exact, in the memory
-    of two forward passes, where the double-backward trick differentiates twice.
+    x + d is not clamped to the pixel range. J d is computed in forward mode (torch.func.jvp): exactly, in the memory of
+    two forward passes, whereas the double-backward trick differentiates twice.
 
     Args:
-        model: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
+        model: maps `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it is not modified.
         data: images and labels, as in `evaluate`.
         threat: `None` is Linf 8/255, the ball of the figures in the IGDM paper.
 
     Returns:
-        The mean, at least 0; 0 where f is linear in the ball.
+        The mean, at least 0; 0 if f is linear in the ball.
 
     Raises:
         ValueError: the model does not fit the data.
-        NotImplementedError: torch knows no forward derivative of one of the model's operations; it names which.
+        NotImplementedError: torch has no forward derivative for one of the model's operations, which is named.
     """
     split, device = placed(model, data, device)
     model, threat = EvaluatedModel(model, split, device), as_threat(threat)

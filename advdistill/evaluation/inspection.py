@@ -1,4 +1,4 @@
-"""Figures and pictures for a report: what networks predict for images, clean and under one attack."""
+"""Numbers and pictures for a report: what networks predict for images, clean and under one attack."""
 
 import time
 from collections.abc import Mapping
@@ -26,19 +26,19 @@ from .watch import NO_GRADIENT
 
 __all__ = ["Predictions", "examples", "first_of_each", "inspect", "predict"]
 
-MULTIPLES = (1 / 2, 3 / 2, 2, 3, 4)  # of eps, besides 0 and 1
+MULTIPLES = (1 / 2, 3 / 2, 2, 3, 4)  # of eps, in addition to 0 and 1
 ATTACK = "pgd-20"
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one network predicts for the images of a split, on the CPU.
+    """One network's predictions for the images of a split, on the CPU.
 
     Attributes:
         clean, attacked: logits `[N, K]` of the images and of their x'.
-        x_adv: x' of this network itself, `[N, C, H, W]`.
-        seconds: what attack and passes took.
-        no_gradient: images without a gradient at the attack's first step.
+        x_adv: x' from an attack on this network, `[N, C, H, W]`.
+        seconds: duration of the attack and the forward passes.
+        no_gradient: number of images without a gradient at the attack's first step.
     """
 
     clean: Tensor
@@ -60,19 +60,19 @@ def inspect(
     device: torch.device | str | None = None,
     report: Report | None = None,
 ) -> Inspection:
-    """Inspect a student, and its teacher where one is given, on the first `n` images, or on all if there are fewer.
+    """Inspect a student, and its teacher if given, on the first `n` images, or on all if there are fewer.
 
-    In fp32 and eval mode. The price is six PGD-20 of each network, fewer where a multiple of eps passes the threat's
+    In fp32 and eval mode. The cost is six PGD-20 on each network, fewer if a multiple of eps exceeds the threat's
     limit.
 
     Args:
-        student, teacher: `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they stay as they are.
+        student, teacher: map `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they are not modified.
         data: images and labels, as in `evaluate`.
-        device: where to run; by default where the student is.
-        report: receives a line after each attack, and one where a network's remainder cannot be taken.
+        device: where to run; by default the student's device.
+        report: receives a line after each attack, and one if a network's linearity remainder cannot be computed.
 
     Raises:
-        ValueError: a network does not fit the data, or n is below 1; nothing was attacked.
+        ValueError: before any attack, a network does not fit the data, or n is below 1.
     """
     (split, device), threat = placed(student, data, device), as_threat(threat)
     used = split.first(min(n, len(split)))
@@ -107,12 +107,12 @@ def inspect(
 
 
 def _of(context: Context, name: str, network: nn.Module) -> Context:
-    """The same for one of two networks, whose name begins each line of progress."""
+    """Return the context with another network, whose name begins each line of progress."""
     return replace(context, model=network, report=lambda line: context.report(f"{name}: {line}"))
 
 
 def predict(context: Context) -> Predictions:
-    """Attack every image with PGD-20; the draws, and so the x', are those of `evaluate`."""
+    """Attack every image with PGD-20; the random draws, and so the x', are the same as in `evaluate`."""
     rows, lost, began, attack = [], 0, time.monotonic(), pgd_20(context.threat)
     with torch.no_grad(), exact():
         for start, x, y in context.batches():
@@ -124,12 +124,12 @@ def predict(context: Context) -> Predictions:
 
 
 def first_of_each(split: Split, most: int = 10) -> Tensor:
-    """The places of the first image of each class that has one, in the order of the labels, at most so many."""
+    """Return the index of the first image of each class that has images, by label, for at most `most` classes."""
     return torch.stack([(split.labels == label).nonzero()[0, 0] for label in split.labels.unique()[:most]])
 
 
 def examples(contexts: Mapping[str, Context], predictions: Mapping[str, Predictions]) -> tuple[Example, ...]:
-    """The first image of each class and what each network predicts for it; all by name, all of the same split."""
+    """Return the first image of each class with each network's predictions; contexts, by network, share one split."""
     first = next(iter(contexts.values()))
     split, chosen = first.split, first_of_each(first.split)
     part = split.take(chosen)
@@ -153,7 +153,7 @@ def examples(contexts: Mapping[str, Context], predictions: Mapping[str, Predicti
 def _network(context: Context, predictions: Predictions) -> Network:
     labels, logits = context.split.labels, {"clean": predictions.clean, ATTACK: predictions.attacked}
     correct = {attack: found.argmax(1) == labels for attack, found in logits.items()}
-    correct[ATTACK] &= correct["clean"]  # x is admissible too
+    correct[ATTACK] &= correct["clean"]  # x itself is an admissible x'
     return Network(
         curve=_curve(context, correct, predictions),
         classes={attack: _classes(flags, context.split) for attack, flags in correct.items()},
@@ -163,7 +163,7 @@ def _network(context: Context, predictions: Predictions) -> Network:
 
 
 def _curve(context: Context, correct: Mapping[str, Tensor], predictions: Predictions) -> dict[float, Measurement]:
-    """As `robust_curve`, without an attack where the outcome is known: at 0, where x' is x, and at eps."""
+    """Return the curve of `robust_curve`, without attacks at known points: at 0, where x' is x, and at eps."""
     threat, split = context.threat, context.split
 
     def known(eps: float, flags: Tensor, seconds: float, lost: int | None = None) -> Measurement:
@@ -181,7 +181,7 @@ def _curve(context: Context, correct: Mapping[str, Tensor], predictions: Predict
 
 
 def _classes(correct: Tensor, split: Split) -> list[tuple[int, int]]:
-    """Images and right ones by label; a class without an image has none of either."""
+    """Return the numbers of images and of correct ones for each label; both are 0 for a class without images."""
     labels = [str(label) for label in range(split.num_classes)]  # two classes may share a name, as in Tiny ImageNet
     counted = {int(one.name): (one.n, one.correct) for one in by_class(correct, split.labels, labels).accuracies}
     return [counted.get(label, (0, 0)) for label in range(split.num_classes)]
@@ -190,7 +190,7 @@ def _classes(correct: Tensor, split: Split) -> list[tuple[int, int]]:
 def _remainder(context: Context) -> float | None:
     try:
         return linearity_remainder(context.model, context.split, context.threat, **_where(context))
-    except RuntimeError as error:  # as NotImplementedError is, and what an autograd.Function without jvp raises
+    except RuntimeError as error:  # or NotImplementedError; an autograd.Function without jvp raises RuntimeError
         context.report(f"no remainder, torch cannot differentiate it in forward mode ({first_line(error)})")
         return None
 

@@ -22,7 +22,7 @@ from .watch import NO_GRADIENT
 __all__ = ["correct", "measure", "try_on_two_images"]
 
 QUIET = 10  # seconds between two reports of progress
-OUTSIDE = "outside"  # the note of attacks that may leave the threat model: 1 where x' did
+OUTSIDE = "outside"  # note of attacks that may leave the threat model: 1 if x' is outside
 
 
 def correct(
@@ -35,13 +35,14 @@ def correct(
     device: torch.device | str = "cpu",
     processes: tuple[int, int] = (0, 1),
 ) -> Tensor:
-    """Which images a model, as it is and where it is, classifies correctly, clean or attacked on its cross-entropy.
+    """Return which images a model classifies correctly, clean or under an attack on its cross-entropy.
 
-    An image that is classified wrongly when clean counts as wrong under the attack.
+    The model's mode and device are not changed. An image that is misclassified when clean counts as wrong under the
+    attack.
 
     Args:
-        attack: `None` for clean images; one attempt per image, its last iterate counts.
-        processes: this one's number and how many there are; each has the flags of its share of the batches alone.
+        attack: `None` for clean images. The attack runs once per image, and its last iterate counts.
+        processes: this process's rank and the number of processes; each returns the flags of its own blocks only.
 
     Returns:
         `[N]` booleans on the CPU.
@@ -54,20 +55,20 @@ def correct(
 def measure(
     context: Context, attack: Attack, verdicts: Verdicts | None = None, images: AdversarialImages | None = None
 ) -> Measurement:
-    """Accuracy on the whole split under one attack; TF32 and nondeterministic convolutions are off meanwhile.
+    """Measure accuracy on the whole split under one attack, without TF32 and nondeterministic convolutions.
 
-    An image that is classified wrongly when clean counts as wrong: x is an admissible x' too.
+    An image that is misclassified when clean counts as wrong: x itself is an admissible x'.
 
     Args:
-        verdicts: extended block by block; what is known already is not attacked again, nor are images classified clean
-            again where verdicts of `clean` are known.
+        verdicts: extended block by block. Blocks with known verdicts are not attacked again, and clean images are not
+            classified again if verdicts of `clean` are known.
         images: where the x' of broken images are saved.
 
     Raises:
         ValueError: see `Context.attack`.
     """
     verdicts = verdicts or Verdicts(len(context.split))
-    wanted = images if attack.perturbs else None  # its images may be missing where an earlier call did not save them
+    wanted = images if attack.perturbs else None  # they may be missing if an earlier call did not save them
     missing = _missing(context, attack, verdicts, wanted)
     began = said = time.monotonic()
     with exact():
@@ -99,10 +100,10 @@ def measure(
 
 
 def try_on_two_images(context: Context, attack: Attack, verdicts: Verdicts) -> None:
-    """Attack the split's first two images, if the attack has work to do; nothing is kept.
+    """Attack the split's first two images, if any verdicts of the attack are missing; nothing is saved.
 
     Raises:
-        ValueError: see `Context.attack`; before other attacks are spent on.
+        ValueError: see `Context.attack`; raised before time is spent on other attacks.
     """
     if not _missing(context, attack, verdicts):
         return
@@ -120,7 +121,7 @@ def try_on_two_images(context: Context, attack: Attack, verdicts: Verdicts) -> N
 def _missing(
     context: Context, attack: Attack, verdicts: Verdicts, images: AdversarialImages | None = None
 ) -> list[int]:
-    """The first images of this process's blocks of which verdicts, or the images to be saved, are missing."""
+    """Return the starts of this process's blocks whose verdicts, or whose images to be saved, are missing."""
     counted = {} if attack.stays_inside(context.threat) else {OUTSIDE: torch.uint8}
     climbed = {NO_GRADIENT: torch.uint8} if attack.climbs else {}
     verdicts.begin(attack.name, {**attack.notes, **counted, **climbed})
@@ -133,7 +134,7 @@ def _missing(
 
 
 def _clean(context: Context, verdicts: Verdicts, start: int, x: Tensor, y: Tensor) -> Tensor:
-    """Which of a block are classified correctly when clean, `[B]` booleans."""
+    """Return which images of a block are classified correctly when clean, `[B]` booleans."""
     known = verdicts.tensors.get("clean")
     if known is None or not verdicts.knows("clean", start, start + len(x)):
         return context.right(x, y)
@@ -143,7 +144,7 @@ def _clean(context: Context, verdicts: Verdicts, start: int, x: Tensor, y: Tenso
 def _attacked(
     context: Context, attack: Attack, start: int, x: Tensor, y: Tensor
 ) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
-    """x', which of a batch are classified correctly there, `[B]` booleans, and the attack's notes.
+    """Return x', which of them are classified correctly, `[B]` booleans, and the attack's notes.
 
     An x' outside the threat model is replaced by x.
     """

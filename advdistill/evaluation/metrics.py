@@ -1,4 +1,4 @@
-"""Figures beyond one accuracy for a whole split: by class, calibration, and W-Robust or NRR of two accuracies."""
+"""Metrics other than the accuracy on a whole split: accuracy by class, calibration, W-Robust and NRR."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Classes:
     """Accuracies in the order of the labels.
 
     Attributes:
-        absent: the names of the classes without an image.
+        absent: names of the classes without images.
     """
 
     accuracies: tuple[ClassAccuracy, ...]
@@ -33,23 +33,23 @@ class Classes:
 
     @property
     def worst(self) -> ClassAccuracy:
-        """The class of the lowest accuracy, the first of several; chosen for it, so the interval flatters no one."""
+        """The class with the lowest accuracy, the first in a tie; chosen for that, its interval is not optimistic."""
         return min(self.accuracies, key=lambda one: one.accuracy)
 
 
 def by_class(correct: Tensor, labels: Tensor, names: Sequence[str]) -> Classes:
-    """Accuracy per class.
+    """Compute the accuracy of each class.
 
     Args:
         correct: which images are classified correctly, `[N]` booleans, clean or under one attack.
         labels: `[N]`, each in `0..len(names)-1`.
-        names: of the classes, in the order of the labels.
+        names: class names, in the order of the labels.
 
     Returns:
-        A count for each class that has an image, and the names of the others.
+        A count for each class with images, and the names of the classes without images.
 
     Raises:
-        ValueError: something else than booleans, no image, not one label for each, or a label without a name.
+        ValueError: `correct` is not boolean, there are no images, an image has no label, or a label has no name.
 
     Example:
         >>> found = by_class(torch.tensor([True, False, True]), torch.tensor([0, 0, 1]), ("cat", "dog", "bird"))
@@ -78,11 +78,11 @@ def _check_verdicts(correct: Tensor, labels: Tensor, names: Sequence[str]) -> No
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Expected calibration error in [0, 1]: the gap between accuracy and confidence, over bins of equal width.
+    """Compute the expected calibration error in [0, 1]: the gap of accuracy and confidence, over bins of equal width.
 
         ECE = sum_m |B_m| / N  |accuracy(B_m) - confidence(B_m)|,   B_m the images with confidence in ((m-1)/M, m/M]
 
-    Confidence is the probability of the predicted class; the softmax is taken in float64.
+    Confidence is the probability of the predicted class; the softmax is computed in float64.
 
     Args:
         logits: `[N, K]`.
@@ -95,7 +95,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     Reference: Guo et al., On Calibration of Modern Neural Networks. ICML 2017.
 
     Raises:
-        ValueError: no bin or no image, logits and labels that do not belong together, or logits that are not finite.
+        ValueError: there are no bins or no images, logits and labels do not match, or logits are not finite.
     """
     _check_logits(logits, labels, bins)
     confidence = logits.double().softmax(1).amax(1)
@@ -116,7 +116,7 @@ def _check_logits(logits: Tensor, labels: Tensor, bins: int) -> None:
 
 
 def w_robust(clean: float, robust: float) -> float:
-    """(clean + robust) / 2, which MTARD and its successors call weighted robust accuracy, for each attack by itself.
+    """Return (clean + robust) / 2, called weighted robust accuracy by MTARD and its successors, for one attack.
 
     Args:
         clean, robust: accuracies, both as fractions or both in per cent.
@@ -131,13 +131,13 @@ def w_robust(clean: float, robust: float) -> float:
 
 
 def nrr(clean: float, robust: float) -> float:
-    """2 clean robust / (clean + robust), the harmonic mean of the two accuracies.
+    """Return 2 clean robust / (clean + robust), the harmonic mean of the two accuracies.
 
     Args:
         clean, robust: accuracies, both as fractions or both in per cent.
 
     Returns:
-        The harmonic mean, in the same unit; 0 where both are 0.
+        The harmonic mean, in the same unit; 0 if both are 0.
 
     >>> nrr(0.75, 0.25)
     0.375

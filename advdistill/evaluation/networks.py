@@ -18,11 +18,11 @@ __all__ = ["ITSELF", "AttackedNetwork", "EvaluatedModel", "attacked_networks", "
 
 
 class EvaluatedModel(nn.Module):
-    """A frozen copy of a model in fp32 and eval mode, whose every output is checked; the model itself stays as it is.
+    """A frozen copy of a model in fp32 and eval mode that checks every output; the model itself is not modified.
 
     Raises:
-        ValueError: the model does not take the split's images, or gives something else than finite logits `[B, K]`,
-            one for each of the split's classes; checked at once on two images, then at every call.
+        ValueError: the model does not accept the split's images, or does not return finite logits `[B, K]`, one for
+            each of the split's classes; checked on two images when the copy is created, then at every call.
     """
 
     def __init__(self, model: nn.Module, split: Split, device: torch.device | str = "cpu"):
@@ -44,9 +44,9 @@ class EvaluatedModel(nn.Module):
 
 
 def placed(model: nn.Module, data: Given, device: torch.device | str | None) -> tuple[Split, torch.device]:
-    """The images that a model is evaluated on, and where: by default where the model's parameters are.
+    """Return the evaluation images as a split, and the device: by default that of the model's parameters.
 
-    Data that do not name their classes have as many as the model has logits. Raises as `as_split`.
+    If the data do not name their classes, there are as many as the model has logits. Raises as `as_split`.
     """
     check_module("model", model)
     place = _home(model) if device is None else _device(device)
@@ -54,7 +54,7 @@ def placed(model: nn.Module, data: Given, device: torch.device | str | None) -> 
 
 
 def counting(model: nn.Module, device: torch.device | str | None = None) -> Callable[[Tensor], int | None]:
-    """Images to the number of a model's logits; `None` where it gives something else."""
+    """Return a function from images to the model's number of logits, or to `None` if it does not return logits."""
     check_module("model", model)
 
     def count(x: Tensor) -> int | None:
@@ -62,14 +62,14 @@ def counting(model: nn.Module, device: torch.device | str | None = None) -> Call
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 return trial("model", _frozen(model, place), x.to(place)).shape[1]
-        except ValueError:  # which EvaluatedModel reports
+        except ValueError:  # EvaluatedModel reports it
             return None
 
     return count
 
 
 def _device(device: torch.device | str) -> torch.device:
-    """Raises ValueError for a device that is none, or is not in this machine."""
+    """Return the torch.device. Raises ValueError if it is not valid, or not in this machine."""
     try:
         place = torch.device(device)
     except (RuntimeError, TypeError):
@@ -92,7 +92,7 @@ def _frozen(model: nn.Module, device: torch.device | str) -> nn.Module:
 
 @dataclass(frozen=True, eq=False)
 class AttackedNetwork:
-    """Where attacks search for x', `None` for the evaluated model, and what is added to the printed settings."""
+    """The network that attacks search on, `None` for the evaluated model, and a note for the printed settings."""
 
     network: nn.Module | None = None
     note: str = ""
@@ -109,10 +109,10 @@ def attacked_networks(
     device: torch.device | str,
     accelerated: bool,
 ) -> dict[str, AttackedNetwork]:
-    """By attack, where it searches: on the model or the surrogate, or with `accelerated` on a fast copy of either.
+    """Return the network that each attack searches on: model or surrogate, or with `accelerated` a fast copy of it.
 
     Raises:
-        ValueError: an attack that transfers has no surrogate, or the surrogate does not fit the split.
+        ValueError: a transfer attack has no surrogate, or the surrogate does not fit the split.
     """
     found = dict.fromkeys((attack.name for attack in attacks), ITSELF)
     if accelerated and not all(attack.transferred for attack in attacks):
@@ -133,12 +133,12 @@ def attacked_networks(
 
 
 def precision(device: torch.device | str) -> torch.dtype:
-    """Of a fast copy: bf16 where that is native."""
+    """Return the dtype of a fast copy: bf16 if the device supports it natively, else fp32."""
     return torch.bfloat16 if native_bf16(device) else torch.float32
 
 
 def _fast(network: nn.Module, split: Split, device: torch.device | str) -> AttackedNetwork:
     copy = Frozen(network, precision(device))
-    copy(to_float(split.images[:2].to(device)))  # it may not take that precision
-    # as saved results say it: figures compare only where the settings are the same text
+    copy(to_float(split.images[:2].to(device)))  # the first pass falls back to fp32 if bf16 is not supported
+    # the text of saved results: they are comparable only if their settings are the same text
     return AttackedNetwork(copy, f", searched in {copy.precision}, judged in fp32")

@@ -1,4 +1,4 @@
-"""The verdict on each image, attack by attack: in memory, and in a file from which a later call resumes."""
+"""Each attack's verdict on each image, in memory and in a file from which a later call resumes."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,7 +12,7 @@ from torch import Tensor
 from .._internal.files import write_atomic
 from .._internal.reading import ordinary
 from .._internal.secret import key_problem
-from ..models.digest import digest  # used from here too by those who make such files
+from ..models.digest import digest  # re-exported for code that creates such files
 from ..results.digests import same_fact
 from ..results.files import TAG, signed, unfinished_files, written_here
 
@@ -22,19 +22,21 @@ CORRECT, UNKNOWN = 1, 255
 
 
 class Verdicts:
-    """Tensors `[n]` by name: `ATTACK` is 1 for an image still classified correctly, else 0; `ATTACK.NOTE` says more.
+    """Verdict tensors `[n]` by name: `ATTACK` is 1 if an image is still classified correctly, else 0.
+
+    `ATTACK.NOTE` has further values for each image.
 
     Args:
-        setting: what these verdicts are verdicts of; strings by name.
-        path: where they are saved after every batch, and where an earlier call left some; `None` for memory alone.
-        rank: of this process; each but the first saves a file of its own, named after the first one's.
-        report: receives a line about a file that is not used, because this user's advdistill did not write it.
+        setting: facts that identify the evaluation, such as weights and seed; strings by name.
+        path: the file to save after every batch, and to resume from if it exists; `None` keeps verdicts in memory.
+        rank: rank of this process; each process but the first saves its own file, named after the first one's.
+        report: receives a line about each file that is not used, because this user's advdistill did not write it.
 
     Attributes:
-        set_aside: a line for each file that is not used; it is renamed.
+        set_aside: a line for each file that is not used and was renamed.
 
     Raises:
-        ValueError: a file is damaged, or of another setting.
+        ValueError: a file is damaged, or has another setting.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Verdicts:
                 report(self.set_aside[-1])
 
     def begin(self, attack: str, notes: Mapping[str, torch.dtype]) -> None:
-        """Make room for an attack's verdicts, its seconds (by the first image of a batch) and its notes."""
+        """Allocate an attack's verdicts, its seconds (stored at the first image of a batch) and its notes."""
         kinds = {attack: torch.uint8, f"{attack}.seconds": torch.float32}
         for name, dtype in (kinds | {f"{attack}.{note}": dtype for note, dtype in notes.items()}).items():
             self.tensors.setdefault(name, _blank(self.n, dtype))
@@ -74,7 +76,7 @@ class Verdicts:
     def put(
         self, attack: str, start: int, correct: Tensor, notes: Mapping[str, Tensor], seconds: float, save: bool = True
     ) -> None:
-        """Add the verdicts `[b]` of a batch, and save all that there are."""
+        """Add the verdicts `[b]` of a batch; if `save`, save all verdicts."""
         stop = start + len(correct)
         self.tensors[attack][start:stop] = correct.cpu()
         self.tensors[f"{attack}.seconds"][start] = seconds
@@ -84,23 +86,23 @@ class Verdicts:
             self._save()
 
     def count(self, attack: str, note: str) -> int | None:
-        """Of how many images a note of this attack is 1; `None` where no image has such a note."""
+        """Return the number of images for which a note of this attack is 1; `None` if no image has this note."""
         found = self.tensors.get(f"{attack}.{note}")
         return None if found is None or (found == UNKNOWN).all() else int((found == 1).sum())
 
     def seconds(self, attack: str) -> float:
-        """What an attack took, over all calls and processes."""
+        """Return the duration of an attack, summed over all calls and processes."""
         took = self.tensors[f"{attack}.seconds"]
         return round(took[took.isfinite()].sum().item(), 2)
 
     def gather(self, attack: str, device: torch.device | str) -> None:
-        """Add what the other processes found; each of them calls this."""
+        """Merge the verdicts of all processes; each of them must call this."""
         for name, tensor in self.tensors.items():
             if name.split(".")[0] == attack:
                 shared = tensor.to(device)
                 torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MIN)
                 tensor.copy_(shared)
-        if not self.rank:  # its file now has the verdicts of all, and may be removed before another process saves
+        if not self.rank:  # for all processes: the files may be removed before another process would save
             self._save()
 
     def _save(self) -> None:
@@ -134,7 +136,7 @@ class Verdicts:
 
 
 def _set_aside(file: Path) -> str:
-    """Rename a file of verdicts that this user did not compute; returns the sentence that says so."""
+    """Rename a file of verdicts that this user did not compute; return a sentence that reports this."""
     aside = file.with_name(f"set-aside.{file.name}")
     with suppress(FileNotFoundError):  # another process of the same evaluation was faster
         file.replace(aside)
@@ -145,5 +147,5 @@ def _set_aside(file: Path) -> str:
 
 
 def _blank(n: int, dtype: torch.dtype) -> Tensor:
-    """Nothing known: the largest value, so that the smaller of two tensors knows what either does."""
+    """Return unknown verdicts: the largest value, so that the minimum of two tensors has the verdicts of both."""
     return torch.full((n,), UNKNOWN if dtype == torch.uint8 else torch.inf, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Whether an attack has a gradient to climb: seen at its first step, without a pass of its own."""
+"""Detect, at an attack's first step and without an extra forward pass, whether the attack has a gradient."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,32 +9,32 @@ from torch import Tensor, nn
 
 __all__ = ["NO_GRADIENT", "FirstGradient", "first_gradient"]
 
-NO_GRADIENT = "no_gradient"  # the note: 1 where an image's first gradient is zero or not finite, else 0
+NO_GRADIENT = "no_gradient"  # the note: 1 if an image's first gradient is zero or not finite, else 0
 
 
 @dataclass(eq=False)
 class FirstGradient:
-    """What was seen: which images have a first gradient that is zero or somewhere not finite, `[B]`, or `None`."""
+    """Which images have a first gradient that is zero or not finite, `[B]`; `None` if none was observed."""
 
     lost: Tensor | None = None
 
 
 @contextmanager
 def first_gradient(network: nn.Module, images: int) -> Iterator[FirstGradient]:
-    """Within, the first gradient that is taken through the network with respect to a batch of so many images is seen.
+    """Observe the first gradient through the network with respect to a batch of `images` images.
 
     Args:
-        network: the one that is attacked.
-        images: of the batch; a pass of fewer, or of copies, is not seen.
+        network: the attacked network.
+        images: number of images in the batch; passes of another number, such as of copies, are ignored.
 
     Yields:
-        What was seen, filled in during the attack.
+        The observation, filled in during the attack.
     """
     seen, waiting = FirstGradient(), True
 
     def see(gradient: Tensor | None) -> None:
-        if gradient is not None and seen.lost is None:  # `None` under a layer without one, such as an int8 linear
-            peak = gradient.detach().abs().flatten(1).amax(1)  # NaN where one of them is
+        if gradient is not None and seen.lost is None:  # `None` if a layer has none, such as an int8 linear
+            peak = gradient.detach().abs().flatten(1).amax(1)  # NaN if any value is
             seen.lost = ~((peak > 0) & peak.isfinite())
 
     def watch(module: nn.Module, given: tuple[object, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A network as a file (ONNX, safetensors, torch.export), compared with the original and attacked as that file."""
+"""Export a network to a file (ONNX, safetensors, torch.export), compare it with the original, attack the file."""
 
 from .artefact import KINDS, Artefact, Parity, build, open_file, write
 from .result import NOT_MEASURED, ExportedResult

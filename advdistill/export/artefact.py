@@ -1,4 +1,4 @@
-"""A network in the form of a file: built, compared with the network, written, and opened again."""
+"""Build the file of a network, compare it with the network, write it, and open it again."""
 
 import hashlib
 import io
@@ -28,17 +28,17 @@ __all__ = ["KINDS", "Artefact", "Kind", "Parity", "build", "compare_logits", "op
 
 Pack = Callable[[dict[str, str]], bytes]
 PREFIX = "advdistill."  # of our entries in an ONNX file's metadata
-TIE = 1e-5  # of the largest logit: so close, the largest two are in the order that rounding gives them
+TIE = 1e-5  # in units of the largest logit: if the two largest are this close, rounding decides their order
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A form of file.
+    """A kind of file.
 
     Args:
-        ending: of the file's name, unless another is given.
-        limit: the largest difference of two logits that counts as the same network, in units of the largest logit.
-        agreement: the least share of images that stay in their class.
+        ending: default ending of the file's name.
+        limit: the largest difference between logits that counts as the same network, in units of the largest logit.
+        agreement: the least share of images that must keep their class.
     """
 
     ending: str
@@ -47,7 +47,7 @@ class Kind:
 
     @property
     def suffix(self) -> str:
-        """What its name must end in."""
+        """The suffix that the file's name must have."""
         return f".{self.ending.rpartition('.')[2]}"
 
 
@@ -62,13 +62,13 @@ KINDS = {
 
 @dataclass(frozen=True, eq=False)
 class Artefact:
-    """What a file holds, before anything is written.
+    """The content of a file, before anything is written.
 
     Attributes:
-        pack: the file's bytes, with given metadata.
-        identity: twelve hex digits that name what it computes, whatever its metadata.
-        graph: of an ONNX file, a `ModelProto`.
-        plain: for an ONNX file in less than fp32, the bytes of the same in fp32.
+        pack: returns the file's bytes, with the given metadata.
+        identity: twelve hex digits that identify what the file computes, whatever its metadata.
+        graph: the `ModelProto` of an ONNX file.
+        plain: for an ONNX file in less than fp32, the bytes of the same graph in fp32.
     """
 
     kind: str
@@ -79,15 +79,15 @@ class Artefact:
 
 
 def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Tensor) -> Artefact:
-    """A network in eval mode, on the CPU, in the form `kind`.
+    """Convert a network in eval mode, on the CPU, to a file of the given kind.
 
     Args:
         kind: one of `KINDS`.
         shape: channels, height and width of an image.
-        images: `[N, C, H, W]` in [0, 1]; int8 calibrates its scales on them.
+        images: `[N, C, H, W]` in [0, 1]; used to calibrate the scales of int8.
 
     Raises:
-        ValueError: an unknown kind, or a network that torch cannot export.
+        ValueError: the kind is unknown, or torch cannot export the network.
         ImportError: a package is missing.
     """
     if kind not in KINDS:
@@ -102,7 +102,7 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
         plain = to_onnx(network, shape)
     except ImportError:
         raise
-    except Exception as error:  # whatever torch.export meets in a forward
+    except Exception as error:  # whatever torch.export raises for a forward
         name = type(unwrapped(network)).__name__
         raise ValueError(
             f"{name} cannot be exported as {kind}: {first_line(error)}. Export the float network whose forward has no "
@@ -121,7 +121,7 @@ def build(kind: str, network: nn.Module, shape: tuple[int, int, int], images: Te
 
 
 def open_file(kind: str, path: Path) -> nn.Module:
-    """What a file that this package has written computes: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`."""
+    """Open a file that this package has written, as a module: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`."""
     if kind == "safetensors":
         return models.load(path)
     return torch_program(path) if kind == "torch-export" else session(path)
@@ -132,10 +132,10 @@ class Parity:
     """How the logits of two networks differ on `n` images.
 
     Attributes:
-        largest: the largest difference of two logits.
+        largest: the largest difference between two logits.
         relative: the same, in units of the largest logit.
         agree: images that both put into the same class.
-        ties: images on which they disagree, and on which the first one's two largest logits tie.
+        ties: images on which the classes differ, but the first network's two largest logits tie.
     """
 
     n: int
@@ -146,7 +146,7 @@ class Parity:
 
     @property
     def changed(self) -> int:
-        """Images whose class is another, for more reason than rounding."""
+        """The number of images whose class differs by more than rounding."""
         return self.n - self.agree - self.ties
 
     def __str__(self) -> str:
@@ -156,7 +156,7 @@ class Parity:
         )
 
     def check(self, what: str, limit: float, agreement: float) -> None:
-        """Raise ValueError where logits differ by more than `limit`, or more than `1 - agreement` of the classes."""
+        """Raise ValueError if logits differ by more than `limit`, or classes on more than `1 - agreement` of images."""
         if not self.relative <= limit or self.changed > (1 - agreement) * self.n:
             raise ValueError(
                 f"{what}: {self}. Expected at most {limit:g} of the largest logit, and the same class on "
@@ -166,7 +166,7 @@ class Parity:
 
 @torch.no_grad()
 def compare_logits(network: nn.Module, other: nn.Module, images: Tensor, batch_size: int = 64) -> Parity:
-    """Two networks in eval mode on images `[N, C, H, W]` in [0, 1]."""
+    """Compare two networks in eval mode on images `[N, C, H, W]` in [0, 1]."""
     batches = images.split(batch_size)
     expected, found = (torch.cat([logits_of(net(x)) for x in batches]).double() for net in (network, other))
     scale, largest = expected.abs().max().item(), (found - expected).abs().max().item()
@@ -177,15 +177,15 @@ def compare_logits(network: nn.Module, other: nn.Module, images: Tensor, batch_s
 
 
 def write(artefact: Artefact, known: dict[str, str], path: Path, network: nn.Module, images: Tensor) -> Parity:
-    """Write an artefact with metadata, after its bytes, opened again, have been compared with the network.
+    """Write an artefact with metadata, after opening its bytes as a file and comparing that with the network.
 
     Args:
         known: metadata by name.
-        network: what it was made from, in eval mode.
+        network: the network that the artefact was made from, in eval mode.
         images: `[N, C, H, W]` in [0, 1].
 
     Raises:
-        ValueError: they compute something else than the network; nothing was written.
+        ValueError: the file would not compute what the network does; nothing was written.
     """
     kind, content = KINDS[artefact.kind], artefact.pack(known)
     with tempfile.TemporaryDirectory() as folder:

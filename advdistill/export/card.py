@@ -1,4 +1,4 @@
-"""A model card: what was measured and how, and what does not follow."""
+"""Write a model card: what was measured and how, and the limits of these figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +27,13 @@ class About:
     """What is known of a model.
 
     Args:
-        reference: by which it is loaded, such as `hf:OWNER/NAME`.
-        spec: of the network, as `ModelSpec` has it.
-        result: `None` where nothing was measured.
-        recipe: of a run.
+        reference: the reference that loads the model, such as `hf:OWNER/NAME`.
+        spec: the fields of the network's `ModelSpec`.
+        result: `None` if nothing was measured.
+        recipe: the recipe of its run, if it has one.
         chosen: how the checkpoint was chosen.
-        masking: the verdict on gradient masking, if it was tested for.
-        files: results of the files exported from it, by their names.
+        masking: the verdict on gradient masking, if it was tested.
+        files: results of the files exported from the model, by file name.
         unverified: why the figures of `result` cannot be checked, if they cannot.
     """
 
@@ -49,7 +49,7 @@ class About:
 
 
 def card(about: About) -> str:
-    """A README.md with YAML front matter, as Hugging Face reads it. It states no figure that was not measured."""
+    """Return a README.md with YAML front matter for Hugging Face. It states no figure that was not measured."""
     front = yaml.safe_dump(_front(about), sort_keys=False, allow_unicode=True)
     parts = [_head(about), _figures(about), _limits(about), _training(about)]
     return f"---\n{front}---\n\n" + "\n\n".join(part for part in parts if part) + "\n"
@@ -135,7 +135,7 @@ def _training(about: About) -> str:
     if about.recipe is None:
         return "## Training\n\nNot known: this card was made from a checkpoint."
     config = to_config(about.recipe)
-    for role in config.keys() & {"teacher", "clean_teacher", "peer"}:  # a path tells of the machine
+    for role in config.keys() & {"teacher", "clean_teacher", "peer"}:  # a path reveals details of the machine
         config[role] = config[role] and Path(config[role]).name
     config["data"]["folder"] = None
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

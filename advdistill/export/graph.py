@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: in fp32, and from that in half precision or 8 bits."""
+"""Convert a network to an ONNX graph in fp32, and that graph to half precision or 8 bits."""
 
 import logging
 import tempfile
@@ -20,11 +20,11 @@ __all__ = ["folded_copy", "half", "quantise", "quiet", "to_onnx"]
 
 OPSET = 18
 IMAGES, LOGITS = "images", "logits"
-BATCH = 32  # images that calibration sees at once; it keeps every activation of theirs
+BATCH = 32  # images in a calibration batch; all their activations are held in memory
 
 
 def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> Any:
-    """A `ModelProto` of fp32, opset 18, normalisation and batch-norm inside.
+    """Return a `ModelProto` in fp32, opset 18, normalisation and batch-norm inside.
 
     Its input is `images`, float32 `[batch, C, H, W]` in [0, 1]; its output `logits`, float32 `[batch, K]`.
     """
@@ -42,39 +42,39 @@ def to_onnx(network: nn.Module, shape: tuple[int, int, int]) -> Any:
 
 
 def folded_copy(network: nn.Module, example: torch.Tensor) -> nn.Module:
-    """In eval mode, batch-norm folded into the convolutions before it, where that leaves the function as it is."""
+    """Return a copy in eval mode, batch-norm folded into the convolutions before it if the outputs stay the same."""
     network = unwrapped(network)
     folds = folds_of(network)
     sound = folds if fold_preserves_function(network, folds, example) else {}
     folded = fold(network, sound)
     with torch.no_grad():
         folded = folded if isinstance(folded(example), torch.Tensor) else Logits(folded)
-    return folded.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # it is in no overload of torch's
+    return folded.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's overloads lack it
 
 
 def half(model: Any) -> Any:
-    """A copy whose weights and arithmetic are fp16; images and logits stay float32, with a cast inside."""
+    """Return a copy with weights and arithmetic in fp16; images and logits stay float32, with a cast inside."""
     onnx = require("onnx", "An export", "export")
     tools = require("onnxruntime.transformers.float16", "An export", "export")
     copied = onnx.ModelProto()
     copied.CopyFrom(model)
     with quiet():
         converted = tools.convert_float_to_float16(copied, keep_io_types=True)
-    # the tool puts the cast of the images last, where ONNX asks for the order of computation
+    # the tool puts the cast of the images last, but ONNX requires nodes in the order of computation
     require("onnxruntime.transformers.onnx_model", "An export", "export").OnnxModel(converted).topological_sort()
     return converted
 
 
 def quantise(model: Any, images: np.ndarray) -> Any:
-    """An ONNX model in QDQ form, as onnxruntime's own tool makes it.
+    """Return an ONNX model in QDQ form, quantised by onnxruntime's own tool.
 
-    Weights are int8 by channel in 7 bits: with 8, processors without VNNI saturate, and one file would be two
-    networks. Activations are uint8. The logits stay float32, since in 256 levels they would tie.
+    Weights are int8 per channel, limited to 7 bits: with 8, processors without VNNI saturate, and one file would
+    compute two different networks. Activations are uint8. The logits stay float32, since in 256 levels they would tie.
 
     Args:
-        model: a `ModelProto` in fp32; it stays as it is.
-        images: calibration images `[N, C, H, W]`, float32 in [0, 1], which set the scales by their least and largest
-            activations.
+        model: a `ModelProto` in fp32; it is not changed.
+        images: calibration images `[N, C, H, W]`, float32 in [0, 1]; their least and largest activations set the
+            scales.
     """
     onnx, tools = require("onnx", "An export", "export"), require("onnxruntime.quantization", "An export", "export")
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -91,7 +91,7 @@ def quantise(model: Any, images: np.ndarray) -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings and log lines of the export tools."""
+    """Suppress the warnings and log lines of the export tools."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -103,7 +103,7 @@ def quiet() -> Iterator[None]:
 
 
 def _clear_source_paths(graph: Any) -> None:
-    """The exporter writes stack traces into the file, with the paths of this machine."""
+    """Remove the stack traces that the exporter writes into the file, with the paths of this machine."""
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
@@ -111,7 +111,7 @@ def _clear_source_paths(graph: Any) -> None:
 
 def _calibration_reader(base: Any, images: np.ndarray) -> Any:
     class Reader(base):  # type: ignore[misc]  # onnxruntime is imported only when it is needed
-        """What the tool asks for batches of images."""
+        """The reader from which the tool requests batches of images."""
 
         def __init__(self, batches: Iterator[np.ndarray]):
             self.batches = batches

@@ -1,4 +1,4 @@
-"""What is known of an exported file: its `Result`, and size, checksum, latency, and how well its twin follows it."""
+"""Facts about an exported file: its `Result`, size, checksum, latency, and how closely its twin follows it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,17 +18,17 @@ __all__ = ["NOT_MEASURED", "WORST", "ExportedResult", "facts", "robust", "versio
 WORST = "worst-case"
 NOT_MEASURED = "not measured"
 FLOAT_ONNX, TORCH = "float ONNX", "torch"
-TWIN_LIMIT, TWIN_AGREEMENT = 0.05, 0.9  # a value between two levels may fall to either; more is another network
+TWIN_LIMIT, TWIN_AGREEMENT = 0.05, 0.9  # values between two levels may round to either; more is another network
 PACKAGES = ("advdistill", "torch", "onnx", "onnxruntime", "pyautoattack")
 
 
 @dataclass(frozen=True)
 class ExportedResult(Result):
-    """The measurements of one file; `weights` names what it computes, whatever its metadata.
+    """The measurements of one file; `weights` identifies what the file computes, whatever its metadata.
 
     Args:
-        file: its name, kind, bytes and sha256, the sha256 of its source, parity with the network it was made from,
-            latency. Plain values, to be written as JSON.
+        file: the file's name, kind, bytes and sha256, the sha256 of its source, parity with the network it was made
+            from, latency; plain values, to be written as JSON.
     """
 
     file: Mapping[str, object] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class ExportedResult(Result):
 
 
 def robust(measurements: tuple[Measurement, ...], data: str, threat: str) -> str:
-    """The figure under all attacks together, with its interval and what it is a figure of; else `not measured`."""
+    """Return the accuracy under all attacks together, with interval, images and threat; else `not measured`."""
     worst = next((m for m in measurements if m.attack == WORST), None)
     if worst is None:
         return NOT_MEASURED
@@ -59,16 +59,16 @@ def facts(
     climbed: Mapping[str, nn.Module | None],
     images: Tensor,
 ) -> dict[str, Any]:
-    """Plain values by name.
+    """Return the name, kind, sizes, twin's parity and latency of a file, as plain values by name.
 
     Args:
-        network: what the artefact was made from.
+        network: the network that the artefact was made from.
         file: the artefact, opened from `path`.
-        climbed: as `routes` gives it.
+        climbed: as returned by `routes`.
         images: `[N, C, H, W]` in [0, 1].
 
     Raises:
-        ValueError: the twin computes something else than the file.
+        ValueError: the logits of the twin differ too much from those of the file.
     """
     known = {"name": path.name, "kind": artefact.kind, "bytes": path.stat().st_size}
     rivals = {path.name: file, TORCH: network}
@@ -85,5 +85,5 @@ def facts(
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that take part, where they are installed."""
+    """Return the versions of the packages involved, if installed."""
     return installed(*PACKAGES)

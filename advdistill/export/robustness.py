@@ -31,10 +31,10 @@ WHITE_BOX = (pgd_20, cw_30)
 
 
 def routes(artefact: Artefact, network: nn.Module) -> dict[str, nn.Module | None]:
-    """The networks that white-box attacks search on, by the prefix of the attacks' names; `None` is the file itself.
+    """Return the networks that white-box attacks search on, by prefix of the attacks' names; `None` is the file itself.
 
-    An ONNX file has no gradients: they search on the network it was made from, and for a file in less than fp32 also
-    on its differentiable twin.
+    An ONNX file has no gradients: attacks search on the network from which it was made and, if the file is in less
+    than fp32, also on its differentiable twin.
     """
     if artefact.graph is None:
         return {"": None}
@@ -53,15 +53,15 @@ def attacked(
     queries: int = 200,
     keep: Path | None = None,
 ) -> tuple[Measurement, ...]:
-    """Clean accuracy, accuracy under each attack, and under all: an image counts as correct if no attack broke it.
+    """Measure accuracy clean, under each attack, and under all: an image is then correct if no attack broke it.
 
     Args:
-        context: its `model` is the file as it was opened from disk, its `split` the whole one.
-        climbed: the networks that white-box attacks search on, as `routes` gives them.
-        identity: twelve hex digits that name what the file computes.
-        n: the first n images.
-        queries: of Square for each image, asked of the file itself; 0 leaves it out.
-        keep: as in `evaluate`; an interrupted measurement is continued there.
+        context: `model` is the file as opened from disk, `split` the whole split.
+        climbed: the networks that white-box attacks search on, as returned by `routes`.
+        identity: twelve hex digits that identify what the file computes.
+        n: evaluate the first n images.
+        queries: queries of Square to the file itself, for each image; 0 skips Square.
+        keep: as in `evaluate`; an interrupted measurement is resumed from this file.
 
     Raises:
         ValueError: a network does not fit the split, or `keep` holds another measurement.
@@ -84,7 +84,7 @@ def attacked(
 def _attacks_and_networks(
     context: Context, climbed: Mapping[str, nn.Module | None], queries: int
 ) -> Iterator[tuple[Attack, AttackedNetwork]]:
-    """Each attack, and where it searches."""
+    """Yield each attack and the network it searches on."""
     yield Clean(), ITSELF
     for prefix, network in climbed.items():
         found = ITSELF if network is None else _attacked_network(prefix, network, context)

@@ -1,4 +1,4 @@
-"""A file as a module: run by onnxruntime or torch; and an ONNX graph run by torch, with gradients to the images."""
+"""Files as modules, run by onnxruntime or torch; and an ONNX graph run by torch, with gradients to the images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from .._internal.optional import require
 __all__ = ["OPERATORS", "Opened", "Twin", "session", "torch_program"]
 
 Attributes = dict[str, Any]
-FLOAT16 = 10  # of ONNX's TensorProto
+FLOAT16 = 10  # the value of ONNX's TensorProto.FLOAT16
 LEVELS = {torch.uint8: (0, 255), torch.int8: (-128, 127)}
 
 
 class Opened(nn.Module):
-    """Images `[B, C, H, W]` in [0, 1] to logits `[B, K]` on the CPU, whatever the images' device.
+    """An open file: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, on the CPU whatever the images' device.
 
-    A copy of it is the same object: evaluation copies a model, and the file must be what is evaluated.
+    `copy.deepcopy` returns the same object: evaluation copies a model, but must evaluate the file itself.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor]):
@@ -35,7 +35,7 @@ class Opened(nn.Module):
 
 
 def session(file: Path | bytes, threads: int | None = None) -> Opened:
-    """An ONNX file in onnxruntime on the CPU; its logits have no gradient.
+    """Open an ONNX file in onnxruntime on the CPU; the logits have no gradient.
 
     Args:
         threads: `None` for as many as torch uses.
@@ -52,25 +52,25 @@ def session(file: Path | bytes, threads: int | None = None) -> Opened:
 
 
 def torch_program(file: Path) -> Opened:
-    """A file of torch.export, which this package has written itself."""
+    """Open a file of torch.export that this package has written itself."""
     program = torch.export.load(file).module()
     return Opened(lambda x: program(x))  # not a submodule, because an exported program has no eval mode
 
 
 class Twin(nn.Module):
-    """A differentiable twin of an ONNX file: its own graph run by torch, so that an attack can climb it.
+    """A differentiable twin of an ONNX file: the file's graph run by torch, so that attacks can use its gradients.
 
     Images `[B, C, H, W]` in [0, 1] to logits `[B, K]` as the file computes them, with gradients to the images.
 
-    Weights, scales and zero points are the file's. Rounding passes gradients through as if it were not there, and
-    clipping stops them, as Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons,
-    arXiv:1308.3432, and as Athalye et al., ICML 2018, attack what has no gradient.
+    Weights, scales and zero points are the file's. Rounding passes gradients through unchanged and clipping stops
+    them, as in Bengio et al., Estimating or Propagating Gradients Through Stochastic Neurons, arXiv:1308.3432, and in
+    the attacks of Athalye et al., ICML 2018, on networks without gradients.
 
     Args:
-        model: a `ModelProto` that `build` made.
+        model: a `ModelProto` from `build`.
 
     Raises:
-        ValueError: the file has an operator that the twin does not know.
+        ValueError: the file has an operator that the twin does not support.
     """
 
     def __init__(self, model: Any):
@@ -107,7 +107,7 @@ def _run_node(step: tuple[str, dict[str, Any], list[str], str], values: dict[str
 
 
 def _initializer_tensor(initializer: Any) -> Tensor:
-    """fp16 as fp32: onnxruntime, too, computes so on a processor without fp16 arithmetic."""
+    """Return fp16 values as fp32: onnxruntime, too, computes in fp32 on a processor without fp16 arithmetic."""
     tensor = torch.from_numpy(require("onnx.numpy_helper", "An export", "export").to_array(initializer).copy())
     return tensor.float() if tensor.dtype == torch.float16 else tensor
 
@@ -125,7 +125,7 @@ class _StraightThrough(torch.autograd.Function):
 
 
 def quantize(attributes: Attributes, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
-    """Integer levels, in a float tensor."""
+    """Quantise to integer levels, in a float tensor."""
     levels = _StraightThrough.apply(x / _aligned(scale, x, attributes), torch.round)
     return (levels + _aligned(zero, x, attributes)).clamp(*LEVELS[zero.dtype])
 
@@ -136,7 +136,7 @@ def dequantize(attributes: Attributes, q: Tensor, scale: Tensor, zero: Tensor | 
 
 
 def _aligned(value: Tensor, x: Tensor, attributes: Attributes) -> Tensor:
-    """One value, or one for each place along an axis."""
+    """Reshape one value, or one for each index of an axis of `x`, to broadcast over `x`."""
     if value.numel() == 1:
         return value.reshape(()).float()
     axis = attributes.get("axis", 1) % x.ndim
@@ -150,7 +150,7 @@ def cast(attributes: Attributes, x: Tensor) -> Tensor:
 def convolve(attributes: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     dimensions = weight.ndim - 2
     pads = list(attributes.get("pads", [0] * 2 * dimensions))
-    # ONNX has all beginnings, then all ends; torch the last dimension's pair first
+    # ONNX lists all beginnings, then all ends; torch lists pairs, that of the last dimension first
     pairs = [size for place in reversed(range(dimensions)) for size in (pads[place], pads[place + dimensions])]
     stride, dilation = (attributes.get(name, [1] * dimensions) for name in ("strides", "dilations"))
     return F.conv2d(F.pad(x, pairs), weight, bias, stride, 0, dilation, attributes.get("group", 1))

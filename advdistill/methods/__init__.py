@@ -1,11 +1,11 @@
-"""The methods: `build("adaad+igdm")`, or `build("my_module:MyMethod")` for one of your own.
+"""The methods: `build("adaad+igdm")`, or `build("my_module:MyMethod")` for your own method.
 
-`REGISTRY` is the only list of them. All others are derived from it: `make derive` rewrites what is committed.
+`REGISTRY` is the only list of methods. All other lists are derived from it: `make derive` rewrites committed ones.
 """
 
 from .._internal.lazy import lazy
 
-REGISTRY = {  # name: file and class, in the order of the documents
+REGISTRY = {  # name: module and class, in the order of the documentation
     "standard": "standard.Standard",
     "pgd_at": "pgd_at.PGDAT",
     "trades": "trades.TRADES",

@@ -10,14 +10,14 @@ __all__ = ["AdaAD"]
 
 @dataclass
 class AdaAD(Method):
-    """Adaptive adversarial distillation: teacher and student are compared at x', and the attack knows both.
+    """Adaptive adversarial distillation: teacher and student are compared at x', in the attack and in the loss.
 
         x'    = argmax_{|x' - x| <= eps}  KL(T(x') || S(x'))
         min_S   scale (w KL(T(x') || S(x')) + (1 - w) KL(T(x) || S(x)))
 
     `adv_weight` is w, the paper's lambda: 1 in the released runs. In the attack the gradient flows through the teacher
-    as well. `scale` is 1 for a KL summed over the classes, as released for CIFAR-100; the element-wise mean released
-    for CIFAR-10 is 0.1.
+    as well. `scale` is 1 for a KL summed over the classes, as released for CIFAR-100; 0.1 is the element-wise mean
+    released for CIFAR-10.
 
     Reference: Huang et al., Boosting Accuracy and Robustness of Student Models via Adaptive Adversarial Distillation.
     CVPR 2023.

@@ -16,7 +16,7 @@ SELF = "self_teacher"
 
 @dataclass
 class ADR(Method):
-    """Annealed self-distillation rectification: soft labels from the student's own average, trusted more and more.
+    """Annealed self-distillation rectification: soft labels from an average of the student, trusted more and more.
 
         E     <- d E + (1 - d) S   after every step, running statistics too
         P      = softmax(E(x)/t),   a_i = clip(a - (max_k P_k - P_y), 0, 1),   q = a_i P + (1 - a_i) onehot(y)
@@ -26,9 +26,9 @@ class ADR(Method):
 
     `decay` is d, `robust_weight` is b (beta): 0 is ADR on PGD-AT, 6 is ADR on TRADES. t (tau) falls from
     `first_temperature` to `last_temperature`, a (lambda) rises from `first_trust` to `last_trust`, along half a cosine.
-    Defaults are those of CIFAR-10. CIFAR-100 has t 1.5 to 1; Tiny-ImageNet t 2 to 1.5 and a 0.5 to 0.9. With weight
-    perturbation (0.005), CIFAR-10 has t 2.5 to 1.5 and a 0.7 to 0.85. The release moves t and a at every step. Where
-    images are mixed, their distribution is in place of onehot(y), and P_y is P's mean under it.
+    Defaults are for CIFAR-10. CIFAR-100 has t 1.5 to 1; Tiny-ImageNet t 2 to 1.5 and a 0.5 to 0.9. With weight
+    perturbation (0.005), CIFAR-10 has t 2.5 to 1.5 and a 0.7 to 0.85. The release changes t and a at every step. For
+    mixed images, the distribution over their labels replaces onehot(y), and P_y is P's mean under that distribution.
 
     Reference: Wu et al., Annealing Self-Distillation Rectification Improves Adversarial Training. ICLR 2024,
     arXiv:2305.12118.
@@ -65,7 +65,7 @@ class ADR(Method):
                     mean.copy_(value)
 
     def label(self, batch: Batch) -> Tensor:
-        """q, `[B, K]`, without gradient."""
+        """Return q, `[B, K]`, without gradient."""
         done = (1 + math.cos(math.pi * float(batch.progress))) / 2  # from 1 to 0
         temperature = self.last_temperature + (self.first_temperature - self.last_temperature) * done
         trust = self.last_trust + (self.first_trust - self.last_trust) * done

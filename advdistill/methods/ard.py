@@ -8,15 +8,15 @@ __all__ = ["ARD"]
 
 @dataclass
 class ARD(Method):
-    """Adversarially robust distillation: the teacher's answer to x taught at x'.
+    """Adversarially robust distillation: at x' the student learns the teacher's prediction at x.
 
         x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
         min_S   a scale t^2 KL(T(x)/t || S(x')/t) + (1 - a) CE(S(x), y)
 
     `distill_weight` is a (the paper's alpha), `temperature` is t (tau). `scale` is 1 for a KL summed over the classes;
-    the released code takes its element-wise mean, 1/10 on CIFAR-10 and 1/100 on CIFAR-100. The student is attacked in
-    train mode, as released. With a = 1, the default, the clean batch is not forwarded; the released code forwards it
-    for its running statistics only. Later papers run ARD with temperature 1 and an attack in eval mode.
+    the released code takes the element-wise mean, 1/10 on CIFAR-10 and 1/100 on CIFAR-100. The student is attacked in
+    train mode, as released. With a = 1, the default, the clean batch is not forwarded; the released code forwards it,
+    which only updates running statistics. Later papers run ARD with temperature 1 and an attack in eval mode.
 
     Reference: Goldblum et al., Adversarially Robust Distillation. AAAI 2020, arXiv:1905.09747.
 

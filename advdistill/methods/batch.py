@@ -1,4 +1,4 @@
-"""What a paper's equation may mention: images, labels, the networks, and how far the training is."""
+"""What a method's equations may use: images, labels, the networks, and the progress of the training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,30 +20,30 @@ Losses = dict[str, Tensor]  # [B] each
 
 @dataclass
 class Batch:
-    """Everything that an equation may mention.
+    """Everything that a method's equations may use.
 
     Attributes:
         x: clean images `[B, C, H, W]` in [0, 1].
-        y: labels `[B]`, to compare with predictions or to index by; where images are mixed, of the larger share.
-        targets: what cross-entropies are with: the labels, or distributions over the classes `[B, K]` where a recipe
-            mixes images, and in `outer` also where it smooths labels.
+        y: labels `[B]`, to compare with predictions or to index by; for mixed images, the label of the larger share.
+        targets: the targets of cross-entropies: the labels, or distributions over the classes `[B, K]` if the recipe
+            mixes images, and in `outer` also if it smooths labels.
         student: S, images to logits `[B, K]`.
         teachers: networks by role: `robust` (T), `clean` (N), `peer` (P), or any role that the method declares.
         progress: share of the training that is done, in [0, 1].
-        x_adv: adversarial images `[B, C, H, W]`; equal to x until the attack is over.
-        rate: factor of the learning rate's schedule, for the rates of a method's own state.
-        total: sum of `[B, ...]` over the images of the whole batch, of all processes; a value without gradient.
+        x_adv: adversarial images `[B, C, H, W]`; equal to x until the attack has run.
+        rate: current factor of the learning-rate schedule, for the rates at which a method updates its own state.
+        total: function that sums `[B, ...]` over the images of the whole batch, of all processes; without gradient.
         notes: tensors that `inner` records during the attack for `outer`.
-        adversarial: where `craft` returns several x', each by its name; the first of them is `x_adv`.
+        adversarial: every x' that `craft` returned, by name; the first is `x_adv`.
         threat: the threat model of the training.
-        rng: random numbers for the images of this batch, a function of seed, step and each image's place, so that a
-            resumed run and any number of processes draw the same; `outer` draws others than `craft` and `inner`.
-        index: places of the images in the training split, `[B]`; `None` where the loop does not tell them.
-        modules: what `Term.modules` made, by name.
-        released: whether the passes that enter batch-norm's running statistics are those of the released code.
-        trial: whether these losses are a first pass for weight perturbation, in which `Term.remember` stores nothing.
+        rng: random numbers for the images of this batch, a function of the seed, the step and each image's position, so
+            that a resumed run and any number of processes draw the same; `outer` draws others than `craft` and `inner`.
+        index: indices of the images in the training split, `[B]`; `None` if the training loop does not pass them.
+        modules: the networks that `Term.modules` created, by name.
+        released: whether batch-norm's running statistics are updated by the same passes as in the released code.
+        trial: whether these losses are the first pass of weight perturbation, in which `Term.remember` stores nothing.
 
-    A network runs once per constant image tensor, however often an equation mentions its output:
+    A network runs once per constant image tensor, however often an equation uses its output:
 
         >>> import torch
         >>> from advdistill import Batch
@@ -82,12 +82,12 @@ class Batch:
     def attacked(
         self, x_adv: Tensor | dict[str, Tensor], student: Network, trained: Mapping[str, Network] | None = None
     ) -> "Batch":
-        """The same batch with its adversarial images; the logits that frozen teachers gave for x are used again.
+        """Return this batch with its adversarial images; the logits of frozen teachers at x are reused.
 
         Args:
             x_adv: adversarial images `[B, C, H, W]`, or several by name.
-            student: the network in the mode in which the losses are taken.
-            trained: the teachers that train along, in that mode too, by role.
+            student: the student in the mode in which the losses are computed.
+            trained: the teachers trained with the student, in the same mode, by role.
         """
         named = x_adv if isinstance(x_adv, dict) else {"adv": x_adv}
         first = next(iter(named.values()))
@@ -95,7 +95,7 @@ class Batch:
         return replace(self, x_adv=first, adversarial=named, student=student, teachers=teachers)
 
     def taken(self, rows: Tensor) -> "Batch":
-        """Some of the images, `[B]` booleans; what networks in eval mode gave for x is used again."""
+        """Return the batch of some images, `[B]` booleans; the logits at x of networks in eval mode are reused."""
         index = None if self.index is None else self.index[rows]
         x, y, x_adv, targets = (each[rows] for each in (self.x, self.y, self.x_adv, self.targets))
         x_adv = x if self.x_adv is self.x else x_adv
@@ -105,28 +105,28 @@ class Batch:
         return part
 
     def copied_student(self) -> nn.Module:
-        """A copy of the student in eval mode and without gradients, as a self-teacher begins; its output are logits.
+        """Return a frozen copy of the student in eval mode that outputs logits, to initialise a self-teacher.
 
-        Raises ValueError where the student is no module.
+        Raises ValueError if the student is not a module.
         """
         if (module := memo(self.student).module) is None:
             raise ValueError("The student is a plain function, which cannot be copied; a module is needed.")
         return require_gradients_(Logits(copied(module)), False).eval()
 
     def untracked(self, x: Tensor) -> Tensor:
-        """S at images that the deployed network never sees, such as x - d: `[B, K]`.
+        """Return the student's logits, `[B, K]`, at images that the deployed network never sees, such as x - d.
 
-        The pass does not enter batch-norm's running statistics, unless they are to be those of the released code.
+        The pass does not update batch-norm's running statistics, unless `released` is set.
         """
         return self.student(x) if self.released else memo(self.student).without_tracking(x)
 
     def features(self, role: str, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Outputs of a network's layers on images, of the same forward pass as its logits.
+        """Return the outputs of a network's layers, from the same forward pass as the network's logits.
 
         Args:
             role: `student`, or the role of a teacher.
             x: images `[B, C, H, W]`.
-            layers: names of its submodules, as in `named_modules()`, that the method's `layers()` declares.
+            layers: names of submodules, as in `named_modules()`, that the method's `layers()` declares.
 
         Raises:
             ValueError: an unknown role, or a layer that is not declared.
@@ -136,17 +136,17 @@ class Batch:
         return memo(self.student if role == "student" else self.teachers[role]).at(x, role, layers)
 
     def gather(self, values: Tensor) -> Tensor:
-        """`[b, ...]` of this process's images to `[B, ...]` of those of all processes, in order; without gradient."""
+        """Gather `[b, ...]` of this process's images into `[B, ...]` of all processes, in order; without gradient."""
         if self.rng.total in (None, len(values)):
             return values.detach()
         whole = values.new_zeros((self.rng.total, *values.shape[1:]))
-        present = values.new_zeros(self.rng.total, dtype=torch.int64)  # with `accumulate` only some of them are
+        present = values.new_zeros(self.rng.total, dtype=torch.int64)  # with `accumulate` only some images are
         place = slice(self.rng.start, self.rng.start + len(values))
         whole[place], present[place] = values.detach(), 1
         return self.total(whole[None])[self.total(present[None]) > 0].to(values.dtype)
 
     def places(self, what: str) -> Tensor:
-        """`index`; raises ValueError where the loop does not tell it, for something that is stored for each image."""
+        """Return `index`; raise ValueError if it is `None`. `what` names the value that is stored for each image."""
         if self.index is None:
             raise ValueError(
                 f"{what!r} is stored for each image, and this loop does not tell which images these are. "
@@ -156,13 +156,13 @@ class Batch:
 
     @property
     def computed(self) -> dict[tuple[str, str], Tensor]:
-        """What the attack computed: teachers' logits of x by `("logits", role)`, notes by `("note", name)`."""
+        """Results of the attack: teachers' logits at x by `("logits", role)`, notes by `("note", name)`."""
         outputs = {role: memo(teacher).outputs for role, teacher in self.teachers.items()}
         logits = {("logits", role): of[id(self.x)][1] for role, of in outputs.items() if id(self.x) in of}
         return logits | {("note", name): value for name, value in self.notes.items()}
 
     def reuse(self, computed: dict[tuple[str, str], Tensor]) -> None:
-        """Use what another batch of the same images has `computed`."""
+        """Take over the `computed` results of another batch of the same images."""
         for (kind, name), value in computed.items():
             if kind == "note":
                 self.notes[name] = value
@@ -170,7 +170,7 @@ class Batch:
                 memo(self.teachers[name]).outputs[id(self.x)] = self.x, value
 
     def mean(self, values: Tensor) -> Tensor:
-        """Mean of `[B]` over the images of the whole batch, of all processes; a scalar without gradient."""
+        """Return the mean of `[B]` over the whole batch, across all processes; a scalar without gradient."""
         total, images = self.total(torch.stack([values, torch.ones_like(values)], 1))
         return total / images
 
@@ -181,10 +181,10 @@ class Batch:
 
     @property
     def clean_teacher(self) -> Network:
-        """N, the teacher of clean accuracy."""
+        """N, the teacher for clean accuracy."""
         return self.teachers["clean"]
 
     @property
     def peer(self) -> Network:
-        """P, a network like the student that is initialised and trained with it."""
+        """P, a network like the student, initialised and trained together with the student."""
         return self.teachers["peer"]

@@ -1,4 +1,4 @@
-"""What a method costs: how often a training step runs each network."""
+"""The cost of a method: how often a training step runs each network."""
 
 from collections import Counter
 from collections.abc import Callable, Container
@@ -14,7 +14,7 @@ STEPS = 10
 
 
 class Made(dict[str, Any]):
-    """What a method's `modules` would be by any name, made by a function of the name."""
+    """A stand-in for `batch.modules`: a module of any name is created by a function of the name."""
 
     def __init__(self, make: Callable[[str], object]):
         self.make = make
@@ -26,11 +26,11 @@ class Made(dict[str, Any]):
 def passes(
     method: Method, steps: int = STEPS, awp: bool = False, given: Container[str] | None = None
 ) -> dict[str, int]:
-    """Forward passes of a step whose attack has so many steps, by network, counted by running it on a toy.
+    """Count a training step's forward passes by network, for `steps` attack steps, by running it on a toy batch.
 
-    Attack passes have a backward pass to the images; so do a teacher's that the attack differentiates. With weight
-    perturbation (`awp`) the student's passes for the losses are made twice. Of the optional teachers,
-    those whose roles are `given` count; all unless it is said.
+    The student's passes in the attack also have a backward pass to the images, as have those of a teacher that the
+    attack differentiates. With weight perturbation (`awp`) the student's passes for the losses count twice. Optional
+    teachers count if their roles are in `given`; `None` counts all of them.
     """
     counts: Counter[str] = Counter()
 
@@ -58,9 +58,9 @@ def passes(
 
 
 def check_teacher_every(method: Method, every: int, custom: bool = False) -> None:
-    """Raise ValueError unless `every` is a number of steps, and the method's attack queries a frozen teacher at x'.
+    """Raise ValueError unless `every` is at least 1 and the method's attack queries a frozen teacher at x'.
 
-    A `custom` attack is not the method's, and queries the student alone.
+    A `custom` attack replaces the method's and queries only the student.
     """
     if every < 1:
         raise ValueError(f"teacher_every must be a number of attack steps, at least 1, got {every!r}.")

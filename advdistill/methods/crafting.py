@@ -1,4 +1,4 @@
-"""The x' of a batch: a method's `craft`, or cheaper ways of its attack, which remember x' or end image by image."""
+"""Compute a batch's x': by `craft`, or by cheaper attacks that start at the last x' or stop image by image."""
 
 from dataclasses import replace
 
@@ -15,17 +15,17 @@ from .networks import Features, Network
 
 __all__ = ["check_attack", "crafted", "extrapolated", "is_cheaper", "remember_last"]
 
-LAST = "last x_adv"  # the name in the state
-LEVELS = 127  # steps of eps that int8 holds in each direction
+LAST = "last x_adv"  # name in `Memory.state`
+LEVELS = 127  # int8 steps per eps, in each direction
 
 
 def is_cheaper(attack: object) -> bool:
-    """Whether an attack begins at the image's last x', or ends image by image."""
+    """Whether an attack starts at each image's last x', or stops image by image."""
     return isinstance(attack, PGD) and (attack.start == "last" or attack.stop_after is not None)
 
 
 def check_attack(method: Method, attack: object, compiled: bool = False, teacher_every: int | None = None) -> None:
-    """Raise ValueError where the attack's start or end does not fit the method."""
+    """Raise ValueError if the attack's `start` or `stop_after` does not fit the method or the other options."""
     if not (isinstance(attack, PGD) and is_cheaper(attack)):
         return
     name = type(method.parts[0]).__name__
@@ -49,7 +49,7 @@ def check_attack(method: Method, attack: object, compiled: bool = False, teacher
 
 
 def crafted(method: Method, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
-    """What `method.craft` returns, for every kind of attack; arguments as there."""
+    """Return the x' of a batch for every kind of attack; arguments and result as in `method.craft`."""
     if not (isinstance(attack, PGD) and is_cheaper(attack)):
         return method.craft(batch, attack)
     start = _last(method, batch, attack) if attack.start == "last" else attack.begin(batch.x, batch.rng)
@@ -60,21 +60,21 @@ def crafted(method: Method, batch: Batch, attack: PGD | OnBatch) -> Tensor | dic
 
 
 def extrapolated(batch: Batch, roles: set[str], every: int | None) -> Batch:
-    """The batch for the attack: with `every`, the teachers of these roles are extrapolated between their runs."""
+    """Return the batch for the attack; with `every`, teachers of these roles are extrapolated between their runs."""
     if every is None:
         return batch
     return replace(batch, teachers=batch.teachers | {r: Extrapolated(batch.teachers[r], every) for r in roles})
 
 
 def remember_last(method: Method, attack: object, batch: Batch) -> None:
-    """Store x' - x of each image, in int8 steps of eps / 127, for an attack that starts there the next time."""
+    """Store x' - x of each image in int8 steps of eps / 127, if the attack starts from the last x'."""
     if isinstance(attack, PGD) and attack.start == "last":
-        steps = (batch.x_adv - batch.x) * (LEVELS / max(batch.threat.eps, 1e-12))  # of a schedule's eps at that time
+        steps = (batch.x_adv - batch.x) * (LEVELS / max(batch.threat.eps, 1e-12))  # the current eps of a schedule
         method.parts[0].remember(batch, LAST, steps.round().clamp(-LEVELS, LEVELS).to(torch.int8))
 
 
 def _last(method: Method, batch: Batch, attack: PGD) -> Tensor:
-    """Where the images ended the last time, x `[B, C, H, W]` for x'; the first time uniform in the ball."""
+    """Return each image's last x', `[B, C, H, W]`; for an image's first time, a point drawn uniformly in the ball."""
     unit = attack.threat.eps / LEVELS
     first = (attack.threat.sample(batch.x, batch.rng) / max(unit, 1e-12)).round().to(torch.int8)
     steps = method.parts[0].recall(batch, LAST, first)
@@ -82,7 +82,7 @@ def _last(method: Method, batch: Batch, attack: PGD) -> Tensor:
 
 
 class _Seen:
-    """A network whose logits of the attack's present iterate are kept."""
+    """A network that stores its logits at the attack's current iterate."""
 
     def __init__(self, network: Network):
         self.network, self.logits = network, torch.empty(0)
@@ -95,7 +95,7 @@ class _Seen:
 
 
 def _stopped(method: Method, batch: Batch, attack: PGD, x_adv: Tensor) -> Tensor:
-    """The attack from x' `[B, C, H, W]`, which an image leaves `stop_after` steps after its first misclassification."""
+    """Attack from x' `[B, C, H, W]`; each image stops `stop_after` steps after its first misclassification."""
     network = memo(batch.student).network
     seen = _Seen(network.network if isinstance(network, Features) else network)
     watched = Features(seen, network.layers) if isinstance(network, Features) else seen
@@ -128,12 +128,12 @@ def _stopped(method: Method, batch: Batch, attack: PGD, x_adv: Tensor) -> Tensor
 
 def _objective(method: Method, part: Batch) -> Objective:
     objective = method.inner(part)
-    assert objective is not None  # it was not of the whole batch
+    assert objective is not None  # checked for the whole batch before
     return objective
 
 
 def _noted(batch: Batch) -> dict[str, tuple[int, int]]:
-    """What changes when a method writes a note."""
+    """Return values that change when a method writes a note."""
     return {name: (id(note), note._version) for name, note in batch.notes.items()}
 
 

@@ -1,4 +1,4 @@
-"""Methods with one number for each class that changes once an epoch: weights of the images, or temperatures."""
+"""Methods with values per class that change once an epoch: weights of the images, or temperatures."""
 
 from dataclasses import dataclass, replace
 from typing import cast
@@ -27,7 +27,7 @@ class ByClass(Method):
         self.state["sums"] = self.state.get("sums", 0) + batch.total(rows)
 
     def means(self) -> Tensor:
-        """Means of the epoch that ends, `[K, M]`.
+        """Return the means of the epoch that ends, `[K, M]`, and clear the sums.
 
         Raises:
             ValueError: a class had no image in this epoch.
@@ -42,7 +42,7 @@ class ByClass(Method):
 
 @dataclass
 class ClassWeighted(ByClass):
-    """A method whose images are weighted by class: `class FairARD(ClassWeighted, ARD)` weights the losses of ARD.
+    """A method whose losses are weighted by class: `class FairARD(ClassWeighted, ARD)` weights the losses of ARD.
 
         k_c   = attack iterates that S still classifies correctly; mean over class c and the epoch before
         w_c   = (1 / (k_c + 1e-5))^class_exponent, scaled to sum K, then clipped to [5/6, 5/2]; 1 in the first epoch
@@ -66,7 +66,7 @@ class ClassWeighted(ByClass):
         return {name: weights * loss for name, loss in super().outer(batch).items()}
 
     def weights(self, batch: Batch) -> Tensor:
-        """w_y of each image, `[B]`; the attack's count of this batch is added to those of the epoch."""
+        """Return w_y of each image, `[B]`, and add the attack's counts of this batch to the sums of the epoch."""
         classes = batch.student(batch.x_adv).shape[1]
         self.add(batch, batch.notes["correct"][:, None], classes)
         return self.state.get("class_weights", batch.x.new_ones(classes))[batch.y]
@@ -92,7 +92,7 @@ class FairARD(ClassWeighted, ARD):
         w_c     = (1 / (k_c + 1e-5))^b, scaled to sum K, then clipped to [5/6, 5/2]; 1 in the first epoch
         min_S     w_y ARD(x, y)
 
-    `class_exponent` is b (beta); the rest as in ARD. As released, ARD's `scale` is 0.1.
+    `class_exponent` is b (beta); the rest is as in ARD. The release has `scale` 0.1.
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
@@ -100,11 +100,11 @@ class FairARD(ClassWeighted, ARD):
 
 @dataclass
 class FairIAD(ClassWeighted, IAD):
-    """IAD-I with the class weights of FairARD, `class_exponent` b (beta) among them; the label's term is at x'.
+    """IAD-I with the class weights of FairARD (`class_exponent` is b, beta); the label's term is at x'.
 
         L   = w t^2 KL(T(x)/t || S(x')/t) + [progress > begin] (w (1 - a) KL(S(x) || S(x')) + (1 - w) CE(S(x'), y))
 
-    The rest as in IAD, whose label's term is at x, from the first epoch on; with w = 1, the default, neither has one.
+    The rest is as in IAD. IAD's label term is at x from the first epoch on; with w = 1, the default, neither has one.
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
@@ -117,9 +117,9 @@ class FairIAD(ClassWeighted, IAD):
 
 @dataclass
 class FairRSLAD(ClassWeighted, RSLAD):
-    """RSLAD with the class weights of FairARD, `class_exponent` b (beta) among them; the rest as in RSLAD.
+    """RSLAD with the class weights of FairARD (`class_exponent` is b, beta); the rest is as in RSLAD.
 
-    The release leaves out the 1e-5 here.
+    The release leaves out the 1e-5 in w_c.
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
@@ -127,10 +127,10 @@ class FairRSLAD(ClassWeighted, RSLAD):
 
 @dataclass
 class FairMTARD(ClassWeighted, MTARD):
-    """MTARD with the class weights of FairARD, `class_exponent` b (beta) among them; the rest as in MTARD.
+    """MTARD with the class weights of FairARD (`class_exponent` is b, beta); the rest is as in MTARD.
 
-    MTARD's balance reads the class-weighted losses. In the release the clean branch learns from the robust teacher by
-    mistake; here it learns from the clean one.
+    MTARD's weights are computed from the class-weighted losses. In the release the clean branch learns from the robust
+    teacher by mistake; here it learns from the clean one.
 
     Reference: Revisiting Adversarial Robustness Distillation from the Perspective of Robust Fairness. NeurIPS 2023.
     """
@@ -141,7 +141,7 @@ class FairMTARD(ClassWeighted, MTARD):
 
 @dataclass
 class ABSLD(ByClass):
-    """Anti-bias soft label distillation: RSLAD with a teacher temperature for each class, adversarial and clean.
+    """Anti-bias soft label distillation: RSLAD with two teacher temperatures per class, one at x' and one at x.
 
         x'    = argmax_{|x' - x| <= eps}  KL(T(x)/a_y || S(x'))
         min_S   scale (5/6 KL(T(x)/a_y || S(x')) + 1/6 KL(T(x)/n_y || S(x)))
@@ -149,9 +149,9 @@ class ABSLD(ByClass):
         n_c  <- the same from CE(S(x), y)
 
     Both are 1 in the first epoch; a class learnt worse gets sharper targets. `temperature_rate` is rate_t and follows
-    the learning rate's schedule. The student's temperature is 1. The paper sums e_c over the class: the same where the
-    classes are equally large. In the release both targets are divided by both temperatures, by mistake. `scale` is 0.1
-    as released, on CIFAR-10.
+    the learning rate's schedule. The student's temperature is 1. The paper sums e_c over the class, which is the same
+    if the classes are equally large. In the release both targets are divided by both temperatures, by mistake. The
+    release has `scale` 0.1, on CIFAR-10.
 
     Reference: Zhao et al., Improving Adversarial Robust Fairness via Anti-Bias Soft Label Distillation. NeurIPS 2024.
     """
@@ -176,7 +176,7 @@ class ABSLD(ByClass):
         }
 
     def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """T(x)/a_y and T(x)/n_y."""
+        """Return T(x)/a_y and T(x)/n_y."""
         logits = batch.teacher(batch.x)
         temperatures = self.state.get("temperatures", logits.new_ones(logits.shape[1], 2))[batch.y]
         return logits / temperatures[:, :1], logits / temperatures[:, 1:]

@@ -8,7 +8,7 @@ __all__ = ["HAT"]
 
 @dataclass
 class HAT(Method):
-    """Helper-based adversarial training: beyond x' is a helper image, labelled as a standard network labels x'.
+    """Helper-based adversarial training: a helper image beyond x' gets the label that a standard network gives x'.
 
         x'    = argmax_{|x' - x| <= eps}  KL(S(x) || S(x'))
         x_h   = x + h (x' - x),   y_h = argmax N(x')

@@ -9,25 +9,25 @@ __all__ = ["AKD2", "IAD", "IADII", "AdaIAD"]
 
 
 def trust(batch: Batch, exponent: float) -> Tensor:
-    """a = p_y(T(x'))^b: how far the teacher may be believed at x'; a value, without gradient."""
+    """Return a = p_y(T(x'))^b, how far the teacher is trusted at x'; without gradient."""
     return probabilities(batch.teacher(batch.x_adv), batch.y).detach() ** exponent
 
 
 def introspection(batch: Batch, exponent: float) -> Tensor:
-    """(1 - a) KL(S(x) || S(x')): what the teacher is not trusted with; S(x) is not detached."""
+    """Return (1 - a) KL(S(x) || S(x')), the student's own term; S(x) is not detached."""
     return (1 - trust(batch, exponent)) * kl(batch.student(batch.x), batch.student(batch.x_adv))
 
 
 @dataclass
 class IAD(Method):
-    """Introspective adversarial distillation, IAD-I: ARD until `begin`, then the student's own answer as well.
+    """Introspective adversarial distillation, IAD-I: ARD until `begin`, then the student's own prediction as well.
 
         x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
         min_S   w t^2 KL(T(x)/t || S(x')/t) + [progress > begin] w (1 - a) KL(S(x) || S(x')) + (1 - w) CE(S(x), y)
         a     = p_y(T(x'))^b
 
     `distill_weight` is w (the paper's alpha), `temperature` is t (tau), `trust_exponent` is b (beta). `begin` is 60 of
-    200 epochs. The paper weighs the teacher's term by a as well; the released code, followed here, does not.
+    200 epochs. The paper weights the teacher's term by a as well; the released code, followed here, does not.
 
     Reference: Zhu et al., Reliable Adversarial Distillation with Unreliable Teachers. ICLR 2022, arXiv:2106.04928.
     """
@@ -48,7 +48,7 @@ class IAD(Method):
         return introspective(self, batch, batch.teacher(batch.x))
 
     def label(self, batch: Batch) -> Losses:
-        """(1 - w) CE(S(x), y), left out where w is 1."""
+        """Return (1 - w) CE(S(x), y), left out if w is 1."""
         if self.distill_weight >= 1:
             return {}
         return {"clean": (1 - self.distill_weight) * cross_entropy(batch.student(batch.x), batch.targets)}
@@ -56,7 +56,7 @@ class IAD(Method):
 
 @dataclass
 class AdaIAD(IAD):
-    """AdaAD's attack with IAD's introspection; the teacher is asked at x'.
+    """AdaAD's attack with IAD's introspection; the teacher is evaluated at x'.
 
         x'    = argmax_{|x' - x| <= eps}  KL(T(x') || S(x'))
         min_S   w t^2 KL(T(x')/t || S(x')/t) + [progress > begin] w (1 - a) KL(S(x) || S(x')) + (1 - w) CE(S(x), y)
@@ -69,7 +69,7 @@ class AdaIAD(IAD):
 
     temperature: float = 30.0
 
-    start = "gaussian"  # type: ignore[assignment]  # mypy takes IAD's start for the only one
+    start = "gaussian"  # type: ignore[assignment]  # mypy allows IAD's start only
     student_mode = "eval"  # type: ignore[assignment]  # as above
 
     def inner(self, batch: Batch) -> Objective:
@@ -80,7 +80,7 @@ class AdaIAD(IAD):
 
 
 def introspective(method: IAD, batch: Batch, soft: Tensor) -> Losses:
-    """The teacher's term with its logits `soft`, the student's own from `begin` on, and the label's."""
+    """Return the teacher's term with logits `soft`, the student's own term from `begin` on, and the label's term."""
     weight, t = method.distill_weight, method.temperature
     losses = {"adv": weight * t**2 * kl(soft, batch.student(batch.x_adv), t)}
     if batch.progress > method.begin:
@@ -95,8 +95,8 @@ class AKD2(Method):
         x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
         min_S   (1 - u - v) CE(S(x'), y) + u t^2 KL(T(x')/t || S(x')/t) + v t^2 KL(N(x')/t || S(x')/t)
 
-    `robust_weight` is u, `clean_weight` is v, `temperature` is t; 0.5, 0.25 and 1 as the IAD release has them. The
-    original has 0.6, 0.1 and temperature 2.
+    `robust_weight` is u, `clean_weight` is v, `temperature` is t; the defaults 0.5, 0.25 and 1 are the IAD release's.
+    The original has 0.6, 0.1 and temperature 2.
 
     Reference: Chen et al., Robust Overfitting may be mitigated by Properly Learned Smoothening. ICLR 2021.
     """
@@ -135,7 +135,7 @@ class AKD2(Method):
 
 @dataclass
 class IADII(AKD2):
-    """Introspective adversarial distillation, IAD-II: AKD2 until `begin`, then the student shares its robust term.
+    """Introspective adversarial distillation, IAD-II: AKD2 until `begin`, then S(x) shares the robust term with T.
 
         u t^2 [a KL(T(x')/t || S(x')/t) + (1 - a) KL(S(x) || S(x'))],   a = p_y(T(x'))^b
 

@@ -9,13 +9,13 @@ __all__ = ["IGDM"]
 @dataclass
 class IGDM(Term):
     """Indirect gradient distillation: matches the change of logits across x, which for a locally linear teacher is
-    its input gradient along d. Added to any method; the attack stays the method's.
+    its input gradient along d. Added to any method; the attack is the method's.
 
         weight progress KL(T(x + b d) - T(x - g d) || S(x + b d) - S(x - g d)),   d = x' - x
 
     `weight` is the paper's alpha, `plus` is b (beta), `minus` is g (gamma); progress is epoch / epochs. Neither point
-    is clipped to [0, 1], as in the paper. The student's gradient flows through both of its forward passes. The one at
-    x - g d does not enter batch-norm's running statistics, as in the release it does.
+    is clipped to [0, 1], as in the paper. Gradients flow through both forward passes of the student. The pass at
+    x - g d does not update batch-norm's running statistics; in the release it does.
 
     Reference: Lee, Cho and Kim, Indirect Gradient Matching for Adversarial Robust Distillation. ICLR 2025,
     arXiv:2312.03286.

@@ -1,4 +1,4 @@
-"""Which labels a method uses, found out by running it without them."""
+"""Find out which labels a method uses, by running the method without them."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -14,32 +14,32 @@ SMOOTHED = "targets of the losses"
 
 
 class _Absent:
-    """In place of labels: whatever is done with it raises an error."""
+    """A placeholder for labels that raises an error when it is used."""
 
     def _refuse(self, *arguments: object, **options: object) -> NoReturn:
         raise TypeError("no labels")
 
     __getattr__ = __getitem__ = __len__ = __iter__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
-    __hash__ = None  # type: ignore[assignment]  # an index into a dictionary is a use as well
+    __hash__ = None  # type: ignore[assignment]  # a dictionary key is a use as well
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
 
 
 def labels_used(method: Method, batch: Batch) -> set[str]:
-    """What the attack or the losses of a method use, at any time of a training: `y` and `targets` of the batch.
+    """Return which of `y` and `targets` of a batch a method's attack or losses use at any time of a training.
 
-    `targets of the losses` is there too where the losses use them.
+    The set also contains `targets of the losses` if the losses use `targets`.
 
     Args:
-        batch: a few images, their `targets` distributions `[B, K]`, and the networks in eval mode. A method that cannot
-            do with distributions counts as one that uses `y`.
+        batch: a few images with distributions `[B, K]` as `targets`, and the networks in eval mode. A method that does
+            not support distributions counts as one that uses `y`.
     """
     used = {name for name in ("y", "targets") if not _runs_without(method, batch, name, {name})}
     return used if _runs_without(method, batch, "targets", set()) else used | {SMOOTHED}
 
 
 def _runs_without(method: Method, batch: Batch, name: str, attack_without: Collection[str]) -> bool:
-    """Whether its losses can be computed without some labels, and its attack made without `attack_without`."""
+    """Whether the losses can be computed without the labels `name`, and the attack without `attack_without`."""
     absent: Any = _Absent()
     try:
         for progress in (0.0, 1.0):
@@ -52,7 +52,7 @@ def _runs_without(method: Method, batch: Batch, name: str, attack_without: Colle
                     objective(x)
             made = replace(given, notes=attacked.notes, **{name: absent})
             run.outer(made.attacked(batch.x.clone(), batch.student))
-    except Exception:  # whatever operation meets what is absent
+    except Exception:  # any operation on the absent labels
         return False
     return True
 
@@ -61,19 +61,20 @@ def check_labels(
     used: Collection[str], name: str, *, mixed: str = "", smoothed: bool = False, missing: bool = False,
     stop_after: int | None = None,
 ) -> None:  # fmt: skip
-    """Refuse a method that does with labels what the labels of a training do not allow.
+    """Raise ValueError if a method uses labels in a way that the labels of a training do not allow.
 
     Args:
         used: see `labels_used`.
-        name: of the method, for messages.
-        mixed: what makes the labels distributions, such as "data.mixup"; empty where they are labels.
-        smoothed: whether the labels of its losses are smoothed.
+        name: name of the method, for messages.
+        mixed: the option that turns labels into distributions, such as "data.mixup"; empty if there is none.
+        smoothed: whether the labels in the losses are smoothed.
         missing: whether some images have no label.
-        stop_after: of the attack, see `PGD`.
+        stop_after: setting of the attack, see `PGD`.
 
     Raises:
-        ValueError: labels are distributions and it, or the attack, compares them with predictions, or indexes by them;
-            some are missing and it uses them; or they are smoothed and its losses have none.
+        ValueError: labels are distributions and the method or the attack compares them with predictions or indexes by
+            them; some labels are missing and the method or the attack uses them; or labels are smoothed and the
+            losses use none.
     """
     if stop_after is not None and (mixed or missing):
         lacking = f"with {mixed} an image has two" if mixed else "the generated images of data.extra have none"

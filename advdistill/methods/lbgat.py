@@ -9,7 +9,7 @@ __all__ = ["LBGAT", "AdaGAT"]
 
 
 def squared(first: Tensor, second: Tensor) -> Tensor:
-    """mean_k (first_k - second_k)^2 of logits `[B, K]`: `[B]`."""
+    """Return mean_k (first_k - second_k)^2 of logits `[B, K]`: `[B]`."""
     return (first - second).square().mean(1)
 
 
@@ -20,8 +20,8 @@ class LBGAT(Method):
         x'        = argmax_{|x' - x| <= eps}  KL(S(x) || S(x'))
         min_P,S     CE(P(x), y) + mean_k (S_k(x') - P_k(x))^2 + robust_weight KL(S(x) || S(x'))
 
-    Nothing is detached: the student's x' pulls the guide as well, which is the learnable boundary, and the student
-    learns no label. `robust_weight` is beta: 0 is LBGAT0, 6 is LBGAT6. The guide is of role `peer`.
+    Nothing is detached: S(x') also pulls the guide, which makes the boundary learnable. The student learns no labels.
+    `robust_weight` is beta: 0 is LBGAT0, 6 is LBGAT6. The guide has the role `peer`.
 
     Reference: Cui et al., Learnable Boundary Guided Adversarial Training. ICCV 2021, arXiv:2011.11164.
     """
@@ -45,14 +45,14 @@ class LBGAT(Method):
 
 @dataclass
 class AdaGAT(Method):
-    """Adaptive guidance: LBGAT without the student's KL, and a loss of its own that pulls the guide to the student.
+    """Adaptive guidance: LBGAT without the student's KL, and a further loss that pulls only the guide to the student.
 
         x'        = argmax_{|x' - x| <= eps}  KL(S(x) || S(x'))
         min_P,S     CE(P(x), y) + mean_k (S_k(x') - P_k(x))^2 + guide_weight mean_k (sg S_k(x') - P_k(x))^2
 
-    sg stops the gradient, so that the guide is pulled 1 + guide_weight times as hard as the student. The release cannot
-    run: this is the line that stands commented out in its loss, with its 2.5; the active line is LBGAT0. The paper's
-    form with a root of the mean square is not in the release, nor here. The guide is of role `peer`.
+    sg stops the gradient, so the guide is pulled 1 + guide_weight times as hard as the student. The release cannot be
+    run; this is the line that is commented out in its loss, with its factor 2.5; the active line is LBGAT0. The paper's
+    form with a root of the mean square is neither in the release nor here. The guide has the role `peer`.
 
     Reference: Liu et al., AdaGAT: Adaptive Guidance Adversarial Training for the Robustness of Deep Neural Networks.
     PRCV 2025, arXiv:2508.17265.

@@ -15,7 +15,7 @@ IMAGES = "label_images"
 
 @dataclass
 class LIET(Method):
-    """Label information elimination: one full step from a start that holds the label's transferable perturbation.
+    """Label information elimination: one step of eps from a start with the label's transferable perturbation.
 
         L_c   = eps sign grad R(S(g), c)   at a grey image g, S in eval mode, anew every `every` batches of an epoch
         x0    = x + L_y or x - L_y,   a share r of its values uniform in the ball
@@ -23,9 +23,9 @@ class LIET(Method):
         min_S   R(S(x'), y) + consistency_weight progress JS(S(x0), S(x'))
 
     R is the cross-entropy with 1 - `smoothing` on the label, and the rest on the other classes in proportion to random
-    numbers, which are drawn anew for L, for the attack and for the loss. Plus or minus, and r between `least_noise` and
-    `most_noise`, are drawn once for a batch. Gradients flow through both sides of JS. Defaults are those of CIFAR-10;
-    CIFAR-100 has `smoothing` 0.8 and `consistency_weight` 200; eps 16/255 has 0.4, 20 and noise from 0 to 1.
+    numbers, which are drawn separately for L, for the attack and for the loss. The sign of L_y, and r between
+    `least_noise` and `most_noise`, are drawn once per batch. Gradients flow through both sides of JS. Defaults are for
+    CIFAR-10; CIFAR-100 has `smoothing` 0.8 and `consistency_weight` 200; eps 16/255 has 0.4, 20 and noise from 0 to 1.
 
     Reference: Pan et al., Mitigating Catastrophic Overfitting in Fast Adversarial Training via Label Information
     Elimination. ICCV 2025.
@@ -62,7 +62,7 @@ class LIET(Method):
 
     def outer(self, batch: Batch) -> Losses:
         start = batch.adversarial.get("start", batch.x)
-        begun = memo(batch.student).without_tracking(start)  # the attack's pass of x0 has moved the running statistics
+        begun = memo(batch.student).without_tracking(start)  # the attack's pass of x0 updated the running statistics
         adv = batch.student(batch.x_adv)
         if not batch.trial:
             self.state["batches"] = self.batches + 1
@@ -75,21 +75,21 @@ class LIET(Method):
 
     @property
     def batches(self) -> Tensor:
-        """Batches done of this epoch."""
+        """Number of batches done in this epoch."""
         return self.state.get("batches", torch.zeros((), dtype=torch.int64))
 
     def begin(self, batch: Batch, noisy: Tensor) -> Tensor:
-        """x0 `[B, C, H, W]`, of images with uniform noise."""
+        """Return x0 `[B, C, H, W]`; `noisy` are the images with uniform noise."""
         anew = self.batches % self.every == 0 or IMAGES not in self.state
         images = batch.notes[IMAGES] = self.label_images(batch) if anew else self.state[IMAGES]
-        drawn = batch.rng.child("start").generator  # the same in every process, whichever images it has
+        drawn = batch.rng.child("start").generator  # the same in every process, whatever its images
         sign, noise = torch.rand(2, generator=drawn, device=drawn.device).to(batch.x.dtype)
         moved = (batch.x + torch.where(sign < 0.5, -1, 1) * images[batch.y]).clamp(0, 1)
         share = self.least_noise + (self.most_noise - self.least_noise) * noise
         return torch.where(batch.rng.child("noise").uniform(batch.x) < share, noisy, moved)
 
     def label_images(self, batch: Batch) -> Tensor:
-        """L, `[K, C, H, W]`."""
+        """Compute L, `[K, C, H, W]`."""
         student, drawn = batch.copied_student(), batch.rng.child(IMAGES).generator
         one = batch.x.new_full((1, *batch.x.shape[1:]), 0.5)
         classes = student(one).shape[1]
@@ -102,12 +102,12 @@ class LIET(Method):
         return batch.threat.ascend(torch.zeros_like(grey), gradient, batch.threat.eps).detach()
 
     def loss(self, batch: Batch, logits: Tensor, name: str) -> Tensor:
-        """R, `[B]`, with the draws of a name."""
+        """Compute R, `[B]`; each `name` has its own random numbers."""
         draws = batch.rng.child(name).uniform(logits.detach().float()).to(logits.dtype)
         return cross_entropy(logits, self.label(batch.targets, draws))
 
     def label(self, y: Tensor, draws: Tensor) -> Tensor:
-        """The random soft label of labels `[B]` or distributions, `[B, K]`, from draws in [0, 1) `[B, K]`."""
+        """Return random soft labels `[B, K]` for labels `[B]` or distributions; draws are `[B, K]` in [0, 1)."""
         y = (y if y.ndim == 2 else one_hot(y, draws.shape[1])).to(draws.dtype)
         others = (1 - draws) * (1 - y)
         return (1 - self.smoothing) * y + self.smoothing * others / others.sum(1, keepdim=True)

@@ -16,8 +16,8 @@ class MART(Method):
         min_S   CE(S(x'), y) - log(1 - max_{k != y} q_k) + robust_weight (1 - r_y) KL(r || q)
         r     = softmax(S(x)),  q = softmax(S(x'))
 
-    `robust_weight` is the paper's lambda. As released, the ones are 1.0001 and 1.0000001, 1e-12 stands inside the
-    logarithms, and gradients flow through r and through its weight.
+    `robust_weight` is the paper's lambda. As released, the two ones are 1.0001 and 1.0000001, 1e-12 is added inside the
+    logarithms, and gradients flow through r and through the weight 1 - r_y.
 
     Reference: Wang et al., Improving Adversarial Robustness Requires Revisiting Misclassified Examples. ICLR 2020.
     """

@@ -1,4 +1,4 @@
-"""A network of a batch, which runs once per constant image tensor, however often an equation mentions its output."""
+"""Cache of a network's outputs: it runs once per constant image tensor, however often an equation uses its output."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -18,11 +18,11 @@ class Memo:
 
     def __init__(self, network: Network):
         self.network = network
-        self.outputs: dict[int, tuple[Tensor, Tensor]] = {}  # by id(x); with x itself, so that the id stays its own
+        self.outputs: dict[int, tuple[Tensor, Tensor]] = {}  # by id(x); x is stored so that its id is not reused
         self.features: dict[int, dict[str, Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.requires_grad and not isinstance(self.network, Features):  # an iterate of the attack, not asked for again
+        if x.requires_grad and not isinstance(self.network, Features):  # an iterate of the attack, used only once
             return _full_precision(self.network(x))
         if id(x) not in self.outputs:
             self._run(x)
@@ -32,7 +32,7 @@ class Memo:
         if not isinstance(self.network, Features):
             self.outputs[id(x)] = x, _full_precision(self.network(x))
             return
-        if x.requires_grad:  # of the attack's iterates, only the current one
+        if x.requires_grad:  # of the attack's iterates, store only the current one
             for old in [key for key, (image, _) in self.outputs.items() if image.requires_grad]:
                 del self.outputs[old], self.features[old]
         logits, found = self.network.recorded(x)
@@ -41,7 +41,7 @@ class Memo:
 
     @property
     def module(self) -> nn.Module | None:
-        """The network as a module, without what is wrapped around it here; `None` where it is a plain function."""
+        """The module inside this package's wrappers; `None` if the network is a plain function."""
         network: object = self.network
         while network is not None and not isinstance(network, nn.Module):
             network = getattr(network, "network", None)
@@ -52,7 +52,7 @@ class Memo:
             return self(x)
 
     def taken(self, x: Tensor, part: Tensor, rows: Tensor) -> "Memo":
-        """The network with the logits that it gave for some rows of x."""
+        """Return a memo for `part`, some rows of x, with the cached logits of these rows."""
         network = getattr(self.network, "of_rows", lambda rows: self.network)(rows)
         memo = Memo(network)
         if id(x) in self.outputs and not isinstance(network, Features):
@@ -60,7 +60,7 @@ class Memo:
         return memo
 
     def train(self, mode: bool = True) -> NoReturn:
-        """In eval or train mode a network is put by the attack, not by a method. Raises ValueError."""
+        """Raise ValueError: the attack, not a method, puts a network in eval or train mode."""
         raise ValueError(
             "Networks of a batch are functions, images to logits, and have no mode to set: the attack runs in the "
             "method's student_mode ('eval' or 'train'), and outer() in the mode that the training loop has set."

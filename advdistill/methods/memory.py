@@ -1,4 +1,4 @@
-"""What training changes in a method: tensors by name, some with a row for each image."""
+"""A method's state, which training changes: tensors by name, some with a row for each image."""
 
 import torch
 from torch import Tensor
@@ -9,16 +9,16 @@ __all__ = ["Memory"]
 
 
 class Memory:
-    """Tensors by name, `state`, which are saved and resumed with a run."""
+    """Base class with a `state`: tensors by name that are saved and resumed with a run."""
 
     def __init__(self) -> None:
         self.state: dict[str, Tensor] = {}
 
     def recall(self, batch: Batch, name: str, default: float | Tensor) -> Tensor:
-        """What `remember` stored for each image of the batch, `[B, ...]`; ValueError without `batch.index`.
+        """Return what `remember` stored for each image, `[B, ...]`; raise ValueError without `batch.index`.
 
         Args:
-            default: for images of which nothing is stored: a number, or `[B, ...]` for these images.
+            default: value of images for which nothing is stored: a number, or `[B, ...]` for the images of the batch.
         """
         index = batch.places(name)
         rows = torch.as_tensor(default, device=index.device)
@@ -31,9 +31,9 @@ class Memory:
         return torch.where(known, stored[place], rows.to(stored.dtype))
 
     def remember(self, batch: Batch, name: str, values: Tensor) -> None:
-        """Store a value of each image, `[B, ...]`, in `state`, for the next time that the image is trained on.
+        """Store a value for each image, `[B, ...]`, in `state`, until the image is trained on again.
 
-        Every process stores those of the whole batch. ValueError without `batch.index`.
+        Every process stores the values of the whole batch. Raises ValueError without `batch.index`.
         """
         index, flag = batch.places(name), f"{name} is stored"
         if batch.trial:

@@ -1,4 +1,4 @@
-"""What a method is: the pair of `inner`, which an attack climbs, and `outer`, which a student descends."""
+"""A method is a pair: `inner`, the objective that the attack maximises, and `outer`, the student's losses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
@@ -16,18 +16,18 @@ __all__ = ["PGD", "Batch", "Losses", "Method", "Objective", "OnBatch", "Sum", "T
 
 
 class Term(Memory):
-    """Losses that a student descends; added to a method with `+`. Subclasses are dataclasses of their coefficients.
+    """Losses that the student minimises, added to a method with `+`. Subclasses are dataclasses of their coefficients.
 
     Attributes:
-        teachers: roles of the teachers it uses: `robust`, `clean`, `peer`, or names of your own.
-        optional: which of these roles may be missing; `batch.teachers` then lacks them.
-        released_passes: `clean` or `adv`, images that the released code forwards besides; see `Recipe.passes`.
-        caution: a warning for teachers that are not robust, where such a teacher does harm.
-        state: tensors by name that training changes in a method; see `Memory`.
-        own_teacher: for a method that teaches itself: why a robust teacher beside it is refused.
+        teachers: roles of the teachers that the term uses: `robust`, `clean`, `peer`, or names of your own.
+        optional: the roles in `teachers` that may be missing; `batch.teachers` then lacks them.
+        released_passes: `clean` or `adv`, images that the released code forwards in addition; see `Recipe.passes`.
+        caution: added to the warning that a teacher is not robust, for terms that such a teacher harms.
+        state: tensors of the term that training changes, by name; see `Memory`.
+        own_teacher: for a method that teaches itself: why a teacher in the recipe is refused.
 
     Raises:
-        ValueError: a coefficient that is annotated `float` is negative or not finite, or a temperature is 0.
+        ValueError: a coefficient annotated `float` is negative or not finite, or a temperature is 0.
     """
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -45,62 +45,62 @@ class Term(Memory):
 
     @property
     def parts(self) -> list["Term"]:
-        """The method and the terms that are added up."""
+        """The summands: the method and the terms added to it."""
         return [self]
 
     def fresh(self) -> Self:
-        """A copy with the same coefficients and an empty `state`."""
+        """Return a copy with the same coefficients and an empty `state`."""
         return replace(self)
 
     def outer(self, batch: Batch) -> Losses:
-        """Named losses, `[B]` each, that the student descends. Called once a step; it may change `state`."""
+        """Return the named losses, `[B]` each, that the student minimises. Called once a step; may change `state`."""
         raise NotImplementedError(f"{type(self).__name__} has no outer().")
 
     def after_step(self, student: nn.Module, modules: Mapping[str, nn.Module]) -> None:
-        """Called after each step of the optimiser with the student and what `modules` made, for averages of weights."""
+        """Called after each optimiser step with the student and the networks of `modules`, to average weights."""
 
     def end_epoch(self, rate: float) -> None:
-        """Called after the last step of an epoch, with the schedule's factor at the next one; it may change `state`."""
+        """Called after each epoch with the learning-rate factor of the next epoch; may change `state`."""
 
     def figures(self) -> dict[str, float]:
-        """Figures of `state` by name; written to the metrics after every epoch."""
+        """Return values of `state` to log, by name; they are written to the metrics after every epoch."""
         return {}
 
     def layers(self) -> Mapping[str, Sequence[str]]:
-        """By role (`student` too), the names of the layers that `batch.features` is asked for."""
+        """Return the names of the layers that the method reads by `batch.features`, by role (including `student`)."""
         return {}
 
     def modules(self, batch: Batch) -> Mapping[str, nn.Module]:
-        """Small networks that train along with the student, such as connectors; they are `batch.modules`.
+        """Create small networks that are trained with the student, such as connectors; they become `batch.modules`.
 
-        They are saved and resumed with the run, and are not part of the student that is saved and exported.
+        They are saved and resumed with the run, but are not part of the saved and exported student.
 
         Args:
-            batch: two training images and the networks in eval mode, for reading the shapes of features.
+            batch: two training images and the networks in eval mode, to read the shapes of features from.
         """
         return {}
 
     def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:
-        """The optimiser's settings at this step for what trains along; the student's unless a method overrides it.
+        """Return the optimiser settings at this step of a network trained with the student; by default the student's.
 
         Args:
-            name: role of a teacher that trains along, or name of a module.
-            settings: the student's at this step: lr, weight_decay and what else the optimiser has.
+            name: role of a teacher trained with the student, or name of a module.
+            settings: the student's settings at this step: lr, weight_decay and the optimiser's other options.
             progress: share of the training that is done, in [0, 1].
         """
         return settings
 
 
 class Method(Term):
-    """An attack climbs `inner`, a student descends `outer`.
+    """A method: the attack maximises `inner`, the student minimises `outer`.
 
     Attributes:
-        trained: roles of the teachers that train along: eval mode in the attack, train mode in `outer`, whose losses
-            they descend too.
-        start: how its attack starts, see `PGD`.
+        trained: roles of the teachers that are trained with the student: in eval mode during the attack, in train mode
+            in `outer`, whose losses they minimise too.
+        start: how the attack starts, see `PGD`.
         student_mode: mode of the student while it is attacked, `eval` or `train`.
-        clean_first: the running statistics of a student attacked in eval mode are those after a forward pass of x in
-            train mode, because the release computes S(x) before the attack.
+        clean_first: an attack in eval mode uses the running statistics after a forward pass of x in train mode, because
+            the release computes S(x) before the attack.
 
     >>> from dataclasses import dataclass
     >>> from advdistill import IGDM, Method
@@ -123,7 +123,7 @@ class Method(Term):
     clean_first: bool = False
 
     def inner(self, batch: Batch) -> Objective | None:
-        """The objective of the attack, x' `[B, C, H, W]` to `[B]`; compute what does not depend on x' outside of it.
+        """Return the attack's objective, x' `[B, C, H, W]` to `[B]`; compute what does not depend on x' outside of it.
 
         Returns:
             the objective, or `None` for a method that trains without an attack.
@@ -131,9 +131,9 @@ class Method(Term):
         raise NotImplementedError(f"{type(self).__name__} has no inner().")
 
     def craft(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
-        """The adversarial images: by default the attack climbs `inner` from its random start.
+        """Return the adversarial images: by default, the attack maximises `inner` from its random start.
 
-        Override it for several x', another objective in between, or an eps of each image (`attack.within(eps)`). It
+        Override this method for several x', for other objectives, or for an eps per image (`attack.within(eps)`). It
         runs under `no_grad`; `attack` turns gradients on for its objective.
 
         Args:
@@ -147,7 +147,7 @@ class Method(Term):
 
     @property
     def has_own_craft(self) -> bool:
-        """Whether it overrides `craft`."""
+        """Whether the method overrides `craft`."""
         return type(self).craft is not Method.craft
 
     def __add__(self, term: Term) -> "Sum":
@@ -161,7 +161,7 @@ class Method(Term):
 
 @dataclass
 class Sum(Method):
-    """A method with a term added to what the student descends; the attack stays the method's."""
+    """A method plus a term: the student minimises the losses of both; the attack is the method's."""
 
     base: Method
     term: Term
@@ -173,7 +173,7 @@ class Sum(Method):
         self.released_passes = tuple(name for part in self.parts for name in part.released_passes)
         self.trained, self.start, self.student_mode = self.base.trained, self.base.start, self.base.student_mode
         self.clean_first = self.base.clean_first
-        self.own_teacher = self.base.own_teacher  # type: ignore[misc]  # of this sum alone
+        self.own_teacher = self.base.own_teacher  # type: ignore[misc]  # set on this instance only
 
     @property
     def parts(self) -> list[Term]:

@@ -14,7 +14,7 @@ __all__ = ["BMTARD", "CIARD", "MTARD"]
 
 @dataclass
 class MTARD(Method):
-    """Multi-teacher adversarial robustness distillation: T teaches at x', N at x, the slower learnt counts for more.
+    """Multi-teacher adversarial robustness distillation: T at x', N at x; the loss that falls less gets more weight.
 
         x'      = argmax_{|x' - x| <= eps}  CE(S(x'), y)
         L_adv   = scale KL(T(x') || S(x')),   L_nat = scale KL(N(x) || S(x))
@@ -23,7 +23,7 @@ class MTARD(Method):
         min_S     w_adv L_adv + w_nat L_nat,   with the weights just updated
 
     `weight_rate` is rate_w; it follows the learning rate's schedule. The paper's exponent beta is 1. `scale` is 1 for a
-    KL summed over the classes, 0.1 as released, on CIFAR-10 and CIFAR-100. Losses carry the release's offset of 1e-5.
+    KL summed over the classes; the release has 0.1, on CIFAR-10 and CIFAR-100. Both KL have its offset of 1e-5.
 
     Reference: Zhao et al., Enhanced Accuracy and Robustness via Multi-Teacher Adversarial Distillation. ECCV 2022.
     """
@@ -40,14 +40,14 @@ class MTARD(Method):
         return self.balanced(batch, batch.teacher(batch.x_adv), batch.clean_teacher(batch.x))
 
     def balanced(self, batch: Batch, soft_adv: Tensor, soft_nat: Tensor, weights: float | Tensor = 1.0) -> Losses:
-        """Both losses, times `weights` of the images, `[B]`, and times the weights that the losses so weighted give."""
+        """Return both losses, times the images' `weights`, `[B]`, and times w_adv and w_nat of the weighted losses."""
         adv = weights * self.scale * kl(soft_adv, batch.student(batch.x_adv), offset=1e-5)
         nat = weights * self.scale * kl(soft_nat, batch.student(batch.x), offset=1e-5)
         w_adv, w_nat = self.weigh(torch.stack([batch.mean(adv.detach()), batch.mean(nat.detach())]), batch.rate)
         return {"adv": w_adv * adv, "clean": w_nat * nat}
 
     def weigh(self, losses: Tensor, rate: float | Tensor) -> Tensor:
-        """Move the weights (adversarial, natural) toward the shares of the relative losses; returns the new ones."""
+        """Move the weights (adversarial, natural) toward the shares of the relative losses; return the new weights."""
         first = self.state.setdefault("first_losses", losses)
         weights = self.state.get("weights", torch.full_like(losses, 0.5))
         relative = losses / first.clamp(min=torch.finfo(first.dtype).tiny)  # a coefficient of 0 makes both losses 0
@@ -61,13 +61,13 @@ class MTARD(Method):
 
 
 def pair(name: str, values: Tensor) -> dict[str, float]:
-    """The adversarial and the natural one of two values, named."""
+    """Name two values: the adversarial and the clean one."""
     return dict(zip((f"{name}/adv", f"{name}/clean"), values.tolist(), strict=True))
 
 
 @dataclass
 class BMTARD(MTARD):
-    """Balanced MTARD: each teacher has a temperature, which brings their entropies together.
+    """Balanced MTARD: a temperature for each teacher brings the teachers' entropies together.
 
         L_adv   = scale KL(T(x')/t_adv || S(x')),   L_nat = scale KL(N(x)/t_nat || S(x))
         h_m     = mean of p log p at the temperatures just used
@@ -75,7 +75,7 @@ class BMTARD(MTARD):
         weights as in MTARD
 
     `temperature_rate` is rate_t; both rates follow the learning rate's schedule. The student's temperature is 1, and
-    there is no factor t^2. CIFAR-10 is the only released script; its scale is 0.1.
+    there is no factor t^2. Only a CIFAR-10 script is released; its scale is 0.1.
 
     Reference: Zhao, Wang and Wei, Mitigating Accuracy-Robustness Trade-off via Balanced Multi-Teacher Adversarial
     Distillation. TPAMI 2024, arXiv:2306.16170.
@@ -91,7 +91,7 @@ class BMTARD(MTARD):
 
 
 def tempered(method: "BMTARD | CIARD", batch: Batch) -> tuple[Tensor, Tensor]:
-    """T(x')/t_adv and N(x)/t_nat; then the temperatures of the next step are found."""
+    """Return T(x')/t_adv and N(x)/t_nat, and update the temperatures for the next step."""
     adv, nat = batch.teacher(batch.x_adv).detach(), batch.clean_teacher(batch.x)
     t_adv, t_nat = temperatures = method.state.get("temperatures", torch.ones(2, device=adv.device, dtype=adv.dtype))
     entropies = torch.stack([batch.mean(negative_entropy(adv / t_adv)), batch.mean(negative_entropy(nat / t_nat))])
@@ -107,7 +107,7 @@ def negative_entropy(logits: Tensor) -> Tensor:
 
 @dataclass
 class CIARD(Method):
-    """Cyclic iterative ARD: B-MTARD's two teachers; T trains along, and the student leaves N where N errs.
+    """Cyclic iterative ARD: B-MTARD's teachers; T is trained too, and the student is pushed away from N where N errs.
 
         x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
         L1    = scale KL(T(x')/t_adv || S(x')),   L2 = scale KL(N(x)/t_nat || S(x))
@@ -116,11 +116,12 @@ class CIARD(Method):
         min_S   L1 + L2 - s P
         min_T   CE(T(x'), y),   from progress > begin on
 
-    Temperatures as in B-MTARD. As released, S(x) is forwarded in train mode before the attack, which so sees running
-    statistics that x has moved. T is in train mode; no gradient of the student's losses reaches it. With q the share of
-    the training after `begin`, its rate is teacher_lr (1 + cos(pi q)) / 2 exp(-q^2 / 100). `begin` is 50 of 300 epochs.
-    Without an error of N there is no P. The release multiplies the temperatures' rate by 0.1 at every step from the
-    first milestone on; here it follows the student's schedule. `scale` is 0.1 as released, on CIFAR-10.
+    Temperatures as in B-MTARD. As released, S(x) is computed in train mode before the attack, so the attack uses
+    running statistics updated by x. T is in train mode and gets no gradient from the student's losses. With q the
+    finished share of the training after `begin`, T's learning rate is teacher_lr (1 + cos(pi q)) / 2 exp(-q^2 / 100).
+    `begin` is 50 of 300 epochs. If N makes no error, there is no P. The release multiplies the temperatures' rate by
+    0.1 at every step from the first milestone on; here it follows the student's schedule. The release has `scale` 0.1,
+    on CIFAR-10.
 
     Reference: Lu et al., CIARD: Cyclic Iterative Adversarial Robustness Distillation. ICCV 2025, arXiv:2509.12633.
     """
@@ -155,7 +156,7 @@ class CIARD(Method):
         return pair("temperature", self.state["temperatures"])
 
     def push(self, batch: Batch, losses: list[Tensor]) -> Tensor:
-        """-s P as one number per image, whose mean over the whole batch is that over N's errors; s is 0 without any."""
+        """Return one number per image, whose mean over the whole batch is -s P; s is 0 if N makes no error."""
         natural = batch.clean_teacher(batch.x_adv)
         wrong = (natural.argmax(1) != batch.y).to(natural.dtype)
         distance = wrong * kl(natural, batch.student(batch.x_adv) / self.push_temperature, offset=1e-5)
@@ -163,7 +164,7 @@ class CIARD(Method):
         size = batch.mean(distance)
         magnitudes = [value.log10().floor() for value in (*losses, size)]
         scale = 10 ** (torch.minimum(magnitudes[0], magnitudes[1]) - magnitudes[2])
-        # without an error `scale` is infinite, and the gradient of its product with `distance` NaN, even inside `where`
+        # without an error `scale` is infinite, and the gradient of `scale * distance` is NaN, even inside `where`
         return -torch.where(size > 0, scale, 0.0) * distance
 
     def parameter_group(self, name: str, settings: Mapping[str, Any], progress: float) -> Mapping[str, Any]:

@@ -11,15 +11,15 @@ __all__ = ["MTFARD"]
 
 @dataclass
 class MTFARD(Method):
-    """Multi-teacher fusion: several teachers at x', for each image the one with the smaller loss weighs more.
+    """Multi-teacher fusion: several teachers at x'; for each image, teachers with a smaller loss get more weight.
 
         x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y)
         l_k   = CE(T_k(x'), y),   w_k = (1 - softmax_k(l)) / (n - 1)   for each image, over its n teachers
         min_S   fused_weight JS(S(x'), sum_k w_k T_k(x')) + label_weight CE(S(x'), y)
 
-    The weights of an image add up to 1. The release, of person re-identification, has weights by the similarity of
-    features through a learned projection as well (0.3) and a triplet loss (0.05), its teachers in train mode, and the
-    triplet loss for l; these are not here. Its weights 0.6 and 0.05 are the defaults.
+    The weights of an image add up to 1. The release is for person re-identification. It also has weights by the
+    similarity of features through a learned projection (0.3), a triplet loss (0.05), teachers in train mode, and the
+    triplet loss as l; these are not implemented here. The release's weights 0.6 and 0.05 are the defaults.
 
     Reference: Robust Person Re-identification via Multi-Teacher Adversarial Distillation with Logit Fusion, the release
     of yinghualuo614 (MTF-ARD) as read. GitHub 2026.

@@ -1,4 +1,4 @@
-"""Networks as a method sees them: labels mixed into the outputs of teachers, outputs of layers recorded."""
+"""Wrappers of a method's networks: they mix labels into teacher outputs and record the outputs of layers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -18,13 +18,13 @@ Network = Callable[[Tensor], Tensor]  # images [B, C, H, W] to logits [B, K]
 
 @dataclass(frozen=True)
 class Role:
-    """The network of a role, images `[B, C, H, W]` to logits `[B, K]`, whatever form its output has."""
+    """The network of a role, images `[B, C, H, W]` to logits `[B, K]`, whatever the form of the network's output."""
 
     name: str
     network: Network
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Raises ValueError where the attack needs a gradient and the network has none, as under torch.no_grad."""
+        """Raise ValueError if the attack needs a gradient and the network gives none, e.g. under torch.no_grad."""
         logits = logits_of(self.network(x), self.name, x)
         if x.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
             raise ValueError(
@@ -35,11 +35,11 @@ class Role:
 
 
 class Features:
-    """A network together with some of its layers, whose outputs are recorded in the pass that computes the logits.
+    """A network that records the outputs of some of its layers in the pass that computes the logits.
 
     Args:
         network: images `[B, C, H, W]` to logits `[B, K]`.
-        layers: modules of that network, by name.
+        layers: modules of the network, by name.
     """
 
     def __init__(self, network: Network, layers: Mapping[str, nn.Module]):
@@ -49,7 +49,7 @@ class Features:
         return self.network(x)
 
     def recorded(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The logits, and the layers' outputs by name; a layer that runs twice gives its last output."""
+        """Return the logits, and the layers' outputs by name; for a layer that runs twice, its last output."""
         found: dict[str, Tensor] = {}
 
         def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
@@ -76,16 +76,16 @@ class Mixed:
         return ((1 - self.share) * log_p.exp() + label).clamp(min=torch.finfo(log_p.dtype).tiny).log()
 
     def of_rows(self, rows: Tensor) -> "Mixed":
-        """The same for some of the images, `[B]` booleans."""
+        """Return the same mixture for some of the images, `[B]` booleans."""
         return Mixed(self.network, self.y[rows], self.share)
 
 
 @dataclass(frozen=True)
 class Views:
-    """How a method sees its networks.
+    """Wraps modules into the networks that a method calls.
 
     Args:
-        trained: roles of the teachers that train along.
+        trained: roles of the teachers trained with the student.
         layers: names of the layers that the method reads, by role.
         label_mixing: share of the label in the outputs of frozen teachers.
     """
@@ -99,11 +99,11 @@ class Views:
             raise ValueError(f"label_mixing must lie in [0, 1), got {self.label_mixing!r}.")
 
     def teachers(self, networks: Mapping[str, nn.Module], x: Tensor, y: Tensor) -> dict[str, Network]:
-        """The teachers by role, for a batch of images `[B, C, H, W]` and labels `[B]` or distributions."""
+        """Return the wrapped teachers by role, for images `[B, C, H, W]` and labels `[B]` or distributions."""
         return {role: self.recording(role, network, x, y) for role, network in networks.items()}
 
     def recording(self, role: str, source: nn.Module, x: Tensor, y: Tensor | None = None) -> Network:
-        """A network with the layers that the method reads; with labels, they are mixed into a frozen teacher."""
+        """Return a network that records the layers the method reads; labels `y` are mixed into a frozen teacher."""
         view: Network = Role("student" if role == "student" else f"{role} teacher", source)
         if self.label_mixing and y is not None and role not in self.trained:
             view = Mixed(view, y, self.label_mixing)

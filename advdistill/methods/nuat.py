@@ -11,15 +11,15 @@ __all__ = ["NuAT"]
 
 @dataclass
 class NuAT(Method):
-    """Nuclear-norm adversarial training: one full step, and the nuclear norm of the batch's change of logits.
+    """Nuclear-norm adversarial training: one step of eps, and a nuclear-norm penalty on the batch's change of logits.
 
         x'    = argmax_{|x' - x| <= eps}  CE(S(x'), y) + [every second batch] w |S(x) - S(x')|_* / B
         min_S   CE(S(x), y) + w |S(x) - S(x')|_* / B,   w = nuclear_weight min(1, progress / ramp)
 
-    |D|_* is the sum of the singular values of the batch's matrix of logits, [B, K]. An image's share of it is
-    <d_i, M d_i> with M = (D^T D)^(-1/2) held fixed, whose gradient is that of |D|_*; D^T D is summed over the
-    processes. Where a singular value vanishes, so does its gradient. One step of eps, from half of eps up or down.
-    The release has w 0.05 e in epoch e of 100, up to 4.5, batches of 64, and S(x) of the attack in train mode.
+    |D|_* is the sum of the singular values of D, the batch's change of logits, [B, K]. Image i has the share
+    <d_i, M d_i> with M = (D^T D)^(-1/2) held fixed; the gradient of the shares' sum is that of |D|_*. D^T D is summed
+    over the processes. A singular value of 0 has gradient 0. One step of eps, from a start half of eps up or down.
+    The release has w 0.05 e in epoch e of 100, up to 4.5, batches of 64, and in the attack S(x) in train mode.
 
     Reference: Sriramanan et al., Towards Efficient and Effective Adversarial Training. NeurIPS 2021.
     """
@@ -57,7 +57,7 @@ class NuAT(Method):
         self.state["batches"] = torch.zeros_like(self.state["batches"])
 
     def batches(self, batch: Batch) -> Tensor:
-        """Batches done of this epoch."""
+        """Number of batches done in this epoch."""
         return self.state.get("batches", torch.zeros((), device=batch.x.device))
 
     def weight(self, batch: Batch) -> float | Tensor:
@@ -65,7 +65,7 @@ class NuAT(Method):
 
 
 def nuclear(batch: Batch, change: Tensor) -> Tensor:
-    """Each image's share of the nuclear norm of `[B, K]`, `[B]`; over the whole batch they add up to it."""
+    """Return each image's share, `[B]`, of the nuclear norm of `change`, `[B, K]`; they add up to it over the batch."""
     rows = change.detach().double()
     values, vectors = torch.linalg.eigh(batch.total((rows.T @ rows)[None]))
     values = values.clamp(min=0)

@@ -8,7 +8,7 @@ __all__ = ["PeerAiD"]
 
 @dataclass
 class PeerAiD(Method):
-    """Adversarial distillation from a peer P, a network like the student that begins with it, on the student's x'.
+    """Adversarial distillation from a peer P, a network like the student and trained with it, on the student's x'.
 
         x'      = argmax_{|x' - x| <= eps}  KL(P(x) || S(x'))
         min_P,S   g1 CE(P(x'), y) + g2 scale KL(S(x') || P(x'))
@@ -16,8 +16,8 @@ class PeerAiD(Method):
 
     `peer_label_weight` and `peer_student_weight` are g1 and g2 (gamma), `label_weight`, `peer_weight` and `self_weight`
     are l1, l2 and l3 (lambda), `temperature` is t (tau). P(x') is detached in the student's term; S(x') in the peer's
-    term and S(x) are not, as released. Defaults are those of CIFAR-10 but for `scale`: 0.1 as released, 0.01 on
-    CIFAR-100, where g2 is 1, and 0.005 on Tiny-ImageNet with t 1, g 1 and 100, l 0.035, 35 and 20.
+    term and S(x) are not, as released. Defaults are the release's for CIFAR-10, except `scale`, which is 0.1
+    there. CIFAR-100 has `scale` 0.01 and g2 1; Tiny-ImageNet has 0.005, t 1, g 1 and 100, l 0.035, 35 and 20.
 
     Reference: Jung et al., PeerAiD: Improving Adversarial Distillation from a Specialized Peer Tutor. CVPR 2024,
     arXiv:2403.06668.

@@ -1,4 +1,4 @@
-"""Methods by name: built, written as plain values, described."""
+"""Methods by name: build them, convert them to and from plain values, list them."""
 
 import inspect
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ def _imported(place: str) -> type[Term]:
 
 METHODS: dict[str, type[Term]] = {name: _imported(place) for name, place in REGISTRY.items()}
 
-_CUSTOM: dict[type[Term], str] = {}  # classes of users, with the reference that found them: it may name a file
+_CUSTOM: dict[type[Term], str] = {}  # user classes and the references they were imported from, which may name files
 
 
 def build(name: str) -> Method:
-    """A method with its default coefficients.
+    """Build a method with its default coefficients.
 
     Args:
         name: e.g. `rslad`, `adaad+igdm` or `my_module:MyMethod`.
@@ -48,7 +48,7 @@ def build(name: str) -> Method:
 
 
 def as_method(method: object) -> Method:
-    """A method, given as one or by name as in `build`; raises ValueError for anything else."""
+    """Return a method given as an instance or by name, as in `build`; raise ValueError for anything else."""
     if isinstance(method, str):
         return build(method)
     if isinstance(method, Term) and not isinstance(method, Method):
@@ -61,7 +61,7 @@ def as_method(method: object) -> Method:
 
 
 def from_config(config: Mapping[str, Mapping[str, Any] | None]) -> Method:
-    """A method from plain values; the inverse of `to_config`.
+    """Build a method from plain values; the inverse of `to_config`.
 
     Args:
         config: the method and then its terms by name, each with its coefficients; `None` for the defaults.
@@ -70,7 +70,7 @@ def from_config(config: Mapping[str, Mapping[str, Any] | None]) -> Method:
         The method, or the sum of a method and its terms.
 
     Raises:
-        ValueError: an unknown name or coefficient, a coefficient out of its range, or a term that stands alone.
+        ValueError: an unknown name or coefficient, a coefficient out of its range, or a term without a method.
 
     >>> from advdistill.methods import from_config
     >>> from_config({"rslad": {"scale": 0.1}, "igdm": {"weight": 5}}).term
@@ -87,13 +87,13 @@ def from_config(config: Mapping[str, Mapping[str, Any] | None]) -> Method:
 
 
 def to_config(method: Term) -> dict[str, dict[str, Any]]:
-    """A method as plain values.
+    """Convert a method to plain values.
 
     Args:
-        method: one, or the sum of one and its terms.
+        method: a method, or the sum of a method and its terms.
 
     Returns:
-        Its parts by name, each with its coefficients.
+        The method and its terms by name, each with its coefficients.
 
     >>> from advdistill import IGDM, TRADES
     >>> from advdistill.methods import to_config
@@ -106,17 +106,17 @@ def to_config(method: Term) -> dict[str, dict[str, Any]]:
 
 
 def name_of(kind: type[Term]) -> str:
-    """The name by which `build` finds a class."""
+    """Return the name by which `build` finds a class."""
     known = {known: name for name, known in METHODS.items()} | _CUSTOM
     return known.get(kind, f"{kind.__module__}:{kind.__qualname__}")
 
 
 def describe() -> list[dict[str, str]]:
-    """The methods and terms of the registry.
+    """Describe the methods and terms of the registry.
 
     Returns:
-        For each `name` (of a term, with a plus before it), `summary`, `teachers`, `passes` (the forward passes of a
-        step whose attack has 10 steps, by network) and `reference`.
+        For each of them, `name` (with a leading plus for a term), `summary`, `teachers`, `passes` (the forward passes
+        of a training step with 10 attack steps, by network) and `reference`.
 
     >>> from advdistill.methods import describe
     >>> {row["name"]: row["passes"] for row in describe()}["rslad"]
@@ -135,7 +135,7 @@ def describe() -> list[dict[str, str]]:
 
 
 def _passes(kind: type[Term]) -> str:
-    """Forward passes by network; of a term, those that it adds to AdaAD."""
+    """Return the forward passes by network; for a term, the passes that it adds to AdaAD."""
     if issubclass(kind, Method):
         counts = passes(kind())
     else:

@@ -1,4 +1,4 @@
-"""The attack of a method on a batch as one CUDA graph."""
+"""Run a method's attack on a batch as one CUDA graph."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,15 +18,15 @@ def replayed(
     graphs: CudaGraphs, method: Method, batch: Batch, pgd: PGD, copies: Mapping[str, nn.Module], views: Views,
     extrapolated: Callable[[Batch], Batch],
 ) -> Tensor | None:  # fmt: skip
-    """x' of a batch by a CUDA graph, whose inputs are all that changes from batch to batch.
+    """Compute x' of a batch by a CUDA graph; everything that changes from batch to batch is an input of the graph.
 
     Args:
-        batch: it receives what the attack computed.
-        copies: the networks that the attack runs, by role, the student's among them.
-        extrapolated: the batch with its teachers as the attack queries them.
+        batch: the batch; the attack's `computed` results are stored in it.
+        copies: the networks that the attack runs, by role, including the student.
+        extrapolated: returns the batch with its teachers as the attack queries them.
 
     Returns:
-        x' `[B, C, H, W]`; `None` where the attack cannot be captured.
+        x' `[B, C, H, W]`; `None` if the attack cannot be captured.
     """
     rng = batch.rng
     given: Tensors = {"x": batch.x, "y": batch.y, "targets": batch.targets, "start": pgd.begin(batch.x, rng)}

@@ -1,4 +1,4 @@
-"""The roles of a method's teachers: which it has, which may be missing, and whose layers it reads."""
+"""The roles of a method's teachers: which exist, which may be missing, and which layers the method reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,22 +10,22 @@ from .method import Method
 
 __all__ = ["FLAGS", "check_layers", "check_roles", "flag", "name_of", "teachers_of"]
 
-FLAGS = {"robust": "--teacher", "clean": "--clean-teacher"}  # of the command line, for the roles with a short one
+FLAGS = {"robust": "--teacher", "clean": "--clean-teacher"}  # short command-line options
 
 
 def flag(role: str) -> str:
-    """The option of the command line that names the teacher of a role."""
+    """Return the command-line option that names the teacher of a role."""
     return FLAGS.get(role, f"--teachers.{role}")
 
 
 def name_of(method: Method, role: str | None = None) -> str:
-    """The class of a method; of a sum the first part's, or the first's that has a teacher of this role."""
+    """Return a method's class name; for a sum, that of the first part with this role, or else of the first part."""
     part = next((part for part in method.parts if role in part.teachers), method.parts[0])
     return type(part).__name__
 
 
 def check_roles(method: Method, given: Iterable[str], named: Iterable[str] = ()) -> None:
-    """Raise ValueError where a method does not use a given role, or teaches itself and a recipe names a teacher."""
+    """Raise ValueError if a method does not use a given role, or teaches itself and a recipe names a teacher."""
     for role in named if method.own_teacher else ():
         raise ValueError(
             f"{name_of(method)} {method.own_teacher}, and would not ask the {role} teacher. Leave out {flag(role)}, or "
@@ -38,9 +38,9 @@ def check_roles(method: Method, given: Iterable[str], named: Iterable[str] = ())
 
 
 def teachers_of(method: Method, given: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
-    """The networks of the method's roles, by role.
+    """Return the networks of the method's roles, by role.
 
-    Raises ValueError where one is missing that is not optional, or is no module.
+    Raises ValueError if a teacher that is not optional is missing, or if a teacher is not a module.
     """
     for role in method.teachers:
         if role not in given and role not in method.optional:
@@ -55,7 +55,7 @@ def teachers_of(method: Method, given: Mapping[str, nn.Module]) -> dict[str, nn.
 
 
 def check_layers(method: Method, layers: Mapping[str, Sequence[str]], networks: Mapping[str, nn.Module]) -> None:
-    """Raise ValueError where a method reads a layer that a network, by role, does not have."""
+    """Raise ValueError if a method reads layers of an unknown role, or a layer that a network does not have."""
     for role, names in layers.items():
         if role not in networks and role not in method.optional:
             raise ValueError(f"{name_of(method)} reads layers of {role!r}, which is none of its teachers.")

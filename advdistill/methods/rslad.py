@@ -8,13 +8,13 @@ __all__ = ["RSLAD"]
 
 @dataclass
 class RSLAD(Method):
-    """Robust soft label adversarial distillation: the teacher's clean answer everywhere, no hard label.
+    """Robust soft label adversarial distillation: the teacher's prediction at x is the only target, no hard label.
 
         x'    = argmax_{|x' - x| <= eps}  KL(T(x) || S(x'))
         min_S   scale (5/6 KL(T(x) || S(x')) + 1/6 KL(T(x) || S(x)))
 
-    `scale` is 1 for a KL summed over the classes; the released code's loss is 0.1 of it, on CIFAR-10 (element-wise
-    mean) as on CIFAR-100 (ten times that). The offset of 1e-5 is the released code's; it leaves the gradient alone.
+    `scale` is 1 for a KL summed over the classes; the released loss has 0.1, both on CIFAR-10 (element-wise mean) and
+    on CIFAR-100 (ten times that mean). The offset of 1e-5 is the released code's; it does not change the gradient.
 
     Reference: Zi et al., Revisiting Adversarial Robustness Distillation: Robust Soft Labels Make Student Better.
     ICCV 2021, arXiv:2108.07969, eq. 5-6.

@@ -20,8 +20,8 @@ class SAAD(Method):
                  + c (1 - h / log K) KL(T(x) || S(x)),   h = entropy of softmax(T(x')),  d = x' - x
 
     `gradient_weight` is a (the paper's alpha: 1 on CIFAR-10, 20 on CIFAR-100, 10 on Tiny-ImageNet); `clean_weight` is c
-    (beta): 0 is SAAD, 0.2 on CIFAR-10 and 0.5 elsewhere is SAAD-C. h is the paper's; the released code has
-    5 (h - min h) over the batch, and its range in place of log K: `batch_relative`.
+    (beta): 0 is SAAD, 0.2 on CIFAR-10 and 0.5 elsewhere is SAAD-C. h is the paper's. With
+    `batch_relative`, as in the released code, h is 5 (h - min h) over the batch, and its range replaces log K.
 
     Reference: Lee and Chung, TMLR 2026, arXiv:2512.10275.
     """
@@ -61,7 +61,7 @@ class SAAD(Method):
         return losses
 
     def weights(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """h and its share of the largest possible, or of the batch's range; `[B]` each."""
+        """Return h, and h as a share of its largest possible value or of its range in the batch; `[B]` each."""
         entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1)
         if not self.batch_relative:
             return entropy, entropy / math.log(logits.shape[1])

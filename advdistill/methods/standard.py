@@ -12,7 +12,7 @@ class Standard(Method):
 
         min_S   CE(S(x), y)
 
-    It makes clean teachers; its robust accuracy is near zero.
+    It is for training clean teachers; robust accuracy is near zero.
     """
 
     teachers = ()

@@ -8,7 +8,7 @@ __all__ = ["TRADES"]
 
 @dataclass
 class TRADES(Method):
-    """Trade-off between clean accuracy and agreement inside the ball.
+    """Trade-off between clean accuracy and equal predictions inside the eps ball.
 
         x'    = argmax_{|x' - x| <= eps}  KL(S(x) || S(x'))
         min_S   CE(S(x), y) + robust_weight KL(S(x) || S(x'))

@@ -1,4 +1,4 @@
-"""The networks: a small zoo, and weights put into it from files. Normalisation is always inside."""
+"""The models: a small zoo, and loading and saving of weights. Normalisation is always inside the model."""
 
 from .classifier import Classifier, ModelSpec
 from .loading import from_pretrained, load

@@ -1,4 +1,4 @@
-"""Weights on disk: our safetensors files written, any file read, none of them trusted.
+"""Read checkpoints, our own safetensors files and those of others; no file is trusted.
 
 No code runs, and no tensor is larger than its file. A network's state dict is found below the usual keys and prefixes.
 """
@@ -29,7 +29,7 @@ FORMAT = "advdistill"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A network's tensors, and what the file says of it: `arch`, `mean`, `std`, classes and channels where known."""
+    """A network's tensors, and what the file says about it: `arch`, `mean`, `std`, and `sizes` (classes, channels)."""
 
     weights: dict[str, Tensor]
     known: dict[str, Any]
@@ -37,7 +37,7 @@ class Checkpoint:
 
 
 class Spec(TypedDict):
-    """`ModelSpec` as the header has it."""
+    """`ModelSpec` as stored in the header."""
 
     name: str
     num_classes: int
@@ -47,7 +47,7 @@ class Spec(TypedDict):
 
 
 def provenance(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What the header of one of our files says beyond the network, such as `chosen`; of other models, nothing."""
+    """Return what the header of one of our files says besides the network, such as `chosen`; for other models, `{}`."""
     file = _file_of_reference(os.fspath(path))
     if file is None or file.suffix != ".safetensors":
         return {}
@@ -66,9 +66,9 @@ def _file_of_reference(reference: str) -> Path | None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read safetensors or anything `torch.load` reads without running code, whatever the file is called.
+    """Read safetensors, or anything that `torch.load` reads without running code, whatever the file's name.
 
-    Raises ValueError if it is something else or damaged, could run code, or holds no weights.
+    Raises ValueError if the file is of another kind, is damaged, could run code, or holds no weights.
     """
     loaded: object
     if _is_safetensors(path):
@@ -90,7 +90,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _is_safetensors(path: Path) -> bool:
-    """By the content; by the name only where that says nothing. Raises ValueError for a file of another kind."""
+    """Decide by the content, or by the name if the content is unclear. Raises ValueError for a file of another kind."""
     with ordinary(path).open("rb") as stream:
         if is_safetensors(stream.read(16), path.stat().st_size):
             return True

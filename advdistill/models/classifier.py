@@ -1,4 +1,4 @@
-"""What every model is: a description of five values, a network that normalises its input, and layers they share."""
+"""The base of all models: their description in five values, a network that normalises its input, shared layers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-OF_BYTES = 16  # a larger mean is one of pixels 0..255, of which CIFAR's and ImageNet's are about 120
+OF_BYTES = 16  # a larger mean is in units of pixels 0..255, where CIFAR's and ImageNet's means are about 120
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class ModelSpec:
     """Everything needed to build a model again, besides its weights.
 
     Args:
-        name: of the architecture, with its integers, as `create` takes it.
-        num_classes: K.
-        in_channels: C.
+        name: the architecture with its integers, as in `create`.
+        num_classes: number of classes K.
+        in_channels: number of image channels C.
         mean, std: one value per channel, in units of pixels in [0, 1]; `None` is the identity.
 
     Raises:
@@ -54,7 +54,7 @@ class ModelSpec:
 
 
 class Classifier(nn.Module):
-    """A network from images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with `spec` to tell which one it is.
+    """A network from images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; `spec` describes it.
 
     A subclass defines `network`. `mean` and `std` are buffers outside the state dict, so that published
     weights load unchanged; for the identity they are None and cost nothing.
@@ -76,7 +76,7 @@ class Classifier(nn.Module):
         return self.network(x if self.mean is None or self.std is None else (x - self.mean) / self.std)
 
     def network(self, x: Tensor) -> Tensor:
-        """The network proper, normalised images `[B, C, H, W]` to logits `[B, K]`."""
+        """Compute logits `[B, K]` from normalised images `[B, C, H, W]`."""
         raise NotImplementedError
 
 
@@ -89,7 +89,7 @@ def conv1x1(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def conv3x3_same(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
-    """For `run_same`, which pads where the convolution does not."""
+    """Return a convolution for `run_same`, which pads the images if the convolution itself does not (stride 2)."""
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1 if stride == 1 else 0, bias=False)
 
 
@@ -100,7 +100,7 @@ def run_same(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """A 1x1 convolution and batch-norm where a block changes the shape; elsewhere empty, the identity."""
+    """Return a 1x1 convolution and batch-norm if a block changes the shape, else an empty module, the identity."""
     if stride == 1 and inputs == outputs:
         return nn.Sequential()
     return nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
@@ -120,7 +120,7 @@ def global_pool(x: Tensor) -> Tensor:
 
 
 def grid_pool(x: Tensor, side: int) -> Tensor:
-    """Averages over the cells of a grid of side x side, `[B, C, H, W]` to `[B, C side^2]`; of side 1, `global_pool`."""
+    """Average over the cells of a side x side grid, `[B, C, H, W]` to `[B, C side^2]`; side 1 equals `global_pool`."""
     height, width = x.shape[2:]
     if height % side or width % side:
         return F.adaptive_avg_pool2d(x, side).flatten(1)
@@ -128,7 +128,7 @@ def grid_pool(x: Tensor, side: int) -> Tensor:
 
 
 def init_he(model: nn.Module) -> None:
-    """Draw every convolution by fan-out, as He et al., Delving Deep into Rectifiers, ICCV 2015."""
+    """Initialise every convolution by fan-out, as in He et al., Delving Deep into Rectifiers, ICCV 2015."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

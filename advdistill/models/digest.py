@@ -1,4 +1,4 @@
-"""What names a model in the files of a result: its weights, and how it normalises images."""
+"""The digest that identifies a model in result files: a hash of its weights and of its normalisation."""
 
 from typing import Any
 
@@ -14,14 +14,14 @@ __all__ = ["digest"]
 
 
 def digest(model: nn.Module) -> str:
-    """Twelve hex digits that name a model's weights, and, if it is of this package, `+` and eight for mean and std."""
+    """Return twelve hex digits for a model's weights and, if the class is ours, `+` and eight for mean and std."""
     tensors: dict[str, Any] = {name: value for name, value in state_of(model).items() if isinstance(value, Tensor)}
     flat = ((name, tensor.detach().cpu().contiguous().view(-1)) for name, tensor in tensors.items())
     return digest_of(((name, tensor.view(torch.uint8).numpy()) for name, tensor in flat), _normalisation(model))
 
 
 def _normalisation(model: nn.Module) -> tuple[Any, Any] | None:
-    """Mean and std `[C]` that are not in the state dict, as arrays; `None` for networks of others."""
+    """Return mean and std `[C]`, which are not in the state dict, as arrays; `None` if the class is not ours."""
     inside = unwrapped(model)
     if not isinstance(inside, Classifier | Normalised):
         return None

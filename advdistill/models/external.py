@@ -1,4 +1,4 @@
-"""Networks that others build: a user's own function or class, and timm."""
+"""Networks from outside the zoo: a user's own function or class, and timm."""
 
 import inspect
 import os
@@ -20,7 +20,7 @@ from .state_dict import check_types
 __all__ = ["PREFIX", "Normalised", "TimmStudent", "from_python", "from_timm"]
 
 class Normalised(nn.Module):
-    """Any network behind (x - mean) / std, so that it takes images `[B, C, H, W]` in [0, 1]."""
+    """Any network with (x - mean) / std before it, so that it accepts images `[B, C, H, W]` in [0, 1]."""
 
     mean: Tensor
     std: Tensor
@@ -36,13 +36,13 @@ class Normalised(nn.Module):
 
 
 def from_python(name: str, options: dict[str, Any]) -> nn.Module:
-    """What the callable `name`, such as `my_module:my_function` or `path/to/file.py:MyNetwork`, returns.
+    """Return the network made by the callable `name`, e.g. `my_module:my_function` or `path/to/file.py:MyNetwork`.
 
-    The option `checkpoint` names a file with its weights, or a run whose student it is; `mean` and `std` put it behind
-    a normalisation.
+    The option `checkpoint` names a file with the network's weights, or the directory of the run that trained it;
+    `mean` and `std` add a normalisation.
 
-    Raises ValueError if it cannot be imported, returns no module, or does not fit the checkpoint, or if that is
-    forbidden.
+    Raises ValueError if importing the callable fails or is forbidden, if the callable returns no module, or if the
+    network does not fit the checkpoint.
     """
     make = import_object(name)
     if isinstance(make, nn.Module) or not callable(make) or _wants_arguments(make):
@@ -71,16 +71,16 @@ def _fill(network: nn.Module, checkpoint: str, reference: str) -> None:
 
 
 def _common_prefix(keys: Iterable[str]) -> str:
-    """What all names begin with, up to a dot."""
+    """Return the prefix that all names share, up to a dot."""
     head, dot, _ = os.path.commonprefix(list(keys)).rpartition(".")
     return head + dot
 
 
 def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
-    """A model of timm, behind the normalisation that its own configuration names.
+    """Return a model of timm, with the normalisation of its timm configuration inside.
 
     Raises ImportError without timm, ValueError for an unknown name or a checkpoint that does not fit, OSError if
-    timm cannot get its weights.
+    timm cannot get the weights.
     """
     timm = _timm()
     if not timm.is_model(name):
@@ -99,7 +99,7 @@ def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
 
 
 def _load_weights(network: nn.Module, checkpoint: str) -> dict[str, Any]:
-    """Load the weights; returns `mean` and `std` where the file has them."""
+    """Load the weights; returns the file's `mean` and `std`, if it has them."""
     path = checkpoint_at(checkpoint)
     found = read_checkpoint(path)
     integers = [key for key, tensor in network.state_dict().items() if not tensor.is_floating_point()]
@@ -121,9 +121,9 @@ PREFIX = "timm:"
 
 
 class TimmStudent(Classifier):
-    """`timm:NAME` with the spec's classes and channels.
+    """The untrained timm model `timm:NAME` with the spec's classes and channels.
 
-    Raises ImportError without timm, ValueError for a name that it does not know, OSError if it cannot make it so.
+    Raises ImportError without timm, ValueError for a name unknown to timm, OSError if timm cannot create the model.
     """
 
     def __init__(self, spec: ModelSpec):
@@ -142,7 +142,7 @@ class TimmStudent(Classifier):
 def _timm() -> ModuleType:
     try:
         return require("timm", "A timm: model", "timm")
-    except RuntimeError as error:  # of a torchvision made for another torch
+    except RuntimeError as error:  # raised by a torchvision built for another torch
         raise ImportError(f"A timm: model needs a torchvision that fits your torch {torch.__version__} "
                           f"({first_line(error)}); install the two together: pip install torch torchvision") from error
 
@@ -150,6 +150,6 @@ def _timm() -> ModuleType:
 def _create_timm(timm: ModuleType, name: str, pretrained: bool, options: dict[str, int]) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
-    except Exception as error:  # of timm, of the hub's client, of the network
+    except Exception as error:  # raised by timm, the hub's client or the network
         check_hugging_face(error)
         raise OSError(f"timm cannot make {name!r}: {first_line(error)}") from error

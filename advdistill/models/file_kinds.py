@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint of PyTorch: known by its first bytes, or by the names in a zip."""
+"""Recognise files that are not PyTorch checkpoints, by their first bytes or by the names in a zip."""
 
 import io
 import json
@@ -34,7 +34,7 @@ BEGINNINGS = (
     (b"MATLAB 5.0", f"a MATLAB file; {TORCH}"),
     (b"PAR1", "a Parquet table; give the checkpoint"),
 )  # fmt: skip
-PARTS = (  # of the names in a zip
+PARTS = (  # patterns of names in a zip
     (r"(^|/)constants\.pkl$", "TorchScript (torch.jit.save), which holds code; give the network's own file: "
      "torch.save(model.state_dict(), FILE)"),
     (r"(^|/)(archive_format|serialized_exported_program\.json|models/[^/]+\.json)$", "torch.export's program (.pt2); "
@@ -46,7 +46,7 @@ PARTS = (  # of the names in a zip
 
 
 def check_kind(file: BinaryIO, name: str) -> None:
-    """Raise ValueError if a file is known to be something else; its position is then the beginning again."""
+    """Raise ValueError if a file is recognised as something other than a checkpoint. Rewinds the file."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     head = file.read(HEAD)
@@ -58,7 +58,7 @@ def check_kind(file: BinaryIO, name: str) -> None:
 
 
 def is_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that begins with `head` has the form of safetensors, whatever its name."""
+    """Whether a file of `size` bytes that begins with `head` has the safetensors format, whatever its name."""
     return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8
 
 
@@ -80,7 +80,7 @@ def _kind(head: bytes, size: int) -> str | None:
 
 
 def _text_kind(head: bytes) -> str | None:
-    """Of text: a page, JSON, or else its first words."""
+    """Describe a text file: web page, JSON, TensorFlow's list of checkpoints, other text; `None` if it is not text."""
     try:
         text = head.decode("utf-8-sig", "strict" if len(head) < HEAD else "ignore").strip()
     except UnicodeDecodeError:
@@ -111,11 +111,11 @@ def _is_json(text: str, cut: bool) -> bool:
 
 
 def _zip_kind(file: BinaryIO) -> str | None:
-    """Of a zip that torch.save did not write; a damaged one is not known."""
+    """Describe a zip that is not an original file of torch.save; `None` if it is one, or is damaged."""
     try:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-    except Exception:  # damaged bytes surface as many kinds
+    except Exception:  # damaged bytes raise many kinds of exceptions
         return None
     names = [entry.filename for entry in entries]
     for pattern, kind in PARTS:

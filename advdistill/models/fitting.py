@@ -1,4 +1,4 @@
-"""Which architecture of the zoo a state dict is of, by its keys and shapes; and what does not fit."""
+"""Find the zoo architecture that fits a state dict, by keys and shapes, and describe what does not fit."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ __all__ = ["Fit", "Shapes", "cause", "fit_to", "nearest"]
 Shapes = dict[str, tuple[int, ...]]
 STEMS = ("conv1.weight", "init_conv.weight", "conv_2d.weight")
 HEADS = {"fc", "linear", "classifier", "head", "logits"}
-CAUSES = {  # by what an unexpected key ends in
+CAUSES = {  # by the endings of unexpected keys
     ("weight_g", "weight_v", "original0", "original1"):
         "Its weights are split by weight_norm: remove it before saving (torch.nn.utils.parametrize).",
     ("weight_orig", "weight_mask", "weight_u"):
@@ -33,10 +33,10 @@ CAUSES = {  # by what an unexpected key ends in
 
 @dataclass(frozen=True)
 class Fit:
-    """How a state dict compares with the network `spec`; its text says what does not fit.
+    """How a state dict compares with the network `spec`; `str()` lists what does not fit.
 
     Attributes:
-        renamed: names in the network of keys that the file calls otherwise.
+        renamed: the network's names of keys that have other names in the file.
     """
 
     spec: ModelSpec
@@ -58,9 +58,9 @@ class Fit:
 
 
 def fit_to(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None, named: bool = True) -> Fit:
-    """Compare `shapes` with the architecture `name` of so many classes and channels, unless given those they show.
+    """Compare `shapes` with the architecture `name`.
 
-    `named`: the user says that it is this one.
+    `sizes`: classes and channels, by default those that `shapes` show. `named`: the user named this architecture.
     """
     classes, channels = sizes or (_num_classes(shapes), _in_channels(shapes))
     try:
@@ -75,15 +75,15 @@ def fit_to(name: str, shapes: Shapes, sizes: tuple[int, int] | None = None, name
 
 
 class _Undrawn(TorchFunctionMode):
-    """Weights are not initialised: on the meta device they have no values, and drawing them took most of the time."""
+    """Skip initialisation: weights have no values on the meta device, and drawing them took most of the time."""
 
     def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return args[0] if function in (Tensor.normal_, Tensor.uniform_) else function(*args, **(kwargs or {}))
 
 
-@lru_cache(maxsize=256)  # the candidates of one file are mostly those of the next
+@lru_cache(maxsize=256)  # successive files mostly have the same candidates
 def _wanted(name: str, classes: int, channels: int) -> tuple[ModelSpec, Shapes]:
-    """The full name of an architecture, and the shapes of its state dict, without memory for its weights."""
+    """Return an architecture's spec and the shapes of its state dict, without allocating its weights."""
     with torch.device("meta"), _Undrawn():
         model = create(name, classes, channels)
     return model.spec, {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
@@ -98,10 +98,10 @@ def _compared(spec: ModelSpec, shapes: Shapes, wanted: Shapes) -> Fit:
 
 
 def _renamed(shapes: Shapes, wanted: Shapes, named: bool) -> dict[str, str]:
-    """Other people's names of the head, and of shortcuts.
+    """Map the file's keys of the head and of shortcuts to the network's names, where they differ.
 
-    ResNet-18 and -34 with torchvision's `downsample` may have its max-pooling, of which the file says nothing, so they
-    are taken only where the user names the architecture.
+    A ResNet-18 or -34 with torchvision's `downsample` may also have its max-pooling, which the file does not show, so
+    `downsample` is accepted only if the user named the architecture.
     """
     heads = [key.removesuffix(".weight") for names in (shapes, wanted) for key, shape in names.items()
              if len(shape) == 2 and key.removesuffix(".weight") in HEADS]
@@ -120,9 +120,9 @@ def _renamed(shapes: Shapes, wanted: Shapes, named: bool) -> dict[str, str]:
 
 
 def nearest(shapes: Shapes) -> list[Fit]:
-    """The architecture of the zoo that fits best, sizes such as depth and width read off the shapes; and its equals.
+    """Return the zoo architectures that fit best, with sizes such as depth and width read off the shapes.
 
-    Where some fit under the file's own names, those that fit under other names are not among them.
+    If some of them fit under the file's own names, those that need renamed keys are left out.
     """
     fits = [fit_to(name, shapes, named=False) for name in _candidates(shapes)]
     least = min((fit.misfits, bool(fit.renamed)) for fit in fits)
@@ -135,7 +135,7 @@ def _candidates(shapes: Shapes) -> Iterable[str]:
 
 
 def _num_classes(shapes: Shapes) -> int:
-    """Rows of the only matrix, the head, in any network of the zoo."""
+    """Return the number of rows of the head, which is the only matrix in any network of the zoo."""
     return next((shape[0] for shape in shapes.values() if len(shape) == 2), 10)
 
 
@@ -145,7 +145,7 @@ def _in_channels(shapes: Shapes) -> int:
 
 
 def cause(fit: Fit, path: Path) -> str:
-    """A sentence on why nothing fits, where the keys show it."""
+    """Return a sentence on why nothing fits; an empty string if the keys do not show it."""
     for ends, sentence in CAUSES.items():
         if any(key.endswith(ends) for key in fit.unexpected):
             return f" {sentence}"

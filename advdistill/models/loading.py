@@ -1,4 +1,4 @@
-"""A model from a reference: find the file, recognise the network by its keys and shapes, fill it."""
+"""Load a model from a reference: find the file, recognise the network by its keys and shapes, load its weights."""
 
 import os
 import re
@@ -24,17 +24,18 @@ __all__ = ["from_pretrained", "load"]
 
 def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_classes: int | None = None,
          mean: Iterable[float] | None = None, std: Iterable[float] | None = None) -> nn.Module:
-    """Load a model in eval mode, on the CPU, without touching the random state; our own networks in fp32.
+    """Load a model in eval mode, on the CPU, without touching the random state; zoo networks are in fp32.
 
     Files of `save` describe themselves. In others the weights are found below the usual keys and prefixes, and the
-    architecture is recognised from names and shapes; where several have the same, name one. Arguments win over the
+    architecture is recognised from names and shapes; if several have the same, name one. Arguments override the
     options of a reference.
 
     Args:
         reference: see below.
         arch: the architecture, a name of the zoo, in place of the recognised one.
-        num_classes: K; a checkpoint of another number is refused.
-        mean, std: put inside the model, one value per channel in units of pixels in [0, 1]; win over the file's.
+        num_classes: K; a checkpoint with another number of classes raises ValueError.
+        mean, std: normalisation inside the model, one value per channel in units of pixels in [0, 1]; override the
+            file's.
 
     `reference` is a path or `file:PATH` of a .safetensors, .pt, .pth or .ckpt file, or of a run directory,
     meaning its best checkpoint; options may follow,
@@ -43,8 +44,8 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
     - `robustbench:NAME`, `robustbench:cifar100/Linf/NAME`: a published teacher, see `advdistill list teachers`
     - `hf:OWNER/NAME` or `hf:FOLDER`: a Hugging Face repository or folder that holds a safetensors file
     - `timm:NAME?pretrained=true`, `timm:NAME?checkpoint=FILE`: a model of timm
-    - `python:my_module:my_function`: what your function or class returns; `?checkpoint=FILE` has its weights
-    - `zoo:NAME`: a network of ours with untrained weights, the same ones each time
+    - `python:my_module:my_function`: the network that your function or class returns; `?checkpoint=FILE` loads weights
+    - `zoo:NAME`: a zoo network with untrained weights, the same ones each time
 
     Returns:
         The model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
@@ -74,7 +75,7 @@ def load(reference: str | os.PathLike[str], *, arch: str | None = None, num_clas
 
 
 def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
-    """A model that `advdistill push` has shared; as `load("hf:...")`.
+    """Load a model that `advdistill push` has shared; the same as `load("hf:...")`.
 
     Args:
         name: a Hugging Face folder on this machine, or `OWNER/NAME`.
@@ -83,8 +84,8 @@ def from_pretrained(name: str | os.PathLike[str]) -> nn.Module:
         The model in eval mode: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it holds no model that fits.
+        FileNotFoundError: there is no such folder or repository.
+        ValueError: the folder or repository holds no model that fits.
         ImportError: `OWNER/NAME` needs huggingface_hub, which is missing.
     """
     return load(f"hf:{os.fspath(name)}")
@@ -134,7 +135,7 @@ def _filled(path: Path, options: dict[str, Any], hint: str = "Leave arch out to 
 
 
 def _recognised(path: Path, shapes: Shapes) -> Fit:
-    """The one network of the zoo that fits, or the nearest. Raises ValueError where several fit."""
+    """Return the fit of the only zoo network that fits, or of the nearest. Raises ValueError if several fit."""
     fit, *others = nearest(shapes)
     if others and not fit.misfits:
         same = [one.spec.name for one in (fit, *others)]

@@ -1,4 +1,4 @@
-"""The classes and functions that a pickle names: how they are called, and which are those of plain tensors."""
+"""Names of the classes and functions in a pickle, and which of them checkpoints of plain tensors contain."""
 
 import re
 
@@ -13,7 +13,7 @@ SAFE_CALLS = {
 KINDS = ("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state")
 TENSORS = {f"torch._utils._rebuild_{kind}" for kind in KINDS}
 BYTES = {"_codecs.encode", "builtins.bytearray"}
-ATTRIBUTES = "torch._tensor._rebuild_from_type_v2"  # a tensor with attributes: the function and its arguments
+ATTRIBUTES = "torch._tensor._rebuild_from_type_v2"  # a tensor with attributes; called with a function of `TENSORS`
 OLD_NAMES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
@@ -22,14 +22,14 @@ def class_name(module: object, name: object) -> str:
 
 
 def numpy_scalar(code: str) -> str:
-    """`numpy.float64` for a dtype `f8`."""
+    """Return the scalar class of a dtype code, such as `numpy.float64` for `f8`."""
     name = re.fullmatch(r"([iufc])([1248]|16)", code)
     words = {"i": "int", "u": "uint", "f": "float", "c": "complex"}
     return f"numpy.{words[name[1]]}{8 * int(name[2])}" if name else "numpy.bool" if code == "b1" else "numpy.generic"
 
 
 def is_safe(name: str, called: bool, first: object = None) -> bool:
-    """Whether checkpoints of plain tensors hold this class, or what a call of it makes of `first`."""
+    """Whether checkpoints of plain tensors contain this class or, if `called`, what it returns for argument `first`."""
     if not called:
         return bool(
             re.fullmatch(r"torch\.(\w+Storage|storage\.(Unt|T)ypedStorage|Tensor|nn\.parameter\.Parameter)", name)

@@ -1,10 +1,10 @@
-"""The pickle in a checkpoint, followed without running it: which classes it names, and how much work it asks for.
+"""Analyse a checkpoint's pickle without running it: which classes it names, and how much work unpickling would take.
 
-`torch.load(weights_only=True)` runs nobody's code, but it calls what is on its own list as often, and on as much, as a
-file says: to hash a key of 60 tuples within tuples takes 2 ** 60 steps, and they are written in 668 bytes. Limits on
-the number of instructions or on depth do not stop that and refuse honest files; a limit of time depends on the
-machine. So each instruction is priced before anything is unpickled, with the steps and bytes that it will take. An
-honest pickle costs about a step per instruction; one that costs more than a few steps per byte is refused.
+`torch.load(weights_only=True)` runs no foreign code, but it calls the functions on its own list as often, and on as
+much data, as a file says: hashing a key of 60 nested tuples takes 2 ** 60 steps, and 668 bytes suffice to write it.
+Limits on the number of instructions or on depth do not prevent that and reject honest files; a time limit depends on
+the machine. So each instruction is priced before anything is unpickled: the price is the steps and bytes it will take.
+An honest pickle costs about a step per instruction; one that costs more than a few steps per byte is rejected.
 """
 
 import pickletools
@@ -17,7 +17,7 @@ from .pickle_classes import ATTRIBUTES, BYTES, SAFE_CALLS, TENSORS, class_name, 
 
 __all__ = ["Program", "Unpriced", "follow"]
 
-STEPS = 16  # per byte of the pickle
+STEPS = 16  # allowed per byte of the pickle
 SLACK = 10_000
 ODD_KEYS = 10_000  # tuples and long integers as keys: their hashes can be made to collide
 WRAPPING = ("._reconstruct", "._reconstructor", ".__newobj__", ".__newobj_ex__")  # their first argument is the class
@@ -31,13 +31,13 @@ class Unpriced(ValueError):
 
 @dataclass(slots=True, eq=False)
 class Value:
-    """What lies on the unpickler's stack.
+    """A value on the unpickler's stack.
 
     Attributes:
         kind: `text`, `number`, `tuple`, `list`, `dict`, `class`, `made` (by a class or function) or `other`.
-        content: of text and numbers; the name of a class, of what is made the class's.
-        size: the steps to copy it or, of a tuple, to hash it.
-        parts: the values in it that may hold others, each with its key.
+        content: the text or number; for `class` its name, for `made` the name of the class or function that made it.
+        size: the steps to copy the value or, for a tuple, to hash it.
+        parts: the contained values that may contain others, each with its key.
     """
 
     kind: str
@@ -56,13 +56,13 @@ class Value:
 
 @dataclass(frozen=True)
 class Program:
-    """One pickle: its object as a tree, and the highest protocol that it uses."""
+    """One pickle: its object as a tree, and the highest protocol that the pickle uses."""
 
     root: Value
     protocol: int
 
     def unsafe(self) -> tuple[str, str] | None:
-        """The class that is not a checkpoint's and lies nearest to the root, and the keys that lead to it."""
+        """Return the class nearest to the root that plain checkpoints do not contain, and the keys that lead to it."""
         waiting, visited = deque([("", self.root)]), set()
         while waiting:
             path, value = waiting.popleft()
@@ -77,14 +77,14 @@ class Program:
 
 
 def follow(stream: BinaryIO, room: int) -> Program:
-    """Follow the pickle that begins at the position of `stream`, to its end.
+    """Analyse the pickle from the current position of `stream` to its end.
 
     Args:
-        room: as many numbers may lie in its tensors.
+        room: the most numbers that all its storages together may hold.
 
     Raises:
-        Unpriced: it would take more steps than its length allows.
-        Exception: of any kind, if it is damaged.
+        Unpriced: unpickling would take more steps than the pickle's length allows.
+        Exception: any kind, if the pickle is damaged.
     """
     return _Follower(stream, room).run()
 
@@ -181,7 +181,7 @@ class _Follower:
                 container.add("(a key)", key)
 
     def call(self, function: Value, arguments: list[Value]) -> Value:
-        """The price is that of copying what is passed, and of hashing what lies two levels down (pairs in a list)."""
+        """Add the steps to copy the arguments and to hash what lies up to two levels down in them (pairs in a list)."""
         name, made = str(function.content), Value("made", function.content if function.kind == "class" else "a call")
         passed = arguments[0].parts if arguments else []
         if name in SAFE_CALLS | TENSORS or name == ATTRIBUTES:
@@ -206,7 +206,7 @@ class _Follower:
         return made
 
     def storage(self, identity: Value) -> None:
-        """Count the numbers of a storage; two names that differ in case alone would be one entry of a zip."""
+        """Count a storage's numbers. Names must be lower case: two that differ only in case would be one zip entry."""
         parts = [value for _, value in identity.parts]
         key, count = (str(parts[2].content), parts[4].content) if len(parts) > 4 else ("", 0)
         if key not in self.storages:
@@ -217,7 +217,7 @@ class _Follower:
         self.stack.append(Value("other"))
 
     def other(self, opcode: pickletools.OpcodeInfo) -> None:
-        """By what pickletools says of it: constants, POP, DUP and so on."""
+        """Apply an opcode's effect on the stack as pickletools describes it: constants, POP, DUP and so on."""
         for before in reversed(opcode.stack_before):
             if before is pickletools.markobject:
                 self.pop_marked()

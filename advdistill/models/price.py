@@ -1,4 +1,4 @@
-"""What a network costs to run: multiplications, and time on this machine."""
+"""The cost of running a network: multiply-accumulates, and latency on this machine."""
 
 import time
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ LISTED_ROUNDS = 20  # for a table of all networks
 
 
 def shape(text: str) -> tuple[int, int, int]:
-    """`3x32x32` as channels, height, width.
+    """Parse text such as `3x32x32` to channels, height and width.
 
-    Raises ValueError for other texts, and for images smaller than 8 x 8.
+    Raises ValueError if the text has another form, or the image is smaller than 8 x 8.
     """
     sizes = text.lower().split("x")
     if len(sizes) != 3 or not all(size.isdecimal() for size in sizes) or "0" in sizes:
@@ -33,7 +33,7 @@ def shape(text: str) -> tuple[int, int, int]:
 
 
 def priced(images: tuple[int, int, int], measured: bool = False) -> list[dict[str, Any]]:
-    """`models.describe()` with the MACs of one image and, if `measured`, its latency in milliseconds."""
+    """Return `models.describe()` with the MACs for one image and, if `measured`, the latency in milliseconds."""
     rows = []
     for row in describe():
         with torch.device("meta"):
@@ -48,7 +48,7 @@ def priced(images: tuple[int, int, int], measured: bool = False) -> list[dict[st
 
 
 def macs(model: nn.Module, images: tuple[int, int, int]) -> int:
-    """Multiply-accumulates of the convolutions and matrix products for one image `[C, H, W]`."""
+    """Count the multiply-accumulates of convolutions and matrix products for one image `[C, H, W]`."""
     device = next(model.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model.eval()(torch.zeros(1, *images, device=device))
@@ -57,9 +57,9 @@ def macs(model: nn.Module, images: tuple[int, int, int]) -> int:
 
 @torch.no_grad()
 def latency(networks: Mapping[str, nn.Module], image: Tensor, rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
-    """Milliseconds by network and percentile (p50, p90, p99), for one image `[1, C, H, W]` on one thread.
+    """Measure milliseconds by network and percentile (p50, p90, p99), for one image `[1, C, H, W]` on one thread.
 
-    The networks take turns, so that whatever else the machine does slows all of them.
+    The networks run in turn, so that other load on the machine slows all of them.
     """
     threads = torch.get_num_threads()
     times: dict[str, list[float]] = {name: [] for name in networks}

@@ -1,4 +1,4 @@
-"""The text by which a user names a model, a path or `KIND:NAME` and `?option=value&...`; and the file that it means."""
+"""Parse model references (a path or `KIND:NAME`, with `?option=value&...`) and find the files that they refer to."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["KINDS", "Reference", "check_options", "checkpoint_at", "hugging_face
 
 LONGEST = 2000
 _FILE = ("arch", "num_classes", "mean", "std")
-KINDS = {  # what options each takes, and how it is written
+KINDS = {  # the options of each kind, and an example
     "file": (_FILE, "file:t.pt?arch=resnet18&num_classes=10&mean=0.49,0.48,0.45&std=0.2,0.2,0.2"),
     "hf": ((*_FILE, "file", "revision"), "hf:OWNER/NAME?revision=main"),
     "python": (("checkpoint", "mean", "std"), "python:my_module:MyNet?checkpoint=mine.pt&mean=0.5,0.5&std=0.2,0.2"),
@@ -26,7 +26,7 @@ KINDS = {  # what options each takes, and how it is written
 
 @dataclass(frozen=True)
 class Reference:
-    """`kind` is one of `KINDS`, `name` the text between its colon and the `?`."""
+    """A parsed reference: `kind` is one of `KINDS`, `name` the text between the colon and the `?`."""
 
     kind: str
     name: str
@@ -34,9 +34,9 @@ class Reference:
 
 
 def parse(reference: str) -> Reference:
-    """Split a reference; a plain path is of kind `file`.
+    """Parse a reference; a plain path is of kind `file`.
 
-    Raises ValueError for an unknown kind, or an option that the kind does not have or that is malformed.
+    Raises ValueError if the kind is unknown, or an option is malformed or not supported by the kind.
     """
     if len(reference) > LONGEST:
         raise ValueError(f"A model reference has {LONGEST:,} characters at most, not {len(reference):,}: "
@@ -48,9 +48,9 @@ def parse(reference: str) -> Reference:
 
 
 def checkpoint_at(location: str) -> Path:
-    """The checkpoint that a path means; for a directory, the `best.safetensors` of the run.
+    """Return the path of a checkpoint: the file at `location`, or `best.safetensors` in a run directory.
 
-    Raises ValueError for a folder that is no run, or FileNotFoundError.
+    Raises FileNotFoundError if nothing is there, ValueError if it is a folder but not a run directory.
     """
     path = home(location)
     if not path.exists():
@@ -66,7 +66,7 @@ def checkpoint_at(location: str) -> Path:
 
 
 def check_options(kind: str, names: Iterable[str]) -> None:
-    """Raise ValueError unless references of this kind take options of these names."""
+    """Raise ValueError unless references of this kind support all options of these names."""
     known, example = KINDS[kind]
     for name in names:
         if name not in known:
@@ -109,7 +109,7 @@ def _yes_or_no(text: str) -> bool:
     return text == "true"
 
 
-MOST = 100_000  # classes or channels: a network is made of as many as are named
+MOST = 100_000  # classes or channels: a network of the given size is created
 VALUES = {
     "num_classes": _positive_count, "in_channels": _positive_count, "mean": _numbers, "std": _numbers,
     "pretrained": _yes_or_no,
@@ -120,9 +120,10 @@ USUAL = ("best.safetensors", "model.safetensors")
 
 
 def hugging_face_file(name: str, file: str | None = None, revision: str | None = None) -> Path:
-    """The safetensors file of a local folder, or of the repository OWNER/NAME, which is downloaded or in the cache.
+    """Return the safetensors file of a local folder or of the repository OWNER/NAME, from the cache or downloaded.
 
-    Raises FileNotFoundError or ValueError if there is not one, ImportError without huggingface_hub.
+    Raises FileNotFoundError if there is none, ValueError if it is unclear which one, or ImportError without
+    huggingface_hub.
     """
     folder = home(name)
     if not folder.is_dir():
@@ -147,7 +148,7 @@ def _snapshot(name: str, revision: str | None) -> Path:
     hub = require("huggingface_hub", f"hf:{name} is no folder here; fetching it", "hub")
     try:
         return Path(hub.snapshot_download(name, revision=revision, allow_patterns=["*.safetensors"]))
-    except Exception as error:  # of the client and of the libraries that it asks
+    except Exception as error:  # raised by the client or by the libraries that it uses
         check_hugging_face(error)
         raise FileNotFoundError(f"hf:{name} is not in the cache and cannot be fetched ({first_line(error)}); where "
                                 f"there is a network, run: hf download {name}, and copy the folder here.") from error

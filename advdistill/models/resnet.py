@@ -1,4 +1,4 @@
-"""The residual networks of CIFAR: ResNet-18 and -34, He's of three stages, pre-activation ResNet-18."""
+"""The residual networks for CIFAR: ResNet-18 and -34, He's networks of three stages, pre-activation ResNet-18."""
 
 import re
 from functools import partial
@@ -71,9 +71,9 @@ class DownsampleBlock(BasicBlock):
 class CifarResNet(Classifier):
     """Three stages of 16-32-64 channels and n blocks each, depth 6n+2.
 
-    The paper's shortcuts have no parameters (option A); these are a 1x1 convolution and batch-norm,
+    The paper's shortcuts have no parameters (option A); here they are a 1x1 convolution and batch-norm called
     `downsample`, and the head is `fc`, as in `chenyaofo/pytorch-cifar-models`, whose published weights load
-    unchanged. Those expect mean (0.4914, 0.4822, 0.4465) and std (0.2470, 0.2435, 0.2616) on CIFAR-10.
+    unchanged. Those weights expect mean (0.4914, 0.4822, 0.4465) and std (0.2470, 0.2435, 0.2616) on CIFAR-10.
 
     Reference: He et al., Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385, sec. 4.2.
     """
@@ -114,7 +114,7 @@ class PaddedBlock(BasicBlock):
 
 
 class PaddedResNet(CifarResNet):
-    """He's ResNet of depth 6n+2 as the paper has it, with shortcuts of option A, and a head called `linear`, as in
+    """He's ResNet of depth 6n+2 as in the paper, with shortcuts of option A, and a head called `linear`, as in
     `akamaster/pytorch_resnet_cifar10` and in the ResNet-56 that is Fair-MTARD's clean teacher.
 
     Reference: He et al., Deep Residual Learning for Image Recognition. CVPR 2016, arXiv:1512.03385, sec. 4.2.
@@ -158,14 +158,16 @@ class PreActBlock(nn.Module):
 
 
 class PreActResNet18(Classifier):
-    """Pre-activation ResNet-18 with the names of `kuangliu/pytorch-cifar`, and like it without batch-norm and
-    ReLU after the last block.
+    """Pre-activation ResNet-18 as in `kuangliu/pytorch-cifar`: its parameter names, and no batch-norm and ReLU after
+    the last block.
 
     Args:
-        last_norm: with them, as in Rice et al., ICML 2020, and in IGDM's and SAAD's students of Tiny-ImageNet.
-        raw_shortcut: the 1x1 shortcuts read a block's input itself, as in PeerAiD and Wong et al., ICLR 2020, and not
-            after its first batch-norm and ReLU. Names and shapes are the same.
-        grid: the head reads grid x grid averages of each channel: 2 in DGAD, which pools Tiny-ImageNet's 8 x 8 by 4.
+        last_norm: add that batch-norm and ReLU, as in Rice et al., ICML 2020, and in IGDM's and SAAD's students on
+            Tiny-ImageNet.
+        raw_shortcut: the 1x1 shortcuts read a block's raw input, as in PeerAiD and Wong et al., ICLR 2020, and not
+            the output of its first batch-norm and ReLU. Names and shapes are the same.
+        grid: the head reads grid x grid averages of each channel: 2 in DGAD, which pools Tiny-ImageNet's 8 x 8 feature
+            maps by 4.
 
     Reference: He et al., Identity Mappings in Deep Residual Networks. ECCV 2016, arXiv:1603.05027.
     """

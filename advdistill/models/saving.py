@@ -1,4 +1,4 @@
-"""Weights written: one safetensors file, from which a model of the zoo is rebuilt unaided."""
+"""Save a model to one safetensors file, which is all that `load` needs to rebuild a model of the zoo."""
 
 import json
 import os
@@ -20,20 +20,20 @@ __all__ = ["check_savable", "save", "serialise"]
 
 
 def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str] | None = None) -> None:
-    """Write a model to one safetensors file, from which `load` rebuilds a model of the zoo unaided.
+    """Write a model to one safetensors file, which is all that `load` needs to rebuild a model of the zoo.
 
-    The header holds `model.spec` as JSON, if it has one, and `extra`. The file appears whole or not at all,
-    even if the process dies on the way.
+    The header holds `model.spec` as JSON, if the model has one, and `extra`. The file is written completely or not at
+    all, even if the process dies meanwhile.
 
     Args:
-        model: any module; its state dict is written, named as without torch.compile. A tensor that has two names is
-            written under each, so that `load_state_dict` accepts the file wherever it accepted the model's own.
+        model: any module; its state dict is written, with the names it has without torch.compile. A tensor with two
+            names is written under each, so that `load_state_dict` accepts the file like the model's own state dict.
         path: ends in .safetensors.
-        extra: more entries of the header.
+        extra: further entries of the header.
 
     Raises:
-        ValueError: `path` does not end in .safetensors, or the model has something else than tensors.
-        OSError: it cannot be written.
+        ValueError: `path` does not end in .safetensors, or the state dict has values that are not plain tensors.
+        OSError: the file cannot be written.
 
     Example:
         >>> import tempfile
@@ -52,7 +52,7 @@ def save(model: nn.Module, path: str | os.PathLike[str], extra: Mapping[str, str
 
 
 def serialise(model: nn.Module, extra: Mapping[str, str]) -> bytes:
-    """The bytes that `save` writes; ValueError where a file cannot hold the model."""
+    """Return the bytes that `save` writes. Raises ValueError if a safetensors file cannot hold the model."""
     check_savable(model)
     # copies, since safetensors refuses tensors that share memory
     weights = {
@@ -63,12 +63,12 @@ def serialise(model: nn.Module, extra: Mapping[str, str]) -> bytes:
         header["spec"] = json.dumps(asdict(inside.spec))
     try:
         return safetensors.torch.save(weights, header)
-    except Exception as error:  # of safetensors: a dtype that it does not have
+    except Exception as error:  # raised by safetensors for a dtype that it does not support
         raise ValueError(f"{type(inside).__name__} cannot be saved as safetensors: {error!r}") from error
 
 
 def check_savable(model: nn.Module) -> None:
-    """Raise ValueError where a model's state dict has something else than plain tensors."""
+    """Raise ValueError if a model's state dict has values that are not plain tensors."""
     for name, value in state_of(model).items():
         if not isinstance(value, Tensor):
             form = f"a {type(value).__name__}"

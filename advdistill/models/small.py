@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .classifier import Classifier, ModelSpec, conv1x1, conv3x3, global_pool, init_he, projection
 
-# (expansion, channels, blocks, stride), as the paper's table 2 but with stride 1 in the second row.
+# (expansion, channels, blocks, stride), as in the paper's table 2, but with stride 1 in the second row.
 STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 1),
@@ -37,10 +37,10 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(Classifier):
-    """The CIFAR variant of `kuangliu/pytorch-cifar`, which the distillation papers use, with its names.
+    """The MobileNetV2 of `kuangliu/pytorch-cifar`, which the distillation papers use, with its parameter names.
 
-    It differs from the paper in the strides of the stem and the second stage (1), in ReLU for ReLU6, and in a
-    1x1 convolution and batch-norm on the shortcut where a block of stride 1 changes the number of channels.
+    It differs from the paper in the strides of the stem and the second stage (1), in ReLU instead of ReLU6, and in a
+    1x1 convolution and batch-norm on the shortcut if a block of stride 1 changes the number of channels.
 
     Reference: Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks. CVPR 2018,
     arXiv:1801.04381.

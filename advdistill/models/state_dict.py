@@ -1,4 +1,4 @@
-"""A network's own tensors in what people save: below usual keys, behind prefixes of wrappers, beside other values."""
+"""Find a network's own tensors in a checkpoint: below usual keys, behind wrappers' prefixes, next to other values."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -10,24 +10,25 @@ from .._internal.reading import printable
 
 __all__ = ["Misplaced", "check_types", "strip", "unwrap"]
 
-NESTS = ("state_dict", "net", "model", "model_state_dict")  # win over others beside them, such as `ema` and `swa`
-DEEPEST = 10  # wrappers around wrappers
+NESTS = ("state_dict", "net", "model", "model_state_dict")  # preferred to keys next to them, such as `ema` and `swa`
+DEEPEST = 10  # nested wrappers or dictionaries
 MOST_CHANNELS = 1000
-INSIDE = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # of wrapped submodules, too
-COUNTS = {"n_averaged", "total_ops", "total_params"}  # of AveragedModel and of thop; no weights
+INSIDE = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # around submodules, too
+COUNTS = {"n_averaged", "total_ops", "total_params"}  # counters of AveragedModel and thop, not weights
 NORMALISERS = (("mean", "std"), ("mu", "sigma"), ("mean", "sigma"), ("_mean", "_std"))
 FLOATS = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 SCALES = ("scale", "scales", "_scale", "zero_point", "zero_points", "qzeros", "absmax", "SCB", "_packed_params")
 
 
 class Misplaced(ValueError):
-    """No network where one is expected; the sentence lacks its subject, the file."""
+    """A checkpoint from which no network can be read. The message lacks its subject; callers put the path first."""
 
 
 def unwrap(loaded: object) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, from below `state_dict`, `net`, `model`, `model_state_dict`, or the only other one.
+    """Return a network's tensors, found under `state_dict`, `net`, `model` or `model_state_dict`.
 
-    Raises Misplaced if there are none or several networks.
+    Without these keys, the checkpoint itself or its only dictionary of tensors is the network.
+    Raises Misplaced if the checkpoint holds no network, or several.
     """
     if isinstance(loaded, list | tuple):
         networks = [part for part in loaded if _tensors(part)]
@@ -35,7 +36,7 @@ def unwrap(loaded: object) -> dict[str, Tensor]:
     if not isinstance(loaded, Mapping):
         raise Misplaced(f"holds a {type(loaded).__name__}, not a state dict")
     found: Mapping[Any, Any] = loaded
-    for _ in range(DEEPEST):  # a dictionary may lie in itself
+    for _ in range(DEEPEST):  # a dictionary may contain itself
         nested = next((found[nest] for nest in NESTS if isinstance(found.get(nest), Mapping)), None)
         if nested is None:
             nested = _only_network(found)
@@ -56,7 +57,7 @@ def _tensors(part: object) -> dict[str, Tensor]:
 
 
 def _only_network(found: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """The one dictionary of tensors, or of such dictionaries, in one that has no weights itself."""
+    """Return the only dictionary of tensors, or of such dictionaries, in `found`; `None` if `found` has weights."""
     if any(tensor.ndim and tensor.is_floating_point() for tensor in _tensors(found).values()):
         return None
     parts = {key: part for key, part in found.items() if isinstance(part, Mapping) and "param_groups" not in part}
@@ -73,9 +74,9 @@ def _listed(names: Collection[Any]) -> str:
 
 
 def strip(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, tuple[float, ...]]]:
-    """Take off wrappers: DDP, compile, averages, a normalising module, an outer module that holds the network.
+    """Remove the traces of wrappers: DDP, torch.compile, weight averages, a normalisation module, an outer module.
 
-    Returns the network's own tensors, and the wrapper's `mean` and `std`, empty if there is none.
+    Returns the network's own tensors, and the `mean` and `std` of the normalisation module, empty if there is none.
     """
     weights: dict[str, Tensor] = {}
     for key, value in tensors.items():
@@ -104,9 +105,9 @@ def _normalisers(weights: Mapping[str, Tensor]) -> list[tuple[str, str]]:
 
 
 def _outer(weights: Mapping[str, Tensor]) -> str | None:
-    """The prefix `model.` or the like below which the whole network lies, if there is one.
+    """Return the prefix below which the whole network lies, such as `model.`, if there is one.
 
-    Raises Misplaced if several networks lie side by side.
+    Raises Misplaced if several networks lie next to each other.
     """
     groups: dict[str, list[Tensor]] = {}
     for key, tensor in weights.items():
@@ -132,7 +133,7 @@ def _channel_values(tensor: Tensor) -> tuple[float, ...]:
 
 
 def check_types(weights: Mapping[str, Tensor], name: str, integers: Collection[str] = ()) -> None:
-    """Raise ValueError unless all tensors but counters, and those in `integers`, are finite and of 16 bits or more."""
+    """Raise ValueError unless all but counters and `integers` are floats of 16 bits or more, and all floats finite."""
     for key, tensor in weights.items():
         if tensor.dtype in FLOATS and not tensor.isfinite().all():
             raise ValueError(f"{name} has values that are NaN or infinite, in {printable(key, 60)}: the training that "

@@ -1,6 +1,6 @@
-"""Published teachers by name, RobustBench's Linf checkpoints of networks that the zoo has: network, figures, weights.
+"""Published teachers: RobustBench's Linf checkpoints of networks in the zoo, with their accuracies and weights.
 
-The table is of robustbench 1.1.1, and checked against it.
+The table is that of robustbench 1.1.1, and a test checks it against that package.
 Reference: Croce et al., RobustBench: a standardized adversarial robustness benchmark. NeurIPS 2021 Datasets and
 Benchmarks, arXiv:2010.09670.
 """
@@ -21,7 +21,7 @@ __all__ = ["TEACHERS", "Teacher", "describe", "fetch", "find"]
 
 URL = "https://drive.usercontent.google.com/download?id={}&export=download&confirm=t"
 
-# name, network of our zoo, clean and AutoAttack accuracy on the leaderboard in percent, file of Google Drive
+# name, network of our zoo, clean and AutoAttack accuracy on the leaderboard in percent, file ID on Google Drive
 TABLES = {
     "cifar10": """
 Bartoldson2024Adversarial_WRN-94-16   dm_wide_resnet-94-16     93.68 73.71 1g6o9H1b6vjoBi1USdCBt64C8B8LPiioX
@@ -95,14 +95,14 @@ NORMALISED = {
     ),
 }
 
-EPS = {"Zhang2019Theoretically": "0.031"}  # of the figures; the others' is 8/255
+EPS = {"Zhang2019Theoretically": "0.031"}  # of the AutoAttack accuracy; 8/255 for all others
 
 APACHE = ("Gowal2020Uncovering", "Gowal2021Improving", "Rebuffi2021Fixing")  # Apache-2.0; the others are MIT
 
 
 @dataclass(frozen=True)
 class Teacher:
-    """A checkpoint on RobustBench's leaderboard; `clean` and `autoattack` are its percentages there."""
+    """A checkpoint on RobustBench's leaderboard; `clean` and `autoattack` are its accuracies there in percent."""
 
     dataset: str
     name: str
@@ -155,7 +155,7 @@ TEACHERS = {(teacher.dataset, teacher.name): teacher for teacher in _LISTED}
 
 
 def find(name: str) -> Teacher:
-    """The teacher `NAME` (CIFAR-10, Linf) or `DATASET/Linf/NAME`. Raises ValueError for one that is not listed."""
+    """Return the teacher `NAME` (CIFAR-10, Linf) or `DATASET/Linf/NAME`. Raises ValueError if it is not listed."""
     place, _, short = name.rpartition("/")
     dataset, _, threat = (place or "cifar10/Linf").partition("/")
     if dataset not in TABLES or threat != "Linf":
@@ -168,17 +168,17 @@ def find(name: str) -> Teacher:
 
 
 def fetch(teacher: Teacher) -> Path:
-    """Its checkpoint in the cache: `$ADVDISTILL_MODELS`, else `~/.cache/advdistill/models`; downloaded once.
+    """Return a teacher's checkpoint in `$ADVDISTILL_MODELS`, else `~/.cache/advdistill/models`; download it once.
 
-    A file that was put there by hand is not checked; of a download the sha256 is stored next to it, and checked.
+    The sha256 of a download is stored next to it and checked later; a file that was put there by hand is not checked.
 
-    Raises FileNotFoundError saying what to fetch and where to put it, OSError where it cannot be put there,
-    ValueError if the file changed since.
+    Raises FileNotFoundError saying what to fetch and where to put it if the download fails, OSError if the folder is
+    not writable, ValueError if the file changed since its download.
     """
     path = cache_folder("models") / teacher.dataset / "Linf" / f"{teacher.name}.pt"
-    if not path.exists():  # one that is there may lie where nobody can write
+    if not path.exists():  # an existing file may lie in a read-only folder
         writable(path.parent, "models")
-        with FileLock(f"{path}.lock"):  # the processes of a run all load their teacher
+        with FileLock(f"{path}.lock"):  # all processes of a run load the teacher
             if not path.exists():
                 _download(teacher, path)
     check_recorded(path)
@@ -186,7 +186,7 @@ def fetch(teacher: Teacher) -> Path:
 
 
 def describe() -> list[dict[str, Any]]:
-    """One `{name, dataset, clean, autoattack, eps, architecture, parameters, licence}` per teacher."""
+    """Return `{name, dataset, clean, autoattack, eps, architecture, parameters, licence}` for each teacher."""
     return [
         {
             "name": teacher.name,

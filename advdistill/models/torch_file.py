@@ -1,4 +1,4 @@
-"""Files of `torch.save`, read without running code, and refused in a sentence that says what they are or hold."""
+"""Read files of `torch.save` without running code; errors say in a sentence what the file is or holds."""
 
 import io
 import pickle
@@ -16,8 +16,8 @@ from .pickles import Program, Unpriced, follow
 
 __all__ = ["check_tensors", "load_torch"]
 
-SHARED = 4  # so many times the file's bytes may be shown by tensors that share their storage
-MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save before its files were zips: five pickles, and the numbers
+SHARED = 4  # tensors that share storage may add up to this many times the file's size
+MAGIC = 0x1950A86A20F9469CFC6C  # of torch.save's format before zips: five pickles, then the numbers
 PICKLES = 5
 PROTOCOL = 2
 SAVE = "save model.state_dict() alone"
@@ -29,9 +29,9 @@ TENSORS = {
 
 
 def load_torch(file: BinaryIO, name: str) -> object:
-    """The object in a file of `torch.save`.
+    """Return the object in a file of `torch.save`.
 
-    Raises ValueError if it is something else, damaged, could run code, or unpacks to more than its size.
+    Raises ValueError if the file is of another kind, is damaged, could run code, or unpacks to more than its size.
     """
     check_kind(file, name)
     try:
@@ -62,7 +62,7 @@ def _damaged(name: str) -> ValueError:
 
 
 def _programs(file: BinaryIO, zipped: bool) -> Iterable[Program]:
-    """The pickles that torch.load will read, by the reader that it will use."""
+    """Yield the pickles that torch.load will read, found with the reader that torch.load uses."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if zipped:
@@ -94,7 +94,7 @@ def _check_safe(program: Program, name: str) -> None:
 
 
 def check_tensors(tensors: Iterable[Tensor], size: int, name: str) -> None:
-    """Raise ValueError unless they are plain and lie in a file of `size` bytes: a shape alone may announce anything."""
+    """Raise ValueError unless the tensors are plain and fit in a file of `size` bytes: a shape may claim any size."""
     room = SHARED * size
     for tensor in tensors:
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
@@ -106,7 +106,7 @@ def check_tensors(tensors: Iterable[Tensor], size: int, name: str) -> None:
 
 
 def _is_zip(file: BinaryIO) -> bool:
-    """`torch.save` never compresses: a zip that would unpack to more than it has is none of its files."""
+    """Whether this is a zip. Raises ValueError if it unpacks to more than its size: `torch.save` never compresses."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     if file.read(len(ZIP)) != ZIP:

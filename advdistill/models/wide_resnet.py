@@ -34,8 +34,8 @@ class WideResNet(Classifier):
     """WRN-depth-width: three groups of n = (depth - 4) / 6 blocks and 16, 32, 64 times `width` channels.
 
     Names and initialisation are those of `yaodongyu/TRADES`. Its published weights also hold a second first
-    group that the network never calls; `sub_block=True` keeps it, so that they load strictly. It gets no
-    gradient, for which DDP needs `find_unused_parameters`.
+    group that the network never calls; `sub_block=True` adds this group, so that the weights load strictly. The
+    group gets no gradient, so DDP needs `find_unused_parameters`.
 
     Reference: Zagoruyko and Komodakis, Wide Residual Networks. BMVC 2016, arXiv:1605.07146.
     """
@@ -103,7 +103,7 @@ class DMWideResNet(Classifier):
 
 
 def depth_and_width(shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Read `(depth, width)` off a state dict's shapes; `()` if they are not those of a wide ResNet of either kind."""
+    """Read `(depth, width)` off a state dict's shapes; `()` if it is of neither kind of wide ResNet."""
     pattern = r"block1\.layer\.\d+\.conv1\.weight|layer\.0\.block\.\d+\.conv_0\.weight"
     first_group = [shape for key, shape in shapes.items() if re.fullmatch(pattern, key)]
     return (6 * len(first_group) + 4, max(1, first_group[0][0] // 16)) if first_group else ()
@@ -114,7 +114,7 @@ def _group(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
 
 
 def _blocks_of(name: str, depth: int) -> int:
-    """Blocks in each of the three groups of a network of this depth."""
+    """Return the number of blocks in each of the three groups. Raises ValueError unless the depth is 6n+4."""
     blocks, rest = divmod(depth - 4, 6)
     if rest or not blocks:
         near = max(10, 6 * round((depth - 4) / 6) + 4)

@@ -1,4 +1,4 @@
-"""The registry: a model is its file and one line in `ZOO`."""
+"""The registry of models: to add one, write its module and an entry in `ZOO`."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from .wide_resnet import DMWideResNet, WideResNet, depth_and_width
 
 @dataclass(frozen=True)
 class Entry:
-    """`build(spec, *integers)` makes the model, `infer` reads the integers off the shapes of a state dict.
+    """A model: `build(spec, *integers)` creates it, `infer` reads the integers off the shapes of a state dict.
 
-    `normalises`: checkpoints from elsewhere expect normalised images but do not hold the statistics.
+    `normalises`: checkpoints from elsewhere expect normalised images but do not hold mean and std.
     """
 
     about: str
@@ -68,19 +68,19 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
     """Build a freshly initialised model of the zoo.
 
     Args:
-        name: one of `names()`, followed where the model has sizes by dashes and integers: `"resnet18"`,
-            `"wide_resnet-28-10"`, `"convnet-32"`. Integers left out take defaults; `model.spec.name` has them all.
+        name: one of `names()`, followed by dashes and integers if the model has sizes: `"resnet18"`,
+            `"wide_resnet-28-10"`, `"convnet-32"`. Omitted integers have defaults; `model.spec.name` has them all.
             Or `"timm:NAME"`, a network of timm.
-        num_classes: K.
-        in_channels: C.
-        mean, std: subtracted from the images and divided by, one value per channel in units of pixels in [0, 1];
+        num_classes: number of classes K.
+        in_channels: number of image channels C.
+        mean, std: the normalisation (x - mean) / std, one value per channel in units of pixels in [0, 1];
             `None` is the identity.
 
     Returns:
         The model: images `[B, C, H, W]` in [0, 1], of 8 x 8 pixels or more, to logits `[B, K]`.
 
     Raises:
-        ValueError: an unknown name, malformed integers, or statistics that do not fit the channels.
+        ValueError: the name is unknown, an integer is invalid, or `mean` or `std` does not fit the channels.
 
     >>> create("convnet", num_classes=5).spec.name
     'convnet-16'
@@ -94,10 +94,10 @@ def create(name: str, num_classes: int = 10, in_channels: int = 3,
 
 
 def names() -> list[str]:
-    """Every name `create` knows, without integers.
+    """Return every name that `create` supports, without integers.
 
     Returns:
-        In the order of the documents.
+        The names, in the order of the documentation.
 
     >>> "resnet18" in names()
     True
@@ -106,12 +106,12 @@ def names() -> list[str]:
 
 
 def normalises(name: str) -> bool:
-    """Whether checkpoints of this network, unless they are ours, expect normalised images without saying how."""
+    """Whether checkpoints of this network, unless saved by us, expect normalised images but lack mean and std."""
     return not name.startswith(PREFIX) and ZOO[name.split("-")[0]].normalises
 
 
 def describe() -> list[dict[str, Any]]:
-    """What the zoo has.
+    """Describe the models of the zoo.
 
     Returns:
         For each model `name`, `parameters` (their number for 10 classes and 3 channels), `about` and `example`.
@@ -130,7 +130,7 @@ def describe() -> list[dict[str, Any]]:
 
 @cache
 def count_parameters(name: str, num_classes: int = 10) -> int:
-    """Of a network for images of 3 channels, without making it."""
+    """Count the parameters of a network for images of 3 channels, without allocating them."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in create(name, num_classes).parameters())
 

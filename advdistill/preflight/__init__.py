@@ -20,7 +20,7 @@ from .teacher import Claim, refuted_claims, wrong_class_order, wrong_normalisati
 
 __all__ = ["Claim", "Estimate", "Preflight", "preflight"]
 
-INSPECTED = 300  # held-out images, for each of the usual statistics; more where there are many classes
+INSPECTED = 300  # held-out images; the check of the class order uses 20 per class if that is more
 
 
 @dataclass
@@ -28,9 +28,9 @@ class Preflight:
     """The outcome of the checks.
 
     Attributes:
-        refused: a sentence for each reason not to train so; empty if there is none.
-        estimate: of the recipe as it is; `None` where it was refused.
-        cheaper: of other runs, by what to type for them; made where the recipe does not fit into the budget.
+        refused: a sentence for each reason not to train with this recipe; empty if there is none.
+        estimate: time and memory of the recipe as it is; `None` if it was refused.
+        cheaper: estimates of cheaper runs, by their command-line options; filled if the run exceeds the budget.
     """
 
     refused: list[str] = field(default_factory=list)
@@ -47,13 +47,13 @@ def preflight(
     report: Callable[[str], None] = print,
     pictures: Path | str | None = None,
 ) -> Preflight:
-    """Check data and teachers, and time a few steps; no file is written but `pictures`.
+    """Check data and teachers, and time a few steps; no file is written except `pictures`.
 
     Args:
-        claim: the robust teacher's claimed accuracies; those that RobustBench lists for its name unless given.
-        budget: seconds for the run.
+        claim: the robust teacher's claimed accuracies; by default those that RobustBench lists for its name.
+        budget: seconds that the run may take.
         report: receives lines of progress.
-        pictures: a PNG of augmented training images is written there.
+        pictures: path of a PNG to write, of augmented training images.
 
     Raises:
         ValueError: something in the recipe does not fit.
@@ -80,7 +80,7 @@ def preflight(
         for typed, cheaper in proposals(recipe):
             try:
                 found.cheaper[typed] = _estimate_of(cheaper, assemble(cheaper, placement=placement, train=parts.data))
-            except ValueError:  # teacher_every, where the method's attack asks no teacher
+            except ValueError:  # --teacher-every, if the method's attack does not query the teacher
                 continue
     return found
 
@@ -115,7 +115,7 @@ def _measured_faults(parts: Parts, recipe: Recipe, claim: Claim, report: Callabl
 
 
 def _published_claim(recipe: Recipe) -> Claim:
-    """The accuracies that RobustBench lists for the teacher, if they are on the recipe's data and at its eps."""
+    """Return the teacher's accuracies on RobustBench: clean if on the recipe's data, robust if also at its eps."""
     scheme, _, name = (recipe.teacher or "").partition("?")[0].partition(":")
     if scheme != "robustbench":
         return Claim()

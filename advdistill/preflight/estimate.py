@@ -1,4 +1,4 @@
-"""How long a run will take on this machine, from a few of its steps."""
+"""Estimate from a few steps how long a run will take on this machine."""
 
 import statistics
 import time
@@ -25,9 +25,9 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 __all__ = ["Estimate", "estimate", "proposals"]
 
-STEPS, SECONDS = 5, 20.0  # measured after one that warms up: so many, fewer if they take longer
+STEPS, SECONDS = 5, 20.0  # timed after one warm-up step: at most this many steps, fewer if slow
 VALIDATED = 128  # held-out images whose validation is timed
-FEWEST = 3  # attack steps that are proposed; with two, students on digits were less robust
+FEWEST = 3  # the fewest attack steps that are proposed; with two, students on digits were less robust
 SMALLER = {
     "resnet34": "resnet18", "resnet18": "resnet20", "preact_resnet18": "resnet20", "mobilenet_v2": "resnet20",
     "preact_resnet18_bn": "resnet20", "preact_resnet18_2x2": "resnet20", "resnet32": "resnet20",
@@ -40,11 +40,12 @@ class Estimate:
     """Time and memory of a run.
 
     Attributes:
-        step: seconds, the median of a few.
-        steps: of an epoch.
-        validation: seconds after an epoch, batch-norm's statistics and the epochs without one counted in.
-        epochs: of the recipe.
-        memory: bytes on the device at most, of this process where that is the processor.
+        step: seconds of a training step, the median of a few.
+        steps: training steps of an epoch.
+        validation: seconds of validation per epoch, averaged over all epochs, also those without it; includes
+            re-estimating the batch-norm statistics.
+        epochs: epochs of the recipe.
+        memory: peak bytes on a CUDA device; otherwise of this process.
     """
 
     step: float
@@ -55,7 +56,7 @@ class Estimate:
 
     @property
     def epoch(self) -> float:
-        """Seconds."""
+        """Seconds of an epoch."""
         return self.step * self.steps + self.validation
 
     @property
@@ -64,7 +65,7 @@ class Estimate:
         return self.epoch * self.epochs
 
     def within(self, budget: float) -> int:
-        """Epochs that fit into so many seconds."""
+        """Return the number of epochs that fit into `budget` seconds."""
         return int(budget / self.epoch)
 
 
@@ -93,7 +94,7 @@ def estimate(
 
 
 def proposals(recipe: Recipe) -> Iterator[tuple[str, Recipe]]:
-    """Cheaper runs of the same kind, and what to type for them; some may not suit the method."""
+    """Yield cheaper variants of a recipe, each with its command-line option; some may not suit the method."""
     if recipe.teacher_every is None:
         yield "--teacher-every 5", replace(recipe, teacher_every=5)
     if isinstance(recipe.attack, PGD) and recipe.attack.steps > FEWEST:

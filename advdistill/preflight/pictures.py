@@ -17,12 +17,12 @@ COLUMNS, ROWS = 10, 5
 
 
 def draw_augmented(recipe: Recipe, train: Split | Loaded, path: Path | str) -> None:
-    """Draw some images of the first batch as they are, and below each as the first epochs show it.
+    """Draw some training images as they are, and below each its augmentations in the first epochs.
 
-    Where images are mixed, or some are generated, rows are the beginnings of batches instead.
+    If images are mixed, or some are generated, each row shows the beginning of an epoch's first batch instead.
 
     Raises:
-        ValueError: the batches are a loader's.
+        ValueError: `train` is a loader.
         ImportError: a package of the extra `plot` is missing.
     """
     if isinstance(train, Loaded):

@@ -1,4 +1,4 @@
-"""Why a teacher is less accurate than expected: wrong normalisation, another order of classes, a wrong claim."""
+"""Find why a teacher is less accurate than expected: wrong normalisation, another order of classes, a wrong claim."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ STATISTICS = {  # per channel, in units of images in [0, 1]
 
 @dataclass(frozen=True)
 class Claim:
-    """A teacher's claimed accuracies on the test split, fractions; `robust` under AutoAttack or any PGD."""
+    """A teacher's claimed accuracies on the test split, as fractions; `robust` is under AutoAttack or any PGD."""
 
     clean: float | None = None
     robust: float | None = None
@@ -43,14 +43,14 @@ class Claim:
 
 
 def predictions(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> Tensor:
-    """Predicted classes `[N]`, on the CPU; the network is in eval mode meanwhile."""
+    """Return the predicted classes `[N]`, on the CPU; the network is in eval mode meanwhile."""
     with torch.no_grad(), in_mode(network, train=False):
         batches = (x for _, x, _ in in_order(split, 64, device))
         return torch.cat([logits_of(network(x), "teacher", x).argmax(1).cpu() for x in batches])
 
 
 def wrong_normalisation(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:
-    """A sentence if other statistics in common use make the network significantly more accurate, else `None`."""
+    """Return a sentence if another common mean and std make the network significantly more accurate, else `None`."""
     if not isinstance(network, Classifier):
         return None
     given = _count_correct(network, split, device)
@@ -69,11 +69,11 @@ def wrong_normalisation(network: nn.Module, split: Split, device: torch.device |
 
 
 def wrong_class_order(network: nn.Module, split: Split, device: torch.device | str = "cpu") -> str | None:
-    """A sentence if the network is significantly more accurate with its classes renamed, else `None`."""
+    """Return a sentence if the network is significantly more accurate with its classes permuted, else `None`."""
     k, n = split.num_classes, len(split)
     counts = torch.zeros(k, k, dtype=torch.long)
     counts.index_put_((predictions(network, split, device), split.labels), torch.ones(n, dtype=torch.long), True)
-    meant = counts.argmax(1)  # for each predicted class, the label that it mostly goes with
+    meant = counts.argmax(1)  # for each predicted class, the most frequent label
     given, renamed = int(counts.diag().sum()), int(counts.max(1).values.sum())
     if len(meant.unique()) < k or wilson(renamed, n)[0] <= max(wilson(given, n)[1], 0.5):
         return None
@@ -86,10 +86,10 @@ def wrong_class_order(network: nn.Module, split: Split, device: torch.device | s
 
 
 def refuted_claims(claim: Claim, clean: Sequence[bool], attacked: Sequence[bool]) -> Iterator[str]:
-    """A sentence for each claimed accuracy that the held-out images refute.
+    """Yield a sentence for each claimed accuracy that the held-out images refute.
 
-    They are easier than the test split: the teacher may have been trained on them, and PGD-10 finds less than the
-    attack of a claim. Only a figure that is significantly too low even so refutes one.
+    Accuracy on them is usually above that on the test split: the teacher may have been trained on them, and PGD-10 is
+    weaker than the attack of a claim. So a claim is refuted only if the measured accuracy is significantly below it.
     """
     measured = {"clean": (claim.clean, clean, "clean"), "robust": (claim.robust, attacked, "under PGD-10")}
     for name, (claimed, flags, how) in measured.items():

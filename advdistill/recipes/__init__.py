@@ -21,10 +21,10 @@ MODULES = {
 
 
 def names() -> list[str]:
-    """The names that `load` understands.
+    """Return the names that `load` accepts.
 
     Returns:
-        As `DATASET.RECIPE`.
+        The names, as `DATASET.RECIPE`.
 
     >>> "digits.rslad" in names()
     True
@@ -33,13 +33,13 @@ def names() -> list[str]:
 
 
 def load(reference: str) -> Recipe:
-    """A named recipe, a YAML file, or the recipe of a run.
+    """Load a recipe by name, from a YAML file, or from a run's folder.
 
     Args:
         reference: one of `names()`, a path that ends in .yaml or .yml, or the folder of a run.
 
     Returns:
-        The recipe; `replace` changes fields of it.
+        The recipe; its `replace` returns a copy with other fields.
 
     Raises:
         ValueError: an unknown name, or a file that is not a recipe.
@@ -58,10 +58,10 @@ def load(reference: str) -> Recipe:
 
 
 def describe() -> list[dict[str, str]]:
-    """The recipes that have a name.
+    """List the recipes that have a name.
 
     Returns:
-        For each its `name` and, as `summary`, the first line of its docstring.
+        For each recipe its `name` and, as `summary`, the first line of its docstring.
 
     >>> describe()[0]
     {'name': 'digits.teacher', 'summary': 'A robust teacher: convnet-24 by PGD-AT.'}
@@ -71,7 +71,7 @@ def describe() -> list[dict[str, str]]:
 
 
 def _recipe_functions() -> dict[str, Callable[[], Recipe]]:
-    """By name: the modules' public functions that return a recipe, and those that `digits` makes for every method."""
+    """Return all recipe functions by name: the modules' public ones, and those that `digits` creates per method."""
     written = {
         f"{dataset}.{name}": function
         for dataset, modules in MODULES.items()

@@ -1,7 +1,8 @@
-"""CIFAR-10, Linf 8/255, each with its paper's schedule, weight decay and scale. Give --teacher a robust one.
+"""CIFAR-10, Linf 8/255, each with its paper's schedule, weight decay and scale. Give a robust --teacher.
 
-Every recipe holds out a tenth of the training images to choose the checkpoint, which the papers do on the test set.
-The published figures are transcriptions of the papers' tables by third parties, except those of IGDM and SAAD.
+Except for the small ones, the recipes hold out a tenth of the training images to choose the checkpoint; the papers
+choose it on the test set. The published figures were transcribed from the papers' tables by third parties, except those
+of IGDM and SAAD.
 """
 
 from dataclasses import replace
@@ -35,9 +36,9 @@ from .common import ATTACK, setting
 
 
 def pgd_at_resnet18() -> Recipe:
-    """PGD-AT, ResNet-18, as AdaAD's comparison runs it: 110 epochs, /10 at 100 and 105, weight decay 5e-4.
+    """PGD-AT, ResNet-18, as in AdaAD's comparison: 110 epochs, /10 at 100 and 105, weight decay 5e-4.
 
-    The attack starts at 0.001 N(0, 1) from x, inside [0, 1].
+    The attack starts at x + 0.001 N(0, 1), clamped to [0, 1].
     Published (Huang et al., CVPR 2023, table 2): 82.95 clean, 47.69 AutoAttack.
     """
     recipe = _resnet18(PGDAT(), epochs=110, milestones=(100, 105), weight_decay=5e-4)
@@ -47,7 +48,7 @@ def pgd_at_resnet18() -> Recipe:
 def trades_resnet18() -> Recipe:
     """TRADES, beta 6, ResNet-18: eps 0.031, step 0.007, 100 epochs, weight decay 2e-4.
 
-    /10 from the 75th, 90th and 100th epoch on, so that the last one has a thousandth of the rate.
+    The rate is divided by 10 from the 75th, 90th and 100th epoch on, so that the last epoch has a thousandth of it.
 
     Published (Huang et al., CVPR 2023, table 2): 83.00 clean, 49.21 AutoAttack.
     """
@@ -58,15 +59,16 @@ def trades_resnet18() -> Recipe:
 def mart_resnet18() -> Recipe:
     """MART, lambda 5, ResNet-18: eps 0.031, step 0.007, lr 0.01, weight decay 3.5e-3, 120 epochs.
 
-    /10 from the 75th, 90th and 100th epoch on.
+    The rate is divided by 10 from the 75th, 90th and 100th epoch on.
     """
     recipe = _resnet18(MART(), epochs=120, milestones=(74, 89, 99), weight_decay=3.5e-3)
     return recipe.replace(attack=PGD(10, 0.007, Linf(0.031)), optimizer=SGD(lr=0.01, weight_decay=3.5e-3))
 
 
 def iad_resnet18() -> Recipe:
-    """IAD-I, ResNet-18 taught by its like: 200 epochs, /10 at 100 only, as for ARD, weight decay 2e-4, begins at 60.
+    """IAD-I, ResNet-18 with a ResNet-18 teacher: 200 epochs, /10 at 100 only, weight decay 2e-4, begins at 60.
 
+    The schedule is ARD's. What begins at epoch 60 is IAD's introspection.
     Published (Zhu et al., ICLR 2022, table 2): 48.66 AutoAttack, teacher ResNet-18 by AT.
     """
     return _resnet18(IAD(), epochs=200, milestones=(100,), weight_decay=2e-4)
@@ -83,7 +85,8 @@ def adaiad_resnet18() -> Recipe:
 def mtard_resnet18() -> Recipe:
     """MTARD, ResNet-18: element-mean KL (scale 0.1), 300 epochs, /10 at 215, 260, 285, weight decay 2e-4.
 
-    Give --teacher (WRN-34-10 TRADES) and --clean-teacher (ResNet-56). The best mean of clean and PGD accuracy is kept.
+    Give --teacher (WRN-34-10 TRADES) and --clean-teacher (ResNet-56). The checkpoint with the best mean of clean and
+    PGD accuracy is saved.
     """
     return _resnet18(MTARD(scale=0.1), 300, (215, 260, 285), 2e-4).replace(select_by="mean")
 
@@ -124,7 +127,7 @@ def adaad_resnet18() -> Recipe:
 def adaad_igdm_resnet18() -> Recipe:
     """AdaAD + IGDM, ResNet-18: batch-mean KL, weight 5 (teacher LTD; 10 for BDM, 5 for IKL), weight decay 5e-4.
 
-    200 epochs, /10 at 100 and 150, as the paper says; its code has weight decay 2e-4. The paper keeps the last epoch.
+    200 epochs, /10 at 100 and 150, as the paper says; its code has weight decay 2e-4. The paper uses the last epoch.
     Published (Lee, Cho and Kim, ICLR 2025, table 3, teacher Chen2021LTD_WRN34_10): 84.83 clean, 54.02 AutoAttack.
     """
     return _resnet18(AdaAD() + IGDM(weight=5), epochs=200, milestones=(100, 150), weight_decay=5e-4)
@@ -141,8 +144,8 @@ def dgad_resnet18() -> Recipe:
 def saad_resnet18() -> Recipe:
     """SAAD, ResNet-18: gradient weight 1, 200 epochs, /10 at 100 and 150, weight decay 5e-4 (2e-4 in the code).
 
-    SAAD-C is `--method.clean-weight 0.2`. The weights are averaged from the 95th epoch on; the paper evaluates the last
-    average, here the best is kept. The sample weights are the paper's, not the code's.
+    For SAAD-C add `--method.clean-weight 0.2`. The weights are averaged from the 95th epoch on; the paper evaluates the
+    last average, this recipe saves the best one. The sample weights are the paper's, not the code's.
     Published (Lee and Chung, TMLR 2026, table 7, teacher Chen2021LTD_WRN34_20): 85.78 clean, 52.69 AutoAttack.
     """
     return _resnet18(SAAD(gradient_weight=1), epochs=200, milestones=(100, 150), weight_decay=5e-4).replace(swa=94)
@@ -151,7 +154,7 @@ def saad_resnet18() -> Recipe:
 def fair_ard_resnet18() -> Recipe:
     """Fair-ARD, ResNet-18: as ARD (temperature 30, scale 0.1, 200 epochs, /10 at 100), with Nesterov momentum.
 
-    The releases of the Fair-ARD family keep every epoch; here a held-out tenth of the training images chooses.
+    The releases of the Fair-ARD family save every epoch; here a held-out tenth of the training images decides which.
     """
     return _nesterov(ard_resnet18().replace(method=FairARD(scale=0.1)))
 
@@ -175,17 +178,17 @@ def fair_mtard_resnet18() -> Recipe:
 
 
 def absld_resnet18() -> Recipe:
-    """ABSLD, ResNet-18: as RSLAD (scale 0.1, 300 epochs, /10 at 215, 260, 285), class temperatures moved by 0.1.
+    """ABSLD, ResNet-18: as RSLAD (scale 0.1, 300 epochs, /10 at 215, 260, 285), class temperature rate 0.1.
 
-    The release chooses by PGD-20 or by robust and worst-class accuracy on the test set.
+    The release chooses the checkpoint by PGD-20, or by robust and worst-class accuracy, on the test set.
     """
     return rslad_resnet18().replace(method=ABSLD(scale=0.1))
 
 
 def peeraid_resnet18() -> Recipe:
-    """PeerAiD, ResNet-18 and a peer like it: temperature 5, scale 0.1, 300 epochs, /10 at 214, 259, 284, no teacher.
+    """PeerAiD, ResNet-18 with a ResNet-18 peer: temperature 5, scale 0.1, 300 epochs, /10 at 214, 259, 284, no teacher.
 
-    Weight decay 2e-4; the weights are averaged from the first decay on, which is what is kept.
+    Weight decay 2e-4; the weights are averaged from the first decay of the rate on, and the average is saved.
     """
     return _resnet18(PeerAiD(scale=0.1), 300, (214, 259, 284), 2e-4).replace(swa=214)
 
@@ -201,7 +204,7 @@ def rslad_small() -> Recipe:
 
 
 def bmtard_small() -> Recipe:
-    """B-MTARD, ResNet-8 on 10,000 images, 10 epochs; temperatures move by 0.01, ten times the paper's for so few steps.
+    """B-MTARD, ResNet-8 on 10,000 images, 10 epochs; temperature rate 0.01, ten times the paper's for so few steps.
 
     Give --teacher and --clean-teacher. The checkpoint is chosen as for `rslad_small`, by PGD-10.
     """

@@ -1,12 +1,12 @@
 """CIFAR-100, ResNet-18 and MobileNetV2, Linf 8/255, each with its paper's schedule, weight decay and scale.
 
-Give --teacher. A recipe for MobileNetV2 is that of the same method for ResNet-18, unless said otherwise.
+Give --teacher. A recipe for MobileNetV2 is that of the same method for ResNet-18, unless noted.
 
 Every recipe holds out a tenth of the training images to choose the checkpoint; the papers take the last, or choose on
-the test set. Unless said otherwise the published figures are those of Lee, Cho and Kim (ICLR 2025, tables 2 and 10,
-teacher Chen2021LTD_WRN34_10, 64.07 clean, 30.57 AutoAttack). They train every method on one schedule, 200 epochs (RSLAD
-300) with weight decay 5e-4 (2e-4 in the code); their code has KL of scale 1 (RSLAD 0.1) and temperature 1. Where a
-recipe follows the method's own authors instead, expect the figures nearby, not at the digit.
+the test set. Unless noted, the published figures are those of Lee, Cho and Kim (ICLR 2025, tables 2 and 10, teacher
+Chen2021LTD_WRN34_10, 64.07 clean, 30.57 AutoAttack). They train every method on one schedule, 200 epochs (RSLAD 300)
+with weight decay 5e-4 (2e-4 in the code); their code has KL of scale 1 (RSLAD 0.1) and temperature 1. If a recipe
+follows the method's own authors instead, expect similar figures, not equal ones.
 """
 
 from ..methods import ADR, ARD, BMTARD, DGAD, IAD, IGDM, MTARD, PGDAT, RSLAD, SAAD, TRADES, AdaAD, AdaIAD, Method
@@ -16,7 +16,7 @@ from .common import setting, with_levers
 
 
 def pgd_at_resnet18() -> Recipe:
-    """PGD-AT, ResNet-18, as IGDM's comparison runs it: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
+    """PGD-AT, ResNet-18, as in IGDM's comparison: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
 
     Published: 55.80 clean, 18.86 AutoAttack, at the last epoch.
     """
@@ -24,9 +24,9 @@ def pgd_at_resnet18() -> Recipe:
 
 
 def trades_resnet18() -> Recipe:
-    """TRADES, beta 6, ResNet-18, as IGDM's comparison runs it: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
+    """TRADES, beta 6, ResNet-18, as in IGDM's comparison: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
 
-    Eps is 8/255 and the step 2/255 here, as there; TRADES itself has 0.031 and 0.007.
+    Eps is 8/255 and the step 2/255, as in that comparison; TRADES itself has 0.031 and 0.007.
     Published: 53.56 clean, 22.02 AutoAttack.
     """
     return _resnet18(TRADES(), epochs=200, milestones=(100, 150), weight_decay=5e-4)
@@ -37,7 +37,7 @@ def ard_resnet18() -> Recipe:
 
     /10 at 100; the second decay at epoch 150 never happens in the released code, nor here. The element-mean makes the
     loss ten times weaker than on CIFAR-10, as released.
-    Published, by scale 1 and temperature 1: 61.34 clean, 25.74 AutoAttack.
+    Published, with scale 1 and temperature 1: 61.34 clean, 25.74 AutoAttack.
     """
     recipe = _resnet18(ARD(scale=0.01), epochs=200, milestones=(100,), weight_decay=2e-4)
     return recipe.replace(batch_size=256)
@@ -46,7 +46,7 @@ def ard_resnet18() -> Recipe:
 def iad_resnet18() -> Recipe:
     """IAD-I, ResNet-18: 200 epochs, /10 at 100 only, as for ARD, weight decay 2e-4, begins at 80.
 
-    The release has CIFAR-10 alone, where it begins at 60; 80 is a later study's choice for CIFAR-100.
+    The release has only CIFAR-10, where introspection begins at epoch 60; 80 is a later study's choice for CIFAR-100.
     Published: 60.12 clean, 26.29 AutoAttack.
     """
     return _resnet18(IAD(begin=0.4), epochs=200, milestones=(100,), weight_decay=2e-4)
@@ -65,7 +65,8 @@ def rslad_resnet18() -> Recipe:
 def mtard_resnet18() -> Recipe:
     """MTARD, ResNet-18: ten times the element-mean KL (scale 0.1), 300 epochs, /10 at 215, 260, 285, weight decay 2e-4.
 
-    Give --teacher (WRN-70-16) and --clean-teacher (WRN-22-6). The best mean of clean and PGD accuracy is kept.
+    Give --teacher (WRN-70-16) and --clean-teacher (WRN-22-6). The checkpoint with the best mean of clean and PGD
+    accuracy is saved.
     """
     return _resnet18(MTARD(scale=0.1), 300, (215, 260, 285), 2e-4).replace(select_by="mean")
 
@@ -118,15 +119,16 @@ def dgad_resnet18() -> Recipe:
 def saad_resnet18() -> Recipe:
     """SAAD, ResNet-18: gradient weight 20 (10 in a comment of the code), 200 epochs, weight decay 5e-4 (2e-4 there).
 
-    /10 at 100 and 150. SAAD-C is `--method.clean-weight 0.5`. The weights are averaged from the 95th epoch on; the
-    paper evaluates the last average, here the best is kept. The sample weights are the paper's, not the code's.
+    /10 at 100 and 150. For SAAD-C add `--method.clean-weight 0.5`. The weights are averaged from the 95th epoch
+    on; the paper evaluates the last average, this recipe saves the best one. The sample weights are the paper's, not
+    the code's.
     Published (Lee and Chung, TMLR 2026, table 13, teacher Wang2023 WRN-70-16): 59.11 clean, 27.58 AutoAttack.
     """
     return _resnet18(SAAD(gradient_weight=20), epochs=200, milestones=(100, 150), weight_decay=5e-4).replace(swa=94)
 
 
 def pgd_at_mobilenet_v2() -> Recipe:
-    """PGD-AT, MobileNetV2, as IGDM's comparison runs it: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
+    """PGD-AT, MobileNetV2, as in IGDM's comparison: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
 
     Published: 59.23 clean, 21.58 AutoAttack, at the last epoch.
     """
@@ -134,7 +136,7 @@ def pgd_at_mobilenet_v2() -> Recipe:
 
 
 def trades_mobilenet_v2() -> Recipe:
-    """TRADES, beta 6, MobileNetV2, as IGDM's comparison runs it: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
+    """TRADES, beta 6, MobileNetV2, as in IGDM's comparison: 200 epochs, /10 at 100 and 150, weight decay 5e-4.
 
     Published: 51.05 clean, 20.62 AutoAttack.
     """
@@ -144,7 +146,7 @@ def trades_mobilenet_v2() -> Recipe:
 def ard_mobilenet_v2() -> Recipe:
     """ARD, MobileNetV2, its paper's student: temperature 30, scale 0.01, batches of 256, 200 epochs, /10 at 100.
 
-    Published, by scale 1 and temperature 1: 60.55 clean, 25.28 AutoAttack.
+    Published, with scale 1 and temperature 1: 60.55 clean, 25.28 AutoAttack.
     """
     return _mobilenet_v2(ard_resnet18())
 
@@ -216,7 +218,7 @@ def saad_mobilenet_v2() -> Recipe:
 def best_resnet18() -> Recipe:
     """AdaAD + IGDM, ResNet-18, with averaged weights and adversarial statistics; give --teacher.
 
-    Published without these levers: 63.44 clean, 28.87 AutoAttack, ahead of fourteen others.
+    Published without these levers: 63.44 clean, 28.87 AutoAttack, ahead of fourteen other methods.
     """
     return with_levers(adaad_igdm_resnet18())
 
@@ -232,7 +234,7 @@ def best_mobilenet_v2() -> Recipe:
 def best_without_teacher() -> Recipe:
     """ADR with averaged and perturbed weights, ResNet-18; no teacher.
 
-    Published (Wu et al., ICLR 2024, README): 57.36 clean, 28.52 AutoAttack; their perturbation is without a proxy.
+    Published (Wu et al., ICLR 2024, README): 57.36 clean, 28.52 AutoAttack; they perturb the weights without a proxy.
     """
     method = ADR(first_temperature=2.0, last_temperature=1.0, last_trust=0.85)
     return adr_resnet18().replace(method=method, data=Data("cifar100", augment="crop_flip"), ema=0.995, awp=0.005)

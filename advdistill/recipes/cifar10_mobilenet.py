@@ -1,9 +1,9 @@
-"""CIFAR-10, MobileNetV2: as the recipe of the same method for ResNet-18, unless said otherwise. Give --teacher.
+"""CIFAR-10, MobileNetV2: same as the recipe of the method for ResNet-18, unless noted. Give --teacher.
 
-Unless said otherwise the published figures are those of Lee, Cho and Kim (ICLR 2025, table 11, teacher
-Chen2021LTD_WRN34_10). They train every method on one schedule, 200 epochs (RSLAD 300) with weight decay 5e-4, and keep
-the last epoch. The recipes follow each method's own paper, and a held-out tenth of the training images chooses the
-checkpoint: expect the figures nearby, not at the digit.
+Unless noted, the published figures are those of Lee, Cho and Kim (ICLR 2025, table 11, teacher Chen2021LTD_WRN34_10).
+They train every method on one schedule, 200 epochs (RSLAD 300) with weight decay 5e-4, and use the last epoch. The
+recipes follow each method's own paper and choose the checkpoint on a held-out tenth of the training images: expect
+similar figures, not equal ones.
 """
 
 from ..methods import CIARD, IGDM, AdaAD
@@ -32,8 +32,8 @@ def trades_mobilenet_v2() -> Recipe:
 def ard_mobilenet_v2() -> Recipe:
     """ARD, MobileNetV2, its paper's student: temperature 30, scale 0.1, 200 epochs, /10 at 100, weight decay 2e-4.
 
-    Published: 84.18 clean, 48.11 AutoAttack. Of ARD's own table 6, by a third party: 82.63 clean, 50.42 under PGD-20,
-    with the TRADES WRN for a teacher.
+    Published: 84.18 clean, 48.11 AutoAttack. ARD's own table 6, quoted by a third party: 82.63 clean, 50.42 under
+    PGD-20, with the TRADES WRN as teacher.
     """
     return _mobilenet_v2(cifar10.ard_resnet18())
 
@@ -113,12 +113,12 @@ def saad_mobilenet_v2() -> Recipe:
 
 
 def ciard_mobilenet_v2() -> Recipe:
-    """CIARD, MobileNetV2: scale 0.1, 300 epochs, rate 0.1 until 150, then a cosine; weight decay 2e-4.
+    """CIARD, MobileNetV2: scale 0.1, 300 epochs, rate 0.1 until epoch 150, then a cosine; weight decay 2e-4.
 
-    Give --teacher (WRN-34-10 TRADES), which trains along from epoch 50 on, and --clean-teacher (ResNet-56). The best
-    mean of clean and PGD accuracy is kept. The rate moves once an epoch, as released. The release multiplies the cosine
-    by exp(-q^2 / 100), q from 0 to 1: at most 1 % less. It cuts the temperatures' rate by 10 at every step from epoch
-    215 on; here it follows the schedule.
+    Give --teacher (WRN-34-10 TRADES), which is also trained from epoch 50 on, and --clean-teacher (ResNet-56). The
+    checkpoint with the best mean of clean and PGD accuracy is saved. The rate changes once an epoch, as released. The
+    release multiplies the cosine by exp(-q^2 / 100), q from 0 to 1: at most 1 % less. It also divides the temperatures'
+    rate by 10 at every step from epoch 215 on; here that rate follows the schedule.
     """
     recipe = setting("cifar10", "mobilenet_v2", CIARD(scale=0.1), 300, (), weight_decay=2e-4)
     return recipe.replace(schedule=Schedule("cosine", hold=150, by="epoch"), select_by="mean")

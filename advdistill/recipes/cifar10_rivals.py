@@ -1,7 +1,7 @@
-"""CIFAR-10, Linf 8/255, without a robust teacher or at one step: what distillation is compared with.
+"""CIFAR-10, Linf 8/255: what distillation is compared with, mostly without a robust teacher or with one attack step.
 
-Each has its paper's schedule and weight decay; every recipe holds out a tenth of the training images to choose the
-checkpoint. Where a release cycles the momentum with the rate (0.9, 0.8 at the peak, 0.9), here it stays at 0.9.
+Each recipe has its paper's schedule and weight decay, and holds out a tenth of the training images to choose the
+checkpoint. If a release cycles the momentum with the rate (0.9, 0.8 at the peak, 0.9), the recipe keeps it at 0.9.
 """
 
 from ..attacks import PGD
@@ -43,9 +43,9 @@ def nuat_resnet18() -> Recipe:
 def liet_resnet18() -> Recipe:
     """LIET with averaged weights, ResNet-18: one step of 8/255, 100 epochs, weight decay 5e-4.
 
-    The rate climbs to 0.1 in 30 epochs, and falls by a cosine that moves once an epoch; the release's climbs by a
-    cosine, too. The average has decay 0.9995. Constants of the FastAT benchmark, whose label images are made anew every
-    20 batches; LIET's own release has 10.
+    The rate climbs to 0.1 in 30 epochs, then falls by a cosine that changes once an epoch; in the release the climb is
+    a cosine, too. The average has decay 0.9995. The constants are those of the FastAT benchmark, which renews the label
+    images every 20 batches; LIET's own release renews them every 10.
     Published (FastAT benchmark, mean of three seeds): 80.68 clean, 49.99 AutoAttack.
     """
     recipe = setting("cifar10", "resnet18", LIET(), 100, (), 5e-4)
@@ -56,7 +56,7 @@ def liet_resnet18() -> Recipe:
 def adr_resnet18() -> Recipe:
     """ADR on PGD-AT, ResNet-18: 200 epochs, /10 at 100 and 150, weight decay 5e-4, Nesterov momentum.
 
-    With --ema 0.995 the average that teaches is the network that is kept, the paper's ADR + WA.
+    With --ema 0.995 the average that acts as teacher is the network that is saved: the paper's ADR + WA.
     Published (Wu et al., ICLR 2024, README): 82.41 clean, 50.39 AutoAttack; averaged 82.59 and 50.86.
     """
     recipe = setting("cifar10", "resnet18", ADR(), 200, (100, 150), 5e-4)
@@ -64,23 +64,23 @@ def adr_resnet18() -> Recipe:
 
 
 def lbgat_resnet18() -> Recipe:
-    """LBGAT0, ResNet-18 and a guide like it: eps 0.031, step 0.007, 100 epochs, /10 at 75 and 90, weight decay 2e-4.
+    """LBGAT0, ResNet-18 with a ResNet-18 guide: eps 0.031, step 0.007, 100 epochs, /10 at 75 and 90, weight decay 2e-4.
 
-    The rate climbs in the first epoch, in which the release has 0.02. Its script is of CIFAR-100 (LBGAT6, WRN-34-10).
+    The rate climbs in the first epoch; the release has 0.02 there, in a script for CIFAR-100 (LBGAT6, WRN-34-10).
     Published (Cui et al., ICCV 2021, README, WRN-34-10): 88.22 clean, 52.86 AutoAttack at 0.031.
     """
     return _guided(LBGAT(robust_weight=0.0))
 
 
 def adagat_resnet18() -> Recipe:
-    """AdaGAT (MSE), ResNet-18 and a guide like it: as LBGAT, 100 epochs, /10 at 75 and 90, weight decay 2e-4."""
+    """AdaGAT (MSE), ResNet-18 with a ResNet-18 guide: as LBGAT, 100 epochs, /10 at 75 and 90, weight decay 2e-4."""
     return _guided(AdaGAT())
 
 
 def hat_resnet18() -> Recipe:
     """HAT, ResNet-18: 50 epochs, rate to 0.21 in a quarter of them and by a cosine to 0, weight decay 5e-4, Nesterov.
 
-    Give --clean-teacher a network trained on clean images. The release's rate climbs by a cosine, too.
+    --clean-teacher must be a network trained on clean images. In the release the rate climbs by a cosine, too.
     Published (Rade and Moosavi-Dezfooli, ICLR 2022, README): 84.90 clean, 49.08 AutoAttack.
     """
     recipe = setting("cifar10", "resnet18", HAT(), 50, (), 5e-4)
@@ -92,9 +92,9 @@ def hat_resnet18() -> Recipe:
 def acat_resnet18() -> Recipe:
     """ACAT, ResNet-18: TRADES-AWP, beta 11, two steps of an eps that grows to 8/255 over 110 epochs, weight decay 5e-4.
 
-    DAJAT (Addepalli et al., NeurIPS 2022) with its base view alone. The rate falls from 0.2 by a cosine, here at every
-    step, in the release once an epoch. Perturbation 0.005 from the tenth epoch. The average of decay 0.9996 begins at
-    once, in the release after epoch 82; earlier weights are 2 % of it at the end.
+    DAJAT (Addepalli et al., NeurIPS 2022) with only its base view. The rate falls from 0.2 by a cosine, here at every
+    step, in the release once an epoch. Weight perturbation 0.005 from the tenth epoch on. The average of decay 0.9996
+    begins with the training, in the release after epoch 82; weights before that are 2 % of the average at the end.
     Published (Addepalli et al., README): 82.41 clean, 49.80 AutoAttack.
     """
     recipe = setting("cifar10", "resnet18", TRADES(robust_weight=11.0), 110, (), 5e-4)
@@ -107,9 +107,9 @@ def acat_resnet18() -> Recipe:
 def advfunmatch_resnet18() -> Recipe:
     """AdvFunMatch, ResNet-18: AdaAD on strongly augmented and mixed images; 200 epochs, weight decay 5e-4.
 
-    Wu et al., arXiv:2305.14700: teacher and student see the very same image. Its constants and figures were not found.
-    Schedule (/10 at 100 and 150) and weight decay are AdaAD's, TrivialAugment and mixup of parameter 1 are ours. Give
-    --teacher a robust one.
+    Wu et al., arXiv:2305.14700: teacher and student get the same image. The paper's constants and figures were not
+    found: schedule (/10 at 100 and 150) and weight decay are AdaAD's, TrivialAugment and mixup with parameter 1 are
+    our choice. Give a robust --teacher.
     """
     recipe = setting("cifar10", "resnet18", AdaAD(), 200, (100, 150), 5e-4)
     return recipe.replace(data=Data("cifar10", augment="trivial_augment", mixup=1.0))

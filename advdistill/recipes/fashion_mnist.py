@@ -1,7 +1,7 @@
 """Fashion-MNIST, Linf 0.1, 28 x 28 grey images: a ResNet-8 on two processor cores, taught by a ResNet-20.
 
-All have the methods' default coefficients, but for B-MTARD's rate, and the same short setting, which is ours and no
-paper's.
+All recipes have the methods' default coefficients, except for B-MTARD's temperature rate, and the same short setting,
+which is from no paper.
 """
 
 from ..attacks import PGD
@@ -11,7 +11,7 @@ from ..threat import Linf
 
 
 def teacher() -> Recipe:
-    """A robust teacher: ResNet-20 by N-FGSM, one attack step of eps from noise in 2 eps."""
+    """A robust teacher: ResNet-20 by N-FGSM, one attack step of size eps from noise in 2 eps."""
     attack = PGD(1, 0.1, Linf(0.1), "uniform", "train", start_radius=2, projected=False)
     return _student(PGDAT()).replace(student="resnet20", attack=attack)
 
@@ -32,7 +32,7 @@ def trades() -> Recipe:
 
 
 def liet() -> Recipe:
-    """LIET: one attack step, 37 epochs, which take as many passes as ten of PGD-AT; no teacher."""
+    """LIET: one attack step, 37 epochs, as many passes as ten epochs of PGD-AT; no teacher."""
     return _student(LIET()).replace(attack=PGD(1, 0.1, Linf(0.1)), epochs=37)
 
 
@@ -42,12 +42,12 @@ def rslad() -> Recipe:
 
 
 def adaad() -> Recipe:
-    """AdaAD, its teacher at every fifth attack step; give --teacher."""
+    """AdaAD, running the teacher at every fifth attack step only; give --teacher."""
     return _student(AdaAD()).replace(teacher_every=5)
 
 
 def bmtard() -> Recipe:
-    """B-MTARD, its temperatures moving by 0.01 a step; give --teacher and --clean-teacher."""
+    """B-MTARD, temperature rate 0.01; give --teacher and --clean-teacher."""
     return _student(BMTARD(temperature_rate=0.01))
 
 

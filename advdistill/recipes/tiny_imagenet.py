@@ -1,10 +1,10 @@
 """Tiny-ImageNet, PreActResNet-18, Linf 8/255; the test split is the official validation part. Give --teacher.
 
-Unless said otherwise the setting and the published figures are those of Lee, Cho and Kim (ICLR 2025, table 14, teacher
-RiFT WRN-34-10: 52.54 clean, 21.78 AutoAttack): 100 epochs, /10 at 50 and 80, weight decay 5e-4 (2e-4 in their code),
-batches of 128. Their PreActResNet-18, and SAAD's, has batch-norm and ReLU before the head. They keep the last epoch;
-here a held-out tenth of the training images chooses it. Images are padded by 4 before the crop. MTARD and B-MTARD have
-no released setting for this dataset.
+Unless noted, the setting and the published figures are those of Lee, Cho and Kim (ICLR 2025, table 14, teacher RiFT
+WRN-34-10: 52.54 clean, 21.78 AutoAttack): 100 epochs, /10 at 50 and 80, weight decay 5e-4 (2e-4 in their code), batches
+of 128. Their PreActResNet-18, and SAAD's, has batch-norm and ReLU before the head. They use the last epoch; here the
+checkpoint is chosen on a held-out tenth of the training images. Images are padded by 4 before the crop. MTARD and
+B-MTARD have no released setting for this dataset.
 """
 
 from dataclasses import replace
@@ -33,8 +33,8 @@ def trades_preact_resnet18() -> Recipe:
 def ard_preact_resnet18() -> Recipe:
     """ARD, PreActResNet-18: temperature 1, batch-mean KL, 100 epochs, /10 at 50 and 80, weight decay 5e-4.
 
-    The student is attacked in eval mode from a start inside [0, 1], as IGDM's code has it; ARD itself has train mode
-    and temperature 30. That code's step of 2/225 is a slip; here it is 2/255.
+    The student is attacked in eval mode from a start inside [0, 1], as in IGDM's code; ARD itself has train mode and
+    temperature 30. The step of 2/225 in IGDM's code is a slip; here it is 2/255.
     Published: 50.81 clean, 19.48 AutoAttack.
     """
     return _in_eval_mode(_preact_resnet18(ARD(temperature=1)))
@@ -43,7 +43,7 @@ def ard_preact_resnet18() -> Recipe:
 def iad_preact_resnet18() -> Recipe:
     """IAD-I, PreActResNet-18: 100 epochs, /10 at 50 and 80, weight decay 5e-4, begins at 30, the share of IAD's 60.
 
-    No paper says when it begins here. Attacked as for ARD.
+    No paper says when the introspection begins on this dataset. The student is attacked as for ARD.
     Published: 49.89 clean, 19.10 AutoAttack.
     """
     return _in_eval_mode(_preact_resnet18(IAD()))
@@ -69,7 +69,7 @@ def adaad_preact_resnet18() -> Recipe:
 def adaiad_preact_resnet18() -> Recipe:
     """AdaIAD, PreActResNet-18: temperature 30 as released, 100 epochs, /10 at 50 and 80, weight decay 5e-4.
 
-    It begins at 30, the share of its 60 of 200; the paper has no figure for Tiny-ImageNet.
+    The introspection begins at epoch 30, the share of 60 of 200; the paper has no figure for Tiny-ImageNet.
     """
     return _preact_resnet18(AdaIAD())
 
@@ -85,7 +85,7 @@ def adaad_igdm_preact_resnet18() -> Recipe:
 def dgad_preact_resnet18() -> Recipe:
     """DGAD, PreActResNet-18: consistency 1, 200 epochs, /10 at 100 and 150, weight decay 5e-4, crops padded by 4.
 
-    As its release has it, with a student of its own: the last feature maps are pooled by 4, the head reads 2048 values.
+    As released, with a student of its own: the last feature maps are pooled by 4, and the head has 2048 inputs.
     The paper's teacher is a PreActResNet-18 trained by TRADES.
     """
     recipe = _preact_resnet18(DGAD(), epochs=200, milestones=(100, 150))
@@ -95,9 +95,9 @@ def dgad_preact_resnet18() -> Recipe:
 def saad_preact_resnet18() -> Recipe:
     """SAAD, PreActResNet-18: gradient weight 10, 200 epochs, /10 at 100 and 150, weight decay 5e-4 (2e-4 in the code).
 
-    SAAD-C is `--method.clean-weight 0.5`. The weights are averaged from the 95th epoch on. The code pads by 8, and the
-    paper evaluates the last average; here images are padded by 4, and the best is kept. The sample weights are the
-    paper's.
+    For SAAD-C add `--method.clean-weight 0.5`. The weights are averaged from the 95th epoch on. The code pads by 8, and
+    the paper evaluates the last average; here images are padded by 4, and the best average is saved. The sample
+    weights are the paper's.
     Published (Lee and Chung, TMLR 2026, table 13, teacher Wang2023 WRN-28-10): 57.16 clean, 23.42 AutoAttack.
     """
     return _preact_resnet18(SAAD(gradient_weight=10), epochs=200, milestones=(100, 150)).replace(swa=94)

@@ -1,1 +1,1 @@
-"""Results as tables, comparisons and pictures; never torch."""
+"""Results as tables, comparisons and pictures. Nothing here imports torch."""

@@ -1,6 +1,6 @@
-"""Charts of a page, in Vega-Lite by Altair: what they share, accuracy against eps, accuracy by class.
+"""Vega-Lite charts of the report page, built with Altair: shared parts, accuracy against eps, accuracy by class.
 
-Colours and fonts are the page's, given when a chart is drawn, so that it follows light and dark.
+The page sets colours and fonts when it draws a chart, so that charts follow the light and dark themes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,16 +20,16 @@ __all__ = [
     *("percent", "specification"),
 ]
 
-MOST = 20  # classes in a chart
+MOST = 20  # classes in one chart
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A specification of Vega-Lite, and the same in words.
+    """A chart as a Vega-Lite specification and as text.
 
     Attributes:
         label: a text alternative, for screen readers.
-        rows: the figures drawn, where they are few enough to be read.
+        rows: the numbers drawn; empty if there are too many to read.
     """
 
     title: str
@@ -44,33 +44,33 @@ def altair() -> ModuleType:
 
 @cache
 def javascript() -> str:
-    """Vega, Vega-Lite and Vega-Embed, of the version that Altair writes for."""
+    """Return the source of Vega, Vega-Lite and Vega-Embed, in the Vega-Lite version that Altair targets."""
     bundle = require("vl_convert", "The report", "report").javascript_bundle
     version = ".".join(altair().SCHEMA_VERSION.lstrip("v").split(".")[:2])
     return bundle(vl_version=version).replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def specification(chart: Any, height: float) -> dict[str, Any]:
-    """As wide as its container; the title is in the page."""
+    """Return a chart's specification, as wide as its container; the page shows the title."""
     spec = chart.properties(width="container", height=height).to_dict()
     return {name: value for name, value in spec.items() if name != "config"}
 
 
 def figures(measured: Measurement) -> dict[str, float]:
-    """Accuracy, the ends of its 95 % interval, and n, as a row's fields."""
+    """Return the accuracy, the ends of its 95 % interval, and n, as fields of a row."""
     low, high = measured.interval
     exact = {"accuracy": measured.accuracy, "low": low, "high": high}
     return {name: round(value, 5) for name, value in exact.items()} | {"n": measured.n}
 
 
 def colour(domain: Sequence[str], shown: Sequence[str]) -> Any:
-    """A colour for each model, the same in every chart of the page."""
+    """Return an encoding that gives each model the same colour in every chart of the page."""
     alt = altair()
     return alt.Color("model:N", scale=alt.Scale(domain=list(domain)), legend=legend(shown))
 
 
 def legend(shown: Sequence[str]) -> Any:
-    """Of the models in a chart, if there are several."""
+    """Return a legend of the models in a chart, or `None` unless there are several."""
     return altair().Legend(values=list(shown), title=None, symbolOpacity=1) if len(shown) > 1 else None
 
 
@@ -79,14 +79,14 @@ def percent() -> Any:
 
 
 def between() -> list[Any]:
-    """The interval's ends, in a tooltip."""
+    """Return tooltip fields for the ends of the interval."""
     return [altair().Tooltip(f"{end}:Q", format=".1%") for end in ("low", "high")]
 
 
 def networks(runs: Sequence[ReportedRun]) -> list[tuple[str, str, Network]]:
-    """The inspected networks, `(name, run, figures)`: students, then teachers, each network once.
+    """Return the inspected networks as `(name, run, figures)`: all students, then each other network once.
 
-    A teacher may be that of several runs, or one of the runs itself.
+    A teacher may be shared by several runs, or be the student of one of them.
     """
     inspected = [(run.name, run.inspection.networks) for run in runs if run.inspection]
     students = [(name, name, found["student"]) for name, found in inspected]
@@ -104,7 +104,7 @@ def networks(runs: Sequence[ReportedRun]) -> list[tuple[str, str, Network]]:
 
 
 def _counts(network: Network) -> str:
-    """How many images it has right, by eps and by class: two networks of the same counts are one."""
+    """Return the correct counts by eps and by class as a key: networks with equal counts are taken as the same."""
     return str([(eps, m.n, m.correct) for eps, m in network.curve.items()]) + str(network.classes)
 
 
@@ -113,7 +113,7 @@ def _networks_by_name(runs: Sequence[ReportedRun]) -> dict[str, Network]:
 
 
 def curve_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
-    """PGD-20 accuracy against eps, with its 95 % band; the eps of the result is marked."""
+    """Chart PGD-20 accuracy against eps, with 95 % bands; the eps of each result is marked."""
     alt, shown = altair(), _networks_by_name(runs)
     if not shown:
         return []
@@ -145,7 +145,7 @@ def curve_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
 
 
 def class_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
-    """Accuracy of each class, clean and under attack; of many classes those where the first network is worst."""
+    """Chart the accuracy of each class, clean and under attack; of many classes, only the first network's worst."""
     charts = []
     for names in dict.fromkeys(run.inspection.class_names for run in runs if run.inspection):
         labels = [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names)]  # Tiny ImageNet

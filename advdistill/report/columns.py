@@ -1,4 +1,4 @@
-"""A table in a terminal of any width: a column for each attack, in parts where not all fit beside each other."""
+"""A table with a column for each attack, split into several if the terminal is too narrow for all columns."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +14,11 @@ from rich.text import Text
 
 __all__ = ["Columns", "Name", "pieces"]
 
-NAME, LONGEST, GAP = 12, 24, 2  # least and most characters kept for the column of names, and between columns
+NAME, LONGEST, GAP = 12, 24, 2  # least and most characters of the column of names; characters between columns
 
 
 def pieces(name: str) -> list[str]:
-    """The parts of a name between which a line may be broken: after `_`, `-`, `.`, `/` and spaces.
+    """Split a name where a line may be broken: after `_`, `-`, `.`, `/` and spaces.
 
     >>> pieces("robust_resnet18-v2.json")
     ['robust_', 'resnet18-', 'v2.', 'json']
@@ -28,7 +28,7 @@ def pieces(name: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Name:
-    """A name in a cell: broken between its `pieces`, and within one only where that is wider than the column."""
+    """A name in a cell: lines break between its `pieces`, and within a piece only if it is wider than the column."""
 
     text: str
 
@@ -49,12 +49,12 @@ class Name:
 
 @dataclass(frozen=True)
 class Columns:
-    """A table with a column for each attack, below each other in parts where the terminal is too narrow for all.
+    """A table with a column for each attack; if the terminal is too narrow, several tables below each other.
 
     Args:
-        rows: a name and its cells by attack; `None` draws a line.
+        rows: for each row a name and its cells by attack; `None` draws a line.
         caption: a sentence below the table.
-        one_line: whether cells have one line of 16 characters, else two of 9.
+        one_line: whether each cell has one line of at least 16 characters; otherwise two lines of at least 9.
     """
 
     attacks: Sequence[str]
@@ -68,13 +68,13 @@ class Columns:
         yield Text(self.caption, style="italic dim")
 
     def _name(self, width: int) -> int:
-        """Characters of the narrowest column of names, which leaves room for any attack in a table of `width`."""
+        """Return the least width of the column of names, such that any one attack fits beside it into `width`."""
         longest = max((cell_len(piece) for row in self.rows if row for piece in pieces(row[0])), default=0)
         room = width - max(map(self._width, self.attacks), default=0) - GAP
         return max(NAME, min(longest, LONGEST, room))
 
     def _parts(self, width: int) -> Iterator[list[str]]:
-        """As many attacks at once as fit into so many characters."""
+        """Split the attacks into groups whose tables fit into `width` characters."""
         part: list[str] = []
         for attack in self.attacks:
             if part and self._name(width) + sum(self._width(one) + GAP for one in (*part, attack)) > width:
@@ -101,6 +101,6 @@ class Columns:
 
 
 def _in_two_lines(name: str, width: int = 10) -> str:
-    """A long name in two lines."""
+    """Return a name in two lines if it is longer than `width`, broken after its last hyphen."""
     head, hyphen, tail = name.rpartition("-")
     return f"{head}{hyphen}\n{tail}" if len(name) > width else name

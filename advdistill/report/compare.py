@@ -1,4 +1,4 @@
-"""Results of several runs as a table: accuracies, who is ahead of the first run, and what makes them incomparable."""
+"""A table of several results: accuracies, comparisons with the first run, and what makes results incomparable."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,21 +19,21 @@ __all__ = [
     "against_first", "compare", "distinct", "lacking", "mismatches", "remarks", "summed_up", "table", "unverified",
 ]  # fmt: skip
 
-MOST_LINES = 6  # comparisons that still have a line each
+MOST_LINES = 6  # with more comparisons than this, a table replaces a line for each
 Loaded = TypeVar("Loaded", bound=LoadedResult)
 Spread = Mapping[str, tuple[float, float]]  # by attack, mean and standard deviation
 COLOURS: dict[Verdict, str] = {"ahead": "green", "behind": "red", "not distinguishable": ""}
 
 
 def compare(paths: Sequence[Path | str]) -> Group:
-    """Run folders or result files as one table, each row named by its path; verdicts and warnings under it.
+    """Return run folders or result files as one table, each row named by its path, with comparisons and warnings below.
 
-    A run is compared with the first one where both have the same images, threat model and settings of the attack. Runs
-    whose recipes differ in nothing but the seed are summed up by mean and standard deviation.
+    A run is compared with the first one if both have the same images, threat model and attack settings. Runs whose
+    recipes differ only in the seed are summarised by mean and standard deviation.
 
     Raises:
-        FileNotFoundError: a folder or file without a result.
-        ValueError: a file is damaged or something else, or the verdicts on each image are not those of the result.
+        FileNotFoundError: a folder or file has no result.
+        ValueError: no path is given, a file is damaged or not a result, or the verdicts contradict the result.
     """
     if not paths:
         raise ValueError("Nothing to compare. Name run folders or result files: advdistill compare runs/*")
@@ -45,13 +45,13 @@ def compare(paths: Sequence[Path | str]) -> Group:
 
 
 def mismatches(results: Sequence[Result]) -> list[str]:
-    """A sentence for each setting that differs, so that the figures do not compare."""
+    """Return a sentence for each setting that differs and so makes the results incomparable."""
     settings = {
         "number of images": distinct(str(m.n) for r in results for m in r.measurements),
         "data": distinct(f"{r.data} ({r.fingerprint})" for r in results),
         "threat model": distinct(r.threat for r in results),
     }
-    if all(len(values) == 1 for values in settings.values()):  # the threat model is among an attack's settings
+    if all(len(values) == 1 for values in settings.values()):  # an attack's settings include the threat model
         for attack in distinct(m.attack for r in results for m in r.measurements):
             alike = distinct(m.settings for r in results for m in r.measurements if m.attack == attack)
             settings[f"attack {attack}"] = alike
@@ -63,12 +63,12 @@ def mismatches(results: Sequence[Result]) -> list[str]:
 
 
 def remarks(results: Sequence[Result]) -> list[str]:
-    """What must be known of single figures, each with its model and attack in front."""
+    """Return the caveats on single measurements, each preceded by its model and attack."""
     return distinct(f"{r.model}, {m.attack}: {m.remark}." for r in results for m in r.measurements if m.remark)
 
 
 def unverified(runs: Sequence[LoadedResult]) -> list[str]:
-    """Why figures cannot be checked, or cannot be true, a sentence for each result."""
+    """Return sentences on results whose figures cannot be checked, or cannot be true."""
     said = []
     for run in runs:
         if missing := unsupported(run.result, run.verdicts):
@@ -82,7 +82,7 @@ def unverified(runs: Sequence[LoadedResult]) -> list[str]:
 
 
 def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]]:
-    """Each run compared with the first, by attack that both ran with the same settings; p values corrected by Holm."""
+    """Compare each run with the first, by attack that both ran with equal settings; p values are Holm-corrected."""
     first, *others = runs
     pairs = [(run, attack) for run in others for attack in _common_attacks([first.result, run.result])]
     found = [_difference(run, first, attack) for run, attack in pairs]
@@ -91,13 +91,13 @@ def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]
 
 
 def lacking(runs: Sequence[LoadedResult], found: Sequence[tuple[LoadedResult, str, Difference]]) -> list[str]:
-    """The models without verdicts on each image, because of which some of these comparisons are unpaired."""
+    """Return the models whose missing per-image verdicts make some of these comparisons unpaired."""
     attacks = {attack for _, attack, difference in found if difference.test == "Fisher"}
     return distinct(r.result.model for r in runs if attacks & (_by_attack(r.result).keys() - r.verdicts.keys()))
 
 
 def summed_up(runs: Sequence[LoadedResult]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
-    """Names, and by attack mean and standard deviation, of runs that differ only in the seed."""
+    """Yield a name, and mean and standard deviation by attack, for each group of runs that differ only in the seed."""
     groups: dict[str, dict[object, Result]] = {}
     for run in runs:
         if run.recipe is not None:
@@ -110,10 +110,10 @@ def summed_up(runs: Sequence[LoadedResult]) -> Iterator[tuple[str, dict[str, tup
 
 
 def table(results: Sequence[Result], over_seeds: Mapping[str, Spread] | None = None) -> Columns:
-    """Accuracies in per cent, each with its 95 % interval, on the same line, or below it where there are many attacks.
+    """Return a table of accuracies in per cent, each with its 95 % interval, below it if there are many attacks.
 
     Args:
-        over_seeds: more rows by name: mean and standard deviation by attack.
+        over_seeds: further rows by name, each with mean and standard deviation by attack.
     """
     attacks = distinct(m.attack for result in results for m in result.measurements)
     layout = "{:.1f} ({:.1f}-{:.1f})" if len(attacks) <= 3 else "{:.1f}\n{:.1f}-{:.1f}"
@@ -128,7 +128,7 @@ def table(results: Sequence[Result], over_seeds: Mapping[str, Spread] | None = N
 
 
 def distinct(values: Iterable[str]) -> list[str]:
-    """Each value once, in the order of its first appearance."""
+    """Return each value once, in the order of first appearance."""
     return list(dict.fromkeys(values))
 
 
@@ -137,7 +137,7 @@ def _by_attack(result: Result) -> dict[str, Measurement]:
 
 
 def _common_attacks(results: Sequence[Result]) -> list[str]:
-    """The attacks that all results hold, measured on the same images with the same settings."""
+    """Return the attacks that all results have, measured on the same images with the same settings."""
     first, *others = results
     images = distinct(f"{r.data} {r.fingerprint} {r.threat}" for r in results)
     return [
@@ -158,7 +158,7 @@ def _difference(run: LoadedResult, first: LoadedResult, attack: str) -> Differen
 
 
 def _comparisons(runs: Sequence[LoadedResult]) -> Iterator[RenderableType]:
-    """Who is ahead of the first run: a line for each comparison, or a table of many."""
+    """Yield the comparisons with the first run: a line for each, or a table if there are many."""
     found, first = against_first(runs), runs[0].result.model
     if not found:
         return
@@ -178,7 +178,7 @@ def _comparisons(runs: Sequence[LoadedResult]) -> Iterator[RenderableType]:
 
 
 def _difference_table(rows: Iterable[tuple[str, Mapping[str, Difference]]], caption: str) -> Columns:
-    """Points by name and attack, with "ahead", "behind" or, where the models are not distinguishable, "undecided"."""
+    """Return points by name and attack, with "ahead", "behind" or, if not distinguishable, "undecided"."""
     rows = [(name, differences) for name, differences in rows if differences]
     attacks = distinct(attack for _, differences in rows for attack in differences)
     layout = "{:+.1f} {}" if len(attacks) <= 3 else "{:+.1f}\n{}"
@@ -187,7 +187,7 @@ def _difference_table(rows: Iterable[tuple[str, Mapping[str, Difference]]], capt
 
 
 def _difference_line(what: str, difference: Difference) -> Text:
-    """A difference in words: points, their 95 % interval, the verdict and the test."""
+    """Return a difference in words: points, their 95 % interval, the verdict and the test."""
     points, low, high = (100 * value for value in (difference.value, *difference.interval))
     test = difference.test if difference.test == "McNemar" else f"unpaired, {difference.test}"
     return Text.assemble(

@@ -1,4 +1,4 @@
-"""Charts of a training by epoch: held-out accuracy, losses, the learning rate, and a method's own state."""
+"""Charts of a training run by epoch: held-out accuracy, losses, the learning rate, and a method's own state."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil, isfinite
@@ -13,11 +13,11 @@ from .loading import ReportedRun
 __all__ = ["state_charts", "training_charts"]
 
 TITLES = {"loss": "Loss", "lr": "Learning rate", "weight": "Weights of the losses", "temperature": "Temperatures"}
-MOST = 1500  # epochs drawn over all runs, lest the page grow too large
+MOST = 1500  # epochs drawn, over all runs together, to limit the page's size
 
 
 def training_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
-    """Held-out accuracies, with the 95 % band where the number of images is known; losses; the learning rate."""
+    """Chart held-out accuracies (with 95 % bands if the number of images is known), losses and the learning rate."""
     held = [row for run in runs for row in _held_out_rows(run, _drawn_epochs(runs, run))]
     said = (
         f"{run.name}: robust {o.best:.1%} at epoch {o.epoch}, the best, and {o.last:.1%} at the last, {o.last_epoch}."
@@ -30,13 +30,13 @@ def training_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
 
 
 def state_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
-    """A method's own state: MTARD's weights, B-MTARD's temperatures, and the like."""
+    """Chart a method's own state, such as MTARD's weights or B-MTARD's temperatures."""
     names = distinct(name.partition("/")[0] for run in runs for row in run.epochs for name in row if "/" in name)
     return [chart for name in names if name != "loss" for chart in _charts_of_figure(runs, name)]
 
 
 def _charts_of_figure(runs: Sequence[ReportedRun], name: str) -> Iterator[Chart]:
-    """The chart of `name` or of all `name/...`, if a run has any of them."""
+    """Yield one chart of the figures `name` and `name/...`, if a run has any of them."""
     rows = [
         {"model": run.name, "epoch": epoch["epoch"], "what": key.partition("/")[2] or key, "value": _json_number(value)}
         for run in runs
@@ -62,7 +62,7 @@ def _held_out_rows(run: ReportedRun, epochs: Sequence[Epoch]) -> Iterator[dict[s
 
 
 def _epoch_chart(runs: Sequence[ReportedRun], title: str, label: str, rows: list[dict[str, Any]]) -> Chart:
-    """A colour for each run, a dash for each figure."""
+    """Draw figures by epoch, with a colour for each run and a dash pattern for each figure."""
     alt, accuracy = altair(), title == "Held-out accuracy"
     shown, whats = distinct(row["model"] for row in rows), distinct(row["what"] for row in rows)
     dash = alt.Legend(title=None, symbolType="stroke") if len(whats) > 1 else None
@@ -87,18 +87,18 @@ def _epoch_chart(runs: Sequence[ReportedRun], title: str, label: str, rows: list
 
 
 def _ticks(rows: Sequence[dict[str, Any]]) -> list[int]:
-    """Whole epochs for the axis, six at most: the first, and multiples of 1, 2 or 5 times a power of ten."""
+    """Return at most six whole epochs for the axis: the first, and multiples of 1, 2 or 5 times a power of ten."""
     first, last = (int(limit(row["epoch"] for row in rows)) for limit in (min, max))
     step = next(n * 10**power for power in range(9) for n in (1, 2, 5) if (last - first) / (n * 10**power) <= 5)
     return [first, *(epoch for epoch in range(step, last + 1, step) if epoch >= first + step / 2)]
 
 
 def _drawn_epochs(runs: Sequence[ReportedRun], run: ReportedRun) -> Sequence[Epoch]:
-    """Every epoch of a run, or every second, third, ... and the last."""
+    """Return every epoch of a run, or every second, third, ... and the last if the runs have too many epochs."""
     step = ceil(sum(len(other.epochs) for other in runs) / MOST) or 1
     return [row for i, row in enumerate(run.epochs) if i % step == 0 or i == len(run.epochs) - 1]
 
 
 def _json_number(value: float) -> float | None:
-    """Five digits; what is not finite has no place in JSON."""
+    """Round to five significant digits; return `None` if the number is not finite, as JSON has no such numbers."""
     return float(f"{value:.5g}") if isfinite(value) else None

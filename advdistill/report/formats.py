@@ -1,4 +1,4 @@
-"""Results in the formats of others: Markdown, CSV and LaTeX tables, and an entry of RobustBench's model_info files."""
+"""Results as Markdown, CSV and LaTeX tables, and as an entry of RobustBench's model_info files."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 Kind = Literal["markdown", "csv", "latex"]
-KINDS: dict[str, Kind] = {".md": "markdown", ".csv": "csv", ".tex": "latex"}  # by the ending of a file
+KINDS: dict[str, Kind] = {".md": "markdown", ".csv": "csv", ".tex": "latex"}  # by file suffix
 COLUMNS = ["model", "data", "threat", "seed", "attack", "n", "correct", "accuracy", "low", "high"]
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -29,13 +29,14 @@ ACCURACIES = {"clean_acc": "clean", "autoattack_acc": "autoattack"}
 
 
 def tables(paths: Sequence[Path | str], kind: Kind) -> str:
-    """Run folders or result files as one table.
+    """Return run folders or result files as the text of one table.
 
-    Markdown and LaTeX (booktabs) have a row for each model, in per cent; CSV a row for each measurement, in fractions.
+    Markdown and LaTeX (booktabs) have a row for each model, in per cent; CSV has a row for each measurement, in
+    fractions.
 
     Raises:
-        FileNotFoundError: a folder or file without a result.
-        ValueError: nothing named, an unknown kind, or a damaged file.
+        FileNotFoundError: a folder or file has no result.
+        ValueError: no path is given, the kind is unknown, or a file is damaged.
     """
     if kind not in get_args(Kind):
         raise ValueError(f"A table is one of {', '.join(get_args(Kind))}, got {kind!r}.")
@@ -43,7 +44,7 @@ def tables(paths: Sequence[Path | str], kind: Kind) -> str:
         raise ValueError("Nothing to tabulate. Name run folders or result files: advdistill report runs/*")
     runs = [load_result(path) for path in paths]
     text = {"markdown": _markdown, "csv": _csv, "latex": _latex}[kind](runs)
-    return text.encode(errors="replace").decode()  # a path may hold bytes that are no text
+    return text.encode(errors="replace").decode()  # a path may contain bytes that are not text
 
 
 def _csv(runs: Sequence[LoadedResult]) -> str:
@@ -72,7 +73,7 @@ def _latex(runs: Sequence[LoadedResult]) -> str:
 def _rows(
     runs: Sequence[LoadedResult], cell: str, spread: str, escape: Callable[[str], str]
 ) -> Iterator[list[str]]:
-    """The head, then a row for each model and for each sum over seeds."""
+    """Yield the header, then a row for each model and for each summary over seeds."""
     attacks = _attack_names(runs)
     yield [escape(name) for name in ("model", *attacks, "n", "threat", "seed")]
     for r in (run.result for run in runs):
@@ -99,26 +100,26 @@ def _caption_of_runs(runs: Sequence[LoadedResult]) -> str:
 
 
 def markdown_table(rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells of Markdown, the head first; all columns but the first are aligned to the right."""
+    """Return a Markdown table of these cells, the header first; all columns but the first are right-aligned."""
     head, *others = rows
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *others))
 
 
 def latex_table(rows: Iterable[Sequence[str]], alignment: str) -> str:
-    """A table of cells of LaTeX, the head first, for the package booktabs."""
+    """Return a LaTeX table of these cells, the header first, for the package booktabs."""
     head, *others = (f"{' & '.join(cells)} \\\\" for cells in rows)
     lines = ["\\begin{tabular}{" + alignment + "}", "\\toprule", head, "\\midrule", *others, "\\bottomrule"]
     return "\n".join([*lines, "\\end{tabular}"]) + "\n"
 
 
 def latex_notes(lines: Iterable[str]) -> str:
-    """Comments above a LaTeX table: the package that it needs, then these lines."""
+    """Return LaTeX comments to put above a table: the package that it needs, then these lines."""
     return "".join(f"{line}\n" for line in ("% \\usepackage{booktabs}", *(f"% {latex_text(one)}" for one in lines)))
 
 
 def markdown_text(text: str) -> str:
-    """The text as GitHub and the documentation's site show it: Python-Markdown knows fewer backslash escapes."""
+    """Escape text for GitHub and for the documentation's site, whose Python-Markdown knows fewer backslash escapes."""
     return "".join(MARKDOWN.get(sign, sign) for sign in " ".join(text.split()))
 
 
@@ -127,14 +128,14 @@ def latex_text(text: str) -> str:
 
 
 def robustbench_entry(result: Result) -> dict[str, str]:
-    """What a result knows of a RobustBench entry: dataset, eps, and the accuracies it has, in per cent.
+    """Return the fields of a RobustBench entry that a result provides: dataset, eps, and accuracies in per cent.
 
-    Left out, because a result does not know them: link, name, authors, venue, architecture, additional_data,
+    Left out, because a result does not have them: link, name, authors, venue, architecture, additional_data,
     number_forward_passes, and reported, which is the figure in the authors' paper. The footnote says how many images
-    were measured and how: a leaderboard's figures are of the whole test split and of plain AutoAttack.
+    were measured and how, because the leaderboard's figures are for plain AutoAttack on the whole test split.
 
     Raises:
-        ValueError: the result is of another split than a test split, or has neither accuracy.
+        ValueError: the result is not for a test split, or has neither clean nor AutoAttack accuracy.
     """
     dataset, _, split = result.data.rpartition("/")
     if split != "test":

@@ -26,9 +26,9 @@ class LoadedResult:
 
     Attributes:
         path: the run's folder or the result's file, as it was given.
-        file: the result's.
+        file: the result's file.
         verdicts: by attack, `[n]`: 1 still classified correctly, 0 broken.
-        recipe: of a run's folder.
+        recipe: the content of `recipe.yaml`, if `path` is a run's folder that has one.
     """
 
     path: Path
@@ -43,7 +43,7 @@ class ReportedRun(LoadedResult):
     """A result with everything that a report shows of its run.
 
     Attributes:
-        name: short, and no other run's on the page.
+        name: short, and unique on the page.
         epochs: a row of named figures for each epoch of the training.
     """
 
@@ -58,7 +58,7 @@ class ReportedRun(LoadedResult):
 
     @property
     def robust(self) -> Measurement | None:
-        """Under the attack with the lowest accuracy."""
+        """The measurement under the attack with the lowest accuracy."""
         return self.result.hardest
 
     @property
@@ -68,7 +68,7 @@ class ReportedRun(LoadedResult):
 
 
 def load_result(path: Path | str) -> LoadedResult:
-    """A run's folder or a result's file; raises as `load_runs` does."""
+    """Load the result of a run's folder or of a file; raises the same exceptions as `load_runs`."""
     path = Path(path)
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
@@ -82,11 +82,11 @@ def load_result(path: Path | str) -> LoadedResult:
 
 
 def load_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
-    """Run folders or result files, each once, with the other files of each run.
+    """Load run folders or result files, each once, with the other files of each run.
 
     Raises:
-        FileNotFoundError: a folder or file without a result.
-        ValueError: nothing to read, or a file is damaged or does not belong to its result.
+        FileNotFoundError: a folder or file has no result.
+        ValueError: no path is given, or a file is damaged or does not belong to its result.
     """
     if not paths:
         raise ValueError("Nothing to report. Name run folders or result files: advdistill report runs/*")
@@ -97,14 +97,14 @@ def load_runs(paths: Sequence[Path | str]) -> list[ReportedRun]:
 
 
 def read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
-    """The verdicts of a result's attacks, by name; none where there is no file. Raises ValueError if they deny it."""
+    """Read the verdicts by attack; none if there is no file. Raises ValueError if they contradict the result."""
     if not file.exists():
         return {}
     try:
         with safe_open(ordinary(file), "np") as opened:
             described, names = opened.metadata() or {}, set(opened.keys())
             verdicts = {m.attack: opened.get_tensor(m.attack) for m in result.measurements if m.attack in names}
-    except (SafetensorError, AttributeError, TypeError) as error:  # the latter of types that numpy lacks
+    except (SafetensorError, AttributeError, TypeError) as error:  # the last two: dtypes that numpy lacks
         what = printable(error)
         raise ValueError(f"{file} is truncated or damaged ({what}). Delete it, or run the evaluation again.") from None
     for what in ("fingerprint", "threat", "seed", *(described.keys() & {"weights"})):  # earlier versions lack weights
@@ -118,7 +118,7 @@ def read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
 
 
 def unsupported(result: Result, verdicts: Mapping[str, np.ndarray]) -> str | None:
-    """That nothing here can check the figures of a result which have no verdicts on each image, if there are any."""
+    """Return a clause that names the figures that cannot be checked for lack of per-image verdicts, or `None`."""
     lacking = [m.attack for m in result.measurements if m.attack not in verdicts]
     if not lacking:
         return None

@@ -1,4 +1,4 @@
-"""Runs as one HTML page that needs nothing else: figures with verdicts, charts, a gallery, settings, provenance."""
+"""Runs as one self-contained HTML page: accuracies with verdicts, charts, a gallery, settings, provenance."""
 
 import base64
 import hashlib
@@ -28,17 +28,17 @@ Differences = Sequence[tuple[str, str, Difference]]  # by run and attack, agains
 
 
 def check() -> None:
-    """Raise ImportError where a package of the extra `report` is missing."""
+    """Raise ImportError if a package of the extra `report` is missing."""
     for package in ("jinja2", "altair", "vl_convert", "PIL"):
         require(package, "The report", "report")
 
 
 def page(paths: Sequence[Path | str]) -> str:
-    """Run folders or result files as a page of HTML, under 5 MB; the others are compared with the first.
+    """Return an HTML page under 5 MB that shows run folders or result files and compares them with the first.
 
     Raises:
-        FileNotFoundError: a folder or file without a result.
-        ValueError: nothing named, or a file is damaged or does not belong to its result.
+        FileNotFoundError: a folder or file has no result.
+        ValueError: no path is given, or a file is damaged or does not belong to its result.
         ImportError: the packages of the extra `report` are missing.
     """
     runs = load_runs(paths)
@@ -48,7 +48,7 @@ def page(paths: Sequence[Path | str]) -> str:
     left = LIMIT - len(without.encode(errors="replace"))
     galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in runs if run.inspection}
     html = render(facts | {"elsewhere": once(galleries), "galleries": galleries})
-    return html.encode(errors="replace").decode()  # a path may hold bytes that are no text
+    return html.encode(errors="replace").decode()  # a path may contain bytes that are not text
 
 
 def _all_charts(runs: Sequence[ReportedRun]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _all_charts(runs: Sequence[ReportedRun]) -> dict[str, Any]:
 
 
 def render(facts: dict[str, Any], template: str = "page.html") -> str:
-    """A template filled with these variables, with the style and the scripts of every page of ours."""
+    """Render a template with these variables, and with the style and scripts that all our pages share."""
     jinja = require("jinja2", "The report", "report")
     environment = jinja.Environment(
         loader=jinja.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja.StrictUndefined, trim_blocks=True,
@@ -75,7 +75,7 @@ def render(facts: dict[str, Any], template: str = "page.html") -> str:
 
 
 def _script_hash(script: str) -> str:
-    """For the page's content security policy: only these scripts run, whatever else the page contains."""
+    """Return a hash for the page's content security policy: only scripts with such a hash run on the page."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
@@ -92,13 +92,13 @@ def _p_text(value: float) -> str:
 
 
 def _name_html(name: str) -> Any:
-    """A name that a browser may break between its pieces."""
+    """Return a name as HTML that a browser may break between its pieces."""
     markup = require("markupsafe", "The report", "report")
     return markup.Markup("<wbr>").join(pieces(name))
 
 
 def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
-    """The template's variables, by name."""
+    """Return the template's variables by name."""
     found = against_first(runs)
     differences = [(run.name, attack, difference) for run, attack, difference in found]
     return {
@@ -120,7 +120,7 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
 
 
 def _hardest_comparison(run: ReportedRun, differences: Differences) -> tuple[str, Difference] | None:
-    """The comparison under the attack with the lowest accuracy of this run; under clean only if there is no other."""
+    """Return the comparison under this run's hardest attack, or the clean one if there is no other."""
     found = {attack: difference for name, attack, difference in differences if name == run.name}
     least = hardest(m for m in run.result.measurements if m.attack in found)
     attack = least.attack if least else next(iter(found), None)
@@ -128,7 +128,7 @@ def _hardest_comparison(run: ReportedRun, differences: Differences) -> tuple[str
 
 
 def _network_rows(runs: Sequence[ReportedRun]) -> list[dict[str, Any]]:
-    """A row for each inspected network."""
+    """Return a row for each inspected network."""
     names = {run.name: run.inspection.class_names for run in runs if run.inspection}
     return [
         {
@@ -153,7 +153,7 @@ def _worst_class(pairs: Sequence[tuple[int, int]], names: Sequence[str]) -> tupl
 
 
 def _differing_settings(runs: Sequence[ReportedRun]) -> list[tuple[str, list[str]]]:
-    """The settings that recipes do not share, each with its value in every run."""
+    """Return the settings in which the recipes differ, each with its value in every run."""
     flat = [dict(_flattened(run.recipe or {})) for run in runs]
     rows = [(name, [one.get(name, "–") for one in flat]) for name in distinct(key for one in flat for key in one)]
     return [(name, values) for name, values in rows if len(set(values)) > 1] if all(flat) else []
@@ -168,7 +168,7 @@ def _flattened(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _missing_parts(run: ReportedRun) -> Iterator[tuple[str, str, str | None]]:
-    """Parts that are missing for a run, each with the command that computes it, if there is one."""
+    """Yield the parts of the page that a run lacks, each with the command that computes it, if there is one."""
     path = run.path
     run_again = shlex.join(["advdistill", "evaluate", *([str(path)] if path.is_dir() else ["RUN", "--out", str(path)])])
     if not run.inspection:

@@ -18,17 +18,17 @@ __all__ = ["Picture", "Shown", "draw_curves", "draw_gallery", "draw_sheet", "gal
 
 BELOW, ZERO, ABOVE = np.array([[33, 82, 158], [247, 247, 245], [173, 40, 32]])  # a diverging map: blue, white, red
 SIDE = 92  # pixels of an image in the gallery
-SHARP = 128  # an image is enlarged to about this many pixels, so that drawing it does not blur its own
+SHARP = 128  # images are enlarged to about this many pixels, so that drawing does not blur theirs
 RIGHT, WRONG = "#2b8a3e", "#c92a2a"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One network's prediction of one image, drawn.
+    """One network's predictions for one image, and pictures of them.
 
     Attributes:
-        before, after: the predicted class of the clean and of its own adversarial image.
-        perturbation, adversarial, gradient: as data URIs.
+        before, after: the predicted class of the clean image and of the network's own adversarial image.
+        perturbation, adversarial, gradient: pictures as data URIs.
     """
 
     before: str
@@ -48,13 +48,13 @@ class Shown:
 
     @property
     def size(self) -> int:
-        """Characters that it takes on the page, where the image appears twice for each network, and once more."""
+        """Characters on the page, where the image appears once for each network, and once more."""
         pictures = sum(len(p.perturbation) + len(p.adversarial) + len(p.gradient) for p in self.networks.values())
         return (len(self.networks) + 1) * len(self.image) + pictures
 
 
 def gallery(inspection: Inspection, budget: float) -> list[Shown]:
-    """As many of the examples, in their order, as fit into so many characters."""
+    """Return the first examples, as many as fit into `budget` characters."""
     chosen: list[Shown] = []
     for example in inspection.examples:
         shown = _shown_example(example, inspection)
@@ -66,13 +66,13 @@ def gallery(inspection: Inspection, budget: float) -> list[Shown]:
 
 
 def once(galleries: Mapping[str, list[Shown]]) -> dict[str, str]:
-    """Leave out the teacher's pictures where an earlier gallery has the same ones, of the same images.
+    """Remove the teacher's pictures from a gallery if an earlier gallery has the same ones, of the same images.
 
     Args:
         galleries: by run; changed in place.
 
     Returns:
-        The run that shows the teacher, by those that no longer do.
+        For each run whose gallery no longer shows the teacher, the run whose gallery does.
     """
     first: dict[tuple[str, ...], str] = {}
     elsewhere = {}
@@ -102,13 +102,13 @@ def _shown_example(example: Example, inspection: Inspection) -> Shown:
 
 
 def _perturbation(moved: np.ndarray, inspection: Inspection) -> np.ndarray:
-    """0.5 + (x' - x) / 2 eps; in an L2 ball eps bounds no single pixel: the largest change is used instead."""
+    """Return 0.5 + (x' - x) / 2 eps; in an L2 ball, where eps bounds no pixel, the largest change replaces eps."""
     largest = inspection.eps if inspection.threat.startswith("Linf") else np.abs(moved).max()
     return 0.5 + moved / (2 * largest or 1)
 
 
 def image_uri(values: np.ndarray) -> str:
-    """A picture of `[C, H, W]` in [0, 1]; other than one or three channels are shown by their mean."""
+    """Return a picture of `[C, H, W]` in [0, 1]; unless there are one or three channels, it shows their mean."""
     levels = np.rint(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)
     if len(levels) == 3:
         return _png_uri("RGB", np.ascontiguousarray(levels.transpose(1, 2, 0)))
@@ -116,18 +116,18 @@ def image_uri(values: np.ndarray) -> str:
 
 
 def _gradient_map(gradient: np.ndarray) -> str:
-    """The sum over the channels, divided by the 99th percentile of its size."""
+    """Draw the sum over the channels, divided by the 99th percentile of its absolute value."""
     summed = np.nan_to_num(gradient).sum(0)
     return signed_uri(summed / (np.percentile(np.abs(summed), 99) or 1))
 
 
 def signed_uri(values: np.ndarray) -> str:
-    """A picture of `[H, W]` in [-1, 1]: blue below 0, white, red above."""
+    """Return a picture of `[H, W]` in [-1, 1]: blue below 0, white at 0, red above 0."""
     return _png_uri("P", np.rint(127 + 127 * np.clip(values, -1, 1)).astype(np.uint8), _diverging_palette())
 
 
 def _diverging_palette() -> bytes:
-    """256 colours, 127 of them on either side of white."""
+    """Return 256 colours, 127 of them on either side of white."""
     share = np.clip((np.arange(256) - 127) / 127, -1, 1)[:, None]
     colours = ZERO + np.maximum(share, 0) * (ABOVE - ZERO) + np.maximum(-share, 0) * (BELOW - ZERO)
     return np.rint(colours).astype(np.uint8).tobytes()
@@ -143,7 +143,7 @@ def _png_uri(mode: str, pixels: np.ndarray, palette: Iterable[int] = b"") -> str
 
 
 def require_plots(purpose: str) -> None:
-    """Raise ImportError where a package that draws is missing: `purpose` names what needs it."""
+    """Raise ImportError if a package for drawing is missing; `purpose` names what needs it."""
     require("altair", purpose, "plot")
     require("vl_convert", purpose, "plot")
     require("PIL.Image", purpose, "plot")
@@ -182,7 +182,7 @@ def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> N
 
     Args:
         examples: at least one; all with the same models.
-        eps: at which a perturbation has its full colour; where it is 0, nothing moved.
+        eps: the change of a pixel that has full colour; 0 if no image was perturbed.
         path: the PNG file to write.
 
     Raises:
@@ -213,7 +213,7 @@ def draw_gallery(examples: Sequence[Example], eps: float, path: Path | str) -> N
 
 
 def draw_sheet(rows: Mapping[str, np.ndarray], path: Path | str) -> None:
-    """Draw rows of images, `[n, C, H, W]` in [0, 1] by the rows' names, to a PNG.
+    """Draw rows of images to a PNG: `[n, C, H, W]` in [0, 1], by row name.
 
     Raises:
         ImportError: a package of the extra `plot` is missing.
@@ -229,7 +229,7 @@ def draw_sheet(rows: Mapping[str, np.ndarray], path: Path | str) -> None:
 
 
 def _enlarged(values: np.ndarray) -> np.ndarray:
-    """`[C, H, W]` with each pixel as a square of several."""
+    """Return `[C, H, W]` with each pixel repeated to a square."""
     times = max(1, SHARP // max(values.shape[1:]))
     return values.repeat(times, 1).repeat(times, 2)
 

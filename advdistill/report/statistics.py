@@ -1,4 +1,4 @@
-"""Whether two models differ, and how much seeds do. Verdicts `[n]`: 1 still classified correctly, 0 broken."""
+"""Whether two models differ, and the spread over seeds. Verdicts `[n]`: 1 still classified correctly, 0 broken."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ class Difference:
     """How much more accurate a first model is than a second one, both measured on `n` images.
 
     Attributes:
-        value, interval: a fraction, and its 95 % interval.
-        p: two-sided; of `test`, which is unpaired if it is Fisher's.
+        value, interval: the difference, a fraction, and its 95 % interval.
+        p: two-sided p value of `test`; Fisher's test is unpaired.
         n: images; for the t test, pairs of models.
     """
 
@@ -39,23 +39,23 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the first model, at level 0.05."""
+        """Whether the first model is ahead or behind, at level 0.05."""
         if self.p >= LEVEL:
             return "not distinguishable"
         return "ahead" if self.value > 0 else "behind"
 
 
 def paired(first: np.ndarray, second: np.ndarray) -> Difference:
-    """From verdicts `[n]` on the same images: McNemar's exact test, Newcombe's score interval for pairs.
+    """Compare verdicts `[n]` on the same images: McNemar's exact test, and Newcombe's score interval for pairs.
 
-    The Wilson intervals of the two accuracies are put together by their correlation phi, of which the continuity
-    correction takes n / 2 off the determinant of the table of pairs, no further than to 0.
+    The Wilson intervals of the two accuracies are combined with their correlation phi. Its continuity correction
+    subtracts n / 2 from a positive determinant of the table of pairs, no further than to 0.
 
     Reference: Newcombe, Improved confidence intervals for the difference between binomial proportions based on paired
     data. Statistics in Medicine 1998 (method 10).
 
     Raises:
-        ValueError: the arrays differ in length, are empty, or hold something else than 0 and 1.
+        ValueError: the arrays differ in length, are empty, or hold values other than 0 and 1.
     """
     both, only_first, only_second, neither = _count_pairs(first, second)
     right, other, n = both + only_first, both + only_second, len(first)
@@ -67,7 +67,7 @@ def paired(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def unpaired(first: int, second: int, n: int) -> Difference:
-    """From how many of `n` images each model classifies correctly, where it is unknown which.
+    """Compare how many of `n` images each model classifies correctly, if it is unknown which: Fisher's exact test.
 
     Two models mostly fail on the same images, and then this test has less power than `paired`.
     """
@@ -75,10 +75,10 @@ def unpaired(first: int, second: int, n: int) -> Difference:
 
 
 def matched(differences: Sequence[float]) -> Difference:
-    """From the differences in accuracy of pairs of models, such as pairs of one seed: Student's paired t test.
+    """Test differences in accuracy between pairs of models, such as pairs with the same seed: Student's paired t test.
 
-    Unlike `paired`, it says how much the next seed would differ, not the next image. Where all pairs differ alike, as a
-    few accuracies of few images may by chance, the spread is unknown and nothing is claimed: p is 1.
+    Unlike `paired`, this test generalises to further seeds, not to further images. If all differences are equal, which
+    happens by chance with few pairs and few images, the spread is unknown and p is 1.
 
     Raises:
         ValueError: fewer than two pairs.
@@ -99,9 +99,9 @@ def matched(differences: Sequence[float]) -> Difference:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
-    """Exact two-sided p in (0, 1] that neither of two models is better, from verdicts `[n]` on the same images.
+    """Return the exact two-sided p in (0, 1] that neither model is better, from verdicts `[n]` on the same images.
 
-    Only the m images that one model alone gets right tell: each would be either model's with probability 1/2,
+    Only the m images that exactly one model gets right count; each would be either model's with probability 1/2:
 
         p = min(1, 2 P(Binomial(m, 1/2) <= min(m_first, m_second))),   at least 2e-308.
 
@@ -114,7 +114,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def fisher(first: int, second: int, n: int) -> float:
-    """Fisher's exact two-sided p in (0, 1] that two models which get so many of `n` images each right are alike."""
+    """Return Fisher's exact two-sided p in (0, 1] that two models are alike, from how many of `n` each gets right."""
     total, least = first + second, min(first, second)
     start = max(0, total - n)
     terms = accumulate(  # C(n, k) C(n, total - k), k = start ... least; symmetric about total / 2
@@ -126,7 +126,7 @@ def fisher(first: int, second: int, n: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values of several comparisons, raised so that the chance of any false verdict among them keeps the level.
+    """Raise the p values of several comparisons, so that the chance of any false verdict among them keeps the level.
 
     Reference: Holm, A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics 1979.
     """
@@ -137,7 +137,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def over_seeds(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation (divisor N - 1) of one figure over N seeds.
+    """Return mean and sample standard deviation (divisor N - 1) of one figure over N seeds.
 
     Raises:
         ValueError: fewer than two values.
@@ -148,7 +148,7 @@ def over_seeds(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _count_pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, int]:
-    """How many images both get right, the first alone, the second alone, neither."""
+    """Count the images that both models get right, the first alone, the second alone, and neither."""
     first, second = np.asarray(first), np.asarray(second)
     if first.shape != second.shape or first.ndim != 1 or not len(first):
         shapes = f"{list(first.shape)} and {list(second.shape)}"
@@ -163,7 +163,7 @@ def _count_pairs(first: np.ndarray, second: np.ndarray) -> tuple[int, int, int, 
 
 
 def _two_sided(terms: Iterator[int], whole: int) -> float:
-    """Twice the tail of a symmetric distribution; whole numbers, so that thousands of images lose no digit."""
+    """Return twice the tail of a symmetric distribution, from whole numbers: no digit is lost with many images."""
     return max(sys.float_info.min, min(1.0, 2 * sum(terms) / whole))
 
 

@@ -1,1 +1,1 @@
-"""What an evaluation writes: the result and the files next to it. Nothing here needs torch."""
+"""The files that an evaluation writes: the result and the files next to it. Nothing here needs torch."""

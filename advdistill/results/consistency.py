@@ -1,4 +1,4 @@
-"""What the file of a result says twice must agree: whoever edits it by hand easily changes one of the two alone."""
+"""Checks that a result's file agrees with itself: an edit by hand easily changes only one of two related values."""
 
 from collections.abc import Iterable, Mapping
 from math import inf
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 __all__ = ["above_clean", "check_derived", "check_eps"]
 
-ROUNDED = 2e-6  # accuracies and intervals are written with six decimals; eps may lie so far from its text
+ROUNDED = 2e-6  # accuracies and intervals are written with six decimals; eps may differ as much from its text
 
 
 def check_derived(measured: "Measurement", written: Mapping[str, Any]) -> None:
-    """Compare the accuracy and interval in a file with those of its counts.
+    """Compare the accuracy and interval in a file with those computed from its counts.
 
     Args:
-        written: the measurement as the file has it; a file that lacks either figure states nothing more than counts.
+        written: the measurement as in the file; if the accuracy or the interval is missing, it is not compared.
 
     Raises:
-        ValueError: they are others.
+        ValueError: they differ.
     """
     counted = f"{measured.correct} of {measured.n} images right"
     for name, values in (("accuracy", [measured.accuracy]), ("interval", list(measured.interval))):
@@ -39,10 +39,10 @@ def check_derived(measured: "Measurement", written: Mapping[str, Any]) -> None:
 
 
 def check_eps(threat: str, eps: float) -> None:
-    """Compare the eps of a result with that in the text of its threat model.
+    """Compare the eps of a result with the eps in the text of its threat model.
 
     Raises:
-        ValueError: they are two, or the text has none.
+        ValueError: they differ, or the text has no eps.
     """
     try:
         stated = pixels(threat.partition(" ")[2], limit=inf)
@@ -53,7 +53,7 @@ def check_eps(threat: str, eps: float) -> None:
 
 
 def above_clean(measurements: Iterable["Measurement"]) -> list[str]:
-    """The attacks under which more images are right than without an attack, which cannot be: x is itself an x'."""
+    """Return the attacks under which more images are right than clean, which is impossible: x is itself an x'."""
     found = {m.attack: m for m in measurements}
     clean = found.get("clean")
     return [m.attack for m in found.values() if clean and m.n == clean.n and m.correct > clean.correct]

@@ -23,9 +23,9 @@ __all__ = ["TAG", "AdversarialImages", "ResultFiles", "remove_unfinished", "sign
 
 Kind = TypeVar("Kind", bound=Result)
 Arrays = Mapping[str, np.ndarray]
-TAG = "tag"  # in the metadata of a file of verdicts: the HMAC of everything else in it with the user's secret
-ELSEWHERE = "elsewhere"  # in the metadata of `verdicts`: attacks of a joined result that this user did not measure
-PATIENCE = 1  # seconds
+TAG = "tag"  # metadata key in a file of verdicts: the HMAC of everything else in the file with the user's secret
+ELSEWHERE = "elsewhere"  # metadata key in `verdicts`: attacks of a merged result that this user did not measure
+PATIENCE = 1  # seconds to wait for the lock
 
 
 class ResultFiles:
@@ -33,10 +33,10 @@ class ResultFiles:
 
     Attributes:
         verdicts: by attack, uint8 `[n]`: 1 still classified correctly, 0 broken.
-        images: a folder with the adversarial images of the counted breaks.
+        images: a folder with the adversarial images that were counted as broken.
         masking, inspection: the results of `--masking` and `--inspect`.
-        metrics: one row per epoch of the training, where the result is not in a run's folder.
-        unfinished, unfinished_images: of an interrupted evaluation; a later call continues it.
+        metrics: one row per epoch of the training; used if the result is not in a run's folder.
+        unfinished, unfinished_images: verdicts and images of an interrupted evaluation, which a later call continues.
     """
 
     def __init__(self, result: Path):
@@ -50,10 +50,10 @@ class ResultFiles:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the result for this process, and remove what killed processes left half-written.
+        """Lock the result for this process, and remove half-written files of killed processes.
 
         Raises:
-            ValueError: another process measures the same result.
+            ValueError: another process is writing the same result.
         """
         lock = FileLock(self.result.with_name(f".{self.result.stem}.lock"))
         try:
@@ -62,7 +62,7 @@ class ResultFiles:
             raise ValueError(f"Another process is writing {self.result}; wait, or give another --out.") from None
         try:
             self._clean()
-            if not any(map(_is_ours, unfinished_files(self.unfinished))):  # images of no verdict of ours
+            if not any(map(_is_ours, unfinished_files(self.unfinished))):  # images without verdicts of this user
                 _remove(self.unfinished_images)
             yield
             self._clean()
@@ -98,12 +98,12 @@ class ResultFiles:
             same = attack in known and np.array_equal(known[attack], fresh[attack])
             AdversarialImages(self.unfinished_images).copy_to(self.images, attack, keep=same)
         result.save(self.result)
-        remove_unfinished(self.unfinished)  # last: killed before it, the same evaluation stores the same again
+        remove_unfinished(self.unfinished)  # last: if killed before, the same evaluation stores the same files again
         _remove(self.unfinished_images)
         return result
 
     def measured_here(self, result: Result) -> set[str]:
-        """The attacks of a result that this user's advdistill measured: those that the verdicts' tag vouches for."""
+        """Return the attacks of a result that this user's advdistill measured, as the tag of the verdicts proves."""
         with suppress(ValueError, FileNotFoundError):
             tensors, facts = _read(self.verdicts)
             same = all(same_fact(n, facts.get(n), getattr(result, n)) for n in ("weights", "fingerprint", "threat"))
@@ -113,9 +113,9 @@ class ResultFiles:
         return set()
 
     def set_aside(self, date: str) -> None:
-        """Rename the result and all its files, the result last: the date is added to the names."""
+        """Add the date to the names of the result and of all its files; the result is renamed last."""
         stem, dated, number = self.result.stem, f"{self.result.stem}-{date.replace(':', '')}", 1
-        while self.result.with_name(f"{dated}{self.result.suffix}").exists():  # of the same second
+        while self.result.with_name(f"{dated}{self.result.suffix}").exists():  # an earlier one has the same second
             number += 1
             dated = f"{self.result.stem}-{date.replace(':', '')}-{number}"
         for file in filter(Path.exists, (self.verdicts, self.images, self.masking, self.inspection, self.result)):
@@ -135,14 +135,14 @@ class AdversarialImages:
 
     Args:
         folder: created with the first file.
-        facts: what the images are of, such as the digest of the weights; in the metadata of each file.
+        facts: metadata of each file: what the images were computed for, such as the digest of the weights.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, str] | None = None):
         self.folder, self.facts = folder, dict(facts or {})
 
     def put(self, attack: str, start: int, x_adv: np.ndarray, broken: np.ndarray) -> None:
-        """Save the x' `[B, C, H, W]` of the images that are True in `[B]`, of the batch that begins at index `start`.
+        """Save the x' `[B, C, H, W]` of the images that are True in `broken` `[B]`; their batch begins at `start`.
 
         Raises:
             ValueError: the folder is a link.
@@ -152,7 +152,7 @@ class AdversarialImages:
         write_atomic(self._file(attack, start), lambda temporary: save_file(tensors, temporary, self.facts or None))
 
     def set_aside(self) -> None:
-        """Rename the folder: `set-aside.` comes before its name; one of that name is removed."""
+        """Rename the folder to `set-aside.NAME`; an earlier folder of that name is removed."""
         if self.folder.exists():
             aside = self.folder.with_name(f"set-aside.{self.folder.name}")
             shutil.rmtree(aside, ignore_errors=True)
@@ -163,10 +163,10 @@ class AdversarialImages:
         return self._file(attack, start).is_file()
 
     def copy_to(self, folder: Path, attack: str, keep: bool) -> None:
-        """Copy an attack's files to another folder, and remove its other files there, which are of other verdicts.
+        """Copy an attack's files to another folder, and remove its older files there, which belong to other verdicts.
 
         Args:
-            keep: leave those files if this folder has none of the attack, because the verdicts are the same.
+            keep: leave the older files if this folder has none of the attack, because the verdicts are the same.
         """
         fresh = sorted(self.folder.glob(f"{attack}.*.safetensors")) if self.folder.is_dir() else []
         if not fresh and (keep or not folder.exists()):
@@ -182,7 +182,7 @@ class AdversarialImages:
 
 
 def signed(tensors: Arrays, facts: Mapping[str, str]) -> dict[str, str]:
-    """The metadata of a file with these tensors: the facts, and a tag over everything."""
+    """Return the metadata of a file with these tensors: the facts, and a tag over tensors and facts."""
     plain = {name: value for name, value in facts.items() if name != TAG}
     return plain | {TAG: tag(_parts(tensors, plain))}
 
@@ -205,7 +205,7 @@ def _attacks(result: Result) -> dict[str, list[str | int]]:
 
 
 def _counts_agree(result: Result, verdicts: Arrays, attacks: set[str]) -> bool:
-    """Whether the counts are those of the verdicts, for those of the attacks that have any."""
+    """Return whether counts and verdicts agree, for those of the attacks that have verdicts."""
     found = {m.attack: (m.correct, (m.n,)) for m in result.measurements if m.attack in attacks & verdicts.keys()}
     return all((int((verdicts[name] == 1).sum()), verdicts[name].shape) == one for name, one in found.items())
 
@@ -225,7 +225,7 @@ def _is_ours(file: Path) -> bool:
 
 
 def unfinished_files(path: Path | None) -> list[Path]:
-    """The verdicts of an unfinished evaluation: the file of this process, and those of the other processes."""
+    """Return the files of verdicts of an unfinished evaluation, one for each process that saved any."""
     if path is None or not path.parent.is_dir():
         return []
     return sorted(file for file in path.parent.iterdir() if file.name.startswith(path.name))

@@ -1,4 +1,4 @@
-"""What a report shows besides accuracies: numbers and pictures computed with the networks, saved in one file."""
+"""Numbers and pictures that a report shows besides accuracies, computed with the networks, saved in one file."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Network:
         curve: PGD-20 accuracy by eps, ascending.
         classes: by `clean` and the attack's name, images and correct predictions of each class, `(n, correct)`.
         calibration: by `clean` and the attack's name, the expected calibration error in [0, 1].
-        remainder: relative error of a linearisation of the logits near an image; `None` where torch cannot compute it.
+        remainder: relative error of a linearisation of the logits near an image; `None` if torch cannot compute it.
     """
 
     curve: dict[float, Measurement]
@@ -44,7 +44,7 @@ class Prediction:
     Attributes:
         before, after: the predicted class of the clean and of the adversarial image.
         x_adv: the network's own adversarial image, in [0, 1].
-        gradient: of the cross-entropy at the clean image.
+        gradient: the gradient of the cross-entropy at the clean image.
     """
 
     before: str
@@ -71,9 +71,9 @@ class Inspection:
         data, fingerprint, threat, eps, n, seed: the images and the attack, as in `Result`.
         attack: the attack whose adversarial images are shown, with its settings.
         class_names: in the order of the labels.
-        networks: by `student` and `teacher`.
-        alignment: by scalar (`cross_entropy`, `true_logit`), cosine and L2 distance of both networks' input gradients.
-        distances: by kind of perturbed image (`uniform`, `adversarial`), the L2 distance of both networks' logits.
+        networks: by name, `student` and `teacher`.
+        alignment: by scalar (`cross_entropy`, `true_logit`), cosine and L2 distance of the networks' input gradients.
+        distances: by kind of perturbed image (`uniform`, `adversarial`), the L2 distance of the networks' logits.
         examples: the first image of each class, at most ten.
     """
 
@@ -99,7 +99,7 @@ class Inspection:
         said: list[dict[str, Any]] = []
         for i, example in enumerate(self.examples):
             arrays[f"{i}.clean"] = example.clean
-            said.append({"label": example.label, "looks": {}})  # the predictions, by the name of earlier versions
+            said.append({"label": example.label, "looks": {}})  # `looks` are the predictions, as in earlier versions
             for name, one in example.predictions.items():
                 arrays |= {f"{i}.{name}.x_adv": one.x_adv, f"{i}.{name}.gradient": one.gradient}
                 said[i]["looks"][name] = {"before": one.before, "after": one.after}
@@ -136,7 +136,7 @@ FAULTS = (SafetensorError, ValueError, KeyError, TypeError, AttributeError, Type
 
 
 def _check_inspection(made: Inspection) -> None:
-    """Raise ValueError if charts and pictures cannot be drawn from it."""
+    """Raise ValueError if charts and pictures cannot be drawn from an inspection."""
     for example in made.examples:
         arrays = [array for one in example.predictions.values() for array in (one.x_adv, one.gradient)]
         shape = example.clean.shape

@@ -1,4 +1,4 @@
-"""Findings of single checks for gradient masking, and the verdict made of them."""
+"""Findings of the single checks for gradient masking, and the verdict that combines them."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ __all__ = ["CHECKS", "Finding", "Status", "Verdict", "above"]
 CHECKS = (
     *("train_mode", "softmax", "randomness", "batch_dependence", "gradients", "logit_scale"),
     *("growing_eps", "longer", "losses", "black_box", "transfer"),
-)  # each has a finding: one that could not be run is skipped
+)  # each check has a finding; `skip` if it could not be run
 Status = Literal["skip", "pass", "warn", "fail"]  # from good to bad; skip: could not be run, see `reason`
 
 
@@ -36,7 +36,7 @@ class Finding:
 
     @staticmethod
     def of(name: str, status: Status, figures: dict[str, float], said: str, advice: str) -> "Finding":
-        """A finding whose reason is `said`, and unless it passes the advice after a colon."""
+        """Create a finding whose reason is `said`, followed by the advice unless the status is `pass`."""
         return Finding(name, status, figures, f"{said}." if status == "pass" else f"{said}: {advice}.")
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Verdict:
 
     @property
     def status(self) -> Status:
-        """The worst of the findings."""
+        """The worst status of the findings."""
         return max((finding.status for finding in self.findings), key=get_args(Status).index, default="skip")
 
     def __getitem__(self, name: str) -> Finding:
@@ -74,7 +74,7 @@ class Verdict:
         """Read the JSON of `to_json`.
 
         Raises:
-            ValueError: truncated, not JSON, not a verdict, or one without the finding of every check.
+            ValueError: the file is truncated, not JSON, not a verdict, or lacks the finding of a check.
         """
         try:
             values = check_type(json.loads(read_text(path)), dict)
@@ -97,11 +97,11 @@ class Verdict:
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dumps`; includes the status."""
+        """Return plain values for `json.dumps`, including the status."""
         return {"status": self.status} | asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
 
 
 def above(count: int, n: int, warn: float, fail: float = 1.0) -> Status:
-    """`fail` or `warn` where `count` of `n` is significantly more than that share: its 95 % interval lies above."""
+    """Return `fail` or `warn` if `count` of `n` is significantly above that share: its 95 % interval lies above."""
     lower = wilson(count, n)[0] if count else 0.0  # for a count of 0, rounding leaves the lower end slightly above 0
     return "fail" if lower > fail else "warn" if lower > warn else "pass"

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`, one row of named numbers per epoch of a training: its only reader.
+"""The only reader of `metrics.jsonl`, which has one row of named numbers per epoch of a training.
 
 Rows have `step` and `epoch`, both counted from 1; `lr`, `seconds`, `loss/NAME` for each loss, `clean` and `robust`
 held-out accuracies if the epoch was validated, and what the method adds, such as `temperature/adv`.
@@ -14,21 +14,21 @@ from .selection import Epoch
 
 __all__ = ["losses_of", "read_metrics"]
 
-LARGEST = 2**53  # largest integer up to which every float is exact
+LARGEST = 2**53  # largest integer up to which a float holds every integer exactly
 
 
 def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
     """Read a `metrics.jsonl`.
 
-    A last line that is cut off is skipped: the process was killed while it wrote it.
+    A last line that is cut off is skipped: the process was killed while writing it.
 
     Args:
         file: a row for each epoch.
-        for_report: refuse a damaged line; otherwise lines that lack a step or an epoch, or have other values than
-            numbers, are skipped, so that a damaged file never stops a run.
+        for_report: raise ValueError for a damaged line; otherwise lines without a step or an epoch, or with values
+            that are not numbers, are skipped, so that a damaged file never stops a run.
 
     Returns:
-        The rows, figures by name; none where there is no such file.
+        The rows, numbers by name; empty if there is no such file.
 
     Raises:
         ValueError: the file is not text or too large; for a report, a line is not an object of numbers with an epoch.
@@ -58,13 +58,13 @@ def read_metrics(file: Path, *, for_report: bool = False) -> list[Epoch]:
 
 
 def losses_of(row: Epoch) -> dict[str, float]:
-    """The mean losses of an epoch.
+    """Return the mean losses of an epoch.
 
     Args:
-        row: of `read_metrics`.
+        row: a row from `read_metrics`.
 
     Returns:
-        By name, without `loss/`.
+        The losses by name, without the prefix `loss/`.
 
     >>> losses_of({"step": 3, "epoch": 1, "loss/adv": 1.5, "loss/clean": 0.5})
     {'adv': 1.5, 'clean': 0.5}

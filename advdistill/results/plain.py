@@ -1,4 +1,4 @@
-"""Dataclasses from the plain values of a JSON file."""
+"""Dataclasses built from the plain values of a JSON file."""
 
 from dataclasses import MISSING, fields
 from typing import Any, TypedDict, get_type_hints
@@ -9,13 +9,14 @@ __all__ = ["build"]
 
 
 def build(kind: type, values: Any) -> Any:
-    """Make a dataclass from plain values and check their types; unknown fields are ignored.
+    """Build a dataclass from plain values and check their types; unknown fields are ignored.
 
     Raises:
-        TypeCheckError: a field is missing or of another type.
+        TypeCheckError: a field is missing or has another type.
     """
     hints = get_type_hints(kind)
     known = {name: value for name, value in check_type(values, dict).items() if name in hints}
     absent = {f.name for f in fields(kind) if f.default is not MISSING} - known.keys()  # in files of earlier versions
-    wanted = TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})  # type: ignore[misc]  # dynamic
+    # mypy expects the fields of a TypedDict as literals
+    wanted = TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})  # type: ignore[misc]
     return kind(**check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS))

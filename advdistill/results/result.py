@@ -21,21 +21,21 @@ __all__ = ["Counted", "Measurement", "Result", "hardest", "wilson"]
 
 
 MOST = 10**12  # images
-NO_GRADIENT = 0.01  # one image in a dead corner is chance, more are a property of the model
+NO_GRADIENT = 0.01  # share of images; up to this it may be chance, above it is a property of the model
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's interval of a proportion, from `successes` out of `n`.
+    """Return Wilson's interval of a proportion, from `successes` out of `n`.
 
         (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n),   p = successes / n
 
     Args:
         successes: how many of `n`.
         n: at least 1.
-        confidence: of the interval, in (0, 1).
+        confidence: confidence level of the interval, in (0, 1).
 
     Returns:
-        Its lower and upper end, in [0, 1].
+        The interval's lower and upper end, in [0, 1].
 
     >>> [round(end, 3) for end in wilson(50, 100)]
     [0.404, 0.596]
@@ -70,9 +70,9 @@ class Measurement(Counted):
     """How many of the first `n` images a model classified correctly under one attack.
 
     Args:
-        outside: images whose x' the attack moved outside the threat model or [0, 1], where x counts in its place.
-        no_gradient: images where the gradient of the attack's first step is zero or not finite; `None` for an attack
-            without gradients, and where that was not measured.
+        outside: images whose x' the attack moved outside the threat model or [0, 1]; x is counted in its place.
+        no_gradient: images where the gradient of the attack's first step is zero or not finite; `None` if the attack
+            uses no gradients, or if this was not measured.
     """
 
     attack: str
@@ -96,7 +96,7 @@ class Measurement(Counted):
 
     @property
     def remark(self) -> str:
-        """What must be known of these figures, in sentences; empty if there is nothing."""
+        """Caveats on these figures, joined by semicolons; empty if there are none."""
         said = []
         if self.outside:
             moved = f"x' of {self.outside} of {self.n} images"
@@ -110,13 +110,13 @@ class Measurement(Counted):
 
 
 def hardest(measurements: Iterable[Measurement]) -> Measurement | None:
-    """The measurement of the robust accuracy: under the attack that leaves the lowest one.
+    """Return the measurement of the robust accuracy: the one under the attack with the lowest accuracy.
 
     Args:
-        measurements: of one model, `clean` among them or not.
+        measurements: of one model, with or without `clean`.
 
     Returns:
-        Of several that are equally low AutoAttack's, else the one measured last; `None` without an attack.
+        On a tie AutoAttack's, else the one measured last; `None` if no attack was measured.
     """
     attacked = [m for m in measurements if m.attack != "clean"]
     return min(reversed(attacked), key=lambda m: (m.accuracy, m.attack != "autoattack"), default=None)
@@ -127,11 +127,11 @@ class Result:
     """The measurements of one model.
 
     Args:
-        model: its name.
+        model: the model's name.
         data: the split, such as `"cifar10/test"`.
         fingerprint: twelve hex digits of the hash of the whole split's images and labels.
         threat: such as `"Linf 8/255"`.
-        eps: the same eps as a number, in units of [0, 1].
+        eps: the threat model's eps as a number, for pixels in [0, 1].
         weights: twelve hex digits of the hash of the model's weights, `+` and eight of its normalisation's, if known.
         chosen: how the checkpoint was chosen; `None` if unknown.
         date: UTC, ISO 8601.
@@ -168,12 +168,12 @@ class Result:
 
     @property
     def hardest(self) -> Measurement | None:
-        """Under the attack with the lowest accuracy; on a tie AutoAttack, else the one measured last."""
+        """The measurement with the lowest accuracy under attack; on a tie AutoAttack's, else the one measured last."""
         return hardest(self.measurements)
 
     @property
     def headline(self) -> str:
-        """The robust accuracy, with the attack that it is of, in a sentence; empty if no attack was measured."""
+        """A sentence with the robust accuracy and its attack; empty if no attack was measured."""
         found, attacks = self.hardest, [m for m in self.measurements if m.attack != "clean"]
         if found is None:
             return ""
@@ -183,7 +183,7 @@ class Result:
         return f"Robust accuracy of {self.model}: {100 * found.accuracy:.1f} % under {found.attack}{least}{tie}."
 
     def __str__(self) -> str:
-        """A table of the measurements and the robust accuracy, for `print`."""
+        """Return a table of the measurements and the robust accuracy, for `print`."""
         width = max((len(m.attack) for m in self.measurements), default=0)
         lines = [f"{self.model} on {self.data} ({self.fingerprint}), {self.threat}, seed {self.seed}"]
         for m in self.measurements:
@@ -193,7 +193,7 @@ class Result:
         return "\n".join(filter(None, [*lines, self.headline]))
 
     def joined(self, earlier: "Result") -> Self | None:
-        """This result with the other attacks of an earlier one, or `None` if model, data or settings differ."""
+        """Return this result with the other attacks of an earlier one, or `None` if model, data or settings differ."""
         if self._setting() != earlier._setting() or not same_weights(self.weights, earlier.weights):
             return None
         measured = {m.attack: m for m in (*earlier.measurements, *self.measurements)}
@@ -219,7 +219,7 @@ class Result:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: truncated, not JSON, not a result, or one that contradicts itself.
+            ValueError: the file is truncated, not JSON, not a result, or contradicts itself.
         """
         text = read_text(path)
         try:

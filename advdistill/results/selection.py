@@ -15,7 +15,7 @@ __all__ = ["Epoch", "Overfitting", "Selection", "overfitting"]
 Epoch = dict[str, float]
 By = Literal["robust", "clean", "mean"]
 SAID = {"robust": "PGD-10 accuracy", "clean": "clean accuracy", "mean": "mean of clean and PGD-10 accuracy"}
-KEY = "selection"  # of a checkpoint's header
+KEY = "selection"  # in a checkpoint's header
 UNKNOWN = (
     "How this checkpoint was chosen is not recorded; published checkpoints are often picked on the test split, "
     "and their figures on it are then too high."
@@ -28,16 +28,16 @@ class Selection:
     """How a checkpoint was chosen; `None` means unknown.
 
     Attributes:
-        by: the accuracy that decided.
-        images: how many images it was measured on, held out from the training images.
-        fingerprint: of those images, twelve hex digits.
+        by: the accuracy by which it was chosen.
+        images: number of images on which that accuracy was measured, held out from the training images.
+        fingerprint: twelve hex digits that identify those images.
         among: number of checkpoints to choose from.
         epoch, epochs: the epoch after which it was saved, and the number of epochs.
         on_test: whether those images are the split on which the checkpoint is evaluated.
-        statistics: which images the batch-norm statistics are of, where they were re-estimated after the training.
-        student_init: the weights that the student began with, where they are another network's.
-        extra: the generated images that it was trained on as well.
-        changed: what the run was resumed on and had not begun with: "from epoch 3 on with other data (images)".
+        statistics: images on which the batch-norm statistics were re-estimated; `None` if they are the training's.
+        student_init: the weights that the student began with, if they are another network's.
+        extra: the generated images that the student was trained on as well.
+        changed: networks or data replaced when the run was resumed: "from epoch 3 on with other data (images)".
         text: a sentence in place of the fields, from a file of an earlier version or of another program.
 
     Example:
@@ -75,11 +75,11 @@ class Selection:
 
     @property
     def warning(self) -> str | None:
-        """Why the figures may be too high."""
+        """Why the figures may be too high; `None` if there is no known reason."""
         return ON_TEST if self.on_test else None if str(self) else UNKNOWN
 
     def to_header(self) -> dict[str, str]:
-        """Strings by name for a checkpoint's header; `chosen` and `chosen_on` are what earlier versions read."""
+        """Return strings by name for a checkpoint's header; earlier versions read only `chosen` and `chosen_on`."""
         said = {"chosen": str(self), "chosen_on": self.fingerprint}
         return {KEY: json.dumps(asdict(self))} | {name: value for name, value in said.items() if value}
 
@@ -107,7 +107,7 @@ class Selection:
 
     @staticmethod
     def from_plain(values: str | Mapping[str, Any]) -> "Selection":
-        """From the JSON of a file: the fields, or in files of earlier versions a sentence."""
+        """Build a selection from the JSON of a file: the fields, or in files of earlier versions a sentence."""
         if isinstance(values, str):
             return Selection(text=values)
         made: Selection = build(Selection, values)
@@ -116,7 +116,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Overfitting:
-    """Robust accuracy on held-out images, fractions: the best epoch's and the last one's."""
+    """Robust accuracy on held-out images, as fractions, after the best and the last epoch."""
 
     epoch: int
     best: float
@@ -129,7 +129,7 @@ class Overfitting:
 
 
 def overfitting(epochs: Sequence[Epoch]) -> Overfitting | None:
-    """`None` if no epoch was validated."""
+    """Return the best and the last robust accuracy, or `None` if no epoch was validated."""
     if not (rows := _validated(epochs)):
         return None
     best, last = max(rows, key=lambda row: row["robust"]), rows[-1]
@@ -137,5 +137,5 @@ def overfitting(epochs: Sequence[Epoch]) -> Overfitting | None:
 
 
 def _validated(epochs: Sequence[Epoch]) -> list[Epoch]:
-    """The epochs after which accuracies were measured on held-out images."""
+    """Return the epochs after which accuracies were measured on held-out images."""
     return [row for row in epochs if "robust" in row]

@@ -1,4 +1,4 @@
-"""The model that a result is of, and the weights beside it: their digests, read from the file without torch."""
+"""Digests of weights, read from files without torch, and checks that a result matches the weights next to it."""
 
 import hashlib
 import json
@@ -15,15 +15,15 @@ from .result import Result
 
 __all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "of_other_weights", "weights_beside"]
 
-ORDER = "order"  # the header's list of names in the network's order, in which they are hashed; the file sorts them
+ORDER = "order"  # header key: tensor names in the network's order, which is that of hashing; the file sorts them
 
 
 def digest_of(tensors: Iterable[tuple[str, np.ndarray]], normalisation: tuple[Any, Any] | None = None) -> str:
-    """Twelve hex digits that name weights, `+`, and eight that name the normalisation that is outside them.
+    """Return twelve hex digits that identify weights, `+`, and eight that identify the normalisation outside them.
 
     Args:
         tensors: names and values; the digest depends on their order.
-        normalisation: mean and std `[C]` of a model that has its own; `None` where they are not known.
+        normalisation: mean and std `[C]` that are not among the weights; `None` if unknown: then `+` is left out.
     """
     found = hashlib.sha256()
     for name, tensor in tensors:
@@ -33,7 +33,7 @@ def digest_of(tensors: Iterable[tuple[str, np.ndarray]], normalisation: tuple[An
 
 
 def digest_of_file(file: Path) -> str | None:
-    """The digest of a checkpoint's weights in fp32, or `None` if the file does not say in which order they come."""
+    """Return the digest of a checkpoint's weights in fp32, or `None` if the file is damaged or lacks their order."""
     try:
         with safe_open(ordinary(file), "np") as opened:
             header = opened.metadata() or {}
@@ -42,22 +42,22 @@ def digest_of_file(file: Path) -> str | None:
                 return None
             normalisation = None if spec is None else (spec.get("mean"), spec.get("std"))
             return digest_of(((name, _in_fp32(opened.get_tensor(name))) for name in names), normalisation)
-    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError):  # bfloat16, which numpy lacks
+    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError):  # also bfloat16, which numpy lacks
         return None
 
 
 def weights_beside(result: Path) -> Path | None:
-    """The weights that a result's file stands beside: NAME.safetensors, a run's best ones, or a model folder's."""
+    """Return the weights next to a result's file: NAME.safetensors, best.safetensors or model.safetensors."""
     folder = result.parent
     ours = [folder / "best.safetensors", folder / "model.safetensors"] if result.name == "result.json" else []
     return next(filter(Path.is_file, [result.with_suffix(".safetensors"), *ours]), None)
 
 
 def of_other_weights(file: Path, result: Result, digest: Callable[[Path], str | None] | None = None) -> str | None:
-    """A sentence if a result is of other weights than those beside its file, else `None`.
+    """Return a sentence if a result was measured on other weights than those next to its file, else `None`.
 
     Args:
-        digest: computes what `digest_of_file` cannot: the digest of a file of an earlier version.
+        digest: called if `digest_of_file` returns `None`, as for a file of an earlier version.
     """
     beside = weights_beside(file)
     if beside is None or result.weights is None:
@@ -73,14 +73,14 @@ def of_other_weights(file: Path, result: Result, digest: Callable[[Path], str | 
 
 
 def check_result(path: Path, digest: Callable[[Path], str | None] | None = None) -> None:
-    """Raise ValueError if a result, named by its file or its run's folder, is of other weights than those beside it."""
+    """Raise ValueError if a result, a file or a run's folder, was measured on other weights than those next to it."""
     file = path / "result.json" if path.is_dir() else path
     if file.exists() and (said := of_other_weights(file, Result.load(file), digest)):
         raise ValueError(said)
 
 
 def _digest_of_normalisation(mean: Any, std: Any) -> str:
-    """`None` is the identity of either, and equals zeros or ones."""
+    """Return eight hex digits; `None` for mean or std is the identity, the same as zeros or ones."""
     means, stds = np.broadcast_arrays(np.float32(0 if mean is None else mean), np.float32(1 if std is None else std))
     identity = not means.any() and bool((stds == 1).all())
     return hashlib.sha256(b"" if identity else means.tobytes() + stds.tobytes()).hexdigest()[:8]

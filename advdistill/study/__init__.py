@@ -1,4 +1,4 @@
-"""Studies: a matrix of recipes, trained and evaluated alike, and what each choice brings."""
+"""Studies: a matrix of recipes, trained and evaluated in the same way, and the effect of each choice."""
 
 from .matrix import Cell, Study
 

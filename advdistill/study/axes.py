@@ -1,4 +1,4 @@
-"""The axes of a study: levels by name, and the fields of a recipe that a level sets."""
+"""The axes of a study: named levels, and the recipe fields that each level sets."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,12 +8,12 @@ from .._internal.messages import unknown
 
 __all__ = ["Levels", "read_levels", "set_field", "slug"]
 
-Levels = Mapping[str, Mapping[str, Any]]  # by name, the fields of a recipe that it sets
-OPEN = ("method", "optimizer", "teachers")  # fields of a recipe whose own fields have names of any kind
+Levels = Mapping[str, Mapping[str, Any]]  # by a level's name, the recipe fields that it sets
+OPEN = ("method", "optimizer", "teachers")  # recipe fields whose own fields may have any name
 
 
 def read_levels(axis: str, given: Any, where: str) -> dict[str, dict[str, Any]]:
-    """The levels of an axis by name, each with the fields that it sets."""
+    """Return the levels of an axis by name, each with the recipe fields that it sets."""
     if isinstance(given, list) and given:
         return _unique(((_shown(value), {axis: value}) for value in given), where)
     if isinstance(given, dict) and given and all(isinstance(one, dict | None) for one in given.values()):
@@ -34,7 +34,7 @@ def _unique(levels: Iterator[tuple[str, dict[str, Any]]], where: str) -> dict[st
 
 
 def _shown(value: Any) -> str:
-    """A level's name: a value as it is written; of a method with coefficients `adaad+igdm(weight=1)`."""
+    """Return a level's name: its value as text; for a method with coefficients such as `adaad+igdm(weight=1)`."""
     if not isinstance(value, dict):
         return str(value)
     return "+".join(_part(str(name), inside) for name, inside in value.items())
@@ -47,13 +47,13 @@ def _part(name: str, value: Any) -> str:
 
 
 def slug(axis: str, level: str) -> str:
-    """A level as a part of a folder's name: numbers and the like with their axis before them."""
+    """Return a level as part of a folder's name, with the axis as prefix for numbers, None, True and False."""
     plain = re.sub(r"[^\w.+=,]+", "_", level).strip("_")
     return plain if re.match(r"[A-Za-z]", plain) and level not in ("None", "True", "False") else f"{axis}{plain}"
 
 
 def set_field(config: dict[str, Any], path: Sequence[str], value: Any, where: str) -> None:
-    """Set a recipe's field, `["attack", "steps"]`; of a threat model `["attack", "threat", "eps"]` leaves its norm."""
+    """Set a recipe's field, such as `["attack", "steps"]`; `["attack", "threat", "eps"]` leaves the norm unchanged."""
     *parents, last = path
     for parent in parents:
         if not isinstance(config.get(parent), dict):

@@ -1,4 +1,4 @@
-"""What a study found: accuracies over seeds, differences from the baseline, and what each level of an axis brings."""
+"""The findings of a study: accuracies over seeds, differences from the baseline, and the effect of each level."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,13 @@ __all__ = ["Effect", "Findings", "Group", "findings"]
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Cells that differ in the seed alone.
+    """Cells that differ only in the seed.
 
     Attributes:
-        levels: by axis, without the seed.
+        levels: names of the levels by axis, without the seed.
         results, costs: of each cell, by seed.
-        against: the baseline's group, if this is not it and both have a seed in common; under the study's attack.
+        against: difference from the baseline's group under the attack `Study.robust`; `None` if this is the baseline or
+            has no seed in common with it.
     """
 
     levels: Mapping[str, str]
@@ -37,22 +38,23 @@ class Group:
         return ", ".join(self.levels.values()) or "all"
 
     def figure(self, attack: str) -> tuple[float, float | None]:
-        """Mean accuracy over the seeds, and its standard deviation if there are several."""
+        """Return the mean accuracy over the seeds, and the standard deviation if there are several seeds."""
         values = [run.result[attack].accuracy for run in self.results.values()]
         return over_seeds(values) if len(values) > 1 else (values[0], None)
 
     def cost(self, name: str) -> float:
-        """Mean over the seeds of `seconds`, `steps` or `image_passes`."""
+        """Return the mean over the seeds of `seconds`, `steps` or `image_passes`."""
         return fmean(one[name] for one in self.costs.values())
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a level of an axis brings over the axis's reference: over all pairs of cells that differ in nothing else.
+    """The effect of a level against the axis's reference level, over all pairs of cells that differ in nothing else.
 
     Attributes:
-        within: the level of the method's axis to which the pairs belong; empty for all of them.
-        clean, robust: the differences; p values corrected by Holm among all robust ones of the same `within` kind.
+        within: the method of the pairs, as the levels of the axes that choose it; empty for the pairs of all methods.
+        clean, robust: the differences in accuracy. The p values of `robust` are corrected by Holm, those with an empty
+            `within` apart from the others.
     """
 
     axis: str
@@ -68,9 +70,9 @@ class Findings:
     """Everything that tables and the page of a study show.
 
     Attributes:
-        done, total: numbers of cells.
+        done, total: number of finished cells, and of all cells.
         held_out: whether the images are those that each run held out for validation, instead of the test split.
-        notes: what must be known of the figures, a sentence each.
+        notes: caveats of the figures, a sentence each.
     """
 
     study: Study
@@ -86,10 +88,10 @@ class Findings:
 
 
 def findings(folder: StudyFolder) -> Findings:
-    """Of the cells that are done.
+    """Compute the findings from the cells that are done.
 
     Raises:
-        ValueError: a cell's files are damaged, or of another recipe.
+        ValueError: a cell's files are damaged, or belong to another recipe.
     """
     study, cells = folder.study, folder.study.cells
     finished = [cell for cell in cells if folder.done(cell)]
@@ -106,7 +108,7 @@ def findings(folder: StudyFolder) -> Findings:
 
 
 def _with_images(cost: Cost, cell: Cell) -> dict[str, Any]:
-    """With `image_passes`, of all networks: batches of half the size cost as many, in twice the steps."""
+    """Add `image_passes`, the sum over all networks: batches of half the size cost the same, in twice the steps."""
     return {**cost, "image_passes": sum(cost["passes"].values()) * cell.recipe.batch_size}
 
 
@@ -123,7 +125,7 @@ def _groups(
 
 
 def _against_baseline(study: Study, groups: list[Group]) -> list[Group]:
-    """With each group's difference from the baseline, p values corrected by Holm."""
+    """Return the groups with their differences from the baseline; p values are corrected by Holm."""
     reference = {axis: study.reference(axis) for axis in study.axes if axis != SEED}
     base = next((group for group in groups if group.levels == reference), None)
     if base is None:
@@ -141,7 +143,7 @@ def _against_baseline(study: Study, groups: list[Group]) -> list[Group]:
 
 
 def _effects(study: Study, cells: Sequence[Cell], runs: Mapping[str, LoadedResult]) -> Iterator[Effect]:
-    """Over everything, and, for axes that do not choose the method, within each method."""
+    """Yield effects over all cells and, for axes that do not choose the method, within each method."""
     known = {tuple(sorted(cell.levels.items())): cell for cell in cells}
     choosers = [axis for axis in study.axes if study.of_method(axis)]
 
@@ -179,7 +181,7 @@ def _attacks(run: LoadedResult) -> set[str]:
 
 
 def _difference(pairs: Sequence[tuple[LoadedResult, LoadedResult]], attack: str) -> Difference:
-    """Of pairs of cells by the t test; of a single pair by its verdicts on each image, by McNemar's test."""
+    """Compare pairs of cells by the paired t test; a single pair by McNemar's on verdicts, or Fisher's without them."""
     if len(pairs) > 1:
         return matched([a.result[attack].accuracy - b.result[attack].accuracy for a, b in pairs])
     (first, second), = pairs
@@ -192,7 +194,7 @@ def _notes(
     folder: StudyFolder, cells: Sequence[Cell], runs: Mapping[str, LoadedResult], costs: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
     yield from folder.study.lacking()
-    if folder.held_out:  # each seed holds out other images
+    if folder.held_out:  # each seed holds out different images
         yield from _notes_of_held_out(cells, [runs[cell.name].result for cell in cells])
     else:
         yield from mismatches([run.result for run in runs.values()])

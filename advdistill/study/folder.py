@@ -1,7 +1,7 @@
 """The files of a study: `runs/CELL`, an ordinary run, and `results/CELL`, the figures of a cell that is done.
 
-A cell's figures are its result, verdicts, recipe and cost, small enough to be committed; wherever the folder is copied
-to, the cell is done. `held_out/CELL` has the same of the images that the run held out for validation.
+A cell's figures are its result, verdicts, recipe and cost, small enough to be committed; in a copy of the folder, the
+cell counts as done too. `held_out/CELL` has the same files for the images that the run held out for validation.
 """
 
 import json
@@ -25,17 +25,17 @@ from .matrix import Cell, Study
 
 __all__ = ["Cost", "StudyFolder"]
 
-COST = "cost.json"  # written last: a cell with it is done
+COST = "cost.json"  # written last: a cell without it is not done
 
 
 class Cost(TypedDict):
-    """What a cell's figures cost, and which teachers and machine they are of.
+    """What a cell's figures cost, and the teachers and the machine that they were measured with.
 
     Attributes:
-        seconds, evaluation_seconds: of the training and of the evaluation.
-        steps: of the optimiser.
-        passes: forward passes of a batch over the training, by network.
-        teachers: their digests, by role.
+        seconds, evaluation_seconds: duration of the training and of the evaluation.
+        steps: number of optimiser steps.
+        passes: number of forward passes of a batch in the whole training, by network.
+        teachers: digests of the teachers, by role.
     """
 
     seconds: float
@@ -51,8 +51,8 @@ class StudyFolder:
     """The files of a study.
 
     Args:
-        held_out: whether the cells are evaluated on the training images that each run held out for validation, all of
-            them, instead of the test split.
+        held_out: whether the cells are evaluated on all training images that each run held out for validation, instead
+            of the test split.
     """
 
     def __init__(self, folder: Path, study: Study, held_out: bool = False):
@@ -67,15 +67,15 @@ class StudyFolder:
         return self.folder / ("held_out" if self.held_out else "results") / cell.name
 
     def measured(self, cell: Cell) -> ResultFiles:
-        """The result in the run's folder, before `save` copies it."""
+        """Return the result's files in the run's folder, before `save` copies them."""
         run = self.run(cell)
         return ResultFiles(run.folder / "held_out" / run.result.name if self.held_out else run.result)
 
     def done(self, cell: Cell) -> bool:
-        """Whether the cell's figures are there, all that the study asks for.
+        """Return whether the cell's figures are saved, with all attacks of the study.
 
         Raises:
-            ValueError: they are of another recipe, or damaged.
+            ValueError: the figures belong to another recipe, or are damaged.
         """
         there = self.results(cell)
         if not (there / COST).exists():
@@ -86,7 +86,7 @@ class StudyFolder:
         return self.wanted <= measured
 
     def why_failed(self, cell: Cell, since: float = 0) -> str | None:
-        """Why the cell failed, if it did so after a time in seconds."""
+        """Return why the cell failed, or `None` if it has not failed since a time (Unix time in seconds)."""
         with suppress(FileNotFoundError, ValueError, KeyError):
             failure = json.loads(read_text(self._failure(cell)))
             return str(failure["why"]) if float(failure["time"]) >= since else None
@@ -98,7 +98,7 @@ class StudyFolder:
 
     @contextmanager
     def taken(self, cell: Cell) -> Iterator[bool]:
-        """While entered, no other worker has the cell; False where another one has it. A killed one leaves it free."""
+        """Lock the cell; yield False if another worker has locked it. A killed worker's lock is free again."""
         make_folder(self.folder / "locks")
         lock = FileLock(self.folder / "locks" / f"{cell.name}.lock")
         try:
@@ -112,7 +112,7 @@ class StudyFolder:
             lock.release()
 
     def save(self, cell: Cell, cost: Cost) -> None:
-        """Copy the figures of a run, the cost last."""
+        """Copy the figures from the run's folder, and write the cost last."""
         there, files = self.results(cell), self.measured(cell)
         make_folder(there)
         for file in (self.run(cell).recipe_file, files.verdicts, files.result):
@@ -121,7 +121,7 @@ class StudyFolder:
         self._failure(cell).unlink(missing_ok=True)
 
     def cost(self, cell: Cell) -> Cost:
-        """What the cell's figures cost. Raises ValueError if its file is damaged."""
+        """Return what the cell's figures cost. Raises ValueError if the file is damaged."""
         file = self.results(cell) / COST
         try:
             return check_type(json.loads(read_text(file)), Cost)
@@ -130,7 +130,7 @@ class StudyFolder:
 
     @contextmanager
     def logged(self, cell: Cell) -> Iterator[None]:
-        """While entered, what is printed to stderr goes to `logs/CELL.log`."""
+        """Inside the `with` block, append what is printed to stderr to `logs/CELL.log`."""
         make_folder(self.folder / "logs")
         with (self.folder / "logs" / f"{cell.name}.log").open("a") as log, redirect_stderr(log):
             yield

@@ -1,4 +1,4 @@
-"""A study's YAML file: axes of choices, whose every combination is a cell with a recipe of its own."""
+"""A study's YAML file: axes of choices. Each combination of choices is a cell, with its own recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -21,17 +21,17 @@ from .axes import Levels, read_levels, set_field, slug
 __all__ = ["SEED", "Cell", "Study"]
 
 SEED = "seed"  # the axis over which means and standard deviations are taken
-TEACHER_FREE = ("PGDAT", "TRADES")  # what a study of distillation must be compared with
-METHOD = ("recipe", "method")  # fields that choose the method
+TEACHER_FREE = ("PGDAT", "TRADES")  # methods that distillation must be compared with
+METHOD = ("recipe", "method")  # recipe fields that choose the method
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of an axis's levels.
+    """One combination of levels, one of each axis.
 
     Attributes:
-        name: of its folder; such as `rslad-adversarial-seed0`.
-        levels: the name of its level, by axis.
+        name: the name of the cell's folder, such as `rslad-adversarial-seed0`.
+        levels: the name of the cell's level, by axis.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Cell:
 
     @property
     def group(self) -> tuple[str, ...]:
-        """Its levels but for the seed: cells of one group differ in the seed alone."""
+        """The cell's levels without the seed: cells of one group differ only in the seed."""
         return tuple(level for axis, level in self.levels.items() if axis != SEED)
 
 
@@ -49,13 +49,13 @@ class Study:
     """A matrix of recipes, and how each trained student is evaluated.
 
     Args:
-        axes: by name, the levels by name. A cell takes one level of each axis.
-        recipe: a recipe's name or file that all cells begin with; the `recipe` of an axis's levels takes its place.
-        fields: of every recipe, by dotted name, such as `{"optimizer.lr": 0.1}`; a level's come after them.
-        attacks: a suite, or attacks with commas between, as for `advdistill evaluate`.
-        n: the first n images of the test split; all unless given.
-        baseline: the level, by axis, that others are compared with; an axis's first level unless given.
-        source: the file, for messages.
+        axes: for each axis, its levels by name. A cell has one level of each axis.
+        recipe: name or file of the recipe that all cells start from; a level's field `recipe` takes its place.
+        fields: values for every recipe, by dotted name, such as `{"optimizer.lr": 0.1}`; a level's override them.
+        attacks: a suite, or comma-separated attacks, as for `advdistill evaluate`.
+        n: the first n images of the test split; `None` means all.
+        baseline: by axis, the level that others are compared with; by default the axis's first level.
+        source: the file, for messages and the study's name.
     """
 
     axes: Mapping[str, Levels]
@@ -71,17 +71,17 @@ class Study:
         """Read and check a study's file.
 
         Args:
-            path: YAML with `axes` and, of the other fields, those that it needs. An axis is a list of values of the
-                recipe's field of that name, or a mapping from names of levels to fields:
+            path: YAML with `axes` and any of the other fields. An axis is a list of values of the recipe's field of
+                that name, or a mapping from names of levels to fields:
                 `averaging: {none: {}, ema: {ema: 0.99}}`.
 
         Returns:
-            The study; its cells were made once, so that they are sound.
+            The study, whose cells have been created and checked.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: not YAML, an unknown field, axis or value, cells with one name or recipe, cells that are
-                evaluated on other data or under another threat model.
+            ValueError: not YAML, an unknown field, axis or value, cells with the same name or recipe, or cells that
+                differ in test data or threat model.
 
         >>> import tempfile
         >>> file = Path(tempfile.mkdtemp(), "study.yaml")
@@ -104,15 +104,15 @@ class Study:
 
     @property
     def name(self) -> str:
-        """The file's, without its ending."""
+        """The file's name without its suffix."""
         return Path(self.source).stem
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Every combination, all cells of the first seed first: a study that is not finished is balanced.
+        """Every combination of levels; all cells of the first seed come first, so that an unfinished study is balanced.
 
         Raises:
-            ValueError: a level's field or value does not exist.
+            ValueError: a level has an unknown field or value.
         """
         names = sorted(self.axes, key=lambda axis: axis != SEED)
         found = []
@@ -124,26 +124,26 @@ class Study:
         return found
 
     def reference(self, axis: str) -> str:
-        """The level of an axis that the others are compared with."""
+        """Return the level of an axis that the others are compared with."""
         return (self.baseline or {}).get(axis, next(iter(self.axes[axis])))
 
     def of_method(self, axis: str) -> bool:
-        """Whether an axis chooses the method, or a part of it."""
+        """Return whether an axis chooses the method, or a part of it."""
         return any(field.partition(".")[0] in METHOD for level in self.axes[axis].values() for field in level)
 
     @cached_property
     def suite(self) -> list[Attack]:
-        """The attacks. Raises ValueError for an unknown one, ImportError where a package is missing."""
+        """The attacks. Raises ValueError for an unknown attack, ImportError if a package is missing."""
         return attacks(self.attacks, self.cells[0].recipe.attack.threat)
 
     @property
     def robust(self) -> str:
-        """The attack under which cells are compared: AutoAttack, else the last one."""
+        """The attack under which cells are compared: AutoAttack, or without it the last one."""
         names = [attack.name for attack in self.suite]
         return "autoattack" if "autoattack" in names else names[-1]
 
     def check(self) -> None:
-        """Raise ValueError where the study's figures would not compare, or a cell cannot run."""
+        """Raise ValueError if the figures of the cells would not be comparable, or a cell cannot run."""
         self._check_fields()
         cells = self.cells
         for one, message in (
@@ -167,7 +167,7 @@ class Study:
         assert self.suite
 
     def lacking(self) -> list[str]:
-        """A sentence for each teacher-free method that a study of distillation lacks, choices being equal otherwise."""
+        """Return a sentence for each teacher-free method that distillation cells lack with the same other choices."""
         methods = [axis for axis in self.axes if self.of_method(axis)]
         arms: dict[tuple[str, ...], set[str]] = {}
         for cell in self.cells:
@@ -214,7 +214,7 @@ class Study:
 
 
 def _only_its_roles(recipe: Recipe) -> Recipe:
-    """The recipe without the teachers that its method does not have."""
+    """Return the recipe without the teachers that its method does not use."""
     roles = recipe.method.teachers
     others = {role: one for role, one in recipe.teachers.items() if role in roles}
     changes: dict[str, Any] = {"teachers": others}
@@ -228,12 +228,12 @@ def _test_data(recipe: Recipe) -> tuple[object, ...]:
 
 
 def _taught(cell: Cell) -> bool:
-    """Whether a frozen teacher takes part."""
+    """Return whether the cell's method has a frozen teacher."""
     return bool(set(cell.recipe.method.teachers) - set(cell.recipe.method.trained))
 
 
 def _check_networks(cell: Cell) -> None:
-    """Raise ValueError for an unknown student, or a teacher that the method needs and the cell does not name."""
+    """Raise ValueError if the student is unknown, or a teacher that the method requires is missing."""
     recipe, method = cell.recipe, cell.recipe.method
     if ":" not in recipe.student:
         count_parameters(recipe.student)

@@ -1,4 +1,4 @@
-"""A study's findings as one HTML page that needs nothing else."""
+"""A study's findings as one self-contained HTML page."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,10 +12,10 @@ __all__ = ["page"]
 
 
 def page(found: Findings) -> str:
-    """The tables with two charts: robust against clean accuracy, and the points that each level brings.
+    """Return a page with the tables, and charts of robust against clean accuracy and of the effect of each level.
 
     Raises:
-        ImportError: the packages of the extra `study` are missing.
+        ImportError: a package of the extra `report` is missing.
     """
     check()
     versions = next(iter(found.groups[0].results.values())).result.versions
@@ -52,7 +52,7 @@ def _accuracies(found: Findings) -> Chart:
 
 
 def _effects(found: Findings) -> Iterator[Chart]:
-    """The levels over all pairs; then each level by method."""
+    """Yield a chart of all levels over all pairs, then a chart by method for each level."""
     overall = {f"{one.level} – {one.reference}": one for one in found.effects if not one.within}
     if overall:
         yield _intervals(f"Points under {found.robust}", overall)

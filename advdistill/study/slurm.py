@@ -1,4 +1,4 @@
-"""Workers of a study as a SLURM array, by submitit."""
+"""Submit the workers of a study as a SLURM array, by submitit."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -8,24 +8,24 @@ from .._internal.optional import require
 
 __all__ = ["submit"]
 
-CLUSTER = "cluster"  # an option of submitit's: slurm, local for processes of this machine, or debug
+CLUSTER = "cluster"  # an option of submitit: slurm, local (processes on this machine) or debug
 
 
 def submit(
     arguments: Sequence[str], options: Sequence[str], workers: int, logs: Path, say: Callable[[str], None]
 ) -> bool:
-    """Submit workers, and do not wait for them.
+    """Submit workers without waiting for them.
 
     Args:
-        arguments: of `advdistill study`, for one worker.
-        options: NAME=VALUE, of SLURM with `slurm_` before it or of submitit, such as `timeout_min=600`.
-        logs: the folder of their output.
+        arguments: the arguments of `advdistill study` for one worker.
+        options: NAME=VALUE; SLURM's own with the prefix `slurm_`, submitit's without, such as `timeout_min=600`.
+        logs: the folder for the workers' output.
 
     Returns:
-        False: no cell is done yet; the same command without `slurm` shows what is done later.
+        False: no cell is done yet. The same command with `--tables` instead of `--slurm` later shows what is done.
 
     Raises:
-        ValueError: an option that is none of submitit's.
+        ValueError: a malformed option, or one that submitit does not have.
         ImportError: submitit is missing.
     """
     submitit = require("submitit", "--slurm", "slurm")

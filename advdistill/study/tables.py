@@ -17,13 +17,13 @@ __all__ = ["captions", "csv", "effect_head", "effect_rows", "group_head", "group
 
 
 def group_head(found: Findings) -> list[str]:
-    """Names of the columns of `group_rows`."""
+    """Return the names of the columns of `group_rows`."""
     axes = list(found.groups[0].levels) if found.groups else []
     return [*axes, "n", *found.attacks, f"against the baseline ({found.robust})", "seconds", "steps", "image passes"]
 
 
 def group_rows(found: Findings) -> Iterator[list[str]]:
-    """A row for each group: levels, number of seeds, mean and deviation by attack in per cent, difference, cost."""
+    """Yield a row for each group: levels, number of seeds, mean and std by attack in %, difference, cost."""
     for group in found.groups:
         figures = (_figure(*group.figure(attack)) for attack in found.attacks)
         cost = (f"{group.cost(name):,.0f}" for name in ("seconds", "steps", "image_passes"))
@@ -31,12 +31,12 @@ def group_rows(found: Findings) -> Iterator[list[str]]:
 
 
 def effect_head(found: Findings) -> list[str]:
-    """Names of the columns of `effect_rows`."""
+    """Return the names of the columns of `effect_rows`."""
     return ["axis", "level", "against", "of", "pairs", "clean, points", f"{found.robust}, points", "p (Holm)"]
 
 
 def effect_rows(found: Findings) -> Iterator[list[str]]:
-    """A row for each level of an axis: the points that it brings, with 95 % intervals."""
+    """Yield a row for each level of an axis: its effect in points, with 95 % intervals."""
     for one in found.effects:
         yield [
             one.axis, one.level, one.reference, one.within or "all", _pairs(one), _points(one.clean, p=False),
@@ -45,7 +45,7 @@ def effect_rows(found: Findings) -> Iterator[list[str]]:
 
 
 def captions(found: Findings) -> list[str]:
-    """What the tables are of, in sentences, with everything that must be known of the figures."""
+    """Return sentences below the tables: what was measured and compared, and the caveats of the figures."""
     result = next(iter(found.groups[0].results.values())).result
     split = f"{result.data} ({result.fingerprint})"
     if found.held_out:
@@ -60,13 +60,13 @@ def captions(found: Findings) -> list[str]:
         f"{split}, {result.threat}, {result[found.attacks[0]].n} images; {found.done} of {found.total} cells.",
         "Accuracy in %: mean ± standard deviation over n seeds. Seconds of training, optimiser steps and forward "
         "passes of an image through any network: the mean of a run.",
-        *([compared] if base else []),  # one combination alone is compared with nothing
+        *([compared] if base else []),  # a single combination is compared with nothing
     ]
     return [*said, *found.notes, *(f"{cell} failed: {why}" for cell, why in found.failed.items())]
 
 
 def shown(found: Findings) -> Lines:
-    """For a terminal: the means, and what each level brings; the files have everything."""
+    """Return the means and the effect of each level for a terminal; the files have everything."""
     failures = [Text(f"{cell} failed: {why}", style="red") for cell, why in found.failed.items()]
     if not found.groups:
         return Lines(Text(f"0 of {found.total} cells are done."), *failures)
@@ -86,7 +86,7 @@ def shown(found: Findings) -> Lines:
 
 
 def markdown(found: Findings) -> str:
-    """The tables as Markdown."""
+    """Return the tables as Markdown."""
     first, *effects = (markdown_table([list(map(markdown_text, cells)) for cells in rows]) for rows in _tables(found))
     said = ["What each level brings, over all pairs of cells that differ in nothing else:"] if effects else []
     notes = map(markdown_text, captions(found))
@@ -95,20 +95,20 @@ def markdown(found: Findings) -> str:
 
 
 def latex(found: Findings) -> str:
-    """The tables as LaTeX, for the package booktabs."""
+    """Return the tables as LaTeX, for the package booktabs."""
     tables = ([list(map(latex_text, cells)) for cells in rows] for rows in _tables(found))
     return latex_notes(captions(found)) + "".join(latex_table(rows, f"l{'r' * (len(rows[0]) - 1)}") for rows in tables)
 
 
 def _tables(found: Findings) -> Iterator[list[list[str]]]:
-    """Each as its head and its rows."""
+    """Yield each table as a list of its head and its rows."""
     yield [group_head(found), *group_rows(found)]
     if found.effects:
         yield [effect_head(found), *effect_rows(found)]
 
 
 def csv(found: Findings) -> str:
-    """A row for each cell and attack, in fractions, with everything that other statistics would need."""
+    """Return CSV with a row for each cell and attack, in fractions, and everything that other statistics need."""
     file = io.StringIO()
     writer = csv_format.writer(file, lineterminator="\n")
     axes = list(found.groups[0].levels)

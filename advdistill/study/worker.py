@@ -35,23 +35,23 @@ from .shared_training import distill_cell
 
 __all__ = ["work"]
 
-PAUSE = 0.5  # seconds between two looks for cells that other workers leave
+PAUSE = 0.5  # seconds between checks for cells that other workers left
 Say = Callable[[str], None]
 
 
 def work(folder: StudyFolder, say: Say, only: list[Cell] | None = None) -> bool:
-    """Take cells until all are done or have failed, those of workers that were killed too.
+    """Train and evaluate cells until all are done or have failed, including those of workers that were killed.
 
     Args:
-        only: of these cells.
+        only: the cells to choose from; `None` means all.
         say: receives a line for each cell.
 
     Returns:
-        Whether all of these are done.
+        Whether all of these cells are done.
 
     Raises:
-        ValueError: the results of a cell are of another recipe.
-        train.signals.Interrupted: the worker was asked to stop; what it had is saved.
+        ValueError: the results of a cell belong to another recipe.
+        train.signals.Interrupted: the worker was asked to stop; its progress is saved.
     """
     began, cells = time.time(), folder.study.cells if only is None else only
     while True:
@@ -64,7 +64,7 @@ def work(folder: StudyFolder, say: Say, only: list[Cell] | None = None) -> bool:
 
 
 def _take(folder: StudyFolder, cell: Cell, began: float, say: Say) -> bool:
-    """Train and evaluate a cell, unless another worker has it or has done it; whether this one did."""
+    """Train and evaluate a cell, unless another worker has it or has finished it; return whether this worker did."""
     with folder.taken(cell) as mine:
         if not mine or folder.done(cell) or folder.why_failed(cell, since=began) is not None:
             return False
@@ -73,7 +73,7 @@ def _take(folder: StudyFolder, cell: Cell, began: float, say: Say) -> bool:
                 result, cost = _measure(folder, cell)
         except Interrupted:
             raise
-        except Exception as error:  # the methods and networks of cells are anybody's code
+        except Exception as error:  # the methods and networks of cells may be user code
             why = first_line(error) if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: {error}"
             folder.fail(cell, why)
             say(f"{cell.name}: FAILED: {why}")
@@ -103,7 +103,7 @@ def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, Cost]:
 
 
 def _images(folder: StudyFolder, recipe: Recipe) -> data.Split:
-    """What a cell is evaluated on. Raises ValueError, before the training, if it is fewer images than the study's."""
+    """Return a cell's images for evaluation. Raises ValueError, before the training, if there are fewer than `n`."""
     if folder.held_out:
         return training_data(recipe, None, None, None)[-1]
     used = recipe.data
@@ -127,7 +127,7 @@ def _cost(recipe: Recipe, run: Run, evaluation: float) -> Cost:
 
 
 def _passes(recipe: Recipe, ends: list[int]) -> dict[str, int]:
-    """Forward passes of each network over the epochs, which end at these steps; at most, where the attack may stop."""
+    """Count each network's forward passes; epochs end at steps `ends`. An upper bound if the attack may stop early."""
     counts: Counter[str] = Counter()
     for epoch, (begin, end) in enumerate(pairwise([0, *ends])):
         attack_steps = getattr(attack_at(recipe, recipe.attack, epoch), "steps", 0)

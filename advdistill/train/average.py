@@ -1,4 +1,4 @@
-"""Averages of the student's weights, which are then evaluated and saved instead of them."""
+"""Averages of the student's weights, evaluated and saved in place of the weights themselves."""
 
 from collections.abc import Iterable, Iterator
 
@@ -17,13 +17,13 @@ __all__ = ["EMA", "SWA", "averaged", "clean_images"]
 
 
 class EMA(AveragedModel):
-    """An exponential average of a student's weights and running statistics; call `update` after each step.
+    """An exponential moving average of a student's weights and running statistics; call `update` after each step.
 
     Args:
-        student: the network that trains; the average begins with its weights after the first update.
-        decay: share of the average that a step keeps, in [0, 1].
-        warmup: steps w until which the average is the student; then step t keeps min(decay, (1 + d) / (10 + d)) with
-            d = t - w, as released by Rade and by Wang et al. 2023, who have w = 0.025 of the run. `None` keeps `decay`.
+        student: the network in training; the first update copies its weights into the average.
+        decay: fraction of the old average that each update keeps, in [0, 1].
+        warmup: steps w during which the average is the student; then step t keeps min(decay, (1 + d) / (10 + d)) with
+            d = t - w, as released by Rade and by Wang et al. 2023, who use w = 0.025 of the run. `None` keeps `decay`.
 
     Attributes:
         module: the averaged network, to evaluate and to save.
@@ -47,14 +47,14 @@ class EMA(AveragedModel):
             super().__init__(student, multi_avg_fn=self._mean, use_buffers=True)
 
     def update(self, student: nn.Module) -> None:
-        """Add the student's present weights and running statistics."""
+        """Add the student's current weights and running statistics to the average."""
         self.update_parameters(student)
 
     def _mean(self, averages: PARAM_LIST, values: PARAM_LIST, updates: Tensor | int) -> None:
         get_ema_multi_avg_fn(self.decay_at(int(updates)))(averages, values, updates)
 
     def decay_at(self, updates: int) -> float:
-        """The share of the average that the next update keeps after so many; the very first copies the student."""
+        """Return the decay of the next update after `updates` of them; the very first update copies the student."""
         if self.warmup is None:
             return self.decay
         since = updates + 1 - self.warmup
@@ -62,10 +62,10 @@ class EMA(AveragedModel):
 
 
 class SWA(AveragedModel):
-    """An equal average of a student's weights, at the ends of epochs; its running statistics are estimated anew.
+    """An equal average of a student's weights at the ends of epochs, with re-estimated running statistics.
 
     Args:
-        student: the network that trains.
+        student: the network in training.
 
     Attributes:
         module: the averaged network, to evaluate and to save.
@@ -85,9 +85,9 @@ class SWA(AveragedModel):
             super().__init__(student)
 
     def update(self, student: nn.Module, images: Iterable[Tensor]) -> None:
-        """Add the student's present weights, and estimate the average's batch-norm statistics.
+        """Add the student's current weights, then re-estimate the average's batch-norm statistics.
 
-        Those of the student are of other weights, and an average of them would be wrong.
+        The student's statistics belong to other weights, so an average of the statistics would be wrong.
 
         Args:
             images: batches `[B, C, H, W]` in [0, 1] on the student's device, such as all clean training images.
@@ -97,10 +97,10 @@ class SWA(AveragedModel):
 
 
 def averaged(recipe: Recipe, student: nn.Module, steps: int) -> EMA | SWA | None:
-    """The recipe's average: exponential over steps (`ema`), equal over the ends of epochs (`swa`), or none.
+    """Create the recipe's average: exponential over steps (`ema`), equal over the ends of epochs (`swa`), or `None`.
 
     Args:
-        steps: of an epoch.
+        steps: optimiser steps per epoch.
     """
     if recipe.ema is not None:
         warmup = None if recipe.ema_warmup is None else steps * epochs_of(recipe.ema_warmup, recipe.epochs)
@@ -109,7 +109,7 @@ def averaged(recipe: Recipe, student: nn.Module, steps: int) -> EMA | SWA | None
 
 
 def clean_images(split: Split | Loaded, device: torch.device, batch_size: int = 256) -> Iterator[Tensor]:
-    """All images, batches `[B, C, H, W]` in [0, 1], without augmentation; those of a loader have its own transforms."""
+    """Yield all images in batches `[B, C, H, W]` in [0, 1], not augmented; a loader applies its own transforms."""
     if isinstance(split, Loaded):
         yield from (to_float(x.to(device)) for x, _ in split.drawn(0))
     else:

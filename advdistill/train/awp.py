@@ -17,23 +17,23 @@ RELEASED = {"PGDAT": (0.01, 0), "TRADES": (0.005, 9)}  # by method: size, and th
 
 
 def mean(losses: dict[str, Tensor]) -> Tensor:
-    """The loss of a `Distiller`: the means of the named losses `[B]`, added up; a scalar."""
+    """Return the scalar loss of a `Distiller`: the sum of the means of the named losses `[B]`."""
     return torch.stack([loss.mean() for loss in losses.values()]).sum()
 
 
 class AWP:
-    """Adversarial weight perturbation around a `Distiller`'s losses, in a loop of your own or in a run.
+    """Adversarial weight perturbation for a `Distiller`'s losses, in your own training loop or in a run.
 
     Args:
-        distiller: whose losses the weights are perturbed to raise.
-        size: gamma, of each layer's norm; `None` takes the release's: 0.01 for PGD-AT, 0.005 for TRADES.
-        autocast: the context of the losses in mixed precision, such as `lambda: torch.autocast("cuda")`.
+        distiller: the weights are perturbed to increase its losses.
+        size: gamma, relative to each layer's norm; `None` uses the release's: 0.01 for PGD-AT, 0.005 for TRADES.
+        autocast: context to compute the losses in mixed precision, such as `lambda: torch.autocast("cuda")`.
 
     Attributes:
-        begin: the epoch, counted from 0, from which the release perturbs; 9 for TRADES, else 0.
+        begin: first epoch, counted from 0, in which the released code perturbs the weights; 9 for TRADES, else 0.
 
     Raises:
-        ValueError: a size outside [0, 1], or none for a method of which the release has none.
+        ValueError: a size outside [0, 1], or `None` for a method that has no size in the release.
 
     Example:
         >>> import torch
@@ -72,15 +72,15 @@ class AWP:
         total: Callable[[dict[str, Tensor]], Tensor] = mean,
         average: Callable[[Tensor], Tensor] = lambda gradient: gradient,
     ) -> AbstractContextManager[None]:
-        """Within, the student's weights are perturbed: see `perturbed`.
+        """Return a context in which the student's weights are perturbed, see `perturbed`.
 
-        The losses are computed once more for this, which counts as no step of the method's own state.
+        This computes the losses once more, without changing the method's own state.
 
         Args:
             batch: from `Distiller.craft`.
-            student: the module itself, without DDP's around it.
-            total: the loss, a scalar, of the named losses `[B]`.
-            average: of a gradient over the processes, where there are several.
+            student: the module itself, without a DDP wrapper.
+            total: computes the scalar loss from the named losses `[B]`.
+            average: averages a gradient over the processes, if there are several.
         """
         parts = self.distiller.method.parts
         states = [dict(part.state) for part in parts]
@@ -88,7 +88,7 @@ class AWP:
         def loss() -> Tensor:
             with self.autocast():
                 value = total(self.distiller.losses(replace(batch, trial=True), student))
-            for part, state in zip(parts, states, strict=True):  # only the optimiser step changes it
+            for part, state in zip(parts, states, strict=True):  # only the optimiser step changes the state
                 part.state = state
             return value
 
@@ -104,17 +104,17 @@ def perturbed(
     average: Callable[[Tensor], Tensor],
     others: Iterable[nn.Module] = (),
 ) -> Iterator[None]:
-    """Within, each weight tensor W of two or more dimensions is W + size |W| G / |G|, G the gradient of the loss.
+    """In this context each weight tensor W of two or more dimensions is W + size |W| G / |G|, G the loss gradient.
 
-    Compute the loss and its gradient and take the optimiser's step inside, as the release does: weight decay is then of
-    the perturbed weights. Afterwards the same is subtracted from the weights, whatever a step has made of them; without
-    a step they are as before, bit for bit. Running statistics change only by what is computed inside.
+    Compute the loss and its gradient and take the optimiser step inside, as the released code does: weight decay then
+    applies to the perturbed weights. On exit, the perturbation is subtracted from the weights, updated or not; without
+    a step they are restored bit for bit. Running statistics change only by what is computed inside the context.
 
     Args:
         loss: computes the loss of this batch, a scalar.
         size: gamma; 0.005 for TRADES and 0.01 for PGD-AT in the release.
-        average: of a gradient over the processes.
-        others: networks whose running statistics the loss changes as well.
+        average: averages a gradient over the processes.
+        others: further networks whose running statistics the computation of the loss changes.
 
     Reference: Wu, Xia and Wang, Adversarial Weight Perturbation Helps Robust Generalization. NeurIPS 2020.
     """

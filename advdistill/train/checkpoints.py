@@ -33,9 +33,9 @@ class BestCheckpoint:
     """A run's `best.safetensors`: when to validate, which of two checkpoints is better, what its header says.
 
     Args:
-        parts: of the training; checkpoints are compared on the images held out, and the header names what the student
-            began with.
-        state: of the run, whose changes of networks and data the header names.
+        parts: parts of the training; checkpoints are compared on the held-out images, and the header names the
+            student's warm start.
+        state: state of the run; the header names its changes of networks and data.
     """
 
     def __init__(self, recipe: Recipe, parts: Parts, run: Run, state: State):
@@ -54,14 +54,14 @@ class BestCheckpoint:
         return better(figures, best, self.recipe.select_by)
 
     def is_saved(self, epoch: int) -> bool:
-        """Whether the file is of this epoch."""
+        """Whether the saved file is the checkpoint of this epoch."""
         return self.run.best.exists() and self.run.chosen == self._header(epoch)["chosen"]
 
     def save(self, model: nn.Module, epoch: int) -> None:
         models.save(model, self.run.best, self._header(epoch))
 
     def _header(self, epoch: int) -> dict[str, str]:
-        """How the checkpoint of this epoch was chosen: the only place that says so."""
+        """Return the header, the only record of how the checkpoint of this epoch was chosen."""
         recipe = self.recipe
         among = ceil(recipe.epochs / recipe.validate_every)
         fingerprint, changed = self.split.fingerprint(), self.state.inputs.changed_before(epoch) or None
@@ -71,7 +71,7 @@ class BestCheckpoint:
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:
-    """Clean and PGD-10 accuracy, fractions. Each process measures some of the images, and all return the same."""
+    """Return clean and PGD-10 accuracy as fractions. Each process evaluates some images; all return the same."""
     options: dict[str, Any] = {"seed": seed, "device": fabric.device}
     options["processes"] = fabric.global_rank, fabric.world_size
     with in_mode(model, train=False):

@@ -1,4 +1,4 @@
-"""Several processes of one run: sums over them, equal batch-norm statistics, and an error where one has ended."""
+"""Several processes of one run: reductions, equal batch-norm statistics, and an error if a process has ended."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 __all__ = ["Statistics", "agreed", "naming_lost_processes", "reduced"]
 
-AGREE_EVERY = 10  # steps; several processes ask each other whether to stop or save
-SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # of what PyTorch raises as a plain RuntimeError
+AGREE_EVERY = 10  # steps between two exchanges of the processes about stopping or saving
+SIGNS = ("gloo", "NCCL", "Connection closed", "Connection reset")  # in RuntimeErrors for lost connections
 
 
 @contextmanager
 def naming_lost_processes(fabric: "Fabric", run: Run) -> Iterator[None]:
-    """Within, raise ConnectionError where another process of the run can no longer be reached."""
+    """Within the context, raise ConnectionError if another process of the run can no longer be reached."""
     try:
         yield
     except RuntimeError as error:
@@ -35,12 +35,12 @@ def naming_lost_processes(fabric: "Fabric", run: Run) -> Iterator[None]:
 
 
 def reduced(fabric: "Fabric", values: Tensor, by: str) -> Tensor:
-    """The tensor's `mean`, `sum` or `max` over the processes, on each of them."""
+    """Return a tensor's `mean`, `sum` or `max` over the processes, on each process."""
     return cast(Tensor, fabric.all_reduce(values, reduce_op=by))
 
 
 def agreed(fabric: "Fabric", step: int, *values: int) -> tuple[int, ...]:
-    """The largest of each value over the processes; 0 at steps at which they do not ask each other."""
+    """Return the maximum of each value over the processes; 0 at steps without an exchange."""
     if fabric.world_size == 1:
         return values
     if step % AGREE_EVERY:
@@ -52,7 +52,7 @@ class Statistics:
     """Running statistics of the batch-norm layers that PyTorch does not synchronise: those on CPUs.
 
     Each process normalises its part of the batch by itself; without `average`, each would also attack, validate and
-    save a network that differs from the others'.
+    save a different network.
     """
 
     def __init__(self, fabric: "Fabric", *networks: nn.Module):
@@ -61,7 +61,7 @@ class Statistics:
         self.tensors: list[Any] = [running for layer in layers for running in (layer.running_mean, layer.running_var)]
 
     def average(self) -> None:
-        """Give every process the mean over the processes."""
+        """Replace the statistics by their mean over the processes, on each process."""
         if self.fabric.world_size == 1 or not self.tensors:
             return
         means = reduced(self.fabric, torch.cat(self.tensors), "mean")

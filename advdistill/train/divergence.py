@@ -1,4 +1,4 @@
-"""A run that no longer learns: losses that are not finite, and robustness that collapses."""
+"""Detect runs that no longer learn: losses that are not finite, and robustness that collapses."""
 
 import math
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 __all__ = ["ROLLBACKS", "Diverged", "Recent", "catastrophic", "remedy"]
 
-ROLLBACKS = 3  # at most: where an eighth of the learning rate still diverges, something else is wrong
+ROLLBACKS = 3  # at most: if an eighth of the learning rate still diverges, something else is wrong
 COLLAPSED = 0.5  # robust accuracy falls to this share of the earlier one or less
-LOST = 0.1  # and by this much at least: with few held-out images a small accuracy is halved by chance
-UNHURT = 0.8  # clean accuracy keeps this share of the earlier one
-WITHIN = 3  # validations; a slower fall is robust overfitting
+LOST = 0.1  # and by at least this much: with few held-out images, a small accuracy can be halved by chance
+UNHURT = 0.8  # clean accuracy keeps at least this share of the earlier one
+WITHIN = 3  # previous validations to compare with; a slower fall is robust overfitting
 
 
 class Diverged(ValueError):
@@ -28,7 +28,7 @@ class Diverged(ValueError):
 
 
 class Recent:
-    """Losses of the last steps. They stay on the device until `read`, which makes the processor wait for it."""
+    """Losses of the last steps. They stay on the device until `read`, which makes the CPU wait for the device."""
 
     def __init__(self, fabric: "Fabric"):
         self.fabric = fabric
@@ -41,7 +41,7 @@ class Recent:
         self.rows.clear()
 
     def read(self, step: int, epoch: int) -> list[dict[str, float]]:
-        """The losses of each step since the last call, by name; means over the images of all processes.
+        """Return the losses of each step since the last call, by name; means over the images of all processes.
 
         Args:
             step, epoch: steps done and epochs done, for the message.
@@ -63,11 +63,11 @@ class Recent:
 
 
 def catastrophic(rows: Sequence[dict[str, float]]) -> int | None:
-    """The epoch since which the run suffers from catastrophic overfitting, if the last row still does.
+    """Return the epoch at which catastrophic overfitting began, if the last row still shows it; else `None`.
 
-    It begins where, against the most robust of the three validations before, robust accuracy falls to half or less and
-    by ten points or more, while clean accuracy keeps four fifths and the training loss does not rise: the student has
-    learned to withstand the attack of its training alone. It ends where robust accuracy is back above that half.
+    It begins if, compared with the most robust of the previous three validations, robust accuracy falls to half or less
+    and by ten points or more, while clean accuracy keeps four fifths and the training loss does not rise: the student
+    is then robust to its training attack alone. It ends when robust accuracy is above that half again.
 
     Args:
         rows: one per epoch, as in `metrics.jsonl`; rows without a validation are skipped.
@@ -88,7 +88,7 @@ def catastrophic(rows: Sequence[dict[str, float]]) -> int | None:
 
 
 def remedy(attack: PGD | CustomAttack) -> str:
-    """What to change where robustness has collapsed under this attack of the training."""
+    """Return advice on what to change if robustness has collapsed under this training attack."""
     options = ["more --attack.steps", "a smaller --attack.step-size"]
     if isinstance(attack, PGD) and attack.steps == 1 and attack.projected:
         options.append("the wide start of N-FGSM, --attack.start uniform --attack.start-radius 2 --attack.no-projected")

@@ -1,4 +1,4 @@
-"""What a training is given: its images and those held out, as a split or as a loader of batches."""
+"""The training and held-out images of a run, from a split or a loader of batches."""
 
 from typing import Any
 
@@ -18,22 +18,22 @@ from ..recipe import Recipe
 
 __all__ = ["check_loader", "near_test", "training_data"]
 
-FEW = 16  # images of a Dataset that are asked for twice; of one in two that is mirrored, all agree once in 65,536
+FEW = 16  # images of a Dataset that are read twice; if each is flipped or not by chance, all agree once in 65,536
 
 
 def training_data(
     recipe: Recipe, train: Given | None, validation: Given | None, network: nn.Module | None
 ) -> tuple[Split | Loaded, Split | Loaded, Split]:
-    """All that may be trained on, the part of it that is, and the images held out.
+    """Return the whole training split, the part to train on (with any generated images), and the held-out images.
 
     Args:
-        train: `None` is the recipe's dataset; a loader is used as it is.
-        validation: `None` is a part of `train`, as the recipe says.
-        network: the student or a teacher, where one was given: data that do not name their classes have as many as it
-            has logits.
+        train: `None` loads the recipe's dataset; a loader is used as it is.
+        validation: `None` holds out images as the recipe says.
+        network: the student or a teacher, if one was given: data without class names get as many classes as the
+            network has logits.
 
     Raises:
-        ValueError: a loader without images held out, or images of another form or range.
+        ValueError: a loader without held-out images, or images of another form or range.
     """
     source, count = recipe.data, None if network is None else counting(network)
     if is_loader(train):
@@ -60,7 +60,7 @@ def training_data(
 
 
 def _check_steady(train: Any) -> None:
-    """Raise ValueError where a Dataset has transforms that draw, of which one pass would see one outcome."""
+    """Raise ValueError if a Dataset has random transforms: it is read only once, so its images would never vary."""
     if not isinstance(train, Dataset) or not hasattr(train, "__len__"):
         return
     some, seen = range(min(FEW, len(train))), set()
@@ -86,7 +86,7 @@ def _loaded(train: Any, validation: Given | None, network: nn.Module | None) -> 
 
 
 def _some(split: Split, recipe: Recipe) -> Split:
-    """As many images as the recipe says, stratified."""
+    """Return as many training images as the recipe says, stratified by class."""
     wanted = recipe.data.train_images
     if wanted is None or wanted == len(split):
         return split
@@ -96,7 +96,7 @@ def _some(split: Split, recipe: Recipe) -> Split:
 
 
 def _with_extra(split: Split, recipe: Recipe) -> Split:
-    """With the generated images that the recipe names."""
+    """Add the generated images that the recipe names."""
     source = recipe.data
     if source.extra_fraction is None:
         return split
@@ -109,10 +109,10 @@ def _with_extra(split: Split, recipe: Recipe) -> Split:
 
 
 def near_test(recipe: Recipe, train: Split | Loaded, most: int | None = None) -> Similar | None:
-    """Generated images that are nearly in the test split, compared up to `most`.
+    """Find generated images that are near-duplicates of test images; only the first `most` are compared.
 
     Returns:
-        `None` where there are none, or no test split of the same form.
+        `None` if there are none, or no test split of the same shape.
     """
     if not isinstance(train, WithExtra):
         return None
@@ -120,7 +120,7 @@ def near_test(recipe: Recipe, train: Split | Loaded, most: int | None = None) ->
     try:
         reading = source.reading | {"validation": None}
         test = data.load(source.name, "test", source.folder, source.size, source.stream, **reading)
-    except (ValueError, OSError, ImportError):  # images that were given, data without a test part
+    except (ValueError, OSError, ImportError):  # the user's images, or data without a test split
         return None
     found = similar_to_test(train.extra, test, most) if test.shape == train.shape else None
     return found if found and found.count else None
@@ -134,7 +134,7 @@ def _check_alike(train: Split | Loaded, validation: Split) -> None:
 
 
 def check_loader(train: Split | Loaded, recipe: Recipe, rank: int, world: int) -> None:
-    """Raise ValueError where a recipe says something of batches that a loader does otherwise."""
+    """Raise ValueError if the recipe has options that a loader's own batches would not follow."""
     if not isinstance(train, Loaded):
         return
     name, size = train.name, getattr(train.loader, "batch_size", None)

@@ -1,4 +1,4 @@
-"""What a run is trained from, its networks and data: digests in its state, compared when the run resumes."""
+"""Digests of the networks and data that a run is trained from: saved in its state, compared on resume."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,18 +16,18 @@ __all__ = ["MADE", "Inputs", "data_digests", "described", "extra_digests", "netw
 
 MADE = "made as the recipe says"  # in place of the digest of a network that is neither given nor loaded
 SAMPLE = 32  # images whose pixels are always compared
-MOST_BYTES = 2**29  # of pixels in memory of which all are compared; a few tenths of a second
+MOST_BYTES = 2**29  # of pixels in memory; up to so many, all are compared, in a few tenths of a second
 
 
 @dataclass
 class Inputs:
-    """What a run is trained from.
+    """Digests of the networks and data that a run is trained from.
 
     Attributes:
-        digests: by name: `student`, `teachers.ROLE`, and of the training split `data.images` (a sample of the pixels),
-            `data.content` (all of them, where that is cheap), `data.labels`, `data.classes` and `data.held_out`; of
-            generated images `data.extra` and `data.extra_content`; `student_init`.
-        changes: names of what was replaced on purpose when the run was resumed, and the epochs done by then.
+        digests: by name: `student`, `teachers.ROLE` and `student_init`; for the training split `data.images` (a sample
+            of the pixels), `data.content` (all pixels, if that is cheap), `data.labels`, `data.classes` and
+            `data.held_out`; for generated images `data.extra` and `data.extra_content`.
+        changes: names of inputs replaced on purpose when the run was resumed, with the epochs done by then.
     """
 
     digests: dict[str, str] = field(default_factory=dict)
@@ -36,21 +36,21 @@ class Inputs:
     def resume(
         self, now: Mapping[str, str], saved: Mapping[str, nn.Module], epoch: int, run: str, accept: bool
     ) -> str:
-        """Compare with what the run is resumed on, which is then recorded.
+        """Compare the run's digests with those of the current inputs, which are then recorded.
 
         Args:
-            now: digests by name.
-            saved: networks whose weights are in the run's state and have been loaded from it, by name. The weights
-                with which they are given count as the same too: those of a module that this process has trained.
+            now: current digests by name.
+            saved: networks by name whose weights have been loaded from the run's state. A module that is passed in
+                with these weights, since this process has trained it, counts as unchanged too.
             epoch: epochs done.
             run: the run's folder, for messages.
-            accept: record differences instead of refusing them.
+            accept: record differences instead of raising ValueError.
 
         Returns:
-            A line that says what differs or could not be compared, or nothing.
+            A message about what differs or could not be compared, or an empty string.
 
         Raises:
-            ValueError: something differs.
+            ValueError: an input differs and `accept` is false.
         """
         both = now.keys() & self.digests.keys()
         differing = sorted(name for name in both if now[name] != self.digests[name])
@@ -68,12 +68,12 @@ class Inputs:
             said = f"{run}: from epoch {epoch + 1} on with {described(changed)}, as accepted; its metrics record it."
         for name in changed:
             self.changes.setdefault(name, []).append(epoch)
-        kept = {name: self.digests[name] for name in self.digests.keys() & saved.keys()}  # what they began with
+        kept = {name: self.digests[name] for name in self.digests.keys() & saved.keys()}  # as at the start of the run
         self.digests = ({} if changed else self.digests) | dict(now) | kept
         return said
 
     def changed_before(self, epoch: int) -> str:
-        """What changed before the end of this epoch, counted from 1: "from epoch 3 on with other data (images)"."""
+        """Describe changes before the end of this epoch, counted from 1: "from epoch 3 on with other data (images)"."""
         at: dict[int, list[str]] = {}
         for name, epochs in self.changes.items():
             for done in epochs:
@@ -83,23 +83,23 @@ class Inputs:
 
 
 def network_digests(student: nn.Module, teachers: Mapping[str, nn.Module], made: Collection[str]) -> dict[str, str]:
-    """Digests of a run's networks before its first step.
+    """Return digests of a run's networks before its first step.
 
     Args:
         student: the network to train.
-        teachers: by role; those that train along too.
-        made: names of those that were made as the recipe says. Their weights are drawn from its seed, and may differ
-            between versions of PyTorch.
+        teachers: by role, including jointly trained ones.
+        made: names of networks created as the recipe says. They get `MADE` for a digest, since their weights are drawn
+            from the recipe's seed and may differ between versions of PyTorch.
 
     Returns:
-        By name, `student` and `teachers.ROLE`.
+        Digests by name: `student` and `teachers.ROLE`.
     """
     networks = {"student": student} | {f"teachers.{role}": network for role, network in teachers.items()}
     return {name: MADE if name in made else network_digest(network) for name, network in networks.items()}
 
 
 def network_digest(network: nn.Module) -> str:
-    """Names a network's parameters, its buffers, `mean` and `std` included, and its architecture if it is of the zoo.
+    """Return a digest of a network's parameters, buffers (with `mean` and `std`) and, if from the zoo, architecture.
 
     Returns:
         Sixteen hex digits.
@@ -112,17 +112,17 @@ def network_digest(network: nn.Module) -> str:
 
 
 def data_digests(split: Split | Loaded, held_out: Split, every_image: bool = False) -> dict[str, str]:
-    """Digests of the images that a run is trained on.
+    """Return digests of the images that a run is trained on.
 
     Args:
-        split: the whole training split; of a loader only the classes are known.
-        held_out: its part held out for validation.
-        every_image: read all pixels even where that takes long. Otherwise, of more than 512 MB in memory, every k-th
-            image is read (`data.part`), and of images that stay on the disk a sample; their fingerprint is then the
-            one remembered with the files' sizes and times.
+        split: the whole training split; of a loader, only the classes are compared.
+        held_out: the images held out for validation.
+        every_image: read all pixels, even if that takes long. Otherwise, of more than 512 MB in memory, every k-th
+            image is read (`data.part`), and of images that stay on disk a sample; their `data.content` is then the
+            fingerprint remembered with the files' sizes and times, if any.
 
     Returns:
-        By name, as in `Inputs`.
+        Digests by name, as in `Inputs`.
     """
     found = {
         "data.classes": _digest(repr(split.classes).encode()),
@@ -133,7 +133,7 @@ def data_digests(split: Split | Loaded, held_out: Split, every_image: bool = Fal
     found |= {"data.labels": _digest(split.labels.contiguous().numpy().data), "data.images": _sampled(split)}
     images = split.images
     if isinstance(images, Streamed):
-        fresh = images.take(slice(None)) if every_image else images  # remembers nothing
+        fresh = images.take(slice(None)) if every_image else images  # has no remembered fingerprint
         content = fresh.fingerprint(split.labels) if every_image else images.known_fingerprint(split.labels)
         return found | ({"data.content": content} if content else {})
     step = 1 if every_image else -(-images.nbytes // MOST_BYTES)
@@ -142,13 +142,13 @@ def data_digests(split: Split | Loaded, held_out: Split, every_image: bool = Fal
 
 
 def extra_digests(extra: Extra, every_image: bool = False) -> dict[str, str]:
-    """Digests of generated images: labels and a sample; of every pixel where that is cheap, or asked for."""
+    """Return digests of generated images: of labels and a sample, and of every pixel if that is cheap or requested."""
     whole = {"data.extra_content": extra.content} if every_image or extra.nbytes <= MOST_BYTES else {}
     return {"data.extra": extra.digest} | whole
 
 
 def described(names: Iterable[str]) -> str:
-    """What differs, such as "another robust teacher and other data (images, labels)"."""
+    """Describe what differs, such as "another robust teacher and other data (images, labels)"."""
     return " and ".join(_parts(set(names)))
 
 
@@ -166,7 +166,7 @@ def _parts(names: set[str]) -> Iterator[str]:
         of_data.add("extra")
     of_data -= {"content", "part", "extra_content"}
     if of_data > {"held_out"}:
-        of_data.remove("held_out")  # follows from the rest
+        of_data.remove("held_out")  # implied by the others
     if of_data:
         yield f"other data ({', '.join(what.replace('held_out', 'held-out images') for what in sorted(of_data))})"
 
@@ -180,7 +180,7 @@ def _refusal(run: str, names: list[str], saved: Collection[str]) -> str:
 
 
 def _sampled(split: Split) -> str:
-    """Of the number of images, their form, and the pixels of a few of them."""
+    """Return a digest of the shape of all images and the pixels of a few of them."""
     n = len(split)
     places = torch.linspace(0, n - 1, min(n, SAMPLE), dtype=torch.float64).round().long().unique()
     return _digest(split.images[places].contiguous().numpy().data, str(tuple(split.images.shape)).encode())

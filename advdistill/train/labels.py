@@ -1,4 +1,4 @@
-"""Whether a method can do with the labels of a training: mixed, smoothed, or missing."""
+"""Check whether a method supports the labels of a run: mixed, smoothed, or missing."""
 
 import torch.nn.functional as F
 from torch import nn
@@ -17,10 +17,10 @@ __all__ = ["check_use_of_labels"]
 
 
 def check_use_of_labels(recipe: Recipe, train: Split | Loaded, distiller: Distiller, student: nn.Module) -> None:
-    """Raise ValueError where it cannot, in a sentence; the method is run on two images to find out.
+    """Raise ValueError if the method does not support the labels; it is run on two images to find out.
 
     Args:
-        distiller: prepared.
+        distiller: already prepared, see `Distiller.prepare`.
     """
     mixing = [f"data.{name}" for name in ("mixup", "cutmix") if getattr(recipe.data, name)]
     missing = isinstance(train, WithExtra) and train.extra.labels is None

@@ -26,16 +26,16 @@ PROJECT = "advdistill"  # project of W&B and experiment of MLflow, unless the en
 
 
 class Metrics:
-    """Writes `metrics.jsonl`, one row of named numbers per epoch, and the same to TensorBoard where it is installed.
+    """Writer of `metrics.jsonl`, one row of named numbers per epoch, and of the same to TensorBoard if installed.
 
-    Each row is on the disk when `write` returns.
+    Each row is on disk when `write` returns.
 
     Attributes:
-        rows: those written so far, by earlier processes included.
+        rows: all rows written so far, including those of earlier processes.
 
     Args:
         path: the `metrics.jsonl`; TensorBoard's files go to the folder `tensorboard` next to it.
-        step: rows after this step are dropped: a continued run writes them again.
+        step: rows after this step are dropped; a resumed run writes them again.
     """
 
     def __init__(self, path: Path, step: int):
@@ -47,7 +47,7 @@ class Metrics:
         self.board = _tensorboard(self.folder, step)
 
     def write(self, row: dict[str, float]) -> None:
-        """Append a row, which has at least `step` and `epoch`. Raises OSError where the disk is full."""
+        """Append a row, which has at least `step` and `epoch`. Raises OSError if the disk is full."""
         append(self.path, json.dumps(row) + "\n")
         self.rows.append(row)
         if self.board:
@@ -59,7 +59,7 @@ class Metrics:
 
 def _tensorboard(folder: Path, step: int) -> Any:
     try:
-        from torch.utils.tensorboard import SummaryWriter  # an extra
+        from torch.utils.tensorboard import SummaryWriter  # an optional dependency
     except ImportError:
         return None
     if folder.is_symlink():
@@ -69,12 +69,13 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 
 class Loggers:
-    """While entered, `log` gives each logger a row; one that fails is named and left out, and stops nothing.
+    """Context manager whose `log` sends a row to each logger; one that fails is reported and dropped.
 
-    A run records its ids at W&B and MLflow in `loggers.json`, so that a continued run logs to the same place.
+    A failing logger does not stop the run. The run's ids at W&B and MLflow are saved in `loggers.json`, so that a
+    resumed run logs to the same place.
 
     Args:
-        loggers: names in `KINDS`, or loggers of Lightning.
+        loggers: names in `KINDS`, or Lightning loggers.
         say: prints a line.
 
     Raises:
@@ -87,15 +88,15 @@ class Loggers:
         self.running: list[tuple[str, Any]] = []
 
     def __enter__(self) -> "Loggers":
-        for wanted in dict.fromkeys(self.wanted):  # each once
+        for wanted in dict.fromkeys(self.wanted):  # without repetitions
             name = wanted if isinstance(wanted, str) else type(wanted).__name__
             try:
                 logger = self._begin(name) if isinstance(wanted, str) else wanted
                 self.running.append((name, logger))
-                with suppress(NotImplementedError):  # Lightning's own of CSV files
+                with suppress(NotImplementedError):  # Lightning's CSV logger
                     logger.log_hyperparams(to_config(self.run.recipe))
-            except Exception as error:  # each has its own hierarchy of exceptions
-                self.__exit__(type(error), error, None)  # those that have started
+            except Exception as error:  # each logger has its own hierarchy of exceptions
+                self.__exit__(type(error), error, None)  # ends those that have started
                 raise ValueError(f"The logger {name} cannot start: {printable(error)}") from error
         return self
 
@@ -123,7 +124,7 @@ class Loggers:
 
 
 def check_loggers(loggers: Sequence["str | Logger"]) -> None:
-    """Raise ValueError for an unknown name, ImportError for a package that is missing."""
+    """Raise ValueError for an unknown logger, ImportError for a missing package."""
     for name in (logger for logger in loggers if isinstance(logger, str)):
         if name not in KINDS:
             raise unknown("logger", name, KINDS)
@@ -132,7 +133,7 @@ def check_loggers(loggers: Sequence["str | Logger"]) -> None:
 
 
 def _ids(path: Path) -> dict[str, str]:
-    """By logger, the run's id there."""
+    """Return the run's id at each logger."""
     try:
         ids = json.loads(read_text(path))
     except (FileNotFoundError, ValueError):
@@ -141,14 +142,14 @@ def _ids(path: Path) -> dict[str, str]:
 
 
 def _wandb(run: Run, known: str | None) -> Any:
-    from pytorch_lightning.loggers import WandbLogger  # an extra
+    from pytorch_lightning.loggers import WandbLogger  # an optional dependency
 
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     return WandbLogger(run.folder.name, run.folder, known or secrets.token_hex(8), project=project)
 
 
 def _mlflow(run: Run, known: str | None) -> Any:
-    import mlflow  # an extra
+    import mlflow  # an optional dependency
     from pytorch_lightning.loggers import MLFlowLogger
 
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)

@@ -1,4 +1,4 @@
-"""The student and the teachers of a training: given, made or loaded."""
+"""The student and the teachers of a run: passed in, created or loaded."""
 
 import warnings
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ __all__ = ["Networks", "networks_of", "synchronised"]
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """Modules in place of those that a recipe names: the student, and teachers by role."""
+    """Modules that replace the networks a recipe names: the student, and teachers by role."""
 
     student: nn.Module | None = None
     teachers: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -32,9 +32,10 @@ class Networks:
 
 
 def networks_of(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple[nn.Module, dict[str, nn.Module]]:
-    """The student and the teachers by role: those given, else what the recipe names.
+    """Return the student and the teachers by role: the given modules, else the networks that the recipe names.
 
-    Teachers that train along and have no reference in the recipe are made like the recipe's student.
+    If no student is given, jointly trained teachers without a reference in the recipe are created like the recipe's
+    student, except `robust` and `clean`.
     """
     method, student, references = recipe.method, given.student, recipe.references
     check_roles(method, recipe.teachers, references)
@@ -51,14 +52,14 @@ def networks_of(recipe: Recipe, given: Networks, split: Split | Loaded) -> tuple
 
 
 def _made(student: str, split: Split | Loaded) -> nn.Module:
-    """A network of the zoo for these images, or a class of the user's own, `python:module:Class`."""
+    """Create a network of the zoo for these images, or an instance of a user's class, `python:module:Class`."""
     if student.startswith("python:"):
         return models.load(student)
     return models.create(student, split.num_classes, split.shape[0])
 
 
 def synchronised(network: nn.Module, device: torch.device) -> nn.Module:
-    """With batch-norm over all processes, where PyTorch has it; elsewhere a warning."""
+    """Synchronise batch-norm over all processes on CUDA; on other devices, warn if the network has any."""
     if device.type == "cuda":
         return nn.SyncBatchNorm.convert_sync_batchnorm(network)
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):

@@ -1,4 +1,4 @@
-"""What a training consists of: devices, networks and data."""
+"""The parts of a training run: devices, networks and data."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,11 +21,12 @@ class Parts:
     """The parts of a training.
 
     Attributes:
-        fabric: launched.
+        fabric: a launched Fabric.
         student: the network to train, on the CPU; after `Trainer.fit` it has the last weights.
-        distiller: the method with its teachers, some of which may train along.
-        begun: what the student began with, where that is another network's weights.
-        data: the whole training split; `train` and `validation` are disjoint parts of it.
+        distiller: the method with its teachers, some of which may be trained jointly with the student.
+        begun: the warm start, if the student begins with another network's weights.
+        data: the whole training split. `train` is the part to train on, with any generated images; `validation` is
+            the held-out part, or separate images.
     """
 
     fabric: "Fabric"

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a progress bar in a terminal, and a line for each epoch."""
+"""Progress output of a training run: a progress bar in a terminal, and a line for each epoch."""
 
 import sys
 
@@ -11,13 +11,13 @@ __all__ = ["Reporter"]
 
 
 class Reporter:
-    """While entered, shows a progress bar where stderr is a terminal.
+    """Context manager that shows a progress bar if stderr is a terminal.
 
     Args:
-        title: of the bar.
+        title: title of the bar.
         total: steps of the whole run.
-        done: steps done before.
-        show: whether this process prints; the first one does.
+        done: steps already done.
+        show: whether this process prints; only the first one does.
     """
 
     def __init__(self, title: str, total: int, done: int, show: bool):
@@ -37,7 +37,7 @@ class Reporter:
         self.bar.stop()
 
     def step(self, done: int, losses: dict[str, float]) -> None:
-        """Move the bar to the steps done; the losses are shown next to it."""
+        """Move the bar to `done` steps and show the losses next to it."""
         shown = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
         self.bar.update(self.task, completed=done, losses=shown)
 
@@ -47,7 +47,7 @@ class Reporter:
             self.console.print(text)
 
     def epoch(self, row: dict[str, float], epochs: int) -> None:
-        """Print a line for a row of `metrics.jsonl`; `epochs` is that of the whole run."""
+        """Print a line for a row of `metrics.jsonl`; `epochs` is the number of epochs of the whole run."""
         losses = " ".join(f"{name} {value:.4f}" for name, value in losses_of(row).items())
         figures = " ".join(f"{name} {row[name]:.1%}" for name in ("clean", "robust") if name in row)
         validation = f"  validation {figures}" if figures else ""

@@ -1,4 +1,4 @@
-"""The learning rate and the attack as functions of the epochs done: without state, so a resumed run has the same."""
+"""Learning rate and attack as functions of the epochs done: stateless, so a resumed run gets the same values."""
 
 import math
 from dataclasses import replace
@@ -10,10 +10,10 @@ __all__ = ["attack_at", "epochs_of", "rate"]
 
 
 def rate(schedule: Schedule, done: float, epochs: int) -> float:
-    """The factor on the learning rate after `done` of `epochs` epochs, a fraction of an epoch included."""
+    """Return the factor on the learning rate after `done` (may be fractional) of `epochs` epochs."""
     top = epochs_of(schedule.warmup, epochs)
     if done < top:
-        return (done + 1e-3) / (top + 1e-3)  # the very first step moves, too
+        return (done + 1e-3) / (top + 1e-3)  # above 0 at the very first step
     match schedule.kind:
         case "constant":
             return 1.0
@@ -27,28 +27,28 @@ def rate(schedule: Schedule, done: float, epochs: int) -> float:
 
 
 def _fallen(schedule: Schedule, done: float, epochs: int) -> float:
-    """The share of the descent that is done, which begins after `warmup` and `hold`."""
+    """Return the fraction of the decay that is done; the decay begins after `warmup` and `hold`."""
     top = max(epochs_of(schedule.warmup, epochs), epochs_of(schedule.hold, epochs))
     done = done if schedule.by == "step" else min(math.floor(done) + 1, epochs)
     return max(0.0, done - top) / (epochs - top)
 
 
 def epochs_of(length: float, epochs: int) -> float:
-    """A length of a schedule in epochs: below 1 it is a fraction of the run."""
+    """Convert a length of a schedule to epochs; below 1 it is a fraction of the run."""
     return length * epochs if length < 1 else length
 
 
 def attack_at(recipe: Recipe, attack: PGD | CustomAttack, epoch: int) -> PGD | CustomAttack:
-    """The attack of an epoch, counted from 0; at the end it is the recipe's.
+    """Return the attack of an epoch, counted from 0.
 
-        eps_e  = eps min(1, (e + 1) / P),   P = eps_warmup in epochs       (Qin et al. 2019; no epoch is without attack)
+        eps_e  = eps min(1, (e + 1) / P),   P = eps_warmup in epochs       (Qin et al. 2019; eps > 0 in every epoch)
         steps  = the entry of attack_steps_schedule for this part of the run
 
-    The step size keeps its ratio to eps, and with other steps the length of the whole way, up to eps for a step; where
-    a larger step is allowed, up to that.
+    The step size keeps its ratio to eps. If the number of steps changes, steps * step size stays the same, except that
+    the step size is at most eps, or that of `attack` if that is larger.
 
     Args:
-        attack: the recipe's, with start and student mode filled in.
+        attack: the recipe's attack, with start and student mode filled in.
     """
     if isinstance(attack, CustomAttack):
         return attack

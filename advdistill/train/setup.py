@@ -1,4 +1,4 @@
-"""From a recipe to a training: `distill` assembles networks, data and devices, and trains."""
+"""`distill` assembles networks, data and devices from a recipe, and trains."""
 
 import sys
 import warnings
@@ -44,14 +44,14 @@ __all__ = ["Networks", "Placement", "assemble", "distill", "fabric_on"]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a training runs, as Lightning Fabric understands it."""
+    """The devices of a run, as Lightning Fabric names them."""
 
     accelerator: str = "auto"
     devices: int | str = 1
     num_nodes: int = 1
 
     def fabric(self, precision: Literal["bf16-mixed", "32-true"]) -> "Fabric":
-        """Not yet launched. Raises ValueError where this machine does not have the accelerator or the devices."""
+        """Create a Fabric, not yet launched. Raises ValueError if this machine lacks the accelerator or the devices."""
         from lightning_fabric.strategies import DDPStrategy  # takes seconds to import
 
         strategy = "auto" if self.devices == self.num_nodes == 1 else DDPStrategy(broadcast_buffers=False)
@@ -61,12 +61,12 @@ class Placement:
 
 
 def fabric_on(accelerator: str, devices: int | str, **options: Any) -> "Fabric":
-    """A Fabric, not yet launched; ValueError where this machine does not have the accelerator or the devices."""
+    """Create a Fabric, not yet launched. Raises ValueError if this machine lacks the accelerator or the devices."""
     from lightning_fabric import Fabric  # takes seconds to import
 
     try:
         return Fabric(accelerator=accelerator, devices=devices, **options)
-    except Exception as error:  # Lightning's kinds of error differ from accelerator to accelerator
+    except Exception as error:  # Lightning's error classes depend on the accelerator
         here = ["cpu (--devices 1 or more)"]
         here += [f"cuda (--devices up to {count})"] if (count := torch.cuda.device_count()) else []
         here += ["mps (--devices 1)"] if torch.backends.mps.is_available() else []
@@ -94,41 +94,41 @@ def distill(
     accept_changes: bool = False,
     check_all_images: bool = False,
 ) -> Run:
-    """Train a student as the recipe says; called again with the same recipe and folder, resume.
+    """Train a student as the recipe says; a second call with the same recipe and folder resumes the run.
 
-    The run's state has digests of the networks and images that it began with. A student of your own, or a teacher that
-    trains along, must have the weights that it had at the start, or those of the state: seed it before you make it.
+    The run's state has digests of the networks and images that it began with. To resume, a student of your own or a
+    jointly trained teacher must have its initial weights or those of the state: seed torch before you create it.
 
     Args:
         recipe: every choice of the run.
         out: the run's folder.
         student, teacher, clean_teacher: your own modules instead of those the recipe names; images `[B, C, H, W]` in
-            [0, 1] to logits `[B, K]`. Of a network in torch.compile or DataParallel, the network inside is trained.
-        peer: for methods that train a peer along with a student of your own: a second network like that student.
+            [0, 1] to logits `[B, K]`. If torch.compile or DataParallel wraps a network, the network inside is trained.
+        peer: for methods that train a peer, with a student of your own: a second network like that student.
         teachers: your own modules by role, for any role of the method.
         train: your own images and labels in place of the recipe's dataset, in any form that `data.as_split`
-            understands. A DataLoader is not read as a whole: its batches, transforms and order are those of the
-            training, and the recipe's `batch_size` must be its own and `data.augment` "none". A run on one is resumed
-            in the middle of an epoch, bit for bit only if all it draws is from torch's global generator.
-        validation: held out, to choose the checkpoint, in any of these forms; without it a part of `train` is.
-        accelerator, devices, num_nodes: as Lightning Fabric understands them. Several processes descend the gradient of
-            the whole batch; batch-norm is synchronised on CUDA, where PyTorch can.
-        loggers: receive the figures of each epoch as `metrics.jsonl` does: "wandb", "mlflow", or loggers of Lightning.
-        accept_changes: resume on networks or data other than the run's; state, metrics and checkpoints record it.
-        check_all_images: compare every image where a sample would do, see `train.inputs.data_digests`.
+            accepts. A DataLoader is not read as a whole: training uses its batches, transforms and order, so the
+            recipe's `batch_size` must match the loader's and `data.augment` must be "none". Such a run can resume in
+            the middle of an epoch, but bit for bit only if the loader draws from torch's global generator alone.
+        validation: held-out images to choose the checkpoint, in any of these forms; by default a part of `train`.
+        accelerator, devices, num_nodes: as in Lightning Fabric. Several processes use the gradient of the whole batch;
+            batch-norm is synchronised on CUDA only.
+        loggers: receive each epoch's row of `metrics.jsonl`: "wandb", "mlflow", or Lightning loggers.
+        accept_changes: allow a resume on other networks or data; state, metrics and checkpoints record the change.
+        check_all_images: compare every image instead of a sample, see `train.inputs.data_digests`.
 
     Returns:
         The run, with `best` and `last` checkpoints.
 
     Raises:
         ImportError: a logger's package is missing.
-        ValueError: something in the recipe does not fit, or a teacher is no better than guessing, and no file was
-            written; a run is resumed on other networks or data; a loss is no longer finite
-            (`train.divergence.Diverged`), or both states of the run are damaged.
+        ValueError: a part of the recipe does not fit or a teacher is no better than guessing (no file was written);
+            the run is resumed on other networks or data; a loss is no longer finite (`train.divergence.Diverged`);
+            or both saved states of the run are damaged.
         OSError: the disk is full, or another process of the run has ended; the last saved state is intact.
 
     Warns:
-        UserWarning: the robust teacher is not robust, or generated images are nearly in the test split.
+        UserWarning: the robust teacher is not robust, or generated images are near-duplicates of test images.
 
     Example:
         >>> import tempfile, torch
@@ -162,7 +162,7 @@ def distill(
         inspect(distiller.teachers, parts.validation, threat, distiller.method, fabric.device, report)
     with run.writing(recipe) if fabric.is_global_zero else nullcontext(), naming_lost_processes(fabric, run):
         digests = _digests(recipe, parts, networks, check_all_images) if fabric.is_global_zero else {}
-        digests = fabric.broadcast(digests)  # all processes refuse, or none
+        digests = fabric.broadcast(digests)  # all processes raise, or none
         Trainer(recipe, parts, run, loggers, digests, accept_changes).fit()
     return run
 
@@ -171,7 +171,7 @@ def assemble(
     recipe: Recipe, networks: Networks | None = None, placement: Placement | None = None, train: Given | None = None,
     validation: Given | None = None,
 ) -> Parts:  # fmt: skip
-    """What the recipe names, made or loaded; errors as in `distill`. No file is written."""
+    """Create or load what the recipe names; raises the errors of `distill`. No file is written."""
     bf16 = recipe.precision == "bf16" or (recipe.precision == "auto" and native_bf16())
     fabric = (placement or Placement()).fabric("bf16-mixed" if bf16 else "32-true")
     networks = networks or Networks()
@@ -187,15 +187,15 @@ def assemble(
         label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
         compiled=recipe.compile, teacher_every=recipe.teacher_every,
     )  # fmt: skip
-    distiller.prepare(student, images, torch.stack(used.labels.aminmax())[-len(images) :])  # of all, the extremes
+    distiller.prepare(student, images, torch.stack(used.labels.aminmax())[-len(images) :])  # extreme labels
     check_use_of_labels(recipe, used, distiller, student)
-    for network in (student, *distiller.trained.values()):  # copies of the others are run
+    for network in (student, *distiller.trained.values()):  # frozen teachers are run as copies
         to_channels_last(network, images)
     for network in (student, *distiller.trained.values(), *distiller.modules.values()):
-        serialise(network, {})  # what cannot be saved or copied is better noticed now than after an epoch
+        serialise(network, {})  # fail now, not after an epoch, if a network cannot be saved or copied
         copied(network)
     fabric.launch()
-    fabric.barrier()  # all are connected before one refuses
+    fabric.barrier()  # all are connected before one raises
     check_loader(used, recipe, fabric.global_rank, fabric.world_size)
     if fabric.world_size > 1:
         student = synchronised(student, fabric.device)
@@ -205,7 +205,7 @@ def assemble(
 
 
 def _digests(recipe: Recipe, parts: Parts, given: Networks, every_image: bool) -> dict[str, str]:
-    """Digests of what a run is trained from, by name; see `inputs.Inputs`."""
+    """Return digests of the run's networks and data by name; see `inputs.Inputs`."""
     made = [f"teachers.{r}" for r in recipe.method.trained if r not in given.teachers and r not in recipe.references]
     made += ["student"] if given.student is None else []
     networks = network_digests(parts.student, parts.distiller.teachers, made)

@@ -15,10 +15,10 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """While entered, SIGINT and SIGTERM set `received` instead of ending the process.
+    """Context manager in which SIGINT and SIGTERM set `received` instead of ending the process.
 
     Attributes:
-        at_once: raise `Interrupted` the moment a signal comes; set during long work that changes no state.
+        at_once: raise `Interrupted` as soon as a signal arrives; set during long work that changes no state.
     """
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ __all__ = ["Position", "State"]
 
 @dataclass
 class Position:
-    """Where a run is.
+    """The progress of a run.
 
     Attributes:
         epoch: epochs done.
@@ -32,7 +32,7 @@ class Position:
         step: optimiser steps done.
         sums: losses of the current epoch by name, summed over its steps.
         best: validation figures of the best checkpoint.
-        rollbacks: how often the run went back after diverging; each halves the learning rate.
+        rollbacks: how often the run was rolled back after diverging; each rollback halves the learning rate.
     """
 
     epoch: int = 0
@@ -44,17 +44,17 @@ class Position:
 
 
 class State:
-    """Student, what trains along, optimiser, the method's own state, weight average, position, and what it began from.
+    """The networks in training, optimiser, the method's own state, weight average, position, and digests of the inputs.
 
-    On disk there are two files, each with its checksum: the newest state, and the last one before it that was saved at
-    the end of an epoch.
+    On disk there are two files, each with a checksum: the newest state, and the last earlier one that was saved at the
+    end of an epoch.
 
     Args:
-        trained: the teachers that train along, by role.
+        trained: the jointly trained teachers, by role.
         modules: the method's own networks, by name.
 
     Attributes:
-        statistics: batch-norm buffers by name that replace those of the network that is validated and saved.
+        statistics: re-estimated batch-norm buffers by name, for the network that is validated and saved.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class State:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that is validated and saved: the average, once there is one, with re-estimated statistics."""
+        """The network to validate and save: the student, or its average once there is one, with any `statistics`."""
         network: nn.Module = self.average.module if self.average and self.average.n_averaged else self.student
         if self.statistics:
             network = copied(network)
@@ -86,10 +86,10 @@ class State:
         """Load the newest intact state.
 
         Returns:
-            What is wrong with a newer one, or nothing.
+            What is wrong with a damaged newer state, or an empty string.
 
         Raises:
-            ValueError: neither file is intact, or they are of other networks.
+            ValueError: neither file is intact, or the state belongs to other networks.
         """
         values, wrong = _newest(path)
         self._load_values(values)
@@ -97,25 +97,25 @@ class State:
         return wrong
 
     def resume_on(self, digests: Mapping[str, str], run: str, accept: bool) -> str:
-        """Compare what a loaded run resumes on with what it began with; see `Inputs.resume`.
+        """Compare the current inputs with those that the loaded run began with; see `Inputs.resume`.
 
         Args:
-            digests: of what it resumes on, by name.
-            run: its folder, for messages.
-            accept: whether to continue where they differ.
+            digests: digests of the current inputs, by name.
+            run: the run's folder, for messages.
+            accept: whether to continue if the inputs differ.
         """
         networks = {"student": self.student} | {f"teachers.{role}": each for role, each in self.trained.items()}
         return self.inputs.resume(digests, networks, self.at.epoch, run, accept)
 
     def load_epoch(self, path: Path) -> None:
-        """Load the state at the end of the last epoch, or at the beginning of the first.
+        """Load the state from the end of the last finished epoch, or from the beginning of the first.
 
         Raises:
-            ValueError: its file is damaged.
+            ValueError: the file is damaged.
         """
         values, inputs = _newest(path)[0], self.inputs
         self._load_values(_read(previous(path)) if values["position"].get("batch") else values)
-        self.inputs = inputs  # a change since then still holds
+        self.inputs = inputs  # changes since then stay recorded
 
     def _load_values(self, values: dict[str, Any]) -> None:
         try:
@@ -159,7 +159,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _tensors(values: object) -> Iterator[Tensor]:
-    """All tensors in nested containers; each container once, as it may contain itself."""
+    """Yield all tensors in nested containers; each container is visited once, as it may contain itself."""
     waiting, visited = [values], set()
     while waiting:
         if isinstance(value := waiting.pop(), Tensor):
@@ -170,7 +170,7 @@ def _tensors(values: object) -> Iterator[Tensor]:
 
 
 def _newest(path: Path) -> tuple[dict[str, Any], str]:
-    """The newest intact state, and what is wrong with a newer one."""
+    """Return the newest intact state, and what is wrong with a damaged newer one, if any."""
     try:
         return _read(path), ""
     except ValueError as newest:

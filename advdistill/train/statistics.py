@@ -1,4 +1,4 @@
-"""Batch-norm statistics re-estimated on images of one's choice, in a training or for any network."""
+"""Re-estimate batch-norm statistics on chosen images, during training or for any network."""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,32 +32,32 @@ SAID = {"adversarial": "adversarial", "clean": "clean", "mixed": "clean and adve
 
 
 def batches_used(recipe: Recipe, epoch: int) -> int:
-    """How many batches the statistics are of, where an epoch has so many."""
+    """Return the number of batches used for re-estimation; `epoch` is the number of batches in an epoch."""
     return min(epoch, ceil(recipe.statistics_images / recipe.batch_size))
 
 
 def described(recipe: Recipe) -> str | None:
-    """Which images the statistics are of, in words; `None` where they are those of the training."""
+    """Describe the images that the statistics are re-estimated on; `None` if they are not re-estimated."""
     if recipe.statistics == "training":
         return None
     return f"{recipe.statistics_images} {SAID[recipe.statistics]} training images"
 
 
 class ReestimatedStatistics:
-    """Equal means of the batches' statistics over augmented training images, clean, attacked or both.
+    """Batch-norm statistics as equal means over batches of augmented training images: clean, adversarial or both.
 
-    x' is found by the training's attack on the network with its present statistics; the weights stay as they are. The
-    batches depend on (seed, epoch) alone; several processes share them, and all have the same statistics.
+    x' is computed by the training attack on the network with its current statistics; the weights do not change. The
+    batches depend only on (seed, epoch); several processes share the work, and all get the same statistics.
     """
 
     def __init__(self, recipe: Recipe, distiller: Distiller, train: Split | Loaded, fabric: "Fabric"):
         self.recipe, self.distiller, self.train, self.fabric = recipe, distiller, train, fabric
 
     def __call__(self, network: nn.Module, epoch: int) -> dict[str, Tensor]:
-        """The running statistics of a network by the names of its buffers; none where it has no batch-norm.
+        """Return re-estimated running statistics by buffer name; empty if the network has no batch-norm.
 
         Args:
-            network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it stays as it is.
+            network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; it is not changed.
             epoch: the current epoch, counted from 0.
         """
         if not batch_norms(network):
@@ -72,11 +72,11 @@ class ReestimatedStatistics:
         return {name: value for name, value in estimated.named_buffers() if name.split(".")[-1] in running}
 
     def _shares(self, epoch: int) -> Iterator[tuple[int, Share]]:
-        """This process's batches, each whole."""
+        """Yield this process's batches with their numbers; no batch is divided among processes."""
         recipe, fabric = self.recipe, self.fabric
         batches = batches_of(self.train, recipe.batch_size, recipe.data.augmentation, recipe.seed, fabric.device)
         number = batches_used(recipe, len(batches))
-        if fabric.world_size > 1 and fabric.device.type == "cuda":  # synchronised layers need as many in each process
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # synchronised layers need as many batches in each
             number = max(fabric.world_size, number - number % fabric.world_size)
         for at, share in enumerate(islice(batches.epoch(epoch), number)):
             if at % fabric.world_size == fabric.global_rank:
@@ -92,7 +92,7 @@ class ReestimatedStatistics:
         )  # fmt: skip
 
     def _average(self, layers: list[_BatchNorm], seen: int) -> None:
-        """Over the processes, weighted by how many batches each has."""
+        """Average the statistics over the processes, weighted by each one's number of batches."""
         if self.fabric.world_size == 1:
             return
         tensors = [value for layer in layers for value in (layer.running_mean, layer.running_var) if value is not None]
@@ -107,21 +107,21 @@ def update_bn(
     network: nn.Module, batches: Iterable[Sequence[Tensor]], distiller: Distiller,
     images: Images = "adversarial", seed: int = 0,
 ) -> None:
-    """Re-estimate a network's batch-norm statistics in place, as a recipe's `statistics` does; weights and modes stay.
+    """Re-estimate a network's batch-norm statistics in place, as a recipe's `statistics` option does.
 
-    As `torch.optim.swa_utils.update_bn`, but on adversarial images, which the distiller's attack makes against the
-    network with its statistics of before. A network without batch-norm stays as it is.
+    Like `torch.optim.swa_utils.update_bn`, but on adversarial images, which the distiller's attack computes against
+    the network with its previous statistics. Weights and modes do not change, nor does a network without batch-norm.
 
     Args:
         network: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; trained in any way.
-        batches: training images and labels `[B]`, on any device, augmented as in the training. A recipe takes 2,048
-            images.
-        distiller: whose attack makes x'; without a teacher `Distiller("pgd_at", attack=...)`.
-        images: `adversarial`, `clean`, or `mixed`: both of each batch.
-        seed: draws the starts of the attack.
+        batches: pairs of training images and labels `[B]`, on any device, augmented as in training. A recipe uses
+            2,048 images by default.
+        distiller: its attack computes x'; without a teacher, use `Distiller("pgd_at", attack=...)`.
+        images: `adversarial`, `clean`, or `mixed`: both versions of each batch.
+        seed: seed of the attack's random starts.
 
     Raises:
-        ValueError: an unknown kind of images, no batch at all, one that is not images and labels, or what
+        ValueError: an unknown kind of images, no batches, a batch that is not a pair of images and labels, or what
             `Distiller.craft` raises.
 
     Example:
@@ -160,7 +160,7 @@ def update_bn(
 def _of(
     kind: str, distiller: Distiller, attacked: nn.Module, x: Tensor, y: Tensor, **options: Any
 ) -> Iterator[Tensor]:
-    """The images of a batch: adversarial, clean, or mixed, both; `options` are those of `Distiller.craft`."""
+    """Yield adversarial, clean, or (`mixed`) both images of a batch; `options` are those of `Distiller.craft`."""
     if kind != "clean":
         yield distiller.craft(attacked, x, y, **options).x_adv
     if kind != "adversarial":
@@ -168,7 +168,7 @@ def _of(
 
 
 def _estimated(network: nn.Module, images: Iterable[Tensor]) -> tuple[nn.Module, int]:
-    """A copy whose batch-norm has the equal mean of the batches' statistics, and the number of batches."""
+    """Return a copy whose batch-norm statistics are equal means over the batches, and the number of batches."""
     estimated, count = copied(network).eval(), 0
     for layer in batch_norms(estimated):
         layer.reset_running_stats()
@@ -182,7 +182,7 @@ def _estimated(network: nn.Module, images: Iterable[Tensor]) -> tuple[nn.Module,
 
 
 def _for_another_student(distiller: Distiller) -> Distiller:
-    """A distiller that attacks other networks without forgetting the student's fast copy."""
+    """Return a distiller to attack other networks; the original keeps its fast copy of the student."""
     other = copy.copy(distiller)
     other._copies, other.compiled = distiller._copies.without("student"), False
     return other

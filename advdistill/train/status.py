@@ -1,4 +1,4 @@
-"""How a run is doing: its process writes `heartbeat.json`, and `status` reads that and the rest of the folder."""
+"""The status of a run: its process writes `heartbeat.json`; `status` reads that and the rest of the folder."""
 
 import json
 import os
@@ -24,18 +24,18 @@ __all__ = ["Heartbeat", "Status", "status"]
 
 Name = Literal["waiting", "running", "stale", "stopped", "diverged", "finished"]
 BEAT = 10  # seconds between two writes of the heartbeat
-FRESH = 60  # seconds; a run on another machine, whose lock is not visible here, counts as running so long after a beat
-STALE = 600  # seconds; beats come between two steps, and not during a validation
+FRESH = 60  # seconds after a beat in which a run on another machine, whose lock is not visible here, counts as running
+STALE = 600  # seconds; beats are written between steps, not during a validation
 TEXTS = ("state", "host", "why")  # the other values of a heartbeat are numbers
-LARGEST = 2**53  # of whole numbers, up to which a float is exact
+LARGEST = 2**53  # whole numbers up to this one are exact as floats
 
 
 class Heartbeat:
-    """Writes `heartbeat.json` while entered: every ten seconds at most as `beat` is called, and at the end, with why.
+    """Context manager that writes `heartbeat.json`: in `beat`, at most every ten seconds, and at the end with a reason.
 
     Args:
         total: steps of the whole run.
-        first: whether this process writes; one of several does.
+        first: whether this process writes; only one of several does.
     """
 
     def __init__(self, path: Path, state: State, total: int, first: bool):
@@ -61,23 +61,23 @@ class Heartbeat:
         if self.first:
             where = {"step": at.step, "total": self.total, "epoch": at.epoch, "rollbacks": at.rollbacks}
             who = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
-            with suppress(OSError):  # a full disk stops a run where it would lose work, not here
+            with suppress(OSError):  # a full disk stops the run when the state is saved, not here
                 write_json(self.path, {"state": state, "why": why} | where | who | self.began)
 
 
 @dataclass(frozen=True)
 class Status:
-    """How a run is doing.
+    """The status of a run.
 
     Attributes:
-        state: `waiting`: nothing is trained yet; `stale`: its process is alive but has written nothing for ten minutes;
-            `stopped`: the same command resumes it.
+        state: `waiting`: training has not begun; `stale`: the process is alive but has written nothing for ten minutes;
+            `stopped`: the same command resumes the run.
         why: why a run stopped or diverged, else empty.
         epoch, step: epochs and optimiser steps done, of `epochs` and `steps`.
-        eta: seconds left, of a running one.
+        eta: seconds left, if the run is running.
         last: `epoch` and `loss` of the last epoch; `clean` and `robust` held-out accuracy of the last validation.
         best: `epoch`, `clean` and `robust` held-out accuracy of the best checkpoint.
-        health: what is wrong, a sentence each.
+        health: problems, a sentence each.
     """
 
     run: str
@@ -94,12 +94,12 @@ class Status:
 
     @property
     def done(self) -> float:
-        """Fraction of the training."""
+        """Fraction of the training that is done."""
         return self.step / self.steps if self.steps else self.epoch / self.epochs
 
 
 def status(run: Run) -> Status:
-    """How a run is doing, from the files of its folder.
+    """Return the status of a run from the files in its folder.
 
     Raises:
         FileNotFoundError: the folder is not a run.
@@ -192,7 +192,7 @@ def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, flo
             yield f"result.json was measured on other weights than best.safetensors has now (advdistill evaluate {run})"
     except ValueError as error:
         yield f"result.json cannot be read: {str(error).rstrip('.')}"
-    if state in ("running", "stale", "waiting"):  # a running one renames its states meanwhile
+    if state in ("running", "stale", "waiting"):  # the process may be renaming the files
         return
     for path in (run.state, run.previous_state):
         try:

@@ -31,15 +31,15 @@ STUDENT = "student"
 
 
 def optimised(student: nn.Module, distiller: Distiller) -> dict[str, nn.Module]:
-    """What the optimiser descends, by name: the student, teachers that train along, the method's modules."""
+    """Return the networks to optimise, by name: the student, jointly trained teachers, the method's modules."""
     return {STUDENT: student, **distiller.trained, **distiller.modules}
 
 
 def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: Distiller, steps: int) -> State:
-    """The state of a run before its first step; all networks are moved to the device.
+    """Return the state of a run before its first step. All networks are moved to the device.
 
     Args:
-        steps: of an epoch.
+        steps: optimiser steps per epoch.
     """
     for network in (student, *distiller.teachers.values(), *distiller.modules.values()):
         fabric.to_device(network)
@@ -49,10 +49,10 @@ def beginning(fabric: "Fabric", recipe: Recipe, student: nn.Module, distiller: D
 
 
 class Step:
-    """One optimiser step, which changes the state; call it with the process's share of a batch.
+    """One optimiser step on this process's share of a batch; it updates the state.
 
     Args:
-        state: its networks are on the device of `fabric`, and its values loaded, if there are any.
+        state: the run's state, its networks on the device of `fabric` and any saved values loaded.
     """
 
     def __init__(self, fabric: "Fabric", recipe: Recipe, distiller: Distiller, state: State):
@@ -64,7 +64,7 @@ class Step:
         networks = optimised(state.student, distiller)
         self.groups, self.settings = groups(recipe.optimizer, networks), settings(recipe.optimizer)
         self.statistics = Statistics(fabric, *networks.values())
-        self.classes: int | None = None  # known once labels are smoothed
+        self.classes: int | None = None  # counted when labels are first smoothed
 
     @property
     def rate(self) -> float:
@@ -76,10 +76,10 @@ class Step:
 
         Args:
             epoch: the current epoch, counted from 0.
-            done: epochs done, a fraction included.
+            done: epochs done, including the fraction of the current one.
 
         Returns:
-            The losses by name, scalars on the device; summed over the processes they are means over the images.
+            The losses by name, scalars on the device. Averaged over the processes, they are means over the images.
         """
         recipe = self.recipe
         progress, factor = (epoch + 1) / recipe.epochs, rate(recipe.schedule, done, recipe.epochs)
@@ -87,7 +87,7 @@ class Step:
         self.wrapped.train()
         self.optimizer.zero_grad()
         means: dict[str, Tensor] = {}
-        with ExitStack() as perturbation:  # around the step, too
+        with ExitStack() as perturbation:  # stays open until after the optimiser step
             for part in share.parts(recipe.accumulate):
                 for name, loss in self._gradient(part, epoch, progress, factor, perturbation).items():
                     means[name] = means[name] + loss if name in means else loss
@@ -103,7 +103,7 @@ class Step:
 
     @contextmanager
     def _attack_of(self, epoch: int) -> Iterator[None]:
-        """Within, the distiller has the attack of this epoch."""
+        """Within the context, the distiller uses this epoch's attack."""
         whole = self.distiller.attack
         self.distiller.attack = attack_at(self.recipe, whole, epoch)
         try:
@@ -112,7 +112,7 @@ class Step:
             self.distiller.attack = whole
 
     def _classes(self, batch: Batch) -> int:
-        """K; the student is run once to count them."""
+        """Return the number of classes K; the student is run once to count them."""
         if self.classes is None:
             with torch.no_grad(), in_mode(self.student, False):
                 self.classes = self.student(batch.x[:2]).shape[1]
@@ -121,9 +121,9 @@ class Step:
     def _gradient(
         self, share: Share, epoch: int, progress: float, factor: float, perturbation: ExitStack
     ) -> dict[str, Tensor]:
-        """Attack, and add the gradient of the losses; returns their shares of the means over the whole batch.
+        """Attack and accumulate the gradient of the losses; return this part's share of the means over the batch.
 
-        Weights that are perturbed stay so until `perturbation` is closed.
+        Perturbed weights stay perturbed until `perturbation` is closed.
         """
         fabric = self.fabric
         rng = Rng(
@@ -149,9 +149,10 @@ class Step:
 
     @contextmanager
     def _tracked_passes(self, batch: Batch) -> Iterator[None]:
-        """Let the passes within update the running statistics, and those that the released code makes besides.
+        """Choose which forward passes within the context update the running statistics.
 
-        With `passes="adversarial"` those at x do not.
+        With `passes="adversarial"`, passes at x do not. With `passes="released"`, the additional passes of the
+        released code are run at the end.
         """
         if not batch.released:
             alone = self.recipe.passes == "adversarial" and batch.x_adv is not batch.x
@@ -175,7 +176,7 @@ class Step:
                 options["weight_decay"] = 0.0
 
     def _average_gradients(self) -> None:
-        """Over the processes, of the method's modules: those of the wrapped networks are averaged by DDP."""
+        """Average the gradients of the method's modules over the processes; DDP does so for the wrapped networks."""
         if self.fabric.world_size == 1:
             return
         for module in self.distiller.modules.values():
@@ -187,7 +188,7 @@ class Step:
         return reduced(self.fabric, values.detach().sum(0), "sum")
 
     def _perturbed(self, batch: Batch, weight: float) -> AbstractContextManager[None]:
-        """Around the losses, their gradient and the step: adversarial weight perturbation, where the recipe has it."""
+        """Return the context for losses, gradient and step: adversarial weight perturbation, if due."""
         if self.recipe.awp is None or self.state.at.epoch < epochs_of(self.recipe.awp_begin, self.recipe.epochs):
             return nullcontext()
 

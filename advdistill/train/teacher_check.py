@@ -1,4 +1,4 @@
-"""A check of the teachers before the training: their accuracy on held-out images, and whether T is robust."""
+"""Check the teachers before training: their accuracy on held-out images, and whether T is robust."""
 
 import warnings
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CLEAN, ATTACKED = 256, 100  # images; enough to tell a wrong teacher from a righ
 FEWEST = 100  # images; with fewer, a teacher of two classes may be wrong on half of them by chance
 FRAGILE = 0.1  # even a weak robust teacher has more than this share of its clean accuracy under PGD-10
 
-CHECKED = {"robust": "t.pt", "clean": "n.pt"}  # the roles of trained networks, and what messages call their files
+CHECKED = {"robust": "t.pt", "clean": "n.pt"}  # roles whose networks begin trained; their file names in messages
 
 
 def inspect(
@@ -33,27 +33,27 @@ def inspect(
     device: torch.device | str = "cpu",
     report: Callable[[str], None] = print,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Measure the teachers on a few held-out images, and refuse one that is evidently wrong.
+    """Evaluate the teachers on a few held-out images, and raise ValueError if one is evidently wrong.
 
-    Clean accuracy is of 256 images, PGD-10 accuracy (step eps / 4, uniform start) of the first 100 of them; both sets
-    take the classes in turn. Teachers that begin untrained are skipped: those that train along, but for `robust` and
-    `clean`.
+    Clean accuracy is measured on 256 images, PGD-10 accuracy (step eps / 4, uniform start) on the first 100 of them;
+    both sets alternate between the classes. Jointly trained teachers other than `robust` and `clean` are skipped,
+    since they begin untrained.
 
     Args:
         teachers: networks by role, images `[B, C, H, W]` in [0, 1] to logits `[B, K]`; they are moved to `device`,
-            and otherwise stay as they are, their modes included. No global random state is touched.
-        split: held out from training.
-        threat: the one trained against.
-        method: whose terms may have a `caution` for teachers that are not robust.
-        report: receives a line for each teacher.
+            and otherwise not changed, their modes included. No global random state is changed.
+        split: images held out from training.
+        threat: the threat model of the training.
+        method: its terms may have a `caution` for teachers that are not robust.
+        report: called with one line for each teacher.
 
     Returns:
-        By role, bool `[n]`: which clean images are classified correctly, and for the robust teacher, which still are
-        under PGD-10.
+        Two dictionaries of bool `[n]` by role: which clean images are classified correctly, and, for the robust
+        teacher only, which are still classified correctly under PGD-10.
 
     Raises:
-        ValueError: on 100 images or more a teacher is not significantly better than guessing, or the clean one is worse
-            on clean images than the robust one, whose 95 % Wilson interval lies above its own.
+        ValueError: on 100 images or more a teacher is not significantly better than guessing, or the clean teacher is
+            worse than the robust one on clean images: its 95 % Wilson interval lies below the robust teacher's.
 
     Warns:
         UserWarning: the robust teacher's PGD-10 accuracy is significantly below a tenth of its clean accuracy.
@@ -80,7 +80,7 @@ def inspect(
 
 
 def in_turn(split: Split, n: int) -> Split:
-    """At most `n` images: the first of every class, the second of every class, and so on."""
+    """Return at most `n` images: the first of every class, the second of every class, and so on."""
     counts = split.labels.bincount()
     by_class = split.labels.argsort(stable=True)
     place = torch.arange(len(split)) - (counts.cumsum(0) - counts)[split.labels[by_class]]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # Lightning takes seconds to import
 
 __all__ = ["Parts", "Trainer"]
 
-READ_EVERY = 50  # steps; reading the losses makes the processor wait for the device
+READ_EVERY = 50  # steps; reading the losses makes the CPU wait for the device
 SAVE_SECONDS = 600
 
 
@@ -36,12 +36,12 @@ class Trainer:
     """One training run.
 
     Args:
-        run: where the files go; `fit` continues from its state, if there is one.
-        loggers: receive each epoch's figures too.
-        digests: of what it trains from, by name; with `accept_changes` they may differ from those in the state.
+        run: where files are written; training continues from the run's state, if there is one.
+        loggers: further receivers of each epoch's figures.
+        digests: of networks and data, by name; with `accept_changes` they may differ from those in the state.
 
     Raises:
-        ValueError: the states are damaged, or of a run with other networks or data.
+        ValueError: the saved states are damaged, or belong to a run with other networks or data.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Trainer:
         """Train to the last epoch.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM came; the state is saved.
+            Interrupted: SIGINT or SIGTERM was received; the state is saved.
             Diverged: a loss or a weight is no longer finite.
-            OSError: the disk is full; the state saved before is intact.
+            OSError: the disk is full; the last saved state is intact.
         """
         at, run = self.state.at, self.run
         total = self.recipe.epochs * len(self.batches)
@@ -95,7 +95,7 @@ class Trainer:
         self.fabric.barrier()
 
     def _begin(self, total: int) -> None:
-        """Continue, or save the initial state: for a rollback, and because a full disk is better noticed now."""
+        """Report a resume, or save the initial state: for a rollback, and to notice a full disk now."""
         at = self.state.at
         if self.recipe.statistics != "training" and not batch_norms(self.student):
             self.reporter.say(f"statistics={self.recipe.statistics} has no effect: the student has no batch-norm.")
@@ -111,7 +111,7 @@ class Trainer:
             self._save_best()
 
     def _roll_back(self, error: Diverged) -> None:
-        """Return to the end of the last epoch with half the learning rate, or raise if the recipe says stop."""
+        """Return to the last epoch's end with half the learning rate; raise Diverged if rollback is off or used up."""
         done = self.state.at.rollbacks
         if self.recipe.on_divergence == "stop":
             raise Diverged(
@@ -160,19 +160,19 @@ class Trainer:
         self._log(row | self.distiller.method.figures())
         at.epoch, at.batch, at.sums = epoch + 1, 0, {}
         self._save()
-        self._save_best()  # the state first: from it a run that is killed in between writes the checkpoint
+        self._save_best()  # after the state: a run killed in between writes the checkpoint when it resumes
 
     def _step(self, share: Share, epoch: int) -> None:
         self.recent.add(self.descend(share, epoch, epoch + self.state.at.batch / len(self.batches)))
 
     def _average(self, epoch: int) -> None:
-        """Add the weights at the end of an epoch to the equal average (`swa`), once that has begun."""
+        """Add the weights at the end of an epoch to the equal average (`swa`), once averaging has begun."""
         average, swa = self.state.average, self.recipe.swa
         if isinstance(average, SWA) and swa is not None and epoch >= epochs_of(swa, self.recipe.epochs):
             average.update(self.student, clean_images(self.train, self.fabric.device))
 
     def _read_losses(self) -> None:
-        """Add the losses of the last steps to the epoch's sums. Raises Diverged where one is not finite."""
+        """Add the losses of the last steps to the epoch's sums. Raises Diverged if a loss is not finite."""
         at = self.state.at
         rows = self.recent.read(at.step, at.epoch)
         for row in rows:
@@ -189,7 +189,7 @@ class Trainer:
             self.state.save(self.run.state)
 
     def _validate(self, epoch: int) -> dict[str, float]:
-        """Clean and PGD-10 accuracy on the held-out images, if due; the best are put into the state."""
+        """Return clean and PGD-10 accuracy on the held-out images, if due; the best are stored in the state."""
         at = self.state.at
         if not self.best.due(epoch + 1):
             return {}
@@ -204,7 +204,7 @@ class Trainer:
         return figures
 
     def _save_best(self) -> None:
-        """Write the best checkpoint if it is that of the epoch that just ended."""
+        """Write the best checkpoint if the epoch that just ended is the best so far."""
         at = self.state.at
         if self._first and at.best.get("epoch") == at.epoch:
             self.best.save(self.state.evaluated, at.epoch)

@@ -1,4 +1,4 @@
-"""A student that begins with the weights of another network: a run, a file, a published checkpoint."""
+"""Initialise a student with the weights of another network: a run, a file, a published checkpoint."""
 
 import os
 from collections.abc import Iterable
@@ -15,17 +15,17 @@ from .inputs import network_digest
 
 __all__ = ["WarmStart", "warm_start"]
 
-SHOWN = 3  # tensors that differ, in the message
+SHOWN = 3  # differing tensors listed in the message
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What a student began with.
+    """The source of a student's initial weights.
 
     Attributes:
-        reference: of the network whose weights it has, as the recipe names it.
-        digest: of that network, sixteen hex digits.
-        classes: of that network, where they are not the student's, whose head is then a new one; else `None`.
+        reference: the source network, as the recipe names it.
+        digest: digest of the source network, sixteen hex digits.
+        classes: the source's number of classes if the student has another, and thus a new head; else `None`.
     """
 
     reference: str
@@ -34,7 +34,7 @@ class WarmStart:
 
     @property
     def bound(self) -> str:
-        """What the run's state has of it."""
+        """The digest that the run's state records."""
         return self.digest if self.classes is None else f"{self.digest} with a new head"
 
     def __str__(self) -> str:
@@ -43,18 +43,18 @@ class WarmStart:
 
 
 def warm_start(student: nn.Module, reference: str, images: Tensor) -> tuple[nn.Module, WarmStart]:
-    """Begin with the weights and running statistics of another network of the same architecture.
+    """Load the weights and running statistics of another network of the same architecture into a student.
 
-    Where the two have other numbers of classes, the student's last layer stays as it was drawn. A student of the zoo
-    gets that network's normalisation, too, since its weights were trained behind it.
+    If the numbers of classes differ, the student's last layer keeps its own weights. A student of the zoo also gets the
+    other network's normalisation, since the weights were trained with it.
 
     Args:
         student: the network to train; its weights are replaced.
-        reference: as for a teacher, see `models.load`.
+        reference: named like a teacher, see `models.load`.
         images: at least two, `[B, C, H, W]` in [0, 1].
 
     Returns:
-        The student, which is another module where the normalisation changed, and what it began with.
+        The student, a new module if the normalisation changed, and the source of its weights.
 
     Raises:
         ValueError: the reference is wrong, or its network has another architecture or normalisation.
@@ -88,7 +88,7 @@ def _normalised_like(student: nn.Module, source: nn.Module, reference: str) -> n
 
 
 def _normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and std by channel, rounded; `None` for the identity."""
+    """Return mean and std by channel, rounded; `None` if the network does not normalise."""
     mean, std = (getattr(network, name, None) for name in ("mean", "std"))
     if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
         return None
@@ -101,7 +101,7 @@ def _said(normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None) -> 
 
 
 def _named_like(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, with the prefix that all names of the student have in place of their own."""
+    """Return the same tensors with the common prefix of their names replaced by the student's."""
     if found.keys() == wanted.keys():
         return found
     lead, own = _common_prefix(found), _common_prefix(wanted)
@@ -118,7 +118,7 @@ def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
 
 
 def _is_head(differing: list[str], ours: dict[str, Tensor], theirs: dict[str, Tensor], classes: int) -> bool:
-    """Whether what differs is the student's last layer, and there only the number of classes."""
+    """Whether only the student's last layer differs, and only in the number of classes."""
     found = [(ours[name], theirs[name]) for name in differing if name in ours and name in theirs]
     one_layer = len(found) == len(differing) and len({name.rpartition(".")[0] for name in differing}) == 1
     return one_layer and all(

@@ -1,4 +1,4 @@
-"""One's own images, by a reference: a path, known by what it is, or `folder:`, `npz:`, `csv:`, `parquet:`, `hf:`."""
+"""A user's own images, by a path, whose kind is detected, or by `folder:`, `npz:`, `csv:`, `parquet:` or `hf:`."""
 
 import re
 import sys
@@ -33,12 +33,12 @@ _ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"}
 
 
 def is_reference(name: str) -> bool:
-    """Whether this may be a reference to a user's own data: it has a prefix, exists, or looks like a path."""
+    """Return whether `name` may refer to a user's own data: it has a prefix, exists, or looks like a path."""
     return bool(_PREFIX.fullmatch(name) or re.search(r"[/\\]|^[~.]", name) or Path(name).suffix or _exists(Path(name)))
 
 
 def load(reference: str, split: str, root: Folder, reading: Reading) -> Split:
-    """One split of one's own data; see `advdistill.data.load`."""
+    """Load one split of a user's own data; see `advdistill.data.load`."""
     if split not in ("train", "test", "val"):
         raise ValueError(f"Unknown split {split!r} of {reference}. Known: train, test, val.")
     name, found = _read_reference(reference, root, reading)
@@ -72,7 +72,7 @@ def _warn_if_dark(collection: Collection, reading: Reading) -> None:
 
 
 def _without_broken(name: str, found: Found) -> tuple[Found, list[str]]:
-    """The pictures that can be read, and a sentence that lists the others. Decodes them all."""
+    """Return the readable pictures, and a sentence that lists the others. Decodes every picture."""
     parts, faults = {}, []
     for part, (pictures, labels) in found.parts.items():
         whole = []
@@ -94,16 +94,16 @@ def _to_split(collection: Collection, split: str, images: Tensor | Streamed) -> 
 
 
 def collect(reference: str, root: Folder = None, reading: Reading | None = None) -> Collection:
-    """The pictures behind a reference, none of them decoded yet.
+    """Return the pictures that a reference names; they are decoded on access.
 
     Args:
-        root: the folder of a table's pictures, if not the table's own.
+        root: the folder of a table's pictures, if not the table's own folder.
         reading: options.
 
     Raises:
-        ValueError: data of another form than its kind expects.
-        FileNotFoundError: there is nothing of that name.
-        ConnectionError, ImportError: the hub of Hugging Face, or a package, is not there.
+        ValueError: the data does not have the form that its kind requires.
+        FileNotFoundError: there is no such file or folder.
+        ConnectionError, ImportError: the Hugging Face hub is not reachable, or a package is missing.
     """
     reading = reading or Reading()
     name, found = _read_reference(reference, root, reading)
@@ -154,7 +154,7 @@ def _kind_of_path(path: Path) -> str:
 
 
 def _check_kind(kind: str, path: Path) -> None:
-    """A prefix may be wrong."""
+    """Raise ValueError if a prefix does not fit the path."""
     if kind == "folder" and not path.is_dir():
         raise ValueError(f"{path} is a file, not a folder.")
     if kind in ("npz", "csv") and not path.is_file():
@@ -164,5 +164,5 @@ def _check_kind(kind: str, path: Path) -> None:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # too long, or not text
+    except (OSError, ValueError):  # too long a name, or not text
         return False

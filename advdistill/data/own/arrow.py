@@ -1,6 +1,6 @@
-"""Tables of Apache Arrow: .parquet files, folders that `save_to_disk` of Hugging Face wrote, datasets on the hub.
+"""Read Apache Arrow tables: .parquet files, folders written by Hugging Face's `save_to_disk`, datasets on the hub.
 
-Images are a column {bytes, path} or of bytes, and classes a column of labels.
+Images are a column of {bytes, path} or of bytes, and classes a column of labels.
 """
 
 import io
@@ -20,12 +20,12 @@ from .stack import check_room
 __all__ = ["EXTRA", "is_saved", "read_hugging_face", "read_parquet"]
 
 EXTRA = "parquet"
-ROWS = 16  # read at once
-SLACK = 2**24  # bytes
+ROWS = 16  # rows read at once
+SLACK = 2**24  # bytes of tolerance if a file unpacks to more than it states
 
 
 def read_parquet(path: Path, reading: Reading) -> Found:
-    """A `.parquet`, or a folder of them whose names begin with train, test or validation."""
+    """Read a `.parquet` file, or a folder of such files whose names begin with train, test or validation."""
     if path.is_file():
         return _found_in_tables({"train": _parquet_batches(path, reading)}, str(path), reading)
     found: dict[str, list[Any]] = {}
@@ -42,10 +42,10 @@ def _found_in_tables(
     found: dict[str, list[Any]], name: str, reading: Reading, classes: tuple[str, ...] | None = None,
     caches: Sequence[Path] = (),
 ) -> Found:
-    """The pictures and labels of Arrow tables, or of their batches, by part; `classes` are names of labels in numbers.
+    """Return pictures and labels of Arrow tables or their batches, by part; `classes` names labels that are numbers.
 
-    A picture may also be a file that the table only names, if it lies below one of the folders `caches`: so the package
-    datasets keeps a folder of pictures that it has fetched. A table must not make us read other files of this machine.
+    A picture may also be a file that the table only names, if it lies below one of the folders `caches`: `datasets`
+    stores fetched folders of pictures this way. A table must not make us read other files of this machine.
 
     Raises:
         ValueError: no column of images or of labels, or a label that is missing or has no name.
@@ -80,7 +80,7 @@ def _encoded_pictures(part: str, cells: list[Any], caches: Sequence[Path], bits:
 
 
 def _image_and_label_columns(schema: Any, name: str, reading: Reading) -> tuple[str, str]:
-    """The names of the columns of images and labels."""
+    """Return the names of the columns of images and labels."""
     types = require("pyarrow.types", "A table of images", EXTRA)
     images = [field.name for field in schema if _holds_bytes(field.type, types)]
     image = reading.column("image", schema.names, name) or next(
@@ -101,7 +101,7 @@ def _holds_bytes(kind: Any, types: Any) -> bool:
 
 
 def _class_names(schema: Any, label: str) -> tuple[str, ...] | None:
-    """The class names in the schema's metadata, where Hugging Face writes them."""
+    """Return the class names that Hugging Face writes to the schema's metadata, if any."""
     try:
         names = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]["names"]
     except (KeyError, TypeError, ValueError):
@@ -120,7 +120,7 @@ def _label_text(label: object, classes: tuple[str, ...] | None, name: str) -> st
 
 
 def _parquet_batches(file: Path, reading: Reading) -> list[Any]:
-    """The batches of a file, read one by one: a repeated row costs nothing in the file, and its full size in memory."""
+    """Read a file in batches, up to a limit: a repeated row takes no space in the file, but its full size in memory."""
     parquet = require("pyarrow.parquet", "A .parquet file", EXTRA)
     with _arrow_errors_named(str(file)), parquet.ParquetFile(file) as opened:
         announced = sum(opened.metadata.row_group(i).total_byte_size for i in range(opened.num_row_groups))
@@ -140,7 +140,7 @@ def _parquet_batches(file: Path, reading: Reading) -> list[Any]:
 
 @contextmanager
 def _arrow_errors_named(name: str) -> Iterator[None]:
-    """Turn what Arrow says about a broken file into a ValueError that names it."""
+    """Turn Arrow's errors about a broken file into a ValueError that names the file."""
     arrow = require("pyarrow", "A table of images", EXTRA)
     try:
         yield
@@ -150,7 +150,7 @@ def _arrow_errors_named(name: str) -> Iterator[None]:
 
 
 def read_hugging_face(reference: str, reading: Reading) -> Found:
-    """A folder, which needs no network; or `OWNER/NAME`, fetched by the package datasets or found in its cache.
+    """Read a saved folder, without a network; or `OWNER/NAME`, fetched by the package datasets or found in its cache.
 
     Raises:
         ConnectionError: the hub is not reachable, or has nothing under this name.
@@ -195,7 +195,7 @@ def _read_hub(name: str, reading: Reading) -> Found:
     datasets = require("datasets", f"hf:{name}", "hf")
     try:
         splits = datasets.load_dataset(name)
-    except Exception as error:  # whatever a network, a cache or somebody's repository does
+    except Exception as error:  # any error of the network, the cache or the repository
         check_hugging_face(error)
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         advice = "Fetch it where there is a network (load_dataset, then save_to_disk) and give that folder."

@@ -1,4 +1,4 @@
-"""Pictures with their classes, in a training and a test part that never change; and a survey of them."""
+"""Pictures with their classes, in fixed training and test parts; and a survey of them."""
 
 import hashlib
 import re
@@ -19,9 +19,9 @@ class Found:
     """The data that a reader found.
 
     Attributes:
-        parts: the pictures and their classes' names, by part: `train`, and perhaps `test` and `val`.
-        classes: their names in order, where the data has an order of its own.
-        notes: what a user should know, in sentences.
+        parts: the pictures and their class names, by part: `train`, and perhaps `test` and `val`.
+        classes: the class names in order, if the data defines an order.
+        notes: sentences for the user.
     """
 
     parts: Mapping[str, tuple[Pictures, Sequence[str]]]
@@ -31,7 +31,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Part:
-    """Some of the pictures, in the order `index`, with labels int64 of the same length."""
+    """The pictures at `index`, in that order, with labels int64 of the same length."""
 
     pictures: Pictures
     index: np.ndarray
@@ -43,7 +43,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Collection:
-    """One's own data: parts `train`, `test` and perhaps `val`; the classes' names in the order of the labels; notes."""
+    """A user's own data: parts `train`, `test` and perhaps `val`; class names in the order of the labels; notes."""
 
     name: str
     classes: tuple[str, ...]
@@ -54,16 +54,16 @@ class Collection:
     def of(cls, name: str, found: Found, validation: bool = False) -> "Collection":
         """Sort classes, divide into parts and shuffle.
 
-        Without a test part the part `val` is the test split; without either, 20 % of each class's different pictures
-        are held out, those whose sha256 comes first: equal pictures stay together, and the choice depends on nothing
-        else. The order is mixed, so that the first n pictures are of every class.
+        Without a test part, the part `val` is the test split. Without either, 20 % of each class's distinct pictures
+        are held out, those with the lowest sha256: equal pictures stay together, and the choice depends on nothing
+        else. Each part is shuffled, so that its first n pictures come from all classes.
 
         Args:
-            validation: keep a part `val` beside a test part, for the choice of the checkpoint.
+            validation: use the part `val` in addition to the test part, to choose the checkpoint.
 
         Raises:
-            ValueError: no pictures, fewer than two classes, a class that is missing in a part, or no part `val` of its
-                own where that is asked for.
+            ValueError: no pictures, fewer than two classes, a class that is missing in a part, or, with `validation`,
+                no part `val` or no part `test` of its own.
         """
         given, notes = dict(found.parts), list(found.notes)
         if "train" not in given:
@@ -100,7 +100,7 @@ def _check_validation(name: str, given: Mapping[str, object]) -> None:
 
 
 def natural(name: str) -> tuple[list[int | str], str]:
-    """Sorts 2 before 10."""
+    """Return a sort key that puts 2 before 10."""
     pieces = re.split("([0-9]+)", name)
     return [int(piece) if at % 2 else piece for at, piece in enumerate(pieces)], name
 
@@ -126,7 +126,7 @@ def _labelled_part(pictures: Pictures, labels: Sequence[str], classes: tuple[str
 
 
 def _hold_out_test(name: str, everything: Part, classes: tuple[str, ...]) -> dict[str, Part]:
-    # bytes, as text takes fourfold
+    # bytes: text would take four times the memory
     contents = np.array([_content_or_name(everything.pictures, i).encode() for i in everything.index])
     held = np.zeros(len(contents), bool)
     for label, each in enumerate(classes):
@@ -144,7 +144,7 @@ def _content_or_name(pictures: Pictures, i: int) -> str:
     try:
         return pictures.content(i)
     except Unreadable:
-        return pictures.names[i]  # it is refused by name, with all the others, when the pictures are read
+        return pictures.names[i]  # reported by name, with all the others, when the pictures are read
 
 
 def _shuffled(part: Part) -> Part:
@@ -154,15 +154,15 @@ def _shuffled(part: Part) -> Part:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a collection holds.
+    """The contents of a collection.
 
     Attributes:
-        counts: images of each class, by part.
-        headers: of the images that can be read.
-        faults: names of those that cannot, and why.
-        repeated: images whose pixels an earlier one of the same part has, by part.
-        shared: test images whose pixels are in the training part, too.
-        disputed: different images that have more than one class.
+        counts: number of images of each class, by part.
+        headers: the headers of the readable images.
+        faults: the names of unreadable images, and why.
+        repeated: number of images with the pixels of an earlier image of the same part, by part.
+        shared: number of test images whose pixels are also in the training part.
+        disputed: number of distinct images that have more than one class.
     """
 
     collection: Collection
@@ -175,12 +175,12 @@ class Survey:
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
-        """How many images there are of each (height, width)."""
+        """The number of images of each (height, width)."""
         return Counter((header.height, header.width) for header in self.headers)
 
 
 def survey(collection: Collection) -> Survey:
-    """Decode each picture, one at a time."""
+    """Survey a collection; pictures are decoded one at a time."""
     headers, faults = [], []
     digests: dict[str, Counter[bytes]] = {split: Counter() for split in collection.parts}
     classes = defaultdict(set)

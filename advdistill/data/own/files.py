@@ -1,4 +1,4 @@
-"""Files: a folder `DIR/train/CLASS/*` with `test` or `val`, or `DIR/CLASS/*` alone; a table of paths; an `.npz`."""
+"""Read files: a folder `DIR/train/CLASS/*` with `test` or `val`, or `DIR/CLASS/*`; a table of paths; an `.npz`."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ EXPECTED_FOLDERS = "DIR/CLASS/picture.png, or DIR/train/CLASS/picture.png with D
 
 
 def read_folder(place: Path, reading: Reading) -> Found:
-    """Raises ValueError for a folder of another form."""
+    """Read a folder of pictures. Raises ValueError if the folder has another form."""
     homes = _part_folders(place, reading)
     parts, others = {}, Counter[str]()
     for part, home in homes.items():
@@ -34,7 +34,7 @@ def read_folder(place: Path, reading: Reading) -> Found:
 
 
 def _part_folders(place: Path, reading: Reading) -> dict[str, Path]:
-    """The folders of the parts; the place itself where there are only classes, of which one may be called train."""
+    """Return the folders of the parts, or `place` itself if it has only classes, one of which may be called train."""
     named = [(part, folder) for folder in _subfolders(place) if (part := reading.part(folder.name))]
     if not any(_subfolders(folder) for _, folder in named):
         return {"train": place}
@@ -81,7 +81,7 @@ _PATH_COLUMNS = ("path", "file_name", "filename", "image")
 
 
 def read_table(table: Path, reading: Reading, root: Path | None = None) -> Found:
-    """Paths are relative to `root`, or to the table's folder. Raises ValueError for a table of another form."""
+    """Read a table of paths relative to `root` or the table's folder. Raises ValueError if it has another form."""
     root = root or table.parent
     found: dict[str, tuple[list[Path], list[str]]] = {}
     for line, row in _table_rows(table, reading):
@@ -95,7 +95,7 @@ def read_table(table: Path, reading: Reading, root: Path | None = None) -> Found
 
 
 def _table_rows(table: Path, reading: Reading) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers, and rows of `path`, `label` and `split`."""
+    """Yield line numbers and rows of `path`, `label` and `split`."""
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             separator = "\t" if table.suffix.lower() == ".tsv" else _separator(stream.readline())
@@ -141,12 +141,12 @@ def _path_below(root: Path, path: str, where: str) -> Path:
 _EXPECTED_ARRAYS = "x_train, y_train, x_test and y_test; train_images, train_labels and so on; or images and labels"
 _NPZ_FAULTS = (
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError, SyntaxError, OSError, EOFError,
-    KeyError, IndexError, TypeError, OverflowError, MemoryError, RuntimeError,  # of numpy, of encrypted entries
+    KeyError, IndexError, TypeError, OverflowError, MemoryError, RuntimeError,  # by numpy, or encrypted entries
 )  # fmt: skip
 
 
 def read_npz(path: Path, reading: Reading) -> Found:
-    """Raises ValueError for other arrays, for pickled objects, and for a file that is not whole."""
+    """Read an `.npz`. Raises ValueError for other arrays, pickled objects or an incomplete file."""
     try:
         # opened here, as numpy leaves a damaged file open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -163,7 +163,7 @@ _PAIRS = (("x_{split}", "y_{split}"), ("{split}_images", "{split}_labels"), ("im
 
 
 def _npz_keys(keys: list[str], reading: Reading) -> Iterator[tuple[str, tuple[str, str]]]:
-    """The keys of images and labels of each part."""
+    """Yield each part with the keys of its images and labels."""
     named = reading.image_column, reading.label_column
     pairs = (tuple(name or "" for name in named),) if any(named) else _PAIRS
     for part, word in (("train", "train"), ("test", "test"), ("val", reading.validation or "val")):
@@ -191,7 +191,7 @@ def _npz_part(
 
 
 def _npz_bytes(path: Path, key: str) -> int:
-    """The bytes of an array, by its header alone."""
+    """Return the size of an array in bytes, from its header."""
     with zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         old = version == (1, 0)
@@ -201,7 +201,7 @@ def _npz_bytes(path: Path, key: str) -> int:
 
 
 def _npz_images(key: str, images: np.ndarray, bits: int | None) -> np.ndarray:
-    """uint8 `[N, H, W, C]`."""
+    """Return uint8 `[N, H, W, C]`."""
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise ValueError(f"{key} has the shape {list(images.shape)}; expected [N, H, W], [N, H, W, C] or [N, C, H, W]")
     return _to_uint8(key, images[..., None] if images.ndim == 3 else _channels_last(key, images), bits)
@@ -223,7 +223,7 @@ def _to_uint8(key: str, images: np.ndarray, bits: int | None) -> np.ndarray:
             return from_16_bits(images, bits)
         except Unreadable as error:
             raise ValueError(f"{key} has {error}") from None
-    if images.dtype.kind == "f" and (images >= 0).all() and (images <= 1).all():  # NaN is neither
+    if images.dtype.kind == "f" and (images >= 0).all() and (images <= 1).all():  # false for NaN
         return np.rint(images * 255).astype(np.uint8)
     span = f" from {images.min():g} to {images.max():g}" if images.dtype.kind in "iuf" else ""
     advice = " (data.bits says how many bits are used, such as 12)" if images.dtype == np.uint16 else ""

@@ -1,4 +1,4 @@
-"""A file or a folder of pictures in a dataset repository of Hugging Face: `hf:OWNER/NAME/PATH`."""
+"""Fetch a file or folder of pictures from a Hugging Face dataset repository: `hf:OWNER/NAME/PATH`."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ __all__ = ["fetch", "is_inside"]
 
 
 def is_inside(where: str) -> bool:
-    """Whether this is OWNER/NAME/PATH, not OWNER/NAME."""
+    """Return whether `where` is OWNER/NAME/PATH, not OWNER/NAME."""
     return len([word for word in where.split("/") if word]) > 2 and not where.startswith((".", "/", "~"))
 
 
 def fetch(where: str) -> Path:
-    """The file or folder OWNER/NAME/PATH on this machine: downloaded, or found in the cache.
+    """Return the local path of OWNER/NAME/PATH, downloaded or found in the cache.
 
     Raises:
         ConnectionError: the hub is not reachable, or has nothing under this name.
@@ -25,7 +25,7 @@ def fetch(where: str) -> Path:
     patterns = None if Path(inner).suffix in (".csv", ".tsv") else [inner, f"{inner.rstrip('/')}/*"]
     try:
         folder = Path(hub.snapshot_download(f"{owner}/{name}", repo_type="dataset", allow_patterns=patterns))
-    except Exception as error:  # of the client and of the libraries that it asks
+    except Exception as error:  # errors of the client and of the libraries that it uses
         check_hugging_face(error)
         raise ConnectionError(f"hf:{where} cannot be fetched: {first_line(error)[:200]}. Where there is a network, "
                               f"run: hf download {owner}/{name} --repo-type dataset, and give the folder.") from error

@@ -1,4 +1,4 @@
-"""Pictures, read one by one: arrays in memory, or PNG, JPEG and their kin. Nothing in a file is trusted."""
+"""Pictures, read one at a time from arrays in memory or PNG, JPEG and similar files, which are not trusted."""
 
 import hashlib
 import os
@@ -42,7 +42,7 @@ class Header:
 
 
 class Pictures(Protocol):
-    """Pictures by their place in a list. Each method raises `Unreadable`."""
+    """Pictures by index. The methods with an index `i` may raise `Unreadable`."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -50,21 +50,21 @@ class Pictures(Protocol):
     def header(self, i: int) -> Header: ...
 
     def pixels(self, i: int) -> np.ndarray:
-        """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured; what is transparent is white."""
+        """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured; transparent areas become white."""
 
     def content(self, i: int) -> str:
         """The sha256 of the picture as it is stored."""
 
     def take(self, chosen: Sequence[int]) -> "Pictures":
-        """Those at these places, in this order."""
+        """The pictures at these indices, in this order."""
 
 
 class Arrays:
-    """Pictures that lie in memory.
+    """Pictures in memory.
 
     Args:
         images: uint8 `[N, H, W, C]`; C is 1 or 3, or 4 with transparency.
-        name: of the array, for messages.
+        name: name of the array, for messages.
     """
 
     def __init__(self, images: np.ndarray, name: str):
@@ -96,7 +96,7 @@ def _on_white(image: np.ndarray) -> np.ndarray:
 
 
 def printable_name(text: str) -> str:
-    """Names of files and columns may hold anything; what a terminal would obey or cannot show is replaced."""
+    """Replace characters that a terminal would obey or cannot show; names of files and columns may contain them."""
     return shown(text, but="")
 
 
@@ -113,9 +113,9 @@ class Encoded:
     """Pictures that Pillow decodes.
 
     Args:
-        names: of the pictures, for messages.
-        open: the place of a picture to a stream of its bytes.
-        bits: that the camera used of 16, so that the brightest is 2 ** bits - 1.
+        names: names of the pictures, for messages.
+        open: maps the index of a picture to a stream of its bytes.
+        bits: how many of 16 bits the camera used; the brightest pixel is 2 ** bits - 1.
     """
 
     def __init__(self, names: Sequence[str], open: Callable[[int], BufferedIOBase], bits: int | None = None):
@@ -124,7 +124,7 @@ class Encoded:
 
     def header(self, i: int) -> Header:
         with self._opened(i) as image:
-            turned = _orientation(image) >= 5  # 5 to 8 lie on their side
+            turned = _orientation(image) >= 5  # orientations 5 to 8 swap height and width
             height, width = image.size if turned else image.size[::-1]
             return Header(height, width, not _is_grey(image), _is_transparent(image), _is_deep(image))
 
@@ -164,7 +164,7 @@ class Encoded:
 
 
 class Files(Encoded):
-    """Pictures in files, named as below `root`."""
+    """Pictures in files, named by their paths relative to `root`."""
 
     def __init__(self, paths: Sequence[Path], root: Path, bits: int | None = None):
         super().__init__([os.path.relpath(path, root) for path in paths], partial(_open_one, paths), bits)
@@ -185,7 +185,7 @@ def _open_one(paths: Sequence[Path], i: int) -> BufferedIOBase:
 
 
 def open_picture(path: Path) -> BufferedIOBase:
-    """Open an ordinary file; a pipe of that name would be waited for without end."""
+    """Open a regular file; opening a pipe could block forever."""
     if not path.is_file():
         raise Unreadable("not an ordinary file" if path.exists() else "no such file")
     if path.stat().st_size == 0:
@@ -194,7 +194,7 @@ def open_picture(path: Path) -> BufferedIOBase:
 
 
 def decode(image: "Image", bits: int | None = None) -> np.ndarray:
-    """uint8, `[H, W]` if grey, `[H, W, 3]` if coloured, of a picture of Pillow. Raises Unreadable."""
+    """Convert a Pillow image to uint8, `[H, W]` if grey, `[H, W, 3]` if coloured. Raises Unreadable."""
     pillow = require("PIL.Image", "Reading images", "data")
     if _orientation(image) > 1:
         image = require("PIL.ImageOps", "Reading images", "data").exif_transpose(image)
@@ -210,7 +210,7 @@ def decode(image: "Image", bits: int | None = None) -> np.ndarray:
 
 
 def from_16_bits(pixels: np.ndarray, bits: int | None) -> np.ndarray:
-    """uint8, rounded, of whole numbers up to 2 ** bits - 1. Raises Unreadable for others."""
+    """Scale whole numbers up to 2 ** bits - 1 to uint8, rounded. Raises Unreadable for other values."""
     if pixels.dtype.kind == "f" or pixels.min() < 0 or pixels.max() > 65535:
         raise Unreadable("pixels of 32 bits, expected 8 or 16")
     most = 2 ** (bits or 16) - 1
@@ -234,7 +234,7 @@ def _is_transparent(image: "Image") -> bool:
 
 
 def _orientation(image: "Image") -> int:
-    """How the camera was held. Only what the header says: asking further would decode the picture."""
+    """Return the EXIF orientation that the header states; searching further would decode the picture."""
     return image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
 
 

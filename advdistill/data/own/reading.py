@@ -1,4 +1,4 @@
-"""How a user's own images are read, where the usual way does not do: the options of `data.load`."""
+"""The options of `data.load` for reading a user's own images."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ __all__ = ["Reading"]
 
 @dataclass(frozen=True)
 class Reading:
-    """Options; those of the same name in a recipe's `data` say what each means."""
+    """Options for reading a user's own images, as documented under the same names in a recipe's `data`."""
 
     size: int | None = None
     stream: bool | None = False
@@ -25,7 +25,7 @@ class Reading:
                 raise ValueError(f"data.{name} must be a whole number from {least} to {most}, got {value!r}.")
 
     def column(self, what: str, columns: list[str], name: str) -> str | None:
-        """The column of `image` or `label` that the user names. Raises ValueError if there is none of that name."""
+        """Return the user's column for `image` or `label`, if given. Raises ValueError unless it exists once."""
         wanted: str | None = getattr(self, f"{what}_column")
         if wanted is not None and columns.count(wanted) != 1:
             shown = ", ".join(columns[:8]) or "nothing"
@@ -33,7 +33,7 @@ class Reading:
         return wanted
 
     def part(self, name: str) -> str | None:
-        """`train`, `test` or `val` for the usual names of these parts, and for the named one; `None` for others."""
+        """Return `train`, `test` or `val` for a part's usual name or the name in `validation`, else `None`."""
         return "val" if self.validation and name.lower() == self.validation.lower() else _PART_NAMES.get(name.lower())
 
 

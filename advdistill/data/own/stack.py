@@ -1,4 +1,4 @@
-"""Pictures as one array, of one size, grey or coloured as the whole collection is; and whether the memory holds it."""
+"""Stack pictures into one array, of one size and all grey or all coloured, and check that it fits into memory."""
 
 from pathlib import Path
 
@@ -15,11 +15,11 @@ __all__ = [
 
 
 class TooLarge(ValueError):
-    """Images that do not fit into the memory."""
+    """Images that do not fit into memory."""
 
 
 def free_memory() -> int | None:
-    """Bytes that can be allocated without swapping; `None` where the system does not report them."""
+    """Return the bytes that can be allocated without swapping; `None` if the system does not report them."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -28,26 +28,26 @@ def free_memory() -> int | None:
 
 
 def check_room(what: str, need: int) -> None:
-    """Raise ValueError unless `need` bytes are free: a small file may unpack to anything."""
+    """Raise ValueError unless `need` bytes are free: a small file may unpack to any size."""
     free = free_memory()
     if free is not None and need > free:
         raise ValueError(f"{what} needs {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free.")
 
 
 _SHOWN = 8
-_SAMPLED = 32  # of each part
+_SAMPLED = 32  # images of each part
 _LONGEST = 200  # characters of a name
 
 
 def stacked(collection: Collection, split: str, size: int | None) -> np.ndarray:
-    """The images of a split, uint8 `[N, C, H, W]`.
+    """Return the images of a split, uint8 `[N, C, H, W]`.
 
     Args:
-        size: the shorter side is resized to it (bicubic, antialiased) and the centre cut out.
+        size: the shorter side is resized to `size` (bicubic, antialiased) and the centre is cut out.
 
     Raises:
-        ValueError: images that cannot be read, all of them counted; of several sizes without `size`.
-        TooLarge: too many for the memory.
+        ValueError: images cannot be read (the message counts all), or differ in size and `size` is not given.
+        TooLarge: the images do not fit into memory.
     """
     part = collection.parts[split]
     try:
@@ -62,7 +62,7 @@ def stacked(collection: Collection, split: str, size: int | None) -> np.ndarray:
 
 
 def common_shape(collection: Collection, size: int | None) -> tuple[int, int, int]:
-    """Channels, height and width of every image, by the headers of all: coloured if any is.
+    """Return channels, height and width of the stacked images, from all headers: coloured if any is.
 
     Raises:
         ValueError: the images differ in size, and no `size` is given.
@@ -83,7 +83,7 @@ def common_shape(collection: Collection, size: int | None) -> tuple[int, int, in
 
 
 def unreadable(collection: Collection) -> list[tuple[str, str]]:
-    """Every picture that cannot be read, and why. Reads them all."""
+    """Return the name of every unreadable picture, and why. Reads all pictures."""
     found = []
     for part in collection.parts.values():
         for i in part.index:
@@ -102,13 +102,13 @@ def refusal(collection: Collection, faults: list[tuple[str, str]]) -> ValueError
 
 
 def listed(faults: list[tuple[str, str]], most: int) -> str:
-    """Names and reasons, `most` of them."""
+    """Format names and reasons, `most` of them."""
     shown = ", ".join(f"{name[:_LONGEST]} ({reason})" for name, reason in faults[:most])
     return f"{shown} and {len(faults) - most} more" if len(faults) > most else shown
 
 
 def dark(collection: Collection) -> str | None:
-    """A sentence if pictures of 16 bits use only the lowest of them, by 64 of the pictures; they are nearly black."""
+    """Return a warning if 16-bit pictures use only the lowest bits and are nearly black; checks 32 of each part."""
     brightest = found = 0
     for part in collection.parts.values():
         for i in part.index[:_SAMPLED]:
@@ -116,7 +116,7 @@ def dark(collection: Collection) -> str | None:
                 if part.pictures.header(i).deep:
                     brightest, found = max(brightest, int(part.pictures.pixels(i).max())), found + 1
             except Unreadable:
-                continue  # it is refused by name when all are read
+                continue  # reported by name when all are read
     bits = next((bits for bits in (10, 12, 14) if brightest <= round((2**bits - 1) / 257)), None)
     if not found or bits is None:
         return None
@@ -128,7 +128,7 @@ def dark(collection: Collection) -> str | None:
 
 
 def fitted(pixels: np.ndarray, size: int | None) -> np.ndarray:
-    """`[H, W]` or `[H, W, 3]` to `[1 or 3, size, size]`."""
+    """Convert `[H, W]` or `[H, W, 3]` to `[1 or 3, size, size]`; without `size` keep H and W."""
     if size:
         pixels = _resized(pixels, size)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
@@ -139,7 +139,7 @@ def _resized(pixels: np.ndarray, size: int) -> np.ndarray:
     height, width = pixels.shape[:2]
     side = min(height, width)
     left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)  # only the centre is made: a strip would grow without bound
+    box = (left, top, left + side, top + side)  # only the centre is resized: a strip would grow without bound
     return np.asarray(pillow.fromarray(pixels).resize((size, size), pillow.Resampling.BICUBIC, box))
 
 

@@ -1,6 +1,6 @@
-"""One's own image files as a stream: decoded once at the start, and from then on batch by batch.
+"""Stream a user's own image files: all are decoded once at the start, and from then on batch by batch.
 
-The index, a file in the cache, remembers the sha256 of each file and the outcome of that first pass.
+The index, a file in the cache, stores the sha256 of each file and the outcome of this first pass.
 """
 
 import hashlib
@@ -35,22 +35,22 @@ QUIET = 10  # seconds between two reports of the first pass
 
 
 def streamable(found: Found) -> bool:
-    """Whether these are files, each of which can be read by itself."""
+    """Return whether the pictures are files, each of which can be read on its own."""
     return all(isinstance(pictures, Files) for pictures, _ in found.parts.values())
 
 
 def streamed(
     name: str, found: Found, size: int | None, bits: int | None = None, validation: bool = False
 ) -> tuple[Collection, dict[str, Streamed]]:
-    """The collection, and the images of each part.
+    """Return the collection, and the images of each part.
 
-    The first time every image is decoded; its outcome is remembered, and holds until a file changes.
+    The first call decodes every image and stores the outcome, which holds until a file changes.
 
     Raises:
-        ValueError: images that cannot be read, all of them counted; of several sizes without `size`.
+        ValueError: images cannot be read (the message counts all), or differ in size and `size` is not given.
     """
     index = Index(name)
-    with FileLock(index.lock):  # of several processes the first one decodes
+    with FileLock(index.lock):  # of several processes, the first one decodes
         index.read()
         files = {part: cast(Files, pictures) for part, (pictures, _) in found.parts.items()}
         parts = {part: (UnchangedFiles(files[part], index), labels) for part, (_, labels) in found.parts.items()}
@@ -70,7 +70,7 @@ def streamed(
 
 
 def _pass_key(collection: Collection, size: int | None) -> str:
-    """Names everything that the outcome depends on, Pillow too: its JPEG may change by a bit."""
+    """Return a key of what the outcome depends on, Pillow's version too: its JPEG decoding may change by a bit."""
     version = require("PIL", "Reading images", "data").__version__
     parts = collection.parts.values()
     digests = [cast(UnchangedFiles, part.pictures).digest(part.index, part.labels) for part in parts]
@@ -98,7 +98,7 @@ def _decode_batch(
 
 
 def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
-    """The shape of the images, and the fingerprint of each part."""
+    """Decode all images; return their shape, the sentence of `dark`, and the fingerprints of each part."""
     try:
         shape = common_shape(collection, size)
     except Unreadable:
@@ -119,7 +119,7 @@ def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
 
 
 class _Progress:
-    """Lines of progress on the standard error, every ten seconds."""
+    """Print progress to standard error every ten seconds."""
 
     def __init__(self, collection: Collection):
         self.name, self.total, self.done = collection.name, len(collection), 0
@@ -139,14 +139,14 @@ class _Progress:
 
 _READERS = 8  # threads: they wait for the disk
 _FORMAT = 1
-_UNREAD = [0, 0, ""]  # its reason is found where it is read
+_UNREAD = [0, 0, ""]  # of an unreadable file; the reason is found when it is read
 
 
 class Index:
-    """A file in the cache, one for each folder or table; a damaged one is begun anew.
+    """A file in the cache, one for each folder or table; a damaged file is replaced.
 
     Attributes:
-        passes: the outcome of the first pass, by `_pass_key`.
+        passes: outcomes of first passes, by a key that starts with `_pass_key`.
     """
 
     def __init__(self, reference: str):
@@ -162,7 +162,7 @@ class Index:
         self._met: dict[str, list[Any]] = {}
 
     def row(self, path: Path) -> list[Any]:
-        """Size, time of the last change in nanoseconds, sha256: as remembered where size and time are the same."""
+        """Return size, time of the last change in nanoseconds and sha256, recomputed only if size or time differ."""
         found = path.stat()
         stamp, known = [found.st_size, found.st_mtime_ns], self.files.get(str(path), [])
         if known[:2] != stamp:
@@ -171,7 +171,7 @@ class Index:
         return known
 
     def forget_others(self) -> None:
-        """Remember the files met since `read`, and no others."""
+        """Keep only the files asked for since `read`."""
         if self._met != self.files:
             self.files = self._met
             self.write()
@@ -182,7 +182,7 @@ class Index:
 
 
 class UnchangedFiles:
-    """Picture files as they are at the start; one that changes afterwards is unreadable."""
+    """Picture files as they were at the start; a file that changes afterwards is unreadable."""
 
     def __init__(self, files: Files, index: Index):
         self.files, self.names = files, files.names
@@ -201,11 +201,11 @@ class UnchangedFiles:
         return self.sums[i].decode() or self.files.content(i)
 
     def take(self, chosen: Sequence[int]) -> Pictures:
-        """Those at these places, as they are now."""
+        """Return the pictures at these indices, without the check for changes."""
         return self.files.take(chosen)
 
     def digest(self, index: np.ndarray, labels: np.ndarray) -> str:
-        """Names these files in this order under these labels."""
+        """Return a hash of these files in this order with these labels."""
         return hashlib.sha256(self.sums[index].tobytes() + labels.tobytes()).hexdigest()
 
     def _unchanged(self, i: int) -> Files:

@@ -1,4 +1,4 @@
-"""Gradient masking: whether a model withstands attacks only because its gradients lead them nowhere."""
+"""Gradient masking: whether a model withstands attacks only because its gradients mislead them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,17 +32,17 @@ def gradient_masking(
     surrogate: nn.Module | None = None,
     report: Report | None = None,
 ) -> Verdict:
-    """Look for signs that a model's robust accuracy is the attack's failure; it costs about a dozen PGD-20.
+    """Look for signs that a model's robust accuracy is due to weak attacks; the cost is about a dozen PGD-20.
 
-    A finding is no proof of masking, and their absence none of robustness. In fp32 and eval mode; the model and
-    torch's global generators stay as they are. Where images are counted, it is the lower end of their share's 95 %
-    interval that must pass a threshold.
+    A finding does not prove masking, and the absence of findings does not prove robustness. In fp32 and eval mode; the
+    model and torch's global generators are not modified. If images are counted, the lower end of the 95 % interval of
+    their share must exceed a threshold.
 
     Args:
-        model: images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
+        model: maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`.
         data: images and labels, as in `evaluate`.
-        n: the first n images, all of them if there are fewer; at least 2.
-        surrogate: another model for the same images, whose adversarial examples are tried on `model`.
+        n: the first n images, or all if there are fewer; at least 2.
+        surrogate: another model for the same images; its adversarial images are tried on `model`.
         report: receives a line for each finding.
 
     Raises:
@@ -79,7 +79,7 @@ def _findings(model: nn.Module, context: Context, surrogate: AttackedNetwork | N
 
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
-    """The same arithmetic and, for a model that draws, the same draws each time; the global state is restored."""
+    """Use reproducible arithmetic and, for a model with random draws, the same draws; restore the global state."""
     with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"), exact():
         torch.manual_seed(seed)
         yield

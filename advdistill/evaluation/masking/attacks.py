@@ -1,4 +1,4 @@
-"""Signs of gradient masking that take attacks on the model."""
+"""Signs of gradient masking that require attacks on the model."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,12 +22,12 @@ MULTIPLES = (2, 4, 8)  # of eps
 
 
 def pgd_100(threat: Threat) -> PGDAttack:
-    """PGD-100 with a smaller step than PGD-20's."""
+    """Return PGD-100 with a smaller step size than PGD-20."""
     return PGDAttack("pgd-100", PGD(100, threat.eps / 10, threat, "uniform"))
 
 
 def from_attacks(context: Context, surrogate: AttackedNetwork | None) -> Iterator[Finding]:
-    """PGD-20 on the whole split, what else leaves its images correct, and what does not."""
+    """Run PGD-20 on the whole split, and yield findings that compare it with other attacks."""
     attack = pgd_20(context.threat)
     short = context.correct(attack)
     yield growing_eps(context, short)
@@ -36,7 +36,7 @@ def from_attacks(context: Context, surrogate: AttackedNetwork | None) -> Iterato
         yield from (Finding(name, "skip", {}, "eps is 0, there is nothing to attack.") for name in names)
         return
     long, by_margin = short, context.correct(replace(attack, loss=margin))
-    for again in (1, 2):  # twice, on what PGD-20 left
+    for again in (1, 2):  # twice, on the images that PGD-20 left
         long = context.correct(pgd_100(context.threat), among=long, again=again)
     yield longer(short, long)
     yield losses(short, by_margin)
@@ -45,7 +45,7 @@ def from_attacks(context: Context, surrogate: AttackedNetwork | None) -> Iterato
 
 
 def growing_eps(context: Context, short: Tensor) -> Finding:
-    """Accuracy falls to zero as eps grows; without a bound, x' is any image in [0, 1]."""
+    """Check that accuracy falls to zero as eps grows; without a bound, x' is any image in [0, 1]."""
     counts = {name: int(flags.sum()) for name, flags in _by_eps(context, short).items()}
     n, chance = len(short), 1 / context.split.num_classes
     said = ", ".join(f"{name} {count / n:.1%}" for name, count in counts.items()) + f" (chance {chance:.1%})"
@@ -62,7 +62,7 @@ def _by_eps(context: Context, short: Tensor) -> dict[str, Tensor]:
     threat = context.threat
     radii = {f"eps x {k}": k * threat.eps for k in MULTIPLES if 0 < k * threat.eps < threat.limit}
     larger = {name: context.correct(pgd_20(replace(threat, eps=eps))) for name, eps in radii.items()}
-    # begun near x: noise over the whole range would hide x, and a model that errs there was not attacked
+    # starts near x: noise over the whole range would hide x, and an error on noise is not a successful attack
     unbounded = PGDAttack("unbounded", PGD(20, 1 / 4, Linf(1.0), "gaussian"))
     return {"clean": context.correct(Clean()), "eps x 1": short} | larger | {"unbounded": context.correct(unbounded)}
 
@@ -72,7 +72,7 @@ def _rises(intervals: list[tuple[float, float]]) -> bool:
 
 
 def longer(short: Tensor, long: Tensor) -> Finding:
-    """More steps and a restart do not help much."""
+    """Check that more steps and a restart do not break many more images."""
     counts, n = {"pgd_20": int(short.sum()), "pgd_100": int(long.sum())}, len(short)
     said = "PGD-20 leaves {pgd_20:.1%}, PGD-100 with a restart more {pgd_100:.1%}"
     status = above(counts["pgd_20"] - counts["pgd_100"], n, *LONGER)
@@ -80,7 +80,7 @@ def longer(short: Tensor, long: Tensor) -> Finding:
 
 
 def losses(by_ce: Tensor, by_margin: Tensor) -> Finding:
-    """Cross-entropy and margin break about as many."""
+    """Check that PGD-20 breaks about as many images with the cross-entropy as with the margin."""
     counts, n = {"cross_entropy": int(by_ce.sum()), "margin": int(by_margin.sum())}, len(by_ce)
     said = "PGD-20 on the cross-entropy leaves {cross_entropy:.1%}, on the margin {margin:.1%}"
     status = above(abs(counts["cross_entropy"] - counts["margin"]), n, LOSSES)
@@ -88,7 +88,7 @@ def losses(by_ce: Tensor, by_margin: Tensor) -> Finding:
 
 
 def black_box(context: Context, left: Tensor) -> Finding:
-    """Square, which asks for logits only, breaks none of what the white-box attacks left."""
+    """Check that Square, which uses logits only, breaks next to none of the images that white-box attacks left."""
     square = Square(context.threat)
     try:
         square.check()
@@ -99,7 +99,7 @@ def black_box(context: Context, left: Tensor) -> Finding:
 
 
 def transfer(context: Context, left: Tensor, surrogate: AttackedNetwork | None) -> Finding:
-    """Nor does PGD-20 on another model."""
+    """Check that PGD-20 on the surrogate breaks next to none of the images that white-box attacks left."""
     if surrogate is None:
         return Finding("transfer", "skip", {}, "no surrogate was given.")
     correct = replace(context, attacked=surrogate).correct(pgd_20(context.threat), among=left)

@@ -1,4 +1,4 @@
-"""Forward and backward passes of clean images: what the cheap signs of gradient masking are read from."""
+"""Forward and backward passes of clean images, from which the cheap signs of gradient masking are computed."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,18 @@ from ..networks import AttackedNetwork
 
 __all__ = ["Passes", "attackable", "passes"]
 
-FEW = 8  # images passed alone: the others of a batch matter to all or to none
+FEW = 8  # images passed alone: all images depend on the others of their batch, or none does
 
 
 @dataclass(frozen=True)
 class Passes:
-    """What the passes gave, on the CPU.
+    """The outputs of the passes, on the CPU.
 
     Args:
-        logits, again: of the same images in the same batches, twice, `[N, K]`.
-        batched, alone: of the first few images, in one batch and each by itself, `[F, K]`.
-        zero, not_finite: whether an image's gradient of the cross-entropy is all zeros, or somewhere not finite; `[N]`.
+        logits, again: logits of two passes of the same images in the same batches, `[N, K]`.
+        batched, alone: logits of the first few images, in one batch and each by itself, `[F, K]`.
+        zero, not_finite: whether an image's gradient of the cross-entropy is all zeros, or has values that are not
+            finite; `[N]`.
     """
 
     labels: Tensor
@@ -49,7 +50,7 @@ def passes(context: Context) -> Passes:
 
 @torch.no_grad()
 def _batched_and_alone(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    # an image alone is twice in its batch: batch statistics cannot be taken of a single one
+    # each image is passed twice in a batch: batch statistics cannot be computed from a single image
     alone = torch.cat([model(image.expand(2, -1, -1, -1))[:1] for image in x])
     return model(x).cpu(), alone.cpu()
 
@@ -66,10 +67,10 @@ class _Attackable(nn.Module):
 
 
 def attackable(model: nn.Module) -> AttackedNetwork:
-    """The same logits, and no gradient, or one that is not finite, counts as zero."""
+    """Wrap a model: the logits are the same, and a gradient that is missing or not finite counts as zero."""
     return AttackedNetwork(_Attackable(model))
 
 
 def _attached(logits: Tensor, x: Tensor) -> Tensor:
-    """The same logits, with a path to the images of gradient zero: a model may have none at all."""
+    """Return the same logits with an added zero gradient to the images, as a model may have no gradient at all."""
     return logits + 0 * x.flatten(1).sum(1, keepdim=True)

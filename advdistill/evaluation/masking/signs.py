@@ -1,4 +1,4 @@
-"""Signs of gradient masking read from passes, and all thresholds. Shares are of the images; a pair: warn, fail."""
+"""Signs of gradient masking computed from `Passes`, and all thresholds: shares of images; a pair is (warn, fail)."""
 
 import math
 
@@ -11,19 +11,19 @@ from .passes import Passes
 
 __all__ = ["FROM_PASSES", "train_mode"]
 
-ROUNDING = 1e-3  # of a usual logit; fp32 sums in another order differ by about 1e-6 of it
-NO_GRADIENT = 0.01  # one image in a dead corner is chance, more are a property of the model
-VANISHED = 1e-6  # nats: the label's probability is a few fp32 roundings from 1
-MOSTLY = 0.5  # confident models have some such images, and the gradient's sign still leads somewhere
-SCALE = -math.log(torch.finfo(torch.float32).tiny)  # 87.3: beyond such a gap a probability is no normal fp32 number
-UNBOUNDED = 0.01  # without a bound every image is broken, but a few may survive 20 coarse steps; above chance fails
+ROUNDING = 1e-3  # relative to a typical logit; fp32 sums in another order differ by about 1e-6
+NO_GRADIENT = 0.01  # one image without a gradient is chance, more are a property of the model
+VANISHED = 1e-6  # nats: the label's probability is within a few fp32 roundings of 1
+MOSTLY = 0.5  # confident models have some such images, and the gradient's sign is still useful
+SCALE = -math.log(torch.finfo(torch.float32).tiny)  # 87.3: with a larger gap, a probability is not a normal fp32 number
+UNBOUNDED = 0.01  # an unbounded attack breaks all images, but a few may survive 20 coarse steps; above chance: fail
 LONGER = (0.03, 0.08)  # sound models lose up to 3 points more to the longer attack
 LOSSES = 0.1  # sound models withstand one loss up to 9 points better than the other, either way
 BLACK_BOX = (0.005, 0.02)  # after three white-box attacks, few queries should find next to nothing
 
 
 def train_mode(model: nn.Module) -> Finding:
-    """Whether the model as given has layers in train mode; evaluation's own copy never has."""
+    """Check whether the given model has layers in train mode; the evaluated copy never has."""
     kinds = {"batch_norm": nn.modules.batchnorm._BatchNorm, "dropout": nn.modules.dropout._DropoutNd}
     training = [module for module in model.modules() if module.training]
     left = {name: float(sum(isinstance(module, kind) for module in training)) for name, kind in kinds.items()}
@@ -34,7 +34,7 @@ def train_mode(model: nn.Module) -> Finding:
 
 
 def softmax_outputs(found: Passes) -> Finding:
-    """Whether the outputs are probabilities already."""
+    """Check whether the outputs are already probabilities."""
     within = ((found.logits >= 0) & (found.logits <= 1)).all(1)
     share = _share(within & ((found.logits.sum(1) - 1).abs() < ROUNDING))
     said = f"{share:.1%} of the outputs lie in [0, 1] and sum to 1"
@@ -42,7 +42,7 @@ def softmax_outputs(found: Passes) -> Finding:
 
 
 def randomness(found: Passes) -> Finding:
-    """Whether a second forward pass gives something else."""
+    """Check whether a second forward pass gives other logits."""
     figures = _apart(found.logits, found.again)
     said = "two passes of the same images differ by {difference:.2g} of a usual logit and give {labels_changed:.1%} "
     said = said.format(**figures) + "other labels"
@@ -50,7 +50,7 @@ def randomness(found: Passes) -> Finding:
 
 
 def batch_dependence(found: Passes) -> Finding:
-    """Whether an image's logits depend on the other images of its batch."""
+    """Check whether an image's logits depend on the other images of its batch."""
     if _apart(found.logits, found.again)["difference"] > ROUNDING:
         return Finding("batch_dependence", "skip", {}, "the forward pass is random, so batches cannot be compared.")
     figures = _apart(found.batched, found.alone)
@@ -60,7 +60,7 @@ def batch_dependence(found: Passes) -> Finding:
 
 
 def input_gradients(found: Passes) -> Finding:
-    """Whether the cross-entropy has a gradient at the images."""
+    """Check whether the cross-entropy has a gradient at the images."""
     lost = int((found.zero | found.not_finite).sum())
     figures = {"zero": _share(found.zero), "not_finite": _share(found.not_finite)}
     said = f"the cross-entropy's gradient is zero at {figures['zero']:.1%} of the images and not finite at "
@@ -69,7 +69,7 @@ def input_gradients(found: Passes) -> Finding:
 
 
 def logit_scale(found: Passes) -> Finding:
-    """Whether the logits are so far apart that the cross-entropy's gradient vanishes in fp32."""
+    """Check whether the logits are so far apart that the cross-entropy's gradient vanishes in fp32."""
     top, n = found.logits.topk(min(2, found.logits.shape[1])).values, len(found.labels)
     gone = int((cross_entropy(found.logits, found.labels) < VANISHED).sum())
     figures = {"median_gap": (top[:, 0] - top[:, -1]).median().item(), "vanished": gone / n}
@@ -87,7 +87,7 @@ def _finding(name: str, failed: bool, figures: dict[str, float], said: str, advi
 
 
 def _apart(one: Tensor, other: Tensor) -> dict[str, float]:
-    """The largest difference of two logits, in units of the median image's largest one, and the share of new labels."""
+    """Return the largest logit difference, in units of the median image's largest, and the share of changed labels."""
     usual = one.abs().amax(1).median().clamp(min=torch.finfo(one.dtype).tiny)
     difference = ((one - other).abs().max() / usual).item()
     return {"difference": difference, "labels_changed": _share(one.argmax(1) != other.argmax(1))}

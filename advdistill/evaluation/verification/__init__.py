@@ -1,4 +1,4 @@
-"""A published result verified in minutes: its images are classified again, a sample of its survivors is attacked."""
+"""Verify a published result in minutes: classify its images again, and attack a sample of its survivors."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -42,26 +42,26 @@ def verify(
     device: torch.device | str | None = None,
     report: Report | None = None,
 ) -> Verification:
-    """Check every verdict of a result, in fp32 and eval mode, and attack some of the images said to be robust.
+    """Check every verdict of a result, in fp32 and eval mode, and attack some of the images reported as robust.
 
-    A break is confirmed where x' is in [0, 1], inside eps up to 1e-6, and misclassified.
+    A break is confirmed if x' is in [0, 1], within eps up to 1e-6, and misclassified.
 
     Args:
-        data: images and labels, as in `evaluate`; all of them, though fewer images were evaluated.
+        data: images and labels, as in `evaluate`; the whole split, even if fewer images were evaluated.
         verdicts: by attack, `[n]` uint8: 1 still classified correctly, 0 broken.
-        images: a folder of files `ATTACK.START.safetensors`, each with `index` int64 `[k]`, places in the split, and
-            `x_adv` fp32 `[k, C, H, W]`; they are read one by one. A break that is not there is unverified.
+        images: a folder of files `ATTACK.START.safetensors`, each with `index` int64 `[k]`, indices in the split, and
+            `x_adv` fp32 `[k, C, H, W]`; they are read one by one. A break without an x' there is unverified.
         facts: the metadata of the verdicts' file, compared with the result.
-        sample: so many survivors of the strongest attack are attacked with PGD-100, and so many images again with each
-            attack of the result.
-        bound: the share of the survivors that a stronger attack may break; more refutes the result.
-        draw: seed of the choice of these images. `None` is the result's seed, which its author knows: take another one
-            to verify somebody else's result.
-        report: receives a line before each part of the work.
+        sample: number of survivors of the strongest attack to attack with PGD-100, and number of images on which each
+            attack of the result is run again.
+        bound: the share of the survivors that a stronger attack may break; a larger share refutes the result.
+        draw: seed for choosing these images. `None` is the result's seed, which its author knows: use another one to
+            verify somebody else's result.
+        report: receives a line before each step.
 
     Raises:
-        ValueError: the model, the data or the verdicts are not the result's, the result contradicts itself, or a file
-            of `images` is damaged.
+        ValueError: the model, the data or the verdicts do not belong to the result, the result contradicts itself, or a
+            file of `images` is damaged.
     """
     split, device = placed(model, data, device)
     copied, threat, draw = EvaluatedModel(model, split, device), _threat(result), result.seed if draw is None else draw
@@ -103,7 +103,7 @@ def _threat(result: Result) -> Threat:
 
 
 def _check(model: EvaluatedModel, split: Split, result: Result, verdicts: Mapping[str, Tensor], sample: int) -> None:
-    """Refuse what belongs to something else, before anything is computed."""
+    """Raise ValueError if model, data or verdicts do not belong to the result, before anything is computed."""
     if sample < 0:
         raise ValueError(f"The sample of survivors must be 0 or more, got {sample}. The usual number is 64.")
     if not same_weights(weights := digest(model.network), result.weights):
@@ -141,7 +141,7 @@ def _clean(correct: Tensor, right: Tensor, close: Tensor) -> Clean:
 
 
 def _breaks(correct: Tensor, right: Tensor, found: Tensor, clean: Tensor) -> Breaks:
-    """What its published images say of an attack's verdicts; an image that was wrong when clean needs none."""
+    """Compare an attack's verdicts with its published images; an image that is wrong when clean needs none."""
     broken = found[right & ~correct]
     return Breaks(
         counted=len(broken),
@@ -156,7 +156,7 @@ def _breaks(correct: Tensor, right: Tensor, found: Tensor, clean: Tensor) -> Bre
 
 
 def _survivors(context: Context, correct: dict[str, Tensor], sample: int, draw: int) -> Survivors | None:
-    """Attack some of those that the strongest attack left, with another loss, smaller steps and other draws."""
+    """Attack some of the strongest attack's survivors with another loss, smaller steps and other random draws."""
     strongest = min(reversed(correct), key=lambda attack: correct[attack].sum(), default=None)
     if strongest is None or not sample or not context.threat.eps or not correct[strongest].any():
         return None

@@ -1,4 +1,4 @@
-"""The claims of a result without its images: the facts against each other, and a sample of its attacks run again."""
+"""Checks of a result that need no images of it: compare its facts, and run its attacks again on a sample."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ __all__ = ["contradictions", "run_again"]
 def contradictions(
     result: Result, verdicts: Mapping[str, Tensor], facts: Mapping[str, str], threat: Threat, classes: int
 ) -> Iterator[str]:
-    """A sentence for each fact of a result that another one, or the metadata of its verdicts, denies."""
+    """Yield a sentence for each fact of a result that contradicts another fact or the metadata of its verdicts."""
     for name in ("weights", "fingerprint", "threat", "seed"):
         here, there = str(getattr(result, name)), facts.get(name)
         if there is not None and not same_fact(name, there, here):
@@ -40,7 +40,7 @@ def contradictions(
 
 
 def _settings(attack: str, settings: str, threat: Threat, classes: int) -> Iterator[str]:
-    """The settings that an attack's name stands for, and no other name for them."""
+    """Yield a sentence for each contradiction between an attack's name and its settings."""
     known = {name: make(threat).describe(classes) for name, make in ATTACKS.items()}
     alike = attack.lower().replace("_", "-")
     if attack not in known and alike in known:
@@ -53,7 +53,7 @@ def _settings(attack: str, settings: str, threat: Threat, classes: int) -> Itera
 
 
 def _autoattack(verdicts: Mapping[str, Tensor], threat: Threat) -> Iterator[str]:
-    """What AutoAttack notes of each image: which part broke it, and how far x' is away."""
+    """Yield a sentence for each contradiction in AutoAttack's notes: what broke an image, and the distance of x'."""
     correct, by, distance = (verdicts.get(name) for name in ("autoattack", "autoattack.by", "autoattack.distance"))
     if correct is None or by is None or distance is None or by.shape != correct.shape or distance.shape != by.shape:
         yield "autoattack: its verdicts do not say which part of AutoAttack broke each image"
@@ -66,15 +66,15 @@ def _autoattack(verdicts: Mapping[str, Tensor], threat: Threat) -> Iterator[str]
 
 
 def run_again(context: Context, attack: str, correct: Tensor, sample: int, draw: int) -> Again | str:
-    """An attack of a result on some images, with the result's seed.
+    """Run an attack of a result again on some images, with the result's seed.
 
     Args:
-        correct: its verdicts `[n]`, booleans, of images that are classified correctly without it; others are False.
-        sample: number of images, half of them robust by the verdicts.
-        draw: seed of the choice of images.
+        correct: the attack's verdicts `[n]`, booleans; images that are misclassified when clean are False.
+        sample: number of images, half of them robust according to the verdicts.
+        draw: seed for choosing the images.
 
     Returns:
-        How many verdicts are not the same, or why it was not run.
+        How many verdicts differ, or why the attack was not run.
     """
     if attack not in ATTACKS:
         return f"{printable(attack)}: not run again, it is not an attack of advdistill."

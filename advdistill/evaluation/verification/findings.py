@@ -1,4 +1,4 @@
-"""What a verification found: numbers, and plain sentences."""
+"""The findings of a verification, as numbers and as plain sentences."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from ...results.result import wilson
 __all__ = ["AGAIN", "BOUND", "Again", "Breaks", "Clean", "Survivors", "Verification"]
 
 BOUND = 0.25  # hypothesis: a stronger attack breaks at most this share of the survivors
-AGAIN = 0.05  # hypothesis: the same attack decides otherwise on at most this share: other random starts, rounding
+AGAIN = 0.05  # hypothesis: an attack run again changes at most this share of verdicts: other random starts, rounding
 
 
 @dataclass(frozen=True)
 class Clean:
-    """The verdicts on `n` clean images, compared with ours.
+    """The verdicts on `n` clean images, compared with the model's predictions here.
 
     Attributes:
-        differ: verdicts that are not ours.
-        undecided: the same, but by no more than rounding.
+        differ: number of verdicts that differ.
+        undecided: number of verdicts that differ by no more than rounding.
     """
 
     n: int
@@ -38,17 +38,17 @@ class Clean:
 
 @dataclass(frozen=True)
 class Breaks:
-    """The images, right when clean, that one attack is said to have broken.
+    """Numbers of images, correct when clean, that one attack is reported to have broken, by outcome of the check.
 
     Attributes:
-        counted: broken by the verdicts; each is one of the next five.
+        counted: broken according to the verdicts; each is one of the next five.
         confirmed: x' is inside the threat model and misclassified.
         outside: x' is farther than eps from x, or not in [0, 1].
         not_wrong: x' is classified correctly.
-        undecided: the same, but by no more than rounding.
+        undecided: x' is classified correctly by no more than rounding.
         missing: there is no x'.
-        contradicted: images said to be robust, which an x' of the same attack breaks.
-        never_right: images said to be robust, which are misclassified without an attack.
+        contradicted: images reported as robust that an x' of the same attack breaks.
+        never_right: images reported as robust that are misclassified without an attack.
     """
 
     counted: int
@@ -79,11 +79,11 @@ class Breaks:
 
 @dataclass(frozen=True)
 class Again:
-    """An attack of the result, run again on a sample of the images that are right when clean.
+    """An attack of the result, run again on a sample of the images that are correct when clean.
 
     Attributes:
-        robust, fell: images said to be robust, and how many of them it broke now.
-        broken, stood: images said to be broken, and how many of them it did not break now.
+        robust, fell: images reported as robust, and how many of them the new run broke.
+        broken, stood: images reported as broken, and how many of them the new run did not break.
     """
 
     robust: int
@@ -93,7 +93,7 @@ class Again:
 
     @property
     def ok(self) -> bool:
-        """Whether the differing verdicts of both kinds may be `AGAIN` of all: their 95 % intervals reach that low."""
+        """Whether the 95 % intervals of the shares of differing verdicts, of both kinds, reach down to `AGAIN`."""
         pairs = (self.fell, self.robust), (self.stood, self.broken)
         return all(not count or wilson(count, n)[0] <= AGAIN for count, n in pairs)
 
@@ -107,12 +107,12 @@ class Again:
 
 @dataclass(frozen=True)
 class Survivors:
-    """What another attack did to a sample of the images that one attack left classified correctly.
+    """The outcome of another attack on a sample of the images that one attack left classified correctly.
 
     Attributes:
-        attack, by: the strongest attack of the result, and the one that came after.
-        n, left: how many images were attacked, and how many of them were left.
-        sampled, fell: how many of those were drawn, and how many the other attack broke.
+        attack, by: the strongest attack of the result, and the other attack.
+        n, left: how many images the strongest attack attacked, and how many it left classified correctly.
+        sampled, fell: how many of those left were drawn, and how many of the drawn ones the other attack broke.
     """
 
     attack: str
@@ -124,14 +124,14 @@ class Survivors:
 
     @property
     def lower(self) -> tuple[float, float, float]:
-        """By how much the robust accuracy is lower, a fraction of `n`, and the ends of its 95 % Wilson interval."""
+        """The decrease of the robust accuracy, a fraction of `n`, and the ends of its 95 % Wilson interval."""
         share = self.fell / self.sampled
         ends = (share, share) if self.sampled == self.left else wilson(self.fell, self.sampled)
         lower, low, high = (part * self.left / self.n for part in (share, *ends))
         return lower, low, high
 
     def supports(self, bound: float) -> bool:
-        """Whether the share of survivors that fell may be `bound`: the 95 % interval of the share reaches that low."""
+        """Return whether the 95 % interval of the share of survivors that fell reaches down to `bound`."""
         share = self.fell / self.sampled
         return (share if self.sampled == self.left else wilson(self.fell, self.sampled)[0]) <= bound
 
@@ -147,13 +147,13 @@ class Verification:
     """The verification of a published result.
 
     Attributes:
-        clean: `None` where the result has no clean accuracy.
+        clean: `None` if the result has no clean accuracy.
         breaks: by attack.
-        survivors: `None` where nothing was attacked.
+        survivors: `None` if nothing was attacked.
         bound: the share of the survivors that another attack may break.
-        again: by attack, what came of running it again, or why it was not run.
-        contradictions: sentences, one for each fact that another fact denies.
-        left_out: sentences about files beside the result that are of another one, and were not used.
+        again: by attack, the outcome of running it again, or why it was not run.
+        contradictions: one sentence for each fact that contradicts another fact.
+        left_out: sentences about files next to the result that belong to another evaluation and were not used.
     """
 
     model: str
@@ -169,7 +169,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether no verdict is wrong. One that cannot be checked is not wrong, nor is one on a survivor that fell."""
+        """Whether no verdict is wrong. Those that cannot be checked, or are on survivors that fell, are not wrong."""
         again = (one for one in self.again.values() if isinstance(one, Again))
         return not self.contradictions and all(part.ok for part in (*self._parts().values(), *again))
 
@@ -180,12 +180,12 @@ class Verification:
 
     @property
     def unverified(self) -> int:
-        """Verdicts that could be neither confirmed nor refuted."""
+        """Number of verdicts that could be neither confirmed nor refuted."""
         clean = self.clean.undecided if self.clean else 0
         return clean + sum(one.missing + one.undecided for one in self.breaks.values())
 
     def lines(self) -> list[str]:
-        """Sentences for a terminal, the conclusion last."""
+        """Return sentences for a terminal, the conclusion last."""
         found = [f"{name}: {line}" for name, part in self._parts().items() for line in part.lines()]
         for name, one in self.again.items():
             found += [one] if isinstance(one, str) else [f"{name}: {line}" for line in one.lines()]

@@ -1,4 +1,4 @@
-"""The adversarial images that were published with a result, classified again."""
+"""Classify again the adversarial images that were published with a result."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +16,12 @@ from ..context import Context
 
 __all__ = ["CONFIRMED", "MISSING", "NOT_WRONG", "OUTSIDE", "UNDECIDED", "classify", "states"]
 
-ROUNDING = 1e-5  # of the largest logit: on another machine, or in other batches, the same network differs by less
-MISSING, CONFIRMED, OUTSIDE, NOT_WRONG, UNDECIDED = range(5)  # what an image's x' turned out to be
+ROUNDING = 1e-5  # of the largest logit: differences between machines or batches are smaller
+MISSING, CONFIRMED, OUTSIDE, NOT_WRONG, UNDECIDED = range(5)  # states of an image's x'
 
 
 def classify(context: Context, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Which images `[B]` are classified correctly, and for which that depends on rounding."""
+    """Return which images `[B]` are classified correctly, and for which that depends on rounding."""
     x, y = x.to(context.device), y.to(context.device)
     with torch.no_grad():
         logits = context.model(x)
@@ -32,16 +32,16 @@ def classify(context: Context, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def states(
     context: Context, attack: str, images: Path, facts: Mapping[str, str] | None = None
 ) -> tuple[Tensor, list[str]]:
-    """What each image's x' of an attack turned out to be, `[n]`, read file by file from a folder.
+    """Return the state of each image's x' of an attack, `[n]`, read file by file from a folder.
 
     Args:
-        facts: files whose metadata name other weights, data, threat model or seed are left out.
+        facts: files with other weights, data, threat model or seed in their metadata are left out.
 
     Returns:
         The states, and a sentence if files were left out.
 
     Raises:
-        ValueError: a file is damaged, or of other images.
+        ValueError: a file is damaged, or does not fit the split.
     """
     found = torch.full((len(context.split),), MISSING, dtype=torch.uint8)
     files = _published(attack, images)
@@ -53,7 +53,7 @@ def states(
         index, x_adv = _read(file, context.split)
         for places, part in zip(index.split(context.batch_size), x_adv.split(context.batch_size), strict=True):
             state = _state(context, context.split.take(places), part)
-            found[places] = torch.where(found[places] == CONFIRMED, found[places], state)  # one that breaks is enough
+            found[places] = torch.where(found[places] == CONFIRMED, found[places], state)  # one break is enough
     said = f"{attack}: {len(others)} files in {images.name} are of another evaluation and were left out."
     return found, [said] if others else []
 
@@ -81,7 +81,7 @@ def _facts(file: Path) -> dict[str, str]:
 
 
 def _read(file: Path, split: Split) -> tuple[Tensor, Tensor]:
-    """Places in the split, and x'."""
+    """Return indices in the split, and x'."""
     try:
         with safe_open(file, "pt") as opened:
             index, x_adv = opened.get_tensor("index"), opened.get_tensor("x_adv")
