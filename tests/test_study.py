@@ -20,6 +20,7 @@ from scipy import stats
 from test_docs import blocks
 
 from advdistill import Result, Run, data, distill, evaluate, models, recipes
+from advdistill.cli import main
 from advdistill.config import to_config
 from advdistill.report.statistics import matched
 from advdistill.results.metrics import read_metrics
@@ -27,6 +28,7 @@ from advdistill.results.weights import digest_of_file
 from advdistill.study import Study
 from advdistill.study.findings import findings
 from advdistill.study.folder import StudyFolder
+from advdistill.study.page import page
 from advdistill.study.worker import _passes, work
 from advdistill.threat import Linf
 
@@ -349,6 +351,20 @@ def test_the_documents_study_can_be_read(tmp_path):
     (tmp_path / "study.yaml").write_text(text)
     study = Study.load(tmp_path / "study.yaml")
     assert len(study.cells) == 48 and study.robust == "autoattack" and study.lacking() == []
+
+
+def test_missing_packages_are_named_before_anything_is_trained(place, without, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    without("altair")
+    assert main(["study", "small.yaml"]) == 2
+    said = 'A study needs the package altair; install it with: pip install "advdistill[study]"'
+    assert said in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_the_page_of_a_study_needs_no_pictures(done, without):
+    without("PIL")
+    assert "<table" in page(findings(StudyFolder(done / "runs" / "small", Study.load(done / "small.yaml"))))
 
 
 def test_mistakes_on_the_command_line(place):

@@ -61,6 +61,7 @@ class Study:
 
         from ..study.folder import StudyFolder
         from ..study.matrix import Study as Matrix
+        from ..study.page import check
 
         study = Matrix.load(self.study)
         out = self.out or Path("runs", self.study.stem)
@@ -72,6 +73,7 @@ class Study:
                 if not folder.done(cell):
                     tell(shlex.join(["advdistill", "study", *self._arguments(out, [cell.name])]), wrap=False)
             return 0
+        check()
         make_folder(out)
         done = self.tables or self._run(folder, chosen)
         _write(folder)

@@ -3,21 +3,23 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .._internal.optional import require
 from ..report.charts import Chart, altair, percent, specification
-from ..report.page import check, render
+from ..report.page import render
 from .findings import Effect, Findings
 from .tables import captions, effect_head, effect_rows, group_head, group_rows
 
-__all__ = ["page"]
+__all__ = ["check", "page"]
+
+
+def check() -> None:
+    """Raise ImportError if a package of the extra `study` is missing."""
+    for package in ("scipy", "jinja2", "altair", "vl_convert"):
+        require(package, "A study", "study")
 
 
 def page(found: Findings) -> str:
-    """Return a page with the tables, and charts of robust against clean accuracy and of the effect of each level.
-
-    Raises:
-        ImportError: a package of the extra `report` is missing.
-    """
-    check()
+    """Return a page with the tables, and charts of robust against clean accuracy and of the effect of each level."""
     versions = next(iter(found.groups[0].results.values())).result.versions
     return render(
         {
