@@ -1,1 +1,1 @@
-"""Faster attacks in training: fast copies, CUDA graphs, and teacher extrapolation (the only approximation)."""
+"""Faster attacks in training: fast copies in fp32 or bf16, CUDA graphs, and extrapolated teachers."""
