@@ -97,7 +97,7 @@ class TorchOptimizer:
         try:
             kind([nn.Parameter(torch.zeros(1, 1))], **settings(self))
         except (TypeError, ValueError) as error:
-            raise ValueError(f"The optimizer {self.name} refuses its options: {printable(error)}.") from None
+            raise ValueError(f"The optimizer {self.name} rejects its options: {printable(error)}.") from None
 
 
 Optimizer = SGD | AdamW | TorchOptimizer

@@ -127,7 +127,7 @@ class Recipe:
             raise ValueError(f"ema ({self.ema}) and swa ({self.swa}) are two averages of the same weights; choose one.")
         check_between("seed", self.seed, 0, 2**32 - 1)
         if self.ema_warmup is not None and self.ema is None:
-            raise ValueError(f"ema_warmup ({self.ema_warmup:g}) is of the average of ema; give ema as well, 0.995.")
+            raise ValueError(f"ema_warmup ({self.ema_warmup:g}) needs ema; set ema too, e.g. 0.995.")
         check_between("ema_warmup", self.ema_warmup, 0, max(1, self.epochs - 1))
         check_between("eps_warmup", self.eps_warmup, 0, self.epochs)  # the whole run in ACAT
         for name in ("label_smoothing", "label_mixing"):

@@ -154,7 +154,7 @@ def test_last_starts_are_refused_on_other_data(tmp_path, monkeypatch):
         return distill(recipe, tmp_path / "run", train=split, accelerator="cpu", student=four(Tiny)["student"])
 
     died_before(monkeypatch, 4, lambda: go(quick_data()))
-    with pytest.raises(ValueError, match=r"resumed on other data \(images\) than it began with"):
+    with pytest.raises(ValueError, match=r"began with different data \(images\)\. "):
         go(replace(quick_data(), images=255 - quick_data().images))
     (stored,) = state_of(go(quick_data()))["method"]
     assert stored["last x_adv"].dtype == torch.int8 and stored["last x_adv is stored"].all()
@@ -174,9 +174,9 @@ def test_the_collapse_detector_names_the_wide_start_to_one_step_only():
 
 @pytest.mark.parametrize(("action", "message"), [
     (lambda: PGD(1, "10/255", Linf("8/255")), "Were the two swapped. If not, as in FGSM-RS, set allow_step_above_eps"),
-    (lambda: PGD(start="gaussian", start_radius=2), "start_radius is of a uniform start.*got 2 with the start 'gauss"),
+    (lambda: PGD(start="gaussian", start_radius=2), "start_radius requires a uniform start.*got 2 with the start 'ga"),
     (lambda: PGD(start_radius=0), "above 0 and at most 10, in units of eps; got 0"),
-    (lambda: PGD(1, 0.1, L2(0.5), "signs"), "start 'signs' is of a Linf threat model; got L2 0.5. Set start='uni"),
+    (lambda: PGD(1, 0.1, L2(0.5), "signs"), "start 'signs' requires a Linf threat model; got L2 0.5. Set start='uni"),
     (lambda: PGD(10, stop_after=10), "stop_after is a number of steps below steps=10, at least 0; got 10"),
     (lambda: Distiller(TRADES(), attack=N_FGSM.__class__(start_radius=2)), "got 2 with the start 'gaussian'"),
     (lambda: Distiller("ard", Tiny(), attack=PGD(stop_after=0)), "in train mode changes.*Set student_mode='eval'"),
@@ -195,7 +195,7 @@ def test_what_a_method_needs_of_all_images_is_refused(tiny, batch):
 
     with pytest.raises(ValueError, match=r"Own makes its x' by itself, so that start='last' would have no effect"):
         Distiller(Own(), attack=LAST)
-    with pytest.raises(ValueError, match="'last x_adv' is stored for each image, and this loop does not tell"):
+    with pytest.raises(ValueError, match="'last x_adv' is stored for each image, and this training loop does not"):
         Distiller(PGDAT(), attack=LAST).craft(tiny(), *batch)
     fair = Distiller(FairARD(), tiny(1), attack=PGD(3, 0.05, Linf(0.1), student_mode="eval", stop_after=0))
     with pytest.raises(ValueError, match="FairARD notes something of every image at every step of the attack"):

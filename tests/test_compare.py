@@ -145,7 +145,7 @@ def test_no_verdict_on_what_does_not_compare(place, changes, what):
     write(place, "a", {"pgd-20": flags(200)})
     write(place, "b", {"pgd-20": flags(300)}, **changes)
     lines = shown("a", "b")
-    assert lines[-1].startswith(f"These figures do not compare: the {what}") and "against" not in " ".join(lines)
+    assert lines[-1].startswith(f"These results are not comparable: the {what}") and "against" not in " ".join(lines)
 
 
 def test_a_run_that_fits_is_compared_beside_one_that_does_not(place):
@@ -212,10 +212,10 @@ def damage(name):
         ("length", "has 499 verdicts under pgd-20, 200 right and 299 broken; its result has 200 of 500 images right"),
         ("other verdicts", "201 right and 299 broken; its result has 200 of 500"),
         ("unknown verdicts", "200 right and 200 broken; its result has 200 of 500"),
-        ("fingerprint", "is of fingerprint 000000000000, its result of b94169546686. Delete it, or evaluate again."),
-        ("threat", "is of threat Linf 4/255, its result of Linf 8/255"),
-        ("seed", "is of seed 7, its result of 0"),
-        ("nothing said", "is of fingerprint None, its result of b94169546686"),
+        ("fingerprint", "has fingerprint 000000000000, but its result has b94169546686. Delete it, or evaluate again."),
+        ("threat", "has threat Linf 4/255, but its result has Linf 8/255"),
+        ("seed", "has seed 7, but its result has 0"),
+        ("nothing said", "has fingerprint None, but its result has b94169546686"),
         ("truncated", "is truncated or damaged"),
         ("empty", "is truncated or damaged"),
     ],

@@ -164,7 +164,8 @@ class Asks(PGDAT):
 
 
 @pytest.mark.parametrize("method, reason", [
-    (Looks, "aten._local_scalar_dense"), (Asks, "it asks for a sum over"), (NuAT, "it asks for a sum over")
+    (Looks, "aten._local_scalar_dense"), (Asks, "the attack's objective needs a sum over"),
+    (NuAT, "the attack's objective needs a sum over"),
 ])  # fmt: skip
 def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(method, reason, request):
     plain = list(steps(method()))

@@ -118,7 +118,8 @@ def test_a_mistake_names_what_to_type(tmp_path, typed, message):
         ("train digits.pgd_at --epoch 3", "Unrecognized options: --epoch. Did you mean --epochs? See advdistill"),
         ("evaluate x --sute paper", "Unrecognized options: --sute. Did you mean --suite? See advdistill evaluate"),
         ("evaluate x --threat.eps 0.1", "Unrecognized options: --threat.eps. See advdistill evaluate --help."),
-        ("evaluate a b", "Unrecognized options: b. See advdistill evaluate --help."),
+        ("evaluate a b", "Unexpected argument: b. See advdistill evaluate --help."),
+        ("evaluate a b c", "Unexpected arguments: b, c. See advdistill evaluate --help."),
         ("train digits.pgd_at --teacher", "Missing value for argument '--teacher'. Expected 1 values. See advdistill"),
         ("evaluate", "advdistill evaluate needs an argument: A run folder, or a checkpoint; see `advdistill list m"),
         ("push x", "advdistill push needs --to: A folder to write, or hf:OWNER/NAME to upload to."),
@@ -306,7 +307,7 @@ def test_autoattack_tells_its_progress_and_an_interrupt_loses_a_batch_at_most(tm
 
     done = Child(*typed, cwd=tmp_path, before=interrupted_after_the_first).wait()
     assert done.returncode == 130 and done.stderr.count("autoattack, apgd-ce: ") == 1
-    assert "verdicts until now are in r.unfinished.safetensors; the same command continues" in done.stderr
+    assert "per-image results so far are in r.unfinished.safetensors; the same command continues" in done.stderr
     again = Child(*typed, cwd=tmp_path, before=three_batches).wait()
     assert again.returncode == 0 and again.stderr.count("autoattack, apgd-ce: ") == 2
 

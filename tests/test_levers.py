@@ -206,7 +206,7 @@ def test_label_smoothing_changes_the_losses_or_is_refused(tmp_path, name):
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="ema_warmup .0.1. is of the average of ema; give ema as well, 0.995"):
+    with pytest.raises(ValueError, match="ema_warmup .0.1. needs ema; set ema too, e.g. 0.995"):
         Recipe(ema_warmup=0.1)
     assert Recipe(eps_warmup=50.0, epochs=50).eps_warmup == 50
     with pytest.raises(ValueError, match="eps_warmup must lie between 0 and 50, got 51"):

@@ -230,7 +230,7 @@ WRONG = {
     "batch size": ({"batch_size": 32}, "has batches of 24, the recipe of 32. Set batch_size=24"),
     "augment": ({"data": Data("x", augment="shift")}, r"transforms of its own; data.augment \(shift\) would not be"),
     "some images": ({"data": Data("x", train_images=9)}, r"chooses its own images; data.train_images \(9\) would not"),
-    "length": ({"train": DataLoader(Endless(), 24)}, "loader of Endless has no length"),
+    "length": ({"train": DataLoader(Endless(), 24)}, "loader of Endless has no length, which is needed"),
     "empty": ({"train": DataLoader(TensorDataset(torch.zeros(0, 1, 4, 4), torch.zeros(0)), 24)}, "yields no batch"),
     "a Dataset that draws": ({"train": Noisy()}, r"Noisy draws its transforms anew.* Put it in a DataLoader\(dataset"),
     "one element": ({"train": DataLoader(TENSORS.tensors[0], 24)}, r"yields 1 element\(s\), which leaves no labels"),

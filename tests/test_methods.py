@@ -244,7 +244,7 @@ def test_advfunmatch_is_adaad_and_asks_both_networks_at_the_same_image(tiny, bat
     (lambda: from_config({"rslad": {"adv_wait": 1}}), "of rslad 'adv_wait'. Did you mean 'adv_weight'"),
     (lambda: (AdaAD() + IGDM() + IGDM()).outer(_batch()), "Sum and IGDM both have a loss called 'gradient'; take one"),
     (lambda: (SAAD() + IGDM()).outer(_batch()), "SAAD and IGDM both have a loss called 'gradient'; take one"),
-    (lambda: AKD2(robust_weight=0.8, clean_weight=0.3), r"robust_weight \(0.8\) and clean_weight \(0.3\) of AKD2"),
+    (lambda: AKD2(robust_weight=0.8, clean_weight=0.3), "of AKD2 leave the label a negative weight; their sum"),
     (lambda: ARD(temperature=0), "temperature of ARD must be a finite number above 0, got 0"),
     (lambda: CIARD(push_temperature=0.0), "push_temperature of CIARD must be a finite number above 0, got 0.0"),
     (lambda: FairRSLAD(class_exponent=-1), "class_exponent of FairRSLAD must be a finite number of at least 0, got -1"),

@@ -295,10 +295,10 @@ def test_what_craft_returns_is_checked(batch, given, message):
     (lambda b: Distiller(methods.build("pgd_at"), teachers={"aux": Tiny()}), "PGDAT has no role 'aux' .*; it has no"),
     (lambda b: Distiller(made("three_teachers"), Tiny()), "ThreeTeachers needs a second teacher .*; it is missing. "
      "Give teachers={'second': ...}, or --teachers.second REFERENCE"),
-    (lambda b: stepped(made("eps_per_image"), b), "'eps' is stored for each image, and this loop does not tell which"),
+    (lambda b: stepped(made("eps_per_image"), b), "'eps' is stored for each image, and this training loop does not"),
     (lambda b: TorchOptimizer("Adagard"), "Unknown optimizer 'Adagard'.*Adagrad"),
     (lambda b: TorchOptimizer("Adagrad", options={"lr_dcay": 1}), "Unknown option of the optimizer Adagrad 'lr_dcay'"),
-    (lambda b: TorchOptimizer("Adagrad", options={"eps": -1}), "optimizer Adagrad refuses its options: Invalid eps"),
+    (lambda b: TorchOptimizer("Adagrad", options={"eps": -1}), "optimizer Adagrad rejects its options: Invalid eps"),
     (lambda b: TorchOptimizer("LBFGS"), "The optimizer LBFGS computes the loss several times a step; choose another"),
     (lambda b: TorchOptimizer("Rprop", weight_decay=0.1), "Rprop has no weight decay; got weight_decay=0.1"),
     (lambda b: AdamW(betas=(0.9, 1.5)), "optimizer.betas must lie between 0 and 1, got 1.5"),

@@ -83,7 +83,8 @@ def test_a_checkpoint_that_fits_several_networks_is_asked_for_and_not_guessed(na
     (same,) = (same for same in TWINS if name in same)
     listed = " or ".join(rf"\?arch={one} \(.+\)" for one in sorted(same))
     for options in ("", "?mean=0,0,0", "?num_classes=10"):
-        with pytest.raises(ValueError, match=rf"m.pt fits 2 networks .* other outputs; say which it is: {listed}\.$"):
+        said = rf"m.pt fits 2 architectures .* but different outputs; say which it is: {listed}\.$"
+        with pytest.raises(ValueError, match=said):
             models.load(f"{tmp_path}/m.pt{options}")
     loaded = models.load(tmp_path / "m.pt", arch=name, mean=(0, 0, 0))
     assert loaded.spec.name == name and torch.equal(loaded(x), network(x))

@@ -85,7 +85,7 @@ def test_arguments_belong_to_a_kind_too():
 
 
 def test_a_network_of_the_zoo_is_untrained_and_the_same_each_time():
-    with pytest.warns(UserWarning, match="zoo:convnet-4 has untrained weights"):
+    with pytest.warns(UserWarning, match="zoo:convnet-4 has untrained weights; use it as a student or in tests"):
         first = models.load("zoo:convnet-4?num_classes=7&in_channels=1&mean=0.5")
         torch.manual_seed(123)
         before = torch.get_rng_state()
@@ -148,7 +148,9 @@ def test_a_hugging_face_folder(tmp_path):
     assert torch.equal(models.from_pretrained(tmp_path).conv1.weight, network.conv1.weight)
     assert provenance(f"hf:{tmp_path}") == {"chosen": "by hand"}
     models.save(models.create("convnet-8", 5, 1), tmp_path / "other.safetensors")
-    assert refusal(f"hf:{tmp_path}").endswith("?file=NAME, one of other.safetensors, weights.safetensors.")
+    choose = f"choose one with hf:{tmp_path}?file=NAME: other.safetensors, weights.safetensors."
+    assert refusal(f"hf:{tmp_path}") == f"hf:{tmp_path} holds several weight files; {choose}"
+    assert refusal(f"hf:{tmp_path}?file=a") == f"hf:{tmp_path} holds no 'a'; {choose}"
     assert models.load(f"hf:{tmp_path}?file=other.safetensors").spec.name == "convnet-8"
     models.save(models.create("convnet-2", 5, 1), tmp_path / "model.safetensors")
     assert models.load(f"hf:{tmp_path}").spec.name == "convnet-2"

@@ -410,7 +410,7 @@ def test_an_attack_of_foolbox_that_draws_from_numpy_can_be_resumed(model, test, 
 
 def test_what_foolbox_cannot_do_here_is_a_sentence(without):
     fb = foolbox.attacks
-    with pytest.raises(TypeError, match=r"takes an attack of Foolbox that is made, such as .*LinfPGD\(steps=20\); got"):
+    with pytest.raises(TypeError, match=r"accepts an instance of a Foolbox attack, such as .*LinfPGD\(steps=20\); got"):
         ad.attacks.foolbox(fb.LinfPGD, THREAT)
     with pytest.raises(ValueError, match="L2ProjectedGradientDescentAttack is bounded in L2, the threat model is Linf"):
         ad.attacks.foolbox(fb.L2PGD(), THREAT)
@@ -506,7 +506,7 @@ def test_two_processes_give_the_verdicts_of_one(place):
 
 def test_compare_and_report_show_them(place):
     done = advdistill("compare", "whole.json", "whole.json", cwd=place)
-    assert done.returncode == 0 and "momentum" in done.stdout and "do not compare" not in done.stdout
+    assert done.returncode == 0 and "momentum" in done.stdout and "not comparable" not in done.stdout
     done = advdistill("report", "whole.json", "--out", "report.html", cwd=place)
     assert done.returncode == 0, done.stderr
     page = (place / "report.html").read_text()

@@ -78,7 +78,7 @@ def test_colour_of_sixteen_bits_is_known(tmp_path):
         content += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
     encoded = own_pictures.Encoded(["x"], lambda i: __import__("io").BytesIO(content), 12)
     assert encoded.header(0).deep
-    with pytest.raises(own_pictures.Unreadable, match="16 bits in colour"):
+    with pytest.raises(own_pictures.Unreadable, match="16-bit colour does not support data.bits"):
         encoded.pixels(0)
 
 

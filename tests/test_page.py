@@ -215,9 +215,9 @@ def test_runs_of_one_name_are_told_apart(tmp_path):
 @pytest.mark.parametrize(
     ("file", "damage", "message"),
     [
-        ("result.inspection.safetensors", {"weights": "f" * 12}, "is of weights ffffffffffff, its result of 012"),
-        ("result.inspection.safetensors", {"threat": "L2 0.5"}, "is of threat L2 0.5, its result of Linf 8/255"),
-        ("result.masking.json", MASKING | {"data": "digits/train"}, "is of data digits/train, its result of"),
+        ("result.inspection.safetensors", {"weights": "f" * 12}, "has weights ffffffffffff, but its result has 012"),
+        ("result.inspection.safetensors", {"threat": "L2 0.5"}, "has threat L2 0.5, but its result has Linf 8/255"),
+        ("result.masking.json", MASKING | {"data": "digits/train"}, "has data digits/train, but its result has"),
         ("result.masking.json", MASKING | {"status": "fine"}, "is damaged or not a verdict on gradient masking"),
         ("result.masking.json", [], "is damaged or not a verdict on gradient masking"),
         ("metrics.jsonl", "x\n{}\n", r"line 1, must be named numbers such as \{\"epoch\": 1\}, got 'x'"),

@@ -113,7 +113,7 @@ def test_compare_reads_folders_and_files_and_names_rows_by_path(tmp_path, monkey
     RESULT.save("b.json")
     shown = text(compare(["a", "b.json"]))
     assert [line.split()[0] for line in shown.splitlines()[2:4]] == ["a", "b.json"]
-    assert "do not compare" not in shown
+    assert "not comparable" not in shown
 
 
 def test_compare_warns_of_figures_that_do_not_compare(tmp_path):
@@ -122,13 +122,13 @@ def test_compare_warns_of_figures_that_do_not_compare(tmp_path):
         measurements=(Measurement("clean", "", 500, 400, 0.1),),
     )  # fmt: skip
     assert mismatches([RESULT, other]) == [
-        "These figures do not compare: the number of images differs (600, 500).",
-        "These figures do not compare: the data differs (digits/test (b94169546686), digits/test (000000000000)).",
-        "These figures do not compare: the threat model differs (Linf 8/255, Linf 4/255).",
+        "These results are not comparable: the number of images differs (600, 500).",
+        "These results are not comparable: the data differs (digits/test (b94169546686), digits/test (000000000000)).",
+        "These results are not comparable: the threat model differs (Linf 8/255, Linf 4/255).",
     ]
     for name, result in {"a": RESULT, "b": other}.items():
         result.save(tmp_path / f"{name}.json")
-    assert text(compare(sorted(tmp_path.glob("*.json"))), 200).count("do not compare") == 3
+    assert text(compare(sorted(tmp_path.glob("*.json"))), 200).count("not comparable") == 3
 
 
 def test_compare_names_a_folder_without_a_result(tmp_path):

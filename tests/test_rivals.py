@@ -260,7 +260,7 @@ def test_mistakes_are_explained(batch, action, message):
 
 def test_a_self_teacher_together_with_a_teacher_is_refused(tmp_path):
     recipe = short("adr", teacher="runs/t", data=Data("digits"))
-    with pytest.raises(ValueError, match="ADR learns from its own average, and would not ask the robust teacher"):
+    with pytest.raises(ValueError, match="ADR learns from its own average, and does not use the robust teacher"):
         distill(recipe.replace(clean_teacher=None), tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run").exists()
     done = advdistill("train", "digits.adr", "--teacher", "runs/t", cwd=tmp_path)

@@ -101,7 +101,7 @@ def test_a_second_push_leaves_no_older_figure(place, tmp_path):
 def test_figures_of_other_weights_are_refused(place, tmp_path, capsys):
     measured(place, "clean", weights="0" * 12)
     assert cli.main(["push", str(place / "run"), "--to", str(tmp_path / "m")]) == 2
-    assert "is of a model of weights 000000000000, this one's are" in capsys.readouterr().err
+    assert "was measured on weights 000000000000, but this model has" in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 
 

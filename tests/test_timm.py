@@ -101,7 +101,7 @@ def test_its_own_weights_come_from_the_hubs_cache_without_a_network(timm, tmp_pa
 
 
 def test_what_is_refused(timm):
-    assert refusal(f"timm:{NAME}").startswith(f"Which weights for timm:{NAME}? Write timm:{NAME}?pretrained=true")
+    assert refusal(f"timm:{NAME}").startswith(f"timm:{NAME} needs one source of weights; choose timm's own")
     assert refusal("timm:test_efficientnet_gm").startswith("Unknown timm model 'test_efficientnet_gm'")
     with pytest.raises(ValueError, match=f"Unknown timm model 'test_efficientnet_gm'. Did you mean '{NAME}'"):
         models.create("timm:test_efficientnet_gm")

@@ -126,7 +126,7 @@ def another_digest(run: Path) -> None:
     (["compare", "run"], 2, r"result.json was measured on weights {D}, and best.safetensors beside it has {D}:"),
     (["report", "run", "--out", "table.md"], 2, "or another model. Measure again: advdistill evaluate run"),
     (["report", "run", "--out", "entry.json"], 2, "was measured on weights"),
-    (["push", "run", "--to", "folder"], 2, r"is of a model of weights {D}, this one's are {D}\."),
+    (["push", "run", "--to", "folder"], 2, r"was measured on weights {D}, but this model has {D}\."),
     (["verify", "run"], 2, r"The result is of weights {D}, this model has {D}\."),
     (["status", "run"], 0, "result.json was measured on other weights than best.safetensors has now"),
 ])  # fmt: skip
@@ -166,7 +166,7 @@ def test_train_measures_again_what_is_not_of_its_weights_or_not_its_own(tmp_path
 
     measured(file, "clean", correct=600)
     code, text = said(*go, cwd=tmp_path)
-    assert "also has clean, not measured with this user's key" in text and "100.0" not in text
+    assert "also has clean, not signed with this user's key" in text and "100.0" not in text
     assert Result.load(file)["clean"].correct < 600
 
 
@@ -214,10 +214,10 @@ def test_masking_of_another_network_is_refused_and_left_out_of_a_card(place):
     file = place / "run" / "result.masking.json"
     file.write_text(json.dumps(verdict | {"weights": "0123456789ab"}))
     code, text = said("push", "run", "--to", "folder", cwd=place)
-    assert code == 0 and "another network's: the card leaves it out" in text
+    assert code == 0 and "was measured on other weights (0123456789ab) and is left out of the card" in text
     assert "Gradient masking: not tested" in (place / "folder" / "README.md").read_text()
     code, text = said("report", "run", "--as-is", "--out", "page.html", cwd=place)
-    assert code == 2 and "is of weights 0123456789ab, its result of" in text
+    assert code == 2 and "has weights 0123456789ab, but its result has" in text
 
 
 def count(**changes):
@@ -335,7 +335,7 @@ def test_a_result_without_verdicts_is_a_claim_and_said_to_be(place, monkeypatch,
     measured(run / "result.json", "pgd-20", correct=99)
     (run / "result.verdicts.safetensors").unlink()
     monkeypatch.chdir(place)
-    said = "the verdicts on each image are not beside this result, so nothing here can check its figures"
+    said = "the verdicts on each image are missing next to this result, so nothing here can check its figures"
     assert main(["compare", "run"]) == 0 and f"run: {said}." in " ".join(capsys.readouterr().out.split())
     assert main(REPORT) == 0 and f"run: {said}." in (place / "page.html").read_text()
     assert main(PUSH) == 0 and f"run/result.json: {said}; the card says so" in capsys.readouterr().err
@@ -347,7 +347,7 @@ def test_verdicts_that_lack_an_attack_are_said_to(place, monkeypatch, capsys):
     rewrite(place / "run" / "result.verdicts.safetensors", lambda tensors: tensors.pop("pgd-20"))
     monkeypatch.chdir(place)
     assert main(["compare", "run"]) == 0
-    assert "run: the verdicts of pgd-20 on each image are not beside" in " ".join(capsys.readouterr().out.split())
+    assert "run: the verdicts of pgd-20 on each image are missing" in " ".join(capsys.readouterr().out.split())
 
 
 def test_more_right_under_attack_than_without_is_said_to_be_impossible(place, monkeypatch, capsys):
@@ -355,7 +355,7 @@ def test_more_right_under_attack_than_without_is_said_to_be_impossible(place, mo
     measured(place / "run" / "result.json", "clean", correct=10)
     monkeypatch.chdir(place)
     assert main(["compare", "run"]) == 0
-    said = "run, fgsm, pgd-20: more images are right than without an attack, which cannot be"
+    said = "run, fgsm, pgd-20: robust accuracy is higher than the clean accuracy and therefore impossible: was the"
     assert said in " ".join(capsys.readouterr().out.split())
 
 
@@ -473,10 +473,10 @@ def test_a_figure_that_came_with_a_run_is_not_shown_as_measured(place):
     file.write_text(json.dumps(known))
     measured(file, "cw-30", correct=100)
     code, text = said(*MEASURE, "--suite", "clean", cwd=place)
-    assert code == 0 and "also has cw-30, not measured with this user's key and not shown" in text
+    assert code == 0 and "also has cw-30, not signed with this user's key (~/.cache" in text
     assert "cw-30" in str(Result.load(file)) and "100.0" not in text
     again = said(*MEASURE, "--suite", "clean", cwd=place)[1]  # joining a claim does not make it one's own
-    assert "also has cw-30, not measured with this user's key" in again and "fgsm" in again
+    assert "also has cw-30, not signed with this user's key" in again and "fgsm" in again
 
 
 def test_counts_that_are_not_the_verdicts_are_not_merged(place):
@@ -719,5 +719,5 @@ def test_hidden_temporary_files_do_not_stay(place):
 def test_the_page_says_every_kind():
     page = (ROOT / "docs" / "trusting_a_run.md").read_text()
     for sentence in ("was measured on weights", "was not written with this user's key", "Another process is writing",
-                     "not measured with this user's key", "do not say which part of AutoAttack", "REFUTED"):
+                     "not signed with this user's key", "do not say which part of AutoAttack", "REFUTED"):
         assert sentence in page

@@ -48,8 +48,9 @@ def test_names_of_weights_may_be_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
-    ("mean=127&std=60", r"mean is of images in \[0, 1\], got 127; divide one of pixels 0..255 by 255"),
-    ("mean=nan&std=1", "mean is of images in .*, got nan"), ("mean=0.5&std=inf", "std is of images in .*, got inf"),
+    ("mean=127&std=60", r"mean must be in units of pixels in \[0, 1\], got 127; divide it by 255 if"),
+    ("mean=nan&std=1", "mean must be in units of .*, got nan"),
+    ("mean=0.5&std=inf", "std must be in units of .*, got inf"),
 ])  # fmt: skip
 def test_a_normalisation_of_other_pixels(options, sentence, tmp_path):
     torch.save(WEIGHTS, tmp_path / "m.pt")

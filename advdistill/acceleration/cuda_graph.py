@@ -62,12 +62,12 @@ class NoDraws(Rng):
         super().__init__(0)
 
     def _rows(self, draw: Callable[..., Tensor], like: Tensor) -> Tensor:
-        raise RuntimeError("it draws random numbers.")
+        raise RuntimeError("the attack's objective draws random numbers.")
 
 
 def refuse_total(values: Tensor) -> Tensor:
     """Raise RuntimeError; replaces `Batch.total` in a graph."""
-    raise RuntimeError("it asks for a sum over the images of all processes.")
+    raise RuntimeError("the attack's objective needs a sum over the images of all processes.")
 
 
 class Captured:

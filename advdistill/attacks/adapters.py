@@ -41,7 +41,7 @@ def foolbox(attack: Any, threat: Threat | float | str, name: str | None = None) 
     library = require("foolbox", "ad.attacks.foolbox", "foolbox")
     if not isinstance(attack, library.attacks.Attack):
         raise TypeError(
-            "ad.attacks.foolbox takes an attack of Foolbox that is made, such as foolbox.attacks.LinfPGD(steps=20); "
+            "ad.attacks.foolbox accepts an instance of a Foolbox attack, such as foolbox.attacks.LinfPGD(steps=20); "
             f"got {attack!r}."
         )
     if isinstance(threat, Threat):
@@ -81,8 +81,8 @@ def torchattacks(kind: str | Callable[..., Any], name: str | None = None, **opti
         kind = getattr(library, kind)
     if not callable(kind):
         raise TypeError(
-            "ad.attacks.torchattacks takes a class or its name, such as 'PGD', not an attack that is made, which has a "
-            f"model of its own; got {type(kind).__name__}."
+            "ad.attacks.torchattacks accepts a class or its name, such as 'PGD', not an attack instance, which is "
+            f"already bound to a model; got {type(kind).__name__}."
         )
     if isinstance(options.get("eps"), str):
         options["eps"] = pixels(options["eps"], limit=L2.limit)

@@ -81,11 +81,11 @@ class PGD:
         uniform = self.start in (None, "uniform", "uniform_unclamped")
         if not (0 < self.start_radius <= 10 and (uniform or self.start_radius == 1)):
             raise ValueError(
-                f"PGD start_radius is of a uniform start, above 0 and at most 10, in units of eps; got "
+                f"PGD start_radius requires a uniform start, and must be above 0 and at most 10, in units of eps; got "
                 f"{self.start_radius:g} with the start {self.start or 'uniform'!r}."
             )
         if self.start == "signs" and not isinstance(self.threat, Linf):
-            raise ValueError(f"PGD start 'signs' is of a Linf threat model; got {self.threat}. Set start='uniform'.")
+            raise ValueError(f"PGD start 'signs' requires a Linf threat model; got {self.threat}. Set start='uniform'.")
         if self.stop_after is not None and not 0 <= self.stop_after < self.steps:
             raise ValueError(
                 f"PGD stop_after is a number of steps below steps={self.steps}, at least 0; got {self.stop_after}. "

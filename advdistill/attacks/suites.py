@@ -231,8 +231,8 @@ def _check_name(attack: Attack, chosen: list[Attack], threat: Threat) -> None:
     ours = [named(name, threat)] if is_named(name) else [attack]
     if not re.fullmatch(r"[\w-]+", name) or namesakes != [attack] or ours != [attack]:
         raise ValueError(
-            f"An attack needs a name of its own, of letters, digits, '-' and '_'; got {name!r}. "
-            f"These are taken: {', '.join(ATTACKS)}."
+            f"Attack name {name!r} is invalid or already in use: use letters, digits, '-' and '_'. "
+            f"Reserved: {', '.join(ATTACKS)}."
         )
 
 

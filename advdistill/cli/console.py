@@ -65,7 +65,8 @@ def columns(*names: str, **options: Any) -> Table:
 def not_measured_here(file: Path, attacks: Sequence[str]) -> str:
     """Return the message that `attacks` of a result were measured by somebody else, or by an earlier version."""
     return (
-        f"{file} also has {', '.join(attacks)}, not measured with this user's key and not shown: "
+        f"{file} also has {', '.join(attacks)}, not signed with this user's key (~/.cache/advdistill/key, or the file "
+        "that ADVDISTILL_KEY names) and not shown: "
         f"advdistill verify {file.parent} checks it."
     )
 

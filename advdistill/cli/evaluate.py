@@ -112,7 +112,9 @@ class Evaluate:
                 shared=shared, report=say if is_first() else None,
             )  # fmt: skip
         except KeyboardInterrupt:
-            saved = f"verdicts until now are in {files.unfinished}" if files else "nothing was saved for lack of --out"
+            saved = "nothing was saved for lack of --out"
+            if files:
+                saved = f"per-image results so far are in {files.unfinished}"
             say(f"{saved}; the same command {'continues' if files else 'starts afresh'}")
             raise
         result = replace(result, chosen=target.chosen(), command=typed())

@@ -87,7 +87,7 @@ def _lines(found: "Estimate", budget: float | None, price: float | None) -> Iter
 
 
 def _table(given: "Estimate", cheaper: dict[str, "Estimate"], budget: float) -> Table:
-    shown = columns("instead", "a step", "times as fast", "the run", "epochs that fit")
+    shown = columns("alternative", "a step", "times as fast", "the run", "epochs that fit")
     for typed, one in cheaper.items():
         ratio = f"{given.step / one.step:.1f}"
         fits = f"all {one.epochs}" if one.total <= budget else str(one.within(budget))

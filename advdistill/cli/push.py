@@ -132,7 +132,7 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | Non
     weights = found.weights
     if not same_weights(weights, own):
         raise ValueError(
-            f"{file} is of a model of weights {weights}, this one's are {own}. Evaluate this one, or give "
+            f"{file} was measured on weights {weights}, but this model has {own}. Evaluate this one, or give "
             "--result."
         )
     if unverified := unsupported(found, read_verdicts(ResultFiles(file).verdicts, found)):
@@ -163,7 +163,7 @@ def _masking(file: Path, network: "nn.Module") -> str | None:
         return None
     verdict = Verdict.load(file)
     if verdict.weights is not None and not same_weights(verdict.weights, digest(network)):
-        say(f"{file} is of weights {verdict.weights}, another network's: the card leaves it out")
+        say(f"{file} was measured on other weights ({verdict.weights}) and is left out of the card")
         return None
     return verdict.status
 

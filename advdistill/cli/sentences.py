@@ -79,8 +79,9 @@ def _refusal(box: str, command: str) -> ValueError:
         here = "in advdistill" not in near or f"in {command} --help" in near
         like = f" Did you mean {found[0]}?" if here and (found := re.search(r"--[\w.-]+", near)) else ""
         words = text.removeprefix("Unrecognized options: ").split(", ")
-        unknown_flags = [word for word in words if word.startswith("-")] or words
-        return ValueError(f"Unrecognized options: {', '.join(unknown_flags)}.{like} See {command} --help.")
+        flags = [word for word in words if word.startswith("-")]
+        what = "Unrecognized options" if flags else "Unexpected argument" if len(words) == 1 else "Unexpected arguments"
+        return ValueError(f"{what}: {', '.join(flags or words)}.{like} See {command} --help.")
     return ValueError(f"{text.removesuffix('.')}. See {command} --help.")
 
 

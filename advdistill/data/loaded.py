@@ -39,8 +39,8 @@ class Loaded(Images):
         try:
             len(loader)
         except TypeError:
-            raise ValueError(f"The loader of {self.name} has no length, so nobody knows when an epoch ends. "
-                             "Give one of a dataset with a length.") from None  # fmt: skip
+            raise ValueError(f"The loader of {self.name} has no length, which is needed to know when an epoch ends. "
+                             "Use a dataset with a length.") from None  # fmt: skip
         own = [sampler.generator for sampler in (loader, *self.samplers) if getattr(sampler, "generator", None)]
         states = [drawing.get_state() for drawing in own]
         first = next(self.drawn(0), None)

@@ -149,8 +149,8 @@ class Batch:
         """Return `index`; raise ValueError if it is `None`. `what` names the value that is stored for each image."""
         if self.index is None:
             raise ValueError(
-                f"{what!r} is stored for each image, and this loop does not tell which images these are. "
-                "Give Distiller.craft their places in the training split, index=."
+                f"{what!r} is stored for each image, and this training loop does not pass the indices of the images "
+                "(index=). Give Distiller.craft their places in the training split."
             )
         return self.index
 

@@ -114,7 +114,7 @@ class AKD2(Method):
         if self.robust_weight + self.clean_weight > 1:
             raise ValueError(
                 f"robust_weight ({self.robust_weight}) and clean_weight ({self.clean_weight}) of {type(self).__name__} "
-                "leave the label less than nothing; their sum must be at most 1."
+                "leave the label a negative weight; their sum must be at most 1."
             )
 
     def inner(self, batch: Batch) -> Objective:

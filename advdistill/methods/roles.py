@@ -28,7 +28,7 @@ def check_roles(method: Method, given: Iterable[str], named: Iterable[str] = ())
     """Raise ValueError if a method does not use a given role, or teaches itself and a recipe names a teacher."""
     for role in named if method.own_teacher else ():
         raise ValueError(
-            f"{name_of(method)} {method.own_teacher}, and would not ask the {role} teacher. Leave out {flag(role)}, or "
+            f"{name_of(method)} {method.own_teacher}, and does not use the {role} teacher. Leave out {flag(role)}, or "
             "choose a method that has a teacher."
         )
     for role in given:

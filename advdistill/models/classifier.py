@@ -42,8 +42,8 @@ class ModelSpec:
             raise ValueError(f"Every std must be positive, not {min(self.std)}; None is no scaling.")
         for field, values in (("mean", self.mean or ()), ("std", self.std or ())):
             if wrong := [value for value in values if not isfinite(value) or (field == "mean" and value > OF_BYTES)]:
-                what = f"{field} is of images in [0, 1], got {wrong[0]:g}"
-                raise ValueError(f"{what}; divide one of pixels 0..255 by 255.")
+                what = f"{field} must be in units of pixels in [0, 1], got {wrong[0]:g}"
+                raise ValueError(f"{what}; divide it by 255 if it is for pixels 0..255.")
 
     def _per_channel(self, field: str) -> tuple[float, ...]:
         values = tuple(float(value) for value in getattr(self, field))

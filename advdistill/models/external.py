@@ -87,8 +87,8 @@ def from_timm(name: str, options: dict[str, Any]) -> nn.Module:
         raise ValueError(f"Unknown timm model {name!r}; timm.list_models('*resnet*') shows those named like that.")
     checkpoint, pretrained = options.get("checkpoint"), options.get("pretrained", False)
     if bool(checkpoint) == pretrained:
-        raise ValueError(f"Which weights for timm:{name}? Write timm:{name}?pretrained=true for timm's own or "
-                         f"timm:{name}?checkpoint=FILE for yours.")
+        raise ValueError(f"timm:{name} needs one source of weights; choose timm's own with timm:{name}?pretrained=true "
+                         f"or yours with timm:{name}?checkpoint=FILE.")
     classes = {key: options[key] for key in ("num_classes",) if key in options}
     network: Any = _create_timm(timm, name, pretrained, classes)
     known = {key: network.pretrained_cfg.get(key) for key in ("mean", "std")}

@@ -107,7 +107,7 @@ def _from_robustbench(name: str, options: dict[str, Any]) -> Classifier:
 
 
 def _from_zoo(name: str, options: dict[str, Any]) -> Classifier:
-    warnings.warn(f"zoo:{name} has untrained weights: it is a student or a test, and teaches nothing.", stacklevel=3)
+    warnings.warn(f"zoo:{name} has untrained weights; use it as a student or in tests, not as a teacher.", stacklevel=3)
     torch.default_generator.manual_seed(0)
     return create(name, **options)
 
@@ -140,8 +140,8 @@ def _recognised(path: Path, shapes: Shapes) -> Fit:
     if others and not fit.misfits:
         same = [one.spec.name for one in (fit, *others)]
         listed = " or ".join(f"?arch={name} ({ZOO[name.split('-')[0]].about})" for name in same)
-        raise ValueError(f"{path} fits {len(same)} networks that have the same names and shapes and other outputs; "
-                         f"say which it is: {listed}.")
+        raise ValueError(f"{path} fits {len(same)} architectures with the same parameter names and shapes but "
+                         f"different outputs; say which it is: {listed}.")
     return fit
 
 

@@ -139,7 +139,8 @@ def _weights(folder: Path, reference: str, file: str | None) -> Path:
         return folder / file
     if not there:
         raise FileNotFoundError(f"{reference} holds no .safetensors file; write one with advdistill.models.save.")
-    raise ValueError(f"Which file of {reference}? Write {reference}?file=NAME, one of {', '.join(there)}.")
+    what = "several weight files" if file is None else f"no {file!r}"
+    raise ValueError(f"{reference} holds {what}; choose one with {reference}?file=NAME: {', '.join(there)}.")
 
 
 def _snapshot(name: str, revision: str | None) -> Path:

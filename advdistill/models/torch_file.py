@@ -38,8 +38,8 @@ def load_torch(file: BinaryIO, name: str) -> object:
         zipped = _is_zip(file)
         programs = list(_programs(file, zipped))
     except Unpriced:
-        raise ValueError(f"{name} is made to keep its reader busy: its pickle asks for far more work than its size "
-                         f"explains, so it was not opened; {SAVE}.") from None
+        raise ValueError(f"{name} would take far too long to unpickle for its size, so it was not opened; it may be "
+                         f"malicious. If it is not, {SAVE}.") from None
     except Exception as error:  # damaged bytes surface as ValueError, IndexError, KeyError, RuntimeError and more
         raise _damaged(name) from error
     for program in programs:

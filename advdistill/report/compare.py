@@ -56,7 +56,7 @@ def mismatches(results: Sequence[Result]) -> list[str]:
             alike = distinct(m.settings for r in results for m in r.measurements if m.attack == attack)
             settings[f"attack {attack}"] = alike
     return [
-        f"These figures do not compare: the {what} differs ({', '.join(values)})."
+        f"These results are not comparable: the {what} differs ({', '.join(values)})."
         for what, values in settings.items()
         if len(values) > 1
     ]
@@ -75,8 +75,8 @@ def unverified(runs: Sequence[LoadedResult]) -> list[str]:
             said.append(f"{run.result.model}: {missing}.")
         if attacks := above_clean(run.result.measurements):
             said.append(
-                f"{run.result.model}, {', '.join(attacks)}: more images are right than without an attack, which cannot "
-                "be: edited by hand, or measured by version 0.1. Evaluate again."
+                f"{run.result.model}, {', '.join(attacks)}: robust accuracy is higher than the clean accuracy and "
+                "therefore impossible: was the file edited by hand, or measured by version 0.1? Evaluate again."
             )
     return distinct(said)
 

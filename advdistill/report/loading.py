@@ -110,8 +110,8 @@ def read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
     for what in ("fingerprint", "threat", "seed", *(described.keys() & {"weights"})):  # earlier versions lack weights
         if not same_fact(what, described.get(what), getattr(result, what)):
             there, here = described.get(what), getattr(result, what)
-            shown = f"{what} {printable(there)}, its result of {printable(here)}"
-            raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
+            shown = f"{what} {printable(there)}, but its result has {printable(here)}"
+            raise ValueError(f"{file} has {shown}. Delete it, or evaluate again.")
     for attack, found in verdicts.items():
         _check_verdicts(file, found, result[attack])
     return verdicts
@@ -123,7 +123,7 @@ def unsupported(result: Result, verdicts: Mapping[str, np.ndarray]) -> str | Non
     if not lacking:
         return None
     which = f"of {', '.join(lacking)} " if verdicts else ""
-    return f"the verdicts {which}on each image are not beside this result, so nothing here can check its figures"
+    return f"the verdicts {which}on each image are missing next to this result, so nothing here can check its figures"
 
 
 def _check_verdicts(file: Path, verdicts: np.ndarray, measured: Measurement) -> None:
@@ -179,5 +179,5 @@ def _check_same(file: Path, found: Verdict | Inspection, result: Result, what: S
     for name in what:
         there, here = getattr(found, name), getattr(result, name)
         if not same_fact(name, there, here):
-            shown = f"{name} {printable(there)}, its result of {printable(here)}"
-            raise ValueError(f"{file} is of {shown}. Delete it, or evaluate again.")
+            shown = f"{name} {printable(there)}, but its result has {printable(here)}"
+            raise ValueError(f"{file} has {shown}. Delete it, or evaluate again.")

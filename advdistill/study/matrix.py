@@ -177,7 +177,8 @@ class Study:
         for name in TEACHER_FREE:
             without = [" ".join(rest) for rest, found in arms.items() if "taught" in found and name not in found]
             if without and len(without) == len([1 for found in arms.values() if "taught" in found]):
-                said.append(f"No teacher-free arm: {name} is not in this study; what a teacher adds stays open.")
+                missing = f"this study has no {name} cells, so it cannot show what the teacher adds"
+                said.append(f"No teacher-free arm: {missing}.")
             elif without:
                 said.append(f"No teacher-free arm with {' or '.join(without)}: {name} is missing there.")
         return said

@@ -32,7 +32,7 @@ def group_rows(found: Findings) -> Iterator[list[str]]:
 
 def effect_head(found: Findings) -> list[str]:
     """Return the names of the columns of `effect_rows`."""
-    return ["axis", "level", "against", "of", "pairs", "clean, points", f"{found.robust}, points", "p (Holm)"]
+    return ["axis", "level", "against", "within", "pairs", "clean, points", f"{found.robust}, points", "p (Holm)"]
 
 
 def effect_rows(found: Findings) -> Iterator[list[str]]:
@@ -81,7 +81,7 @@ def shown(found: Findings) -> Lines:
              _points(one.robust, p=False), _p(one.robust.p)]
             for one in found.effects
         )  # fmt: skip
-        parts.append(_rich(["what it brings", f"{found.robust}, points", "p (Holm)"], effects))
+        parts.append(_rich(["effect", f"{found.robust}, points", "p (Holm)"], effects))
     return Lines(*parts, *(Text(line, style="italic dim") for line in captions(found)))
 
 

@@ -143,8 +143,8 @@ def check_loader(train: Split | Loaded, recipe: Recipe, rank: int, world: int) -
                          'not be applied. Set it to "none".')  # fmt: skip
     for option in ("cutout", "mixup", "cutmix", "extra"):
         if value := getattr(recipe.data, option):
-            raise ValueError(f"The loader of {name} makes its own batches; data.{option} ({value}) would not be "
-                             "applied. Leave it out, or give a Split.")  # fmt: skip
+            raise ValueError(f"The loader of {name} builds its own batches, so data.{option} ({value}) has no effect. "
+                             "Leave it out, or give a Split.")  # fmt: skip
     if recipe.data.train_images is not None:
         raise ValueError(f"The loader of {name} chooses its own images; data.train_images "
                          f"({recipe.data.train_images}) would not be applied. Leave it out.")  # fmt: skip

@@ -58,8 +58,8 @@ class Inputs:
         if differing and not accept:
             raise ValueError(_refusal(run, differing, saved.keys() & differing))
         if not self.digests:
-            said = f"{run}: its state has no digests (an earlier version wrote it), so whether networks and data are "
-            said += "those it began with could not be checked."
+            said = f"{run}: its state has no digests (written by an earlier version), so networks and data could not "
+            said += "be compared with those at the start."
         elif missing := sorted(now.keys() - both):
             said = f"{run}: its state has no digest of {', '.join(missing)}, which could not be compared."
         else:
@@ -152,13 +152,13 @@ def described(names: Iterable[str]) -> str:
     return " and ".join(_parts(set(names)))
 
 
-def _parts(names: set[str]) -> Iterator[str]:
+def _parts(names: set[str], another: str = "another", other: str = "other") -> Iterator[str]:
     for name in sorted(names):
         kind, _, what = name.partition(".")
         if kind == "teachers":
-            yield f"another {what} teacher"
+            yield f"{another} {what} teacher"
         elif kind != "data":
-            yield f"another {name}"
+            yield f"{another} {name}"
     of_data = {name.partition(".")[2] for name in names if name.startswith("data.")}
     if of_data & {"content", "part"} and not of_data & {"images", "labels"}:
         of_data.add("images")
@@ -168,13 +168,14 @@ def _parts(names: set[str]) -> Iterator[str]:
     if of_data > {"held_out"}:
         of_data.remove("held_out")  # implied by the others
     if of_data:
-        yield f"other data ({', '.join(what.replace('held_out', 'held-out images') for what in sorted(of_data))})"
+        yield f"{other} data ({', '.join(what.replace('held_out', 'held-out images') for what in sorted(of_data))})"
 
 
 def _refusal(run: str, names: list[str], saved: Collection[str]) -> str:
     seed = " Seed it (torch.manual_seed) before you make it; its trained weights are in the state." if saved else ""
+    what = " and ".join(_parts(set(names), "a different", "different"))
     return (
-        f"{run} is resumed on {described(names)} than it began with.{seed} Give what it began with, choose another "
+        f"{run} began with {what}.{seed} Give the original inputs, choose another "
         "--out, or continue on purpose with --accept-changes (accept_changes=True), which the run records."
     )
 

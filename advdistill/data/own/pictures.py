@@ -201,7 +201,7 @@ def decode(image: "Image", bits: int | None = None) -> np.ndarray:
     if image.mode[0] in "IF":
         return from_16_bits(np.asarray(image), bits)
     if bits and bits < 16 and _is_deep(image):
-        raise Unreadable("16 bits in colour, of which data.bits cannot be read; save 8 bits")
+        raise Unreadable("16-bit colour does not support data.bits; save it as 8 bits")
     kind = "L" if _is_grey(image) else "RGB"
     if _is_transparent(image):
         white = pillow.new("RGBA", image.size, "white")

@@ -123,7 +123,8 @@ def dark(collection: Collection) -> str | None:
     return (
         f"The images of {collection.name} have 16 bits and seem to use {bits} of them, so they are nearly black "
         f"(the brightest pixel is {brightest} of 255 in {found} images). If the camera has {bits} bits, give "
-        f"--data.bits {bits}, or bits: {bits} in the recipe's data; if they are so dark, --data.bits 16."
+        f"--data.bits {bits}, or bits: {bits} in the recipe's data; if the images really are this dark, "
+        "give --data.bits 16."
     )
 
 
