@@ -1,9 +1,9 @@
-"""What each augmentation costs: milliseconds for a batch, and its share of a training step.
+"""Measure the cost of each augmentation: milliseconds per batch, and the share of a training step.
 
     python benchmarks/augmentation.py --student resnet8 --batch 128
 
-Random images of 32 x 32. The step is PGD-10 adversarial training of the student, as the trainer takes it, with
-crop_flip; the shares are (batch with the augmentation - batch with crop_flip) / step.
+The images are random, 32 x 32. The step is the trainer's step of PGD-AT with PGD-10 and crop_flip; a share is
+(time of a batch with the augmentation - time of a batch with crop_flip) / time of the step.
 """
 
 import statistics
@@ -32,16 +32,16 @@ def main(student: str = "resnet8", batch: int = 128, steps: int = 5, images: int
     kinds |= {name: Augment("crop_flip", **{name: value}) for name, value in
               (("cutout", 16), ("mixup", 1.0), ("cutmix", 1.0))}  # fmt: skip
     step, plain = step_seconds(split, student, batch, steps), seconds(split, Augment("crop_flip"), batch, repeats)
-    print(f"{receipt()}\n\nA step of PGD-AT, PGD-10, {student}, batch {batch}: {1000 * step:.0f} ms; "
-          f"a batch by crop_flip: {1000 * plain:.2f} ms.\n")  # fmt: skip
-    print("| augmentation | a batch, ms | more than crop_flip, of a step |\n|---|--:|--:|")
+    print(f"{receipt()}\n\nA step of PGD-AT, PGD-10, {student}, batch {batch}, takes {1000 * step:.0f} ms; "
+          f"augmenting a batch with crop_flip takes {1000 * plain:.2f} ms.\n")  # fmt: skip
+    print("| augmentation | ms per batch | difference from crop_flip, share of a step |\n|---|--:|--:|")
     for name, augment in kinds.items():
         found = seconds(split, augment, batch, repeats)
         print(f"| {name} | {1000 * found:.2f} | {(found - plain) / step:+.2%} |")
 
 
 def seconds(split: Split, augment: Augment, batch: int, repeats: int) -> float:
-    """For a batch: the median over epochs of their means."""
+    """Return the seconds per batch: the median over epochs of the epoch's mean, without the first epoch."""
     batches, found = Batches(split, batch, augment, 0, DEVICE), []
     for epoch in range(repeats + 1):
         wait()

@@ -1,4 +1,4 @@
-"""AutoAttack: the original library, the reference mode and the accelerated mode, on one network in one process.
+"""Time AutoAttack on one network in one process: the original library, the reference and the accelerated mode.
 
     python benchmarks/autoattack.py ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors --n 8
 """
@@ -25,17 +25,17 @@ from advdistill.data.batches import to_float
 @dataclass(frozen=True)
 class Options:
     model: tyro.conf.Positional[str]
-    """A CIFAR-10 network, best one that is robust: images that fall early cost nothing."""
+    """A CIFAR-10 network, preferably a robust one: images that break early take almost no time."""
     n: int = 8
-    """Of the first images that it classifies correctly; all in one batch."""
+    """Number of images: the first that the network classifies correctly, in one batch."""
     pairs: int = 1
     share: float = 1.0
-    """Of each attack's steps and queries, for all ways alike: the ratios in less time."""
+    """Share of each attack's steps and queries that is run, the same in every row; less than 1 takes less time."""
     out: Path = Path("benchmarks/results/autoattack.md")
 
 
 def shortened(share: float) -> type:
-    """The library with a share of its budget; with all of it, what is published."""
+    """Return the library's class with a share of its steps and queries; 1 gives the published attack."""
 
     class Shortened(Library):
         def __init__(self, *given, **options):
@@ -52,7 +52,7 @@ def main(options: Options) -> None:
     autoattack._library = lambda: library
     model = models.load(options.model).to(DEVICE).requires_grad_(False)
     x, y = right(model, options.n)
-    users = models.load(options.model).to(DEVICE)  # whose parameters want gradients, as in the library's examples
+    users = models.load(options.model).to(DEVICE)  # its parameters require gradients, as in the library's examples
     ways = {"library as shipped": shipped(library, users, x, y), "reference": by_us(model, x, y, None)}
     ways["accelerated, folded fp32"] = by_us(model, x, y, Frozen(model))
     if native_bf16():
@@ -65,9 +65,10 @@ def main(options: Options) -> None:
     lines = [HEAD, *(row(name, times, run.standing) for name, run in ways.items())]
     print("\n".join(lines))
     caption = f"{Path(options.model).name}, {options.n} images that it classifies correctly, one batch; medians of "
-    caption += f"{options.pairs}, run in alternation. Each attack with {options.share:.0%} of its steps and queries. "
-    caption += "Standing: which images, in their order."
-    options.out.write_text(f"# AutoAttack, faster\n\n{receipt()}\n\n{caption}\n\n" + "\n".join(lines) + "\n")
+    caption += f"{options.pairs}, run in alternation. Each attack runs with {options.share:.0%} of its steps and "
+    caption += "queries. Still correct: for each image in order, 1 if it is still classified correctly, 0 if not."
+    title = "# Speed of AutoAttack: the library and our two modes"
+    options.out.write_text(f"{title}\n\n{receipt()}\n\n{caption}\n\n" + "\n".join(lines) + "\n")
 
 
 def row(name: str, times: dict[str, list[float]], standing: Tensor) -> str:
@@ -105,7 +106,7 @@ def by_us(model: nn.Module, x: Tensor, y: Tensor, searched: nn.Module | None) ->
     return run
 
 
-HEAD = """| way | time | times as fast | standing |
+HEAD = """| implementation | time | times as fast | still correct |
 |---|--:|--:|---|"""
 
 

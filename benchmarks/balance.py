@@ -1,4 +1,4 @@
-"""Plot of the weights and temperatures that a method adapts, epoch by epoch, from a run's metrics.
+"""Plot the weights and temperatures that a method adapts during a run, by epoch, from the run's metrics.
 
     python benchmarks/balance.py runs/cifar10.bmtard_small balance.png
 """
@@ -14,7 +14,7 @@ def main(run: tyro.conf.Positional[Path], picture: tyro.conf.Positional[Path]) -
     rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     kinds = sorted({name.split("/")[0] for name in rows[0]} & {"weight", "temperature", "class_weight"})
     if not kinds:
-        raise SystemExit(f"The method of {run} balances nothing: its metrics are {', '.join(rows[0])}.")
+        raise SystemExit(f"The method in {run} adapts no weight or temperature; its metrics: {', '.join(rows[0])}.")
     figure, grid = plt.subplots(1, len(kinds), figsize=(4.5 * len(kinds), 3.4), layout="constrained", squeeze=False)
     for axes, kind in zip(grid[0], kinds, strict=True):
         for name in [name for name in rows[0] if name.startswith(f"{kind}/")]:

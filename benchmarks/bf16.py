@@ -1,4 +1,4 @@
-"""Does bf16 cost accuracy? The attack on a robust network, and trained students, in bf16 and in fp32.
+"""Does bf16 cost accuracy? Compare bf16 with fp32 in an attack on a robust network, and in training students.
 
     python benchmarks/bf16.py ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
 
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import torch
 import tyro
-from digits import cell
 from machine import DEVICE
-from receipt import receipt
+from receipt import cell, receipt
 from torch import Tensor, nn
 
 from advdistill import PGD, Linf, Result, Run, data, distill, evaluate, models, recipes
@@ -29,12 +28,13 @@ class Options:
     teacher: tyro.conf.Positional[str]
     """A robust CIFAR-10 network."""
     n: int = 1000
-    """Test images that are attacked."""
+    """Number of test images to attack."""
     seeds: int = 10
-    """Pairs of runs on digits."""
+    """Number of pairs of runs (fp32 and bf16) on digits."""
     images: int = 10_000
+    """CIFAR-10: training images of the one pair of runs."""
     epochs: int = 5
-    """Of the pair on CIFAR-10."""
+    """CIFAR-10: epochs of the one pair of runs."""
     out: Path = Path("runs/bf16")
 
 
@@ -49,7 +49,7 @@ def main(options: Options) -> None:
 
 @torch.no_grad()
 def attack(model: nn.Module, n: int) -> Iterator[str]:
-    """The rise of the fp32 network's cross-entropy under each attack, and the images it still classifies correctly."""
+    """Yield a row per precision of the attack: the rise of the fp32 network's cross-entropy, and its accuracy."""
     pgd, split = PGD(20, "2/255", Linf("8/255")), data.load("cifar10", "test").first(n)
     found = {}
     for name, searched in {"fp32": model, "bf16": Frozen(model, torch.bfloat16)}.items():
@@ -86,7 +86,7 @@ def training(options: Options) -> Iterator[str]:
 
 
 def ended(run: Run) -> Result:
-    """Of the last checkpoint: which one is best on some hundred held-out images is chance."""
+    """Evaluate the last checkpoint: which checkpoint is best on about a hundred held-out images is chance."""
     recipe = run.recipe
     return evaluate(
         models.load(run.last), data.load(recipe.data.name, "test"), recipe.attack.threat, "clean,pgd-20", device=DEVICE

@@ -1,11 +1,13 @@
-"""AdaAD whose attack runs the teacher at some steps only, compared with exact AdaAD: cost, gradients, trained students.
+"""Compare exact AdaAD with an attack that runs the teacher at some steps only: cost, gradients, trained students.
 
-    python benchmarks/cheap_adaad.py --seeds 3                              # digits, every variant that was tried
+    python benchmarks/cheap_adaad.py --seeds 3                              # digits, every variant
     python benchmarks/cheap_adaad.py --cifar10 ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors \\
         --variants exact k2 k3 k5 --images 10000 --epochs 10
 
-It resumes if interrupted. k5 is `teacher_every` 5; label, top2, top3 and all are rows of these logits of the teacher's
-Jacobian, taken once, or again at every k-th step (benchmarks/linear_rows.py).
+An interrupted benchmark resumes. The variant k5 is `teacher_every` 5. In label, top2, top3 and all, the teacher is
+linearised along these logits, at the first step of the attack only or, with -k3 and -k5, again at every k-th step
+(benchmarks/linear_rows.py). Columns: "times as fast" is the time with exact AdaAD divided by the variant's time;
+`Costs.direction` and `Costs.gain` define cosine, signs and gain.
 """
 
 import json
@@ -16,9 +18,8 @@ from pathlib import Path
 
 import torch
 import tyro
-from digits import cell
 from linear_rows import AdaADRows
-from receipt import receipt
+from receipt import cell, receipt
 from torch import Tensor, nn
 
 from advdistill import PGD, AdaAD, Distiller, Recipe, Result, Run, data, distill, evaluate, models, recipes
@@ -41,15 +42,15 @@ class Options:
     variants: tuple[str, ...] = tuple(VARIANTS)
     seeds: int = 1
     cifar10: Path | None = None
-    """A robust teacher's checkpoint; with it CIFAR-10 and resnet8 instead of digits."""
+    """Checkpoint of a robust teacher; if given, a resnet8 is trained on CIFAR-10 instead of digits."""
     images: int = 10_000
     """CIFAR-10: training images."""
     epochs: int | None = None
-    """The recipe's unless given."""
+    """By default the recipe's."""
     n: int | None = None
-    """Test images under PGD-20; all unless given."""
+    """Test images attacked by PGD-20; by default all."""
     batch: int = 64
-    """Images of an attack whose time is taken."""
+    """Images per attack in the measurements of time, gradients and gain."""
     pairs: int = 9
     out: Path = Path("runs/cheap_adaad")
 
@@ -66,7 +67,7 @@ def main(options: Options) -> None:
         print(f"| {name} | {' | '.join(costs.cells(name, options.pairs) + learned(runs[name], options))} |", flush=True)
 
 
-COLUMNS = ["attack", "exact / it", "step, exact / it", "cosine (least of a step)", "signs", "gain"]
+COLUMNS = ["attack", "attack, times as fast", "step, times as fast", "cosine (lowest step)", "signs", "gain"]
 COLUMNS += ["runs", "clean", "pgd-20", "training, s"]
 HEAD = f"| variant | {' | '.join(COLUMNS)} |\n|---|{'--:|' * len(COLUMNS)}"
 
@@ -83,9 +84,10 @@ def base(options: Options) -> Recipe:
 
 
 def caption(recipe: Recipe, options: Options) -> str:
-    costs = f"times, gradients, gain: {options.batch} test images, the exact student of seed 0, {options.pairs} pairs"
+    costs = f"times, gradients and gain: {options.batch} test images, the student of exact AdaAD with seed 0, "
+    costs += f"{options.pairs} pairs"
     setting = f"{recipe.student}, {recipe.data.train_images or 'all'} training images of {recipe.data.name}"
-    return f"{setting}, {recipe.epochs} epochs, {recipe.attack}; {costs}; training seconds include the validations"
+    return f"{setting}, {recipe.epochs} epochs, {recipe.attack}; {costs}; training seconds include validation"
 
 
 def student(recipe: Recipe, name: str, seed: int, options: Options) -> Run:
@@ -112,7 +114,7 @@ def evaluated(run: Run, n: int | None) -> Result:
 
 @dataclass(frozen=True)
 class Trail(PGD):
-    """The exact attack, which notes where it went and along which gradients; with a path, the gradients there alone."""
+    """PGD that records its iterates and their gradients; with a given `path`, the gradients at these points instead."""
 
     path: list[Tensor] = field(default_factory=list)
     gradients: list[Tensor] = field(default_factory=list)
@@ -131,7 +133,7 @@ class Trail(PGD):
 
 
 class Costs:
-    """What a variant's attack costs and finds, on the first `batch` test images and with a student that is trained."""
+    """Cost and quality of a variant's attack, on the first `batch` test images and with a trained student."""
 
     def __init__(self, recipe: Recipe, student: nn.Module, batch: int):
         test = data.load(recipe.data.name, "test").first(batch)
@@ -167,7 +169,7 @@ class Costs:
         return [f"{attack:.3f} s", *(f"{ratio:.2f}" for ratio in ratios), *self.direction(name), self.gain(cheap)]
 
     def timed(self, distiller: Distiller) -> tuple[float, float]:
-        """Seconds of the attack, and of the losses with their gradient."""
+        """Return the seconds of the attack, and of the losses with their gradient."""
         began = now()
         made = self.crafted(distiller)
         attacked = now()
@@ -177,7 +179,11 @@ class Costs:
         return attacked - began, now() - attacked
 
     def direction(self, name: str) -> list[str]:
-        """Agreement of the gradients with the exact ones, at the exact attack's steps; means over the images."""
+        """Compare the variant's input gradients with the exact ones, at the iterates of the exact attack.
+
+        Returns:
+            the mean cosine over images and steps (in brackets the lowest mean of a step), and the share of equal signs.
+        """
         pairs = list(zip(self.trail.gradients, self.trailed(name, self.trail.path).gradients, strict=True))
         cosines = [torch.cosine_similarity(a.flatten(1), b.flatten(1)).mean().item() for a, b in pairs]
         signs = statistics.mean((a.sign() == b.sign()).float().mean().item() for a, b in pairs)
@@ -185,7 +191,7 @@ class Costs:
 
     @torch.no_grad()
     def gain(self, cheap: Distiller) -> str:
-        """The rise of the exact objective from x to the x' that was found, as a share of the exact attack's."""
+        """Return the rise of KL(T(x') || S(x')) from x to the variant's x', as a share of the exact attack's rise."""
         at = [self.x, self.crafted(cheap).x_adv, self.crafted(self.exact).x_adv]
         clean, found, most = (kl(self.teacher(x), self.student(x)).mean().item() for x in at)
         return f"{100 * (found - clean) / (most - clean):.1f} %"

@@ -1,9 +1,9 @@
-"""What a run's digests of its networks and data add to a start, and comparing them to a resume.
+"""Measure the time that digests of networks and data add to the start of a run, and comparing them to a resume.
 
     python benchmarks/digests.py --out benchmarks/results/digests.md
 
-CIFAR-10 in memory, and a folder of 100,000 PNGs of 32 x 32 pixels, read into memory and streamed. CIFAR-10 is
-downloaded, unless it is in the cache.
+The data are CIFAR-10 in memory, and a folder of 100,000 PNGs of 32 x 32 pixels, read into memory and streamed.
+CIFAR-10 is downloaded unless it is in the cache.
 """
 
 import os
@@ -31,7 +31,7 @@ class Options:
     images: int = 100_000
     """Files in the folder; a fifth of them are held out as the test split."""
     repeats: int = 5
-    """The median of so many measurements is given."""
+    """Number of measurements; the table shows their median."""
     out: Path | None = None
 
 
@@ -48,12 +48,13 @@ def main(options: Options) -> None:
             split, loading = loaded(str(folder), stream)
             rows.append(data_row(f"folder of {options.images:,} PNGs, {what}", split, loading, options))
             print(rows[-1], flush=True)
-    head = ("of", "MB", "loading s", "digests s (start and resume)", "comparing s (resume)")
+    head = ("what", "MB", "loading s", "digests s (start and resume)", "comparing s (resume)")
     table = [f"| {' | '.join(head)} |", "|---|---:|---:|---:|---:|", *rows]
     text = "\n".join([
-        "# Digests of what a run trains from\n", receipt(), f"- median of {options.repeats}\n",
-        "At its start a training's first process computes digests of networks and data, which the state records; a "
-        "resume computes and [compares them](../../docs/endurance.md#what-a-run-began-with).\n", *table, "",
+        "# Cost of a run's digests of networks and data\n", receipt(), f"- median of {options.repeats}\n",
+        "At the start of a training, the first process computes digests of networks and data, which the state records. "
+        "A resume computes the digests again and [compares them](../../docs/endurance.md#what-a-run-began-with).\n",
+        *table, "",
     ])  # fmt: skip
     print(text)
     if options.out:
@@ -61,7 +62,7 @@ def main(options: Options) -> None:
 
 
 def loaded(name: str, stream: bool = False) -> tuple[Split, str]:
-    """A training split, and the seconds that it took."""
+    """Return a training split, and the seconds that loading took."""
     began = time.perf_counter()
     split = data.load(name, "train", stream=stream)
     return split, f"{time.perf_counter() - began:.1f}"
@@ -87,7 +88,7 @@ def row(what: str, size: int, loading: str, digests: Callable[[], dict[str, str]
 
 
 def median(call, repeats: int):
-    """Seconds that a call takes, and what it returns."""
+    """Return the median seconds of a call, and what the call returns."""
     times = []
     for _ in range(repeats):
         began = time.perf_counter()

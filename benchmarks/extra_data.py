@@ -1,9 +1,9 @@
-"""A million generated images of 32 x 32 in the batches of a training: memory, time, and the share of each batch.
+"""Mix a million generated images of 32 x 32 into training batches: memory, time, generated images per batch.
 
     python benchmarks/extra_data.py --images 1000000
 
-The .npz, 3 GB, is made in a temporary folder. Memory is the resident set of this process at its highest, less what it
-was before the file was opened; Linux only.
+The .npz file, 3 GB, is written to a temporary folder. Memory is the peak resident set of this process, minus the
+resident set before the file was opened; Linux only.
 """
 
 import tempfile
@@ -45,14 +45,15 @@ def main(images: int = 1_000_000, batch_size: int = 512, fraction: float = 0.7, 
         shares = {int((share.index >= len(real)).sum()) for epoch in range(2) for share in batches.epoch(epoch)}
         size = file.stat().st_size
     print(f"{receipt()}\n\n| | |\n|---|--:|\n| generated images | {images:,} |\n| file | {size / 2**20:,.0f} MiB |")
-    print(f"| memory added at the most | {memory.peak():.0f} MiB |")
-    print(f"| opened, labels read | {opened:.2f} s |\n| digest {digest} | {digested:.2f} s |")
+    print(f"| peak memory added | {memory.peak():.0f} MiB |")
+    print(f"| opening the file, reading labels | {opened:.2f} s |")
+    print(f"| computing the digest, {digest} | {digested:.2f} s |")
     print(f"| generated images in each of {2 * len(batches)} batches of {batch_size} | {shares} |")
-    print(f"| a batch, of real images alone | {1000 * plain:.1f} ms |\n| a batch | {1000 * seconds:.1f} ms |")
+    print(f"| time per batch, real images only | {1000 * plain:.1f} ms |\n| time per batch | {1000 * seconds:.1f} ms |")
 
 
 def write(file: Path, images: int) -> None:
-    """As np.savez writes it, in chunks; sorted by class."""
+    """Write the file in the format of np.savez, in chunks, sorted by class."""
     random = np.random.RandomState(0)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, shape, dtype in (("image", (images, 32, 32, 3), "|u1"), ("label", (images,), "<i8")):
@@ -67,7 +68,7 @@ def write(file: Path, images: int) -> None:
 
 
 def timed(batches: Batches) -> float:
-    """Seconds for a batch, the mean of an epoch."""
+    """Return the seconds per batch, the mean of an epoch."""
     began = time.perf_counter()
     for _ in batches.epoch(0):
         pass

@@ -1,7 +1,7 @@
-"""What runs on a GPU that is lent for half an hour, in commands of at most ten minutes: see benchmarks/gpu.md.
+"""Commands of at most ten minutes for a GPU that is lent for half an hour: see benchmarks/gpu.md.
 
     python benchmarks/gpu.py tests step --out $OUT        # the CUDA tests, then a step against the textbook loop
-    python benchmarks/gpu.py train --minutes 9            # CIFAR-10, ResNet-18; the same command continues it
+    python benchmarks/gpu.py train --minutes 9            # CIFAR-10, ResNet-18; the same command resumes it
     python benchmarks/gpu.py train evaluate --minutes 3 --out $OUT
 
 `--tiny` tries the same commands on a CPU in two minutes.
@@ -20,20 +20,20 @@ import torch
 import tyro
 
 ROOT = Path(__file__).parents[1]
-PARTS = ROOT / "build" / "gpu"  # what a command carries: CIFAR-10's binary files, the teacher
+PARTS = ROOT / "build" / "gpu"  # files sent with a command: CIFAR-10's binary files, the teacher
 STATE = ROOT / "build" / "gpu_state"  # ignored by git, so it stays on the machine between two commands
-PIECE = 15 * 2**20  # bytes; a file that comes back is at most 16 MiB
+PIECE = 15 * 2**20  # bytes; a file that is sent back may have at most 16 MiB
 
 
 @dataclass
 class Options:
     stages: tyro.conf.Positional[tuple[Literal["keep", "tests", "step", "train", "evaluate"], ...]]
-    """`keep` only moves what was carried to the machine."""
+    """`keep` only stores the files that were sent with the command."""
     minutes: float = 9
-    """Of training, until the state is saved and the command ends."""
+    """Minutes of training, after which the state is saved and the command ends."""
     epochs: int = 40
     out: Path = ROOT / "build" / "gpu_out"
-    """What comes back."""
+    """Folder of the files that are sent back."""
     tiny: bool = False
 
 
@@ -47,19 +47,19 @@ def main(options: Options) -> int:
 
 
 def tests(options: Options) -> int:
-    """Shows: nothing skipped; every fast path equals the plain one on CUDA."""
+    """Run the CUDA tests. Expected: no test is skipped, and every fast path equals the plain path on CUDA."""
     return run([sys.executable, "-m", "pytest", "-q", "-rs", "tests/test_cuda.py"])
 
 
 def step(options: Options) -> int:
-    """Shows: 2.5 to 6 x the textbook loop, by case (benchmarks/step.py has the aims)."""
+    """Time a step. Expected: 2.5 to 6 times as fast as the textbook loop, by case (goals: benchmarks/step.py)."""
     cases = ["rslad-resnet8"] if options.tiny else [*("adaad-resnet18", "rslad-resnet18", "rslad-resnet8"), "igdm-wrn"]
     sizes = ["--pairs", 1 if options.tiny else 5, "--out", options.out / "step.md"]
     return run([sys.executable, "benchmarks/step.py", "--case", *cases, *sizes])
 
 
 def train(options: Options) -> int:
-    """Shows: seconds an epoch, and a state from which the same command goes on bit for bit."""
+    """Train. Expected: seconds per epoch, and a state from which the same command resumes bit for bit."""
     small = ["--student", "resnet8", "--epochs", "2", "--data.train-images", "600", "--attack.steps", "2"]
     sizes = small if options.tiny else ["--epochs", options.epochs, "--precision", "bf16", "--compile"]
     command = advdistill(
@@ -71,13 +71,13 @@ def train(options: Options) -> int:
         shutil.copy(file, options.out)
     for file in (STATE / "run").glob("best.safetensors"):
         weights = file.read_bytes()
-        for at in range(0, len(weights), PIECE):  # joined again by cat
+        for at in range(0, len(weights), PIECE):  # `cat` joins the pieces
             (options.out / f"best.{at // PIECE}").write_bytes(weights[at : at + PIECE])
-    return code if code != 128 + signal.SIGTERM else 0  # stopped in time, state saved
+    return code if code != 128 + signal.SIGTERM else 0  # stopped at the time limit, state saved
 
 
 def evaluate(options: Options) -> int:
-    """Shows: AutoAttack on 1,000 test images, PGD-20 on all; RSLAD's paper has 83.4 clean and 51.5 after 300 epochs."""
+    """Evaluate: PGD-20 on all test images, AutoAttack on 1,000. RSLAD's paper, 300 epochs: 83.4 clean, 51.5 robust."""
     few = ("--n", "20") if options.tiny else ()
     sizes = [("clean,pgd-20", few), ("clean,pgd-20,autoattack", few or ("--n", "1000"))]
     commands = (
@@ -96,7 +96,7 @@ def advdistill(*arguments: object) -> list[object]:
 
 
 def run(command: list[object], seconds: float | None = None) -> int:
-    """Its exit code; after `seconds` it is asked to stop, as SLURM does."""
+    """Run a command and return its exit code; after `seconds`, send it SIGTERM, as SLURM does."""
     print("$", *command, flush=True)
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     running = subprocess.Popen([str(word) for word in command], env={**os.environ, "PYTHONPATH": path}, cwd=ROOT)

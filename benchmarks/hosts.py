@@ -1,8 +1,8 @@
-"""Tests of the ways to start several processes: on one host, by torchrun, by SLURM's variables, on two hosts.
+"""Test the ways to start several processes: `--devices 2`, torchrun, SLURM's variables, two hosts.
 
     sudo python benchmarks/hosts.py                 # two network namespaces simulate two hosts; needs root
 
-Each is the same training run by two processes; all must end with the same weights, bit for bit.
+Each way runs the same training in two processes; all must end with the same weights, bit for bit.
 """
 
 import os
@@ -32,7 +32,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    lines = ["| how | ended | seconds of the last epoch | weights |", "|---|---|--:|---|"]
+    lines = ["| started by | ended | seconds of the last epoch | weights |", "|---|---|--:|---|"]
     with TemporaryDirectory() as folder, two_hosts() as hosts:
         teacher = distill(recipes.load("digits.teacher").replace(epochs=2), Path(folder, "teacher"))
         first = None
@@ -63,7 +63,7 @@ def by_torchrun(run: list[str], hosts) -> str:
 
 
 def as_slurm(run: list[str], hosts) -> str:
-    """What `srun --ntasks-per-node 2` sets for its tasks."""
+    """Start two tasks with the variables that `srun --ntasks-per-node 2` sets."""
     shared = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "train", "SLURM_NNODES": "1"}
     shared |= {"SLURM_JOB_ID": "1", "SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0", "MASTER_PORT": PORT}
     tasks = [shared | {"SLURM_PROCID": str(n), "SLURM_LOCALID": str(n)} for n in range(2)]
@@ -71,7 +71,7 @@ def as_slurm(run: list[str], hosts) -> str:
 
 
 def on_two_hosts(run: list[str], hosts: tuple[str, str]) -> str:
-    """One process on each; the run's folder is on a file system that both see."""
+    """Start one process on each host; both hosts can access the run's folder."""
     inside = []
     for rank, host in enumerate(hosts):
         join = ["--nnodes", "2", "--node-rank", str(rank), "--master-addr", ADDRESSES[0], "--master-port", PORT]
@@ -89,7 +89,7 @@ WAYS = {
 
 
 def together(commands: list[list[str]], variables: list[dict] | None = None) -> str:
-    """Run side by side; how they ended."""
+    """Run the commands at the same time; return `well`, or `failed` and the first error."""
     pairs = zip(commands, variables or [{}] * len(commands), strict=True)
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     started = [subprocess.Popen(line, env=os.environ | QUIET | more, **pipes) for line, more in pairs]
@@ -102,7 +102,7 @@ def together(commands: list[list[str]], variables: list[dict] | None = None) -> 
 
 @contextmanager
 def two_hosts() -> Iterator[tuple[str, str]]:
-    """Two network namespaces with a cable between them."""
+    """Create two network namespaces with a virtual cable between them; delete them afterwards."""
     hosts = ("host-a", "host-b")
     ends = [f"{host}-eth" for host in hosts]
     try:

@@ -1,4 +1,4 @@
-"""Does IGDM raise the cosine between the student's and the teacher's input gradients? Over the runs of a study.
+"""Does IGDM raise the cosine between the student's and the teacher's input gradients? Measured on a study's runs.
 
     advdistill study benchmarks/studies/digits_igdm.yaml --out runs/digits_igdm --workers 2
     python benchmarks/igdm.py runs/digits_igdm
@@ -30,7 +30,7 @@ def main(
             found = gradient_alignment(models.load(runs.run(cell).best), teacher, test)
             groups.setdefault(cell.group, []).append([getattr(found[scalar], what) for scalar, what in COLUMNS])
     print(f"{receipt()}\n")
-    print("| recipe | igdm | runs | cosine, CE | distance, CE | cosine, logit | distance, logit |")
+    print("| recipe | weight | runs | cosine, CE | distance, CE | cosine, logit | distance, logit |")
     print("|---|---|--:|--:|--:|--:|--:|")
     for (recipe, igdm, _), rows in groups.items():
         figures = [f"{fmean(values):.3f} ± {stdev(values):.3f}" for values in zip(*rows, strict=True)]

@@ -1,4 +1,4 @@
-"""AdaAD with a teacher linearised along chosen logits: measured as an alternative to `teacher_every`."""
+"""AdaAD with a teacher linearised along chosen logits, measured as an alternative to `teacher_every`."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,10 @@ __all__ = ["AdaADRows"]
 
 @dataclass
 class AdaADRows(AdaAD):
-    """AdaAD whose attack sees T(x_r) + J (x' - x_r), J of some logits only; x_r is the first and every k-th iterate.
+    """AdaAD whose attack uses T(x_r) + J (x' - x_r) for T(x'); x_r is the first and every k-th iterate.
 
-    `logits` is how many, from the largest of T(x_r) on, and 0 the label's alone; `every` is k, and 0 never again.
+    J has the rows of the `logits` largest logits of T(x_r), or with 0 only the label's; other logits stay at T(x_r).
+    `every` is k; with 0, x_r stays the first iterate.
     """
 
     logits: int = 3

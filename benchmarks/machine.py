@@ -1,4 +1,4 @@
-"""Speed of this machine, and time and memory used by a function."""
+"""Speed of this machine, and time and memory that a function uses."""
 
 import ctypes
 import gc
@@ -28,7 +28,7 @@ def wait() -> None:
 
 
 def matmul_peak(dtype: torch.dtype) -> float:
-    """FLOP/s of the fastest of five products of square matrices."""
+    """Return the FLOP/s of the fastest of five products of square matrices."""
     side = 8192 if DEVICE.type == "cuda" else 2048
     a, b = torch.randn(2, side, side, device=DEVICE).to(dtype)
     times = [seconds(lambda: a @ b) for _ in range(6)]
@@ -36,14 +36,14 @@ def matmul_peak(dtype: torch.dtype) -> float:
 
 
 def flops(work: Callable[[], object]) -> int:
-    """Of the convolutions and matrix products, forward and backward."""
+    """Count the floating-point operations of convolutions and matrix products, forward and backward."""
     with _Counted() as counted:
         work()
     return counted.total
 
 
 class _Counted(TorchDispatchMode):
-    """PyTorch's own formulas; its FlopCounterMode, which also follows modules, stops at `autograd.grad`."""
+    """Counts with PyTorch's formulas. PyTorch's FlopCounterMode also follows modules, and stops at `autograd.grad`."""
 
     total = 0
 
@@ -55,7 +55,7 @@ class _Counted(TorchDispatchMode):
 
 
 class Memory:
-    """MiB that were added at the most since it was made."""
+    """Peak memory in MiB that was added since this object was created."""
 
     def __init__(self):
         gc.collect()
@@ -64,8 +64,8 @@ class Memory:
             torch.cuda.reset_peak_memory_stats()
             self.before = torch.cuda.memory_allocated()
             return
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what others freed is not at hand for what comes
-        Path("/proc/self/clear_refs").write_text("5")  # the peak is counted afresh
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # return freed memory, which new allocations would reuse unmeasured
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
         self.before = _status("VmRSS")
 
     def peak(self) -> float:

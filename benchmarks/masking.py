@@ -1,9 +1,9 @@
-"""The verdict on gradient masking for two networks whose robustness is known, and for both with added gradient masking.
+"""Check the verdict on gradient masking for two networks of known robustness, unmodified and with added masking.
 
     python benchmarks/masking.py clean.pt robust.safetensors
 
-An interrupted benchmark resumes. The clean network's robust accuracy is 0 and not masked: "pass" is right for both, and
-"fail" for every mask.
+An interrupted benchmark resumes. Neither network is masked (the clean one has robust accuracy 0), so "pass" is right
+for both, and "fail" for every masked network.
 """
 
 import json
@@ -23,7 +23,7 @@ from advdistill.evaluation.masking import gradient_masking
 
 
 class Before(nn.Module):
-    """A network whose images pass through something first."""
+    """A network with a function applied to its input."""
 
     def __init__(self, network: nn.Module, change: Callable[[Tensor], Tensor]):
         super().__init__()
@@ -34,7 +34,7 @@ class Before(nn.Module):
 
 
 class Scaled(nn.Module):
-    """Logits divided by a tiny temperature."""
+    """A network whose logits are multiplied by 1000."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -53,7 +53,7 @@ def detached(x: Tensor) -> Tensor:
 
 
 def noisy(x: Tensor) -> Tensor:
-    """Dropout that eval mode does not switch off."""
+    """Apply dropout that eval mode does not turn off."""
     return nn.functional.dropout(x, 0.1, training=True)
 
 
@@ -73,7 +73,7 @@ def main(
     masked_n: int = 50,
     out: Path = Path("runs/masking"),
 ) -> None:
-    """Judge both networks on `n` CIFAR-10 test images with each other as surrogate, and each mask on `masked_n`."""
+    """Test both networks on `n` CIFAR-10 test images, with each other as surrogate; masked networks on `masked_n`."""
     networks = {"clean": models.load(clean), "robust": models.load(robust)}
     out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -81,7 +81,7 @@ def main(
         surrogate = networks["robust" if name == "clean" else "clean"]
         rows.append(row(out, name, "as it is", network, n, surrogate))
         rows += [row(out, name, mask, put_on(network), masked_n) for mask, put_on in MASKS.items()]
-    print(f"{receipt()}\n\n| network | mask | images | verdict | what says so |\n|---|---|--:|---|---|")
+    print(f"{receipt()}\n\n| network | mask | images | verdict | findings |\n|---|---|--:|---|---|")
     print("\n".join(rows))
 
 

@@ -1,10 +1,10 @@
-"""Cheaper attacks in training against PGD-10, same student, on digits: seconds of an epoch and robust accuracy.
+"""Compare cheaper training attacks with PGD-10, same student, on digits: seconds per epoch and accuracy.
 
     python benchmarks/one_step.py --student convnet-8 --eps 0.1 --epochs 40
 
-The runs are those of `digits.pgd_at` with another attack, evaluated on the whole test split; an interrupted benchmark
-resumes. Seconds are of the steps of one epoch, taken in turn for all attacks in one process, `pairs` times; a ratio is
-the median over the pairs. With --cifar10 FOLDER the student is resnet8 on images of CIFAR-10.
+Each run is `digits.pgd_at` with another attack, evaluated on the whole test split; an interrupted benchmark resumes.
+Seconds are the time of one epoch's steps, measured `pairs` times for all attacks in turn in one process; a ratio is the
+median over these rounds. With --cifar10 FOLDER a resnet8 is trained on CIFAR-10.
 """
 
 import statistics
@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 import tyro
-from digits import cell
-from receipt import receipt
+from receipt import cell, receipt
 
 from advdistill import PGD, PGDAT, Distiller, Recipe, Result, Run, data, distill, evaluate, models, recipes
 from advdistill._internal.rng import Rng
@@ -28,19 +27,19 @@ ATTACKS = ("clean", "pgd-20", "autoattack")
 class Options:
     seeds: int = 3
     cifar10: Path | None = None
-    """Folder of CIFAR-10's files; with it `cifar10.pgd_at_small` instead of digits."""
+    """Folder of CIFAR-10's files; if given, `cifar10.pgd_at_small` is used instead of digits."""
     epochs: int | None = None
-    """The recipe's unless given; so are the next two."""
+    """By default the recipe's; likewise student and eps."""
     student: str | None = None
     eps: float | None = None
-    """Of the attack; its step keeps its share of eps."""
+    """The attack's eps; the step size changes in proportion."""
     attacks: tuple[str, ...] = ATTACKS
     pairs: int = 9
     out: Path = Path("runs/one_step")
 
 
 def variants(attack: PGD) -> dict[str, PGD]:
-    """By name; steps in units of eps are the papers'."""
+    """Return the attacks by name; step sizes in units of eps are the papers'."""
     eps = attack.threat.eps
     one = replace(attack, steps=1, start="uniform")
     return {
@@ -67,7 +66,7 @@ def main(options: Options) -> None:
     setting = f"{base.student}, {base.data.name}, {base.epochs} epochs, {base.attack.threat}, {options.seeds} seeds"
     print(f"{receipt()}\n- {setting}\n", flush=True)
     seconds = timed(kinds, options.pairs)
-    print(f"| attack | seconds of an epoch | pgd-10 / it | {' | '.join(options.attacks)} |", flush=True)
+    print(f"| attack | seconds per epoch | times as fast as pgd-10 | {' | '.join(options.attacks)} |", flush=True)
     print(f"|---|--:|--:|{'--:|' * len(options.attacks)}", flush=True)
     for name, recipe in kinds.items():
         results = [evaluated(recipe.replace(seed=seed), name, options) for seed in range(options.seeds)]
@@ -77,7 +76,7 @@ def main(options: Options) -> None:
 
 
 def timed(kinds: dict[str, Recipe], pairs: int) -> dict[str, list[float]]:
-    """Seconds of the steps of an epoch, all attacks in turn; the first round, in which networks are copied, is left."""
+    """Return the seconds of an epoch's steps, all attacks in turn, without the first round, which copies networks."""
     loops = {name: loop(recipe) for name, recipe in kinds.items()}
     found: dict[str, list[float]] = {name: [] for name in kinds}
     for _ in range(pairs + 1):
@@ -89,7 +88,7 @@ def timed(kinds: dict[str, Recipe], pairs: int) -> dict[str, list[float]]:
 
 
 def loop(recipe: Recipe):
-    """Yields after each epoch of the steps that a training takes."""
+    """Train, and yield after the steps of each epoch."""
     torch.manual_seed(0)
     split = data.load(recipe.data.name, "train", recipe.data.folder)
     split = split.first(recipe.data.train_images or len(split))

@@ -1,8 +1,8 @@
-"""From your own PNG files to an exported file: Fashion-MNIST as a folder, with the commands of a user.
+"""Go from a folder of PNG files to an exported file, with the commands that a user types; the files: Fashion-MNIST.
 
     python benchmarks/own_images.py --classes 3 --per-class 300 --epochs 3
 
-Without Fashion-MNIST's files it uses scikit-learn's digits.
+Without Fashion-MNIST's files, scikit-learn's digits are used.
 """
 
 import time
@@ -18,7 +18,7 @@ from advdistill.data import Split
 def main(
     classes: int = 10, per_class: int = 300, epochs: int = 3, folder: str | None = None, out: Path = Path("runs/own")
 ) -> None:
-    """Args: classes: the first so many; per_class: training images of each; folder: of Fashion-MNIST's files."""
+    """Args: classes: number of classes; per_class: training images per class; folder: Fashion-MNIST's files."""
     images = out / f"images-{classes}"
     if not images.exists():
         for split in ("train", "test"):
@@ -35,12 +35,12 @@ def source(split: str, folder: str | None) -> Split:
     try:
         return data.load("fashion_mnist", split, folder)
     except ValueError as error:
-        print(f"{error} Taking digits.")
+        print(f"{error} Using digits instead.")
         return data.load("digits", split)
 
 
 def write(split: Split, folder: Path, classes: int, per_class: int) -> None:
-    """The first images of each class as PNG files."""
+    """Write the first images of each class as PNG files."""
     from PIL import Image
 
     for label, name in enumerate(split.classes[:classes]):

@@ -1,7 +1,8 @@
-"""Machine, date and code version of a measurement."""
+"""Command, commit, machine and date of a measurement, and cells of its tables."""
 
 import platform
 import shlex
+import statistics
 import subprocess
 import sys
 from datetime import date
@@ -11,9 +12,9 @@ import torch
 
 
 def receipt() -> str:
-    """Lines for the head of a result: command, commit, machine, date."""
+    """Return the lines for the head of a result: command, commit, machine, date."""
     commit = _git("rev-parse", "--short", "HEAD")
-    # the results of the benchmark before this one change nothing that is measured
+    # results that an earlier benchmark wrote do not change what is measured
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benchmarks/results")
     return "\n".join([
         f"- command: `{shlex.join(['python', *sys.argv])}`",
@@ -21,6 +22,12 @@ def receipt() -> str:
         f"- machine: {_processor()}, {torch.get_num_threads()} threads" + _gpu(),
         f"- date: {date.today()}",
     ])  # fmt: skip
+
+
+def cell(values: list[float], digits: int = 1) -> str:
+    """Return the mean, and the standard deviation of two values or more."""
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
 def _git(*arguments: str) -> str:

@@ -1,8 +1,8 @@
-"""One network as float32, fp16 and int8 files: same logits, size, latency and robust accuracy.
+"""Measure one network exported as float32, fp16 and int8 files: logits, size, latency and robust accuracy.
 
     python benchmarks/ship.py robust.safetensors
 
-An interrupted benchmark resumes; results that exist are not measured again.
+An interrupted benchmark resumes; existing results are not measured again.
 """
 
 import json

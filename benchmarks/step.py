@@ -1,6 +1,6 @@
-"""A training step compared with the textbook loop, alternating in one process.
+"""Compare a training step with the textbook loop, alternating in one process.
 
-    python benchmarks/step.py                       # every case that this machine can do in minutes
+    python benchmarks/step.py                       # every case but igdm-wrn, which takes minutes per step on a CPU
     python benchmarks/step.py --case adaad-resnet18 --pairs 9
 
 advdistill's step is the trainer's, on random images, with data loading and augmentation. `--out` is the table's file;
@@ -41,8 +41,9 @@ class Case:
     batch: int
     precision: str
     on_cpu: float
-    """The ratio that is aimed at."""
+    """Goal of the ratio on a CPU."""
     on_gpu: float
+    """Goal of the ratio on a GPU."""
     teacher_every: int | None = None
     baseline: str = "textbook"
 
@@ -111,7 +112,7 @@ def images(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a case; seconds and MiB of a step."""
+    """The measurements of a case; seconds and MiB are per step."""
 
     case: str
     baseline: str
@@ -123,9 +124,9 @@ class Row:
     memory: tuple[float, float]
     flops: int
     share: float
-    """Of the fastest matrix product here, in the same precision."""
+    """FLOP/s of the step, as a share of the fastest matrix product on this machine in the same precision."""
     data: float
-    """Of the step."""
+    """Share of the step spent on loading and augmenting the batch."""
 
     def __str__(self) -> str:
         low, high = min(self.ratios), max(self.ratios)
@@ -151,7 +152,7 @@ def measured(name: str, pairs: int) -> Row:
     fast = ours(case)
     fast()
     most = before.peak()
-    work = flops(ours(case, compiled=False))  # what a graph replays passes the counter by
+    work = flops(ours(case, compiled=False))  # the counter misses what a CUDA graph replays
     times = [(seconds(plain), seconds(fast)) for _ in range(pairs)]
     slow, quick = (statistics.median(column) for column in zip(*times, strict=True))
     peak = matmul_peak(torch.bfloat16 if case.precision == "bf16" else torch.float32)
@@ -164,7 +165,7 @@ def measured(name: str, pairs: int) -> Row:
 
 
 def draw(rows: list[Row], path: Path) -> None:
-    """Ratios with their range, and the goals."""
+    """Plot the ratios with their ranges and goals."""
     figure, axes = plt.subplots(figsize=(8, 0.6 * len(rows) + 1.2), layout="constrained")
     for place, row in enumerate(reversed(rows)):
         middle = statistics.median(row.ratios)
@@ -174,7 +175,7 @@ def draw(rows: list[Row], path: Path) -> None:
         axes.text(0.04, place, f"{middle:.2f}", va="center", color="white", weight="bold")
     axes.set_yticks(range(len(rows)), [f"{row.case}\n(to {row.baseline})" for row in reversed(rows)], fontsize=8)
     axes.axvline(1, color="#888", linewidth=0.8)
-    axes.set_xlabel("times as fast; bars: median of pairs, black: range, orange: aim")
+    axes.set_xlabel("times as fast; bars: median of pairs, black: range, orange: goal")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -183,7 +184,7 @@ def draw(rows: list[Row], path: Path) -> None:
 @dataclass(frozen=True)
 class Options:
     case: tuple[str, ...] = field(default_factory=lambda: tuple(MINUTES))
-    """Rows; the wide teacher takes minutes a step on a CPU."""
+    """Cases to measure; the case with the wide teacher takes minutes per step on a CPU."""
     pairs: int = 5
     out: Path = Path("benchmarks/results/step.md")
 
@@ -202,15 +203,16 @@ def main(options: Options) -> None:
 
 
 COLUMNS = [
-    *("case", "slow", "advdistill", "ratio", "goal", "images/s", "MiB, slow", "MiB, advdistill"),
+    *("case", "baseline", "advdistill", "ratio", "goal", "images/s", "MiB, baseline", "MiB, advdistill"),
     *("GFLOP/s", "of peak", "data"),
 ]
 HEAD = f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}"
-CAPTION = """Medians over pairs run in alternation; the ratio is that of each pair, median (smallest to largest).
-Textbook: eager fp32 as released scripts have it, `benchmarks/textbook.py`. Ours: the trainer's step. MiB: at most,
-above what the process held before the networks were made, over the first step. GFLOP/s counts convolutions and matrix
-products; peak is the fastest of five square matrix products in the step's precision, measured next to it. Data: the
-share of a step that takes the batch and augments it."""
+CAPTION = """Medians over pairs run in alternation; the ratio is computed for each pair: median (smallest to largest).
+Baseline: the textbook loop in eager fp32, as in released scripts (`benchmarks/textbook.py`), or our exact step if the
+case says so. Advdistill: the trainer's step. MiB: peak memory during the first step, above the memory of the process
+before the networks were created. GFLOP/s counts convolutions and matrix products; peak is the fastest of five square
+matrix products in the step's precision, measured right after the step. Data: the share of a step spent on loading and
+augmenting the batch."""
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Images read batch by batch against images in memory: a short epoch at 64 x 64 and at 224 x 224.
+"""Compare images read batch by batch with images in memory: a short epoch at 64 x 64 and at 224 x 224.
 
     python benchmarks/streaming.py --out benchmarks/results/streaming.md
 
-The pictures are scikit-learn's digits, enlarged, with noise like a photograph's; half PNG, half JPEG. Linux only:
-memory is read from /proc.
+The images are scikit-learn's digits, enlarged, with noise as in a photograph; half PNG, half JPEG. Linux only: memory
+is read from /proc.
 """
 
 import json
@@ -25,14 +25,14 @@ from advdistill import PGD, Data, Linf, Recipe, Schedule, data, distill, methods
 from advdistill._internal.files import write_atomic
 from advdistill.data.batches import Batches
 
-STEPS = 2  # of the attack: the least computation per image read that a robust training has
+STEPS = 2  # of the attack: about the least computation per image that robust training has
 CLASSES = 4
 
 
 @dataclass
 class Options:
     images: int = 400
-    """Training images; a quarter as many are tested on."""
+    """Training images; there are a quarter as many test images."""
     sides: tuple[int, ...] = (64, 224)
     student: str = "convnet-4"
     batch_size: int = 32
@@ -58,15 +58,16 @@ def main(options: Options) -> None:
     head = ("images", "read", "start s", "images/s", "waiting for data", "peak memory MB", "decoding processes MB")
     table = [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows]
     text = "\n".join([
-        "# Streaming\n", receipt(), "", f"One epoch of PGD-AT (PGD-{STEPS}) of {options.student} on {options.images} "
-        f"images in batches of {options.batch_size}; weights equal to the last bit, however read.\n", *table, "",
+        "# Streaming compared with images in memory\n", receipt(), "",
+        f"One epoch of PGD-AT (PGD-{STEPS}) of {options.student} on {options.images} images in batches of "
+        f"{options.batch_size}; the weights are equal to the last bit, however the images are read.\n", *table, "",
     ])  # fmt: skip
     if options.out:
         write_atomic(options.out, lambda temporary: temporary.write_text(text))
 
 
 def paint(folder: Path, side: int, images: int) -> None:
-    """Digits in colour, `side` x `side`, of a few classes."""
+    """Write digits of a few classes as colour images of `side` x `side` pixels."""
     from PIL import Image
 
     random = np.random.RandomState(0)
@@ -93,7 +94,7 @@ def row(options: Options, folder: Path, side: int, stream: bool, label: str) -> 
 
 
 def measured(options: Options, folder: str, side: int, stream: bool) -> dict[str, float]:
-    """Of an epoch, the second: the first one warms up."""
+    """Measure the second of two epochs; the first is a warm-up."""
     times, began = Times(), time.perf_counter()
     data.load(folder, "train", stream=stream)
     start = time.perf_counter() - began
@@ -110,9 +111,9 @@ def measured(options: Options, folder: str, side: int, stream: bool) -> dict[str
 
 
 class Times:
-    """How long an epoch took, and how much of it was spent waiting for the next batch."""
+    """Measures images per second of an epoch, and the share of its time spent waiting for the next batch."""
 
-    warm, workers = False, 0.0  # memory is looked at in the first epoch, the time taken of the second
+    warm, workers = False, 0.0  # memory is measured in the first epoch, time in the second
 
     def around(self, epoch):
         def timed(batches, *arguments, **options):
@@ -136,7 +137,7 @@ class Times:
 
 
 def private() -> float:
-    """Megabytes that the children of this process share with nobody."""
+    """Return the private memory of this process's children in megabytes."""
     files = [Path(f"/proc/{child.pid}/smaps_rollup") for child in multiprocessing.active_children()]
     lines = [line.split() for file in files for line in file.read_text().splitlines()]
     return sum(int(line[1]) for line in lines if line[0].startswith("Private")) / 1024

@@ -1,6 +1,7 @@
-"""Size and imports of the package: `python benchmarks/structure.py [--repo CHECKOUT] [--out FILE.md]`.
+"""Measure size and imports of the package: `python benchmarks/structure.py [--repo CHECKOUT] [--out FILE.md]`.
 
-A room is a folder or file directly below `advdistill/`; an arrow leads from it to each room that it imports.
+A part, in the code `room`, is a folder or file directly below `advdistill/`. An import between parts, in the code
+`arrow`, is a pair of a part and another part that it imports.
 """
 
 import argparse
@@ -14,6 +15,10 @@ from statistics import median
 from receipt import receipt
 
 MANY = 9  # parameters
+CAPTION = (
+    "A part is a folder or file directly below the package's folder; an import between parts counts once for each pair "
+    "of a part and another part that it imports."
+)
 
 
 def main(repo: Path, out: Path | None) -> int:
@@ -23,21 +28,21 @@ def main(repo: Path, out: Path | None) -> int:
     figures = {
         "files": len(files),
         "lines": sum(lines.values()),
-        "median of lines": median(lines.values()),
+        "median of lines per file": median(lines.values()),
         "files of fewer than 30 lines": sum(count < 30 for count in lines.values()),
-        "rooms": len({_room(repo, path) for path in files}),
-        "arrows between rooms": len(_arrows(repo, files)),
+        "parts": len({_room(repo, path) for path in files}),
+        "imports between parts": len(_arrows(repo, files)),
         f"functions with {MANY} or more parameters": len(list(_crowded(files))),
-        "files that name one method, peeraid": sum("peeraid" in path.read_text().lower() for path in files),
-        "names defined at the top of several files": sum(count > 1 for count in named.values()),
-        "the most frequent of these": ", ".join(f"{name} {count}" for name, count in named.most_common(5)),
+        "files that mention one method, peeraid": sum("peeraid" in path.read_text().lower() for path in files),
+        "top-level names defined in several files": sum(count > 1 for count in named.values()),
+        "the most frequent of these names": ", ".join(f"{name} {count}" for name, count in named.most_common(5)),
     }
     text = "\n".join(["| what | figure |", "|---|---:|", *(f"| {what} | {found} |" for what, found in figures.items())])
     print(f"{text}\n\n{receipt()}")
     for path, function, count in _crowded(files):
         print(f"{path.relative_to(repo)}: {function} has {count} parameters", file=sys.stderr)
     if out:
-        out.write_text(f"# The structure of the package\n\n{text}\n\n{receipt()}\n")
+        out.write_text(f"# The structure of the package\n\n{text}\n\n{CAPTION}\n\n{receipt()}\n")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Training steps as the released scripts write them: eager, fp32, one loop per method, from the papers' formulas."""
+"""Training steps as in released scripts: eager, fp32, one function per method, from the papers' formulas."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Twenty steps of every method in two checkouts, fp32, CPU: `trajectories.py OTHER`. Exit code 1 if a bit differs.
+"""Train every method for twenty steps in two checkouts, fp32, CPU: `trajectories.py OTHER`. Exit 1 if a bit differs.
 
 Only public names are used, so the internals of the checkouts may differ.
 """
@@ -16,7 +16,7 @@ HERE = Path(__file__).parents[1]
 
 
 def trajectories(folder: Path) -> None:
-    """Train with the package that is imported; prints the sha256 of the weights and the losses of each epoch."""
+    """Train every method with the imported package; print the sha256 of the weights and the losses of each epoch."""
     import hashlib
 
     import torch
@@ -71,7 +71,7 @@ def main(other: Path) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("other", type=Path, nargs="?", help="another checkout")
+    parser.add_argument("other", type=Path, nargs="?", help="the other checkout")
     parser.add_argument("--train", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     sys.exit(trajectories(given.train) if given.train else main(given.other))

@@ -1,11 +1,11 @@
-"""Adversarial fine-tuning of a clean student against training from scratch, on digits: steps to a given robustness.
+"""Compare adversarial fine-tuning of a clean student with training from scratch, on digits: steps to a robustness.
 
     python benchmarks/warm_start.py --seeds 3
 
-For each seed: `digits.standard` is trained, and then `digits.pgd_at` once from scratch and once from it (student_init),
-with the same schedule; `eased` also raises eps over the first half of the run (eps_warmup). Steps are those of
-adversarial training until the PGD-10 accuracy, at the full eps, on the held-out images first reaches each target. An
-interrupted benchmark resumes.
+For each seed: `digits.standard` is trained, and then `digits.pgd_at` once from scratch and once from that network
+(student_init), with the same schedule; `eased` also raises eps over the first half of the run (eps_warmup). The table
+counts the steps of adversarial training until the PGD-10 accuracy on held-out images, at the full eps, first reaches
+each target. An interrupted benchmark resumes.
 """
 
 import statistics
@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 import tyro
-from digits import cell
-from receipt import receipt
+from receipt import cell, receipt
 
 from advdistill import Recipe, Run, distill, recipes
 from advdistill.results.metrics import read_metrics
@@ -33,7 +32,8 @@ def main(
                 run = distill(recipe, out / f"{name}-{length}-{seed}")
                 rows.setdefault((name, length), []).append(read_metrics(run.metrics))
     print(f"{receipt()}\n- wall time: {(time.monotonic() - began) / 60:.0f} min\n")
-    print("| start | epochs | seeds |", *(f"steps to {100 * t:.0f} % |" for t in targets), "best PGD-10 | clean then |")
+    columns = [*(f"steps to {100 * t:.0f} % |" for t in targets), "best PGD-10 | clean at that epoch |"]
+    print("| start | epochs | seeds |", *columns)
     print("|---|--:|--:|" + "--:|" * (len(targets) + 2))
     for (name, length), runs in rows.items():
         reached = [steps([first(run, target) for run in runs]) for target in targets]
@@ -49,7 +49,7 @@ def variants(recipe: Recipe, clean: Run) -> list[tuple[str, Recipe]]:
 
 
 def first(rows: list[dict[str, float]], target: float) -> float | None:
-    """Steps until the accuracy is first reached."""
+    """Return the steps until the accuracy first reaches the target; `None` if it never does."""
     return next((row["step"] for row in rows if row["robust"] >= target), None)
 
 

@@ -1,4 +1,4 @@
-"""An own attack in one file. From the command line:
+"""Your own attack in one file. From the command line:
 
     advdistill evaluate runs/digits.rslad --attacks clean,pgd-20,python:examples/own_attack.py:Momentum
 """

@@ -1,4 +1,4 @@
-"""An own method in one file. From the command line:
+"""Your own method in one file. From the command line:
 
     advdistill train digits.rslad --method examples/own_method.py:HardLabelRSLAD --teacher runs/teacher
 """

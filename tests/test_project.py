@@ -1,6 +1,7 @@
 """What surrounds the code: versions, licence, citation, the workflow."""
 
 import ast
+import importlib.util
 import re
 import tomllib
 
@@ -36,6 +37,17 @@ def test_version_is_one_line_and_does_not_import_torch(capsys):
     assert main(["--version"]) == 0
     found = re.fullmatch(r"advdistill (\S+), torch (\S+), Python (3\.\d+\.\d+)\n", capsys.readouterr().out)
     assert found[1] == advdistill.__version__ and found[2].startswith("2.")
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_imports_what_exists(script):
+    """Most of them take minutes, and no test runs them."""
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            own = script.with_name(f"{node.module}.py")
+            assert own.exists() or importlib.util.find_spec(node.module), node.module
+            for name in [alias.name for alias in node.names] if own.exists() else []:
+                assert re.search(rf"^(def |class )?{name}\b", own.read_text(), re.M), f"{node.module}.{name}"
 
 
 def test_the_licence_is_whole():

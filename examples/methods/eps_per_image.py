@@ -1,4 +1,4 @@
-"""An eps of each image, which grows while the student is right there, after MMA and CAT."""
+"""An eps for each image, which grows while the student classifies x' correctly, after MMA and CAT."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from advdistill.losses import cross_entropy
 class EpsPerImage(ad.Method):
     """x'_i = argmax_{|x' - x_i| <= eps_i} CE(S(x'), y_i);  min_S CE(S(x'_i), y_i)
 
-    eps_i begins at start eps, gains or loses step eps after each visit, as S(x'_i) is right or wrong, and stays in
-    [0, eps]; eps is that of the training's threat model.
+    eps_i begins at start * eps. At each visit of image i it grows by step * eps if S(x'_i) is correct, else it shrinks
+    by as much; it stays in [0, eps]. eps is the threat model's.
     """
 
     start: float = 0.25

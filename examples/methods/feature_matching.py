@@ -1,4 +1,4 @@
-"""Feature matching through a connector that trains along, as a term: --method rslad+FILE:FeatureMatching"""
+"""Feature matching through a connector trained with the student, as a term: --method rslad+FILE:FeatureMatching"""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import advdistill as ad
 
 @dataclass
 class FeatureMatching(ad.Term):
-    """min_S,c  weight |c(f_S(x')) - f_T(x')|^2 / d;  f is a layer's output, d its size, c linear in its channels."""
+    """min_S,c  weight |c(f_S(x')) - f_T(x')|^2 / d;  f is a layer's output, d its size, c a linear map of channels."""
 
     weight: float = 1.0
     student_layer: str = "bn3"

@@ -1,4 +1,4 @@
-"""A teacher that trains along, after LBGAT: a guide learns clean images, the student follows it at x'."""
+"""A teacher trained with the student, after LBGAT: the guide learns clean images, the student matches it at x'."""
 
 from dataclasses import dataclass
 
@@ -8,9 +8,10 @@ from advdistill.losses import cross_entropy, kl
 
 @dataclass
 class Guide(ad.Method):
-    """x' = argmax KL(G(x) || S(x'));  min_S KL(G(x) || S(x')),  min_G CE(G(x), y), at guide_lr times the student's rate
+    """x' = argmax KL(G(x) || S(x'));  min_S KL(G(x) || S(x')),  min_G CE(G(x), y)
 
-    G is in eval mode in the attack and in train mode in the losses; no gradient of the student's loss reaches it.
+    G's learning rate is guide_lr times the student's. G is in eval mode in the attack and in train mode in the losses;
+    no gradient of the student's loss reaches it.
     """
 
     guide_lr: float = 0.5

@@ -1,4 +1,4 @@
-"""Noise drawn inside a method: the student answers alike with and without it."""
+"""Noise drawn inside a method: the student's outputs with and without noise should agree."""
 
 from dataclasses import dataclass
 

@@ -18,7 +18,7 @@ class ThreeTeachers(ad.Method):
     optional = ("third",)
 
     def mean(self, batch):
-        """Logits of the mean of the probabilities, `[B, K]`; kl normalises them."""
+        """Return the logits of the teachers' mean probabilities, `[B, K]`; kl normalises them."""
         return torch.stack([teacher(batch.x).log_softmax(1) for teacher in batch.teachers.values()]).logsumexp(0)
 
     def inner(self, batch):

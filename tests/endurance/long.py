@@ -1,4 +1,4 @@
-"""Accidents by the hundred, `long.py --kills 100`: does the same command always continue to the same end?"""
+"""A hundred accidents of trainings, `long.py --kills 100`: does the same command always continue to the same end?"""
 
 import argparse
 import itertools
@@ -12,15 +12,25 @@ from collections import defaultdict
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]  # the package, and tests/training.py
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]  # the package, training.py, receipt.py
 
 import torch  # noqa: E402
 from accidents import CYCLE, Outcome  # noqa: E402
 from cases import cases  # noqa: E402
+from receipt import receipt  # noqa: E402
 from training import short  # noqa: E402
 
 from advdistill.cli import main  # noqa: E402
 
+ABOUT = """\
+# Interrupted and damaged training runs, resumed
+
+The test causes accidents that can happen to a training run, in child processes, at moments drawn from a seed; after \
+each accident the same command resumes the run. A run counts as the same if weights, headers, metrics (without \
+seconds) and every value of the final state equal those of an undisturbed run, bit for bit. The methods and their \
+settings are those of `tests/endurance/cases.py`.
+"""
 
 def warm(folder: Path) -> None:
     """Import everything that a child needs, by one training here; on the CPU, a fork afterwards is sound."""
@@ -59,8 +69,8 @@ def long(kills: int, seed: int, out: Path | None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         warm(Path(folder))
         outcomes = accidents(kills, seed, Path(folder))
-    made = table(outcomes)
-    print(f"{made}\n{time.monotonic() - began:.0f} s, seed {seed}")
+    made = f"{ABOUT}\n{receipt()}\n- {time.monotonic() - began:.0f} s, seed {seed}\n\n{table(outcomes)}"
+    print(made)
     if out:
         out.write_text(made)
     return int(any(outcome.lost for outcome in itertools.chain(*outcomes.values())))

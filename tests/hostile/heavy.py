@@ -1,4 +1,4 @@
-"""Files of many megabytes, whole and damaged: what memory does their reading take, as a multiple of what they hold?
+"""Read files of many megabytes, whole and damaged: peak memory, as a multiple of what the file holds.
 
     python tests/hostile/heavy.py --out benchmarks/results/heavy.md
 """
@@ -37,13 +37,13 @@ IMAGES = 20_000
 
 @dataclass(frozen=True)
 class Heavy:
-    """`holds` bytes: what the whole file is in memory, once."""
+    """A large file of one form, and the function that reads it."""
 
     content: Callable[[], bytes]
     name: str
     read: Callable[[Path], object]
     holds: int | None = None
-    """Of what is packed; else the size of the file."""
+    """Bytes of the uncompressed content; `None` if the file is not compressed: then the file's size."""
     seal: bool = False
 
 
@@ -88,7 +88,7 @@ def train(path: Path) -> object:
 
 
 RAW = 3072 * IMAGES
-STATE = state(network(), (2, 3, 32, 32))  # a run has one before it reads another
+STATE = state(network(), (2, 3, 32, 32))  # as in a run, which has a state before it loads one
 FILES = {
     "state.pt": Heavy(lambda: torch_bytes(STATE._values()), "state.pt", lambda f: STATE.load(f), seal=True),
     "advdistill checkpoint": Heavy(
@@ -124,14 +124,14 @@ def row(name: str, heavy: Heavy, damaged: int, seed: int, place: Path) -> str:
     holds = heavy.holds or len(content)
     kinds, most, slowest = [], {"whole": 0.0, "damaged": 0.0}, 0.0
     trim = ctypes.CDLL("libc.so.6").malloc_trim
-    for number in range(damaged + 2):  # the first reading imports what the others need
+    for number in range(damaged + 2):  # the first read imports what later reads need
         draw = random.Random(f"{seed}/{name}/{number}")
         form = "whole" if number < 2 else "damaged"
         changed = content if form == "whole" else mutated(content, draw)
         file.write_bytes(sealed(changed) if heavy.seal and draw.random() < 0.9 else changed)
         del changed
         gc.collect()
-        trim(0)  # what was freed is not at hand for the reading
+        trim(0)  # return freed memory, which reading would reuse unmeasured
         outcome = guarded(lambda: heavy.read(file), file.parent)
         if number < 2 and outcome.kind != "fine":
             raise RuntimeError(f"{name}, whole: {outcome.said}")
@@ -145,9 +145,9 @@ def row(name: str, heavy: Heavy, damaged: int, seed: int, place: Path) -> str:
 
 ABOUT = f"""# Large files, whole and damaged
 
-As in [hostile files](hostile.md), with files of up to {3072 * IMAGES / 1e6:.0f} MB. Memory is how far the peak of the
-resident memory rose while a file was read, as a multiple of what the file holds: its size, or that of the pixels in it
-where they are packed.
+The same test as for [hostile files](hostile.md), with files of up to {RAW / 1e6:.0f} MB. Memory is the rise of the peak
+resident memory while a file was read, as a multiple of what the file holds: its size, or the size of its pixels if they
+are compressed.
 """
 COLUMNS = "holds, MB | clear errors | read fine | other exceptions | slowest, ms | memory, whole | memory, damaged"
 HEAD = f"| form | {COLUMNS} |\n|---|--:|--:|--:|--:|--:|--:|--:|"

@@ -1,4 +1,4 @@
-"""Mutated files by the thousand, `long.py --files 10000`: does any reader do worse than refuse one in a sentence?"""
+"""Read thousands of mutated files, `long.py --files 10000`: is each one read, or refused with a one-sentence error?"""
 
 import argparse
 import itertools
@@ -20,11 +20,10 @@ from receipt import receipt  # noqa: E402
 
 ABOUT = """# Hostile files
 
-Valid examples of every form of file that advdistill opens, mutated (bits, cuts, splices, repetitions, numbers, sizes)
-and read in one process. A clear error is a ValueError, OSError or ImportError of one readable sentence, which the
-command line prints with exit code 2. Memory is how far the peak of the resident memory rose above what it was before a
-file was read. What is written outside of the folder of the file, and processes and connections that are begun, are
-counted by an audit hook.
+Valid examples of every form of file that advdistill opens are mutated (bits, cuts, splices, repetitions, numbers,
+sizes) and read in one process. A clear error is a ValueError, OSError or ImportError of one readable sentence, which
+the command line prints with exit code 2. Memory is the rise of the peak resident memory while a file was read. An
+audit hook counts writes outside the file's folder, and processes and connections that are started.
 """
 
 
@@ -63,5 +62,5 @@ if __name__ == "__main__":
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a Markdown file for the table")
-    parser.add_argument("--keep", type=Path, help="a folder for the files that did worse")
+    parser.add_argument("--keep", type=Path, help="a folder for the files that a reader mishandled")
     sys.exit(main(**vars(parser.parse_args())))
