@@ -19,9 +19,9 @@ from .attacks.base import naming
 from .attacks.training import OnBatch
 from .methods import Batch, Method
 from .methods.cost import check_teacher_every
-from .methods.crafting import check_attack, crafted, extrapolated, is_cheaper, remember_last
+from .methods.crafting import check_attack, compute_x_adv, extrapolated, is_cheaper, remember_last
 from .methods.labels import check_labels, labels_used
-from .methods.networks import Views
+from .methods.networks import NetworkWrappers
 from .methods.registry import as_method
 from .methods.replay import replayed
 from .methods.roles import check_layers, check_roles, name_of, teachers_of
@@ -95,7 +95,7 @@ class Distiller:
         for role, network in self.teachers.items():
             require_gradients_(network.train(role in method.trained), role in method.trained)
         self.modules, self._prepared = dict[str, nn.Module](), False
-        self._views = Views(method.trained, method.layers(), label_mixing)
+        self._views = NetworkWrappers(method.trained, method.layers(), label_mixing)
         self._copies, self._graphs = FrozenCopies(fast, compiled, self._views.layers), CudaGraphs()
 
     @property
@@ -197,7 +197,7 @@ class Distiller:
 
     def _crafted(self, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
         with torch.no_grad(), naming(attack):
-            return crafted(self.method, self._extrapolated(batch), attack)
+            return compute_x_adv(self.method, self._extrapolated(batch), attack)
 
     def _replayed(self, batch: Batch, pgd: PGD) -> Tensor | dict[str, Tensor]:
         """Like `_crafted`, by a CUDA graph of all attack steps."""

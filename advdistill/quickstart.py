@@ -20,7 +20,7 @@ from .report.pictures import draw_curves, draw_gallery, require_plots
 from .results.files import ResultFiles
 from .results.result import Result
 from .results.selection import Selection
-from .run import Run, stale
+from .run import Run, stale_result_message
 from .train import distill
 
 __all__ = ["quickstart"]
@@ -56,7 +56,7 @@ def _run(recipe: Recipe, folder: Path, say: Callable[[str], None]) -> Run:
 
 
 def _result(run: Run, name: str, network: nn.Module, test: Split, say: Callable[[str], None]) -> Result:
-    if run.result.exists() and not stale(run.result):
+    if run.result.exists() and not stale_result_message(run.result):
         return Result.load(run.result)
     files = ResultFiles(run.result)
     with files.writing():

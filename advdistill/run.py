@@ -13,22 +13,22 @@ from .config import to_config
 from .models.checkpoint import provenance
 from .recipe import Recipe
 from .results.result import Result
-from .results.weights import of_other_weights
+from .results.weights import weights_mismatch
 
-__all__ = ["Run", "digest_of_loaded", "previous", "stale"]
+__all__ = ["Run", "digest_of_loaded", "previous_state_file", "stale_result_message"]
 
 MAY_CHANGE = {"on_divergence"}  # fields that may change when a run is resumed: they matter only if the run would stop
 PATIENCE = 1  # seconds to wait for the lock; `Run.busy` holds it for a moment
 
 
-def previous(state: Path) -> Path:
+def previous_state_file(state: Path) -> Path:
     """Return the file to which the state at the end of an epoch is moved when a newer state replaces it."""
     return state.with_name(f"{state.stem}.previous{state.suffix}")
 
 
-def stale(file: Path) -> str | None:
+def stale_result_message(file: Path) -> str | None:
     """Return a sentence if a result is of other weights than those next to it, else `None`; for any file version."""
-    return of_other_weights(file, Result.load(file), digest_of_loaded) if file.exists() else None
+    return weights_mismatch(file, Result.load(file), digest_of_loaded) if file.exists() else None
 
 
 def digest_of_loaded(path: Path) -> str | None:
@@ -62,7 +62,7 @@ class Run:
         self.folder = Path(folder)
         self.recipe_file = self.folder / "recipe.yaml"
         self.state = self.folder / "state.pt"
-        self.previous_state = previous(self.state)
+        self.previous_state = previous_state_file(self.state)
         self.best = self.folder / "best.safetensors"
         self.last = self.folder / "last.safetensors"
         self.metrics = self.folder / "metrics.jsonl"

@@ -199,7 +199,7 @@ FAULTS = [
           "clean & context.correct(PGDAttack(", "context.correct(PGDAttack(",
           "test_no_gradient.py::test_nor_is_it_in_a_curve_an_inspection_or_a_validation"),
     Fault("a gradient that is NaN counts as one to climb", "evaluation/watch.py",
-          "seen.lost = ~((peak > 0) & peak.isfinite())", "seen.lost = peak == 0",
+          "seen.without_gradient = ~((peak > 0) & peak.isfinite())", "seen.without_gradient = peak == 0",
           "test_no_gradient.py::test_constant_networks_and_gradients_that_are_nan_are_counted"),
     Fault("the share of images without a gradient is never said", "results/result.py",
           "if self.no_gradient and self.no_gradient / self.n > NO_GRADIENT:", "if self.no_gradient and self.n < 0:",
@@ -244,7 +244,8 @@ FAULTS = [
           "test_shipping.py::test_an_image_that_is_wrong_when_clean_stands_under_nothing"),
     Fault("export: the verdict on an int8 file is the fp32 network's", "export/robustness.py",
           "EvaluatedModel(context.model, context.split, context.device)",
-          "EvaluatedModel(next(filter(None, climbed.values()), context.model), context.split, context.device)",
+          "EvaluatedModel(next(filter(None, gradient_networks.values()), context.model), "
+          "context.split, context.device)",
           "test_shipping.py::test_an_image_that_is_wrong_when_clean_stands_under_nothing"),
 ]  # fmt: skip
 

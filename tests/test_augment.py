@@ -58,7 +58,7 @@ def test_no_image_is_mirrored_where_flip_is_off():
 def test_crop_shift_keeps_a_rectangle_and_moves_it():
     x = torch.arange(1.0, 10).view(1, 1, 3, 3)
     corner, place, size = (torch.tensor([pair]) for pair in ((1, 0), (0, 1), (2, 2)))
-    assert op.moved(x, corner, place, size)[0, 0].tolist() == [[0, 4, 5], [0, 7, 8], [0, 0, 0]]
+    assert op.move_rectangle(x, corner, place, size)[0, 0].tolist() == [[0, 4, 5], [0, 7, 8], [0, 0, 0]]
     ones = Augmenter(Augment("crop_shift"), 40, 0, 0)(torch.ones(40, 1, 32, 32), PLACES)
     lost = [32 - ones[:, 0].amax(axis).sum(1) for axis in (1, 2)]
     assert (sum(lost) <= 10).all() and {int(n) for n in sum(lost)} >= set(range(9))  # 0 to 10 rows and columns in all
@@ -66,13 +66,13 @@ def test_crop_shift_keeps_a_rectangle_and_moves_it():
 
 PILLOW = {
     "equalise": (lambda x: op.equalised(x), lambda image: ImageOps.equalize(image)),
-    "autocontrast": (lambda x: op.stretched(x), lambda image: ImageOps.autocontrast(image)),
+    "autocontrast": (lambda x: op.autocontrast(x), lambda image: ImageOps.autocontrast(image)),
     "posterise": (lambda x: op.posterised(x, 3 * ONE), lambda image: ImageOps.posterize(image, 3)),
     "solarise": (lambda x: op.solarised(x, 100 / 255 * ONE), lambda image: ImageOps.solarize(image, 100)),
 }
 ENHANCED = {"brightness": ("Brightness", 1.4), "contrast": ("Contrast", 0.3), "saturation": ("Color", 1.9)}
 PILLOW |= {
-    name: (lambda x, n=name, f=factor: op.adjusted(n, x, f * ONE),
+    name: (lambda x, n=name, f=factor: op.adjust(n, x, f * ONE),
            lambda image, n=of, f=factor: getattr(ImageEnhance, n)(image).enhance(f))  # fmt: skip
     for name, (of, factor) in (ENHANCED | {"sharpness": ("Sharpness", 0.1)}).items()
 }

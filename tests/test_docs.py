@@ -19,7 +19,7 @@ from conftest import ENV, ROOT
 import advdistill
 from advdistill import PGD, Distiller, methods, recipes
 from advdistill.losses import cross_entropy
-from advdistill.methods.cost import STEPS, Made
+from advdistill.methods.cost import STEPS, ModulesOnDemand
 
 README, DOCS, EXAMPLE = ROOT / "README.md", ROOT / "docs", ROOT / "examples" / "own_method.py"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -90,7 +90,7 @@ def step(method, progress=1.0):
 
     x = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(1))
     student, teachers = network("student"), {role: network(role) for role in method.teachers}
-    batch = methods.Batch(x, torch.tensor([0, 1]), student, teachers, progress, modules=Made(network))
+    batch = methods.Batch(x, torch.tensor([0, 1]), student, teachers, progress, modules=ModulesOnDemand(network))
     with torch.no_grad():
         objective = method.inner(batch)
     for _ in range(STEPS if objective else 0):
@@ -220,7 +220,7 @@ def trained_passes(method, progress=1.0):
         return network(images)
 
     made = methods.Batch(x, torch.tensor([0, 1]), network, dict.fromkeys(method.teachers, network), progress,
-                         modules=Made(lambda name: network))  # fmt: skip
+                         modules=ModulesOnDemand(lambda name: network))  # fmt: skip
     method.inner(made)
     method.outer(made.attacked({"adv": x + 0.25, "start": x + 0.125}, student))
     return ["the attack's iterates"] * (method.student_mode == "train") + found

@@ -24,7 +24,7 @@ from advdistill.evaluation import gradient_alignment, robust_curve
 from advdistill.evaluation.gradients import linearity_remainder, pointwise_distance
 from advdistill.evaluation.inspection import inspect
 from advdistill.evaluation.masking import gradient_masking
-from advdistill.evaluation.networks import placed
+from advdistill.evaluation.networks import split_and_device
 from advdistill.evaluation.verification import verify
 
 SPLIT = load("digits", "test").first(60)
@@ -194,9 +194,9 @@ def test_it_runs_where_the_model_is():
         def parameters(self, recurse=True):
             return iter([SimpleNamespace(device=torch.device("cuda:1"))])
 
-    assert placed(Elsewhere(), SPLIT, None)[1] == torch.device("cuda:1")
-    assert placed(nn.Flatten(), SPLIT, None)[1] == torch.device("cpu")
-    assert placed(Elsewhere(), SPLIT, "cpu")[1] == torch.device("cpu")
+    assert split_and_device(Elsewhere(), SPLIT, None)[1] == torch.device("cuda:1")
+    assert split_and_device(nn.Flatten(), SPLIT, None)[1] == torch.device("cpu")
+    assert split_and_device(Elsewhere(), SPLIT, "cpu")[1] == torch.device("cpu")
 
 
 def test_a_model_without_values_is_at_no_place():
@@ -204,7 +204,7 @@ def test_a_model_without_values_is_at_no_place():
     on_meta = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).to("meta")
     for device in (None, "cpu", "meta"):
         with pytest.raises(ValueError, match="The model has no values: its '1.weight' is on the meta device"):
-            placed(on_meta, SPLIT, device)
+            split_and_device(on_meta, SPLIT, device)
 
 
 # Names

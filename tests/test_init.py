@@ -74,10 +74,10 @@ def test_duplicates_are_counted_by_their_pixels():
     train, test = Arrays(np.stack([a, a, a, b, c]), "train"), Arrays(np.stack([a, b, b, d]), "test")
     found = Found({"train": (train, list("xxxyx")), "test": (test, list("xyyx"))})
     seen = survey(Collection.of("x", found))
-    assert seen.repeated == {"train": 2, "test": 1} and seen.shared == 3 and seen.disputed == 0
+    assert seen.repeated == {"train": 2, "test": 1} and seen.shared == 3 and seen.conflicting_labels == 0
     assert seen.counts == {"train": (4, 1), "test": (2, 2)} and seen.sizes == {(8, 8): 9}
     found = Found({"train": (train, list("xyxyx")), "test": (test, list("xyyx"))})
-    assert survey(Collection.of("x", found)).disputed == 1
+    assert survey(Collection.of("x", found)).conflicting_labels == 1
 
 
 def draft(side, colour=True, images=1000, classes=("cat", "dog"), size=None, name="x"):

@@ -322,7 +322,7 @@ def test_the_quickstart_compares_on_the_same_images_and_is_not_repeated(tmp_path
     assert Run(tmp_path / "pgd_at_igdm").recipe.method == PGDAT() + IGDM(0.5)
     files = [ResultFiles(Run(tmp_path / name).result) for name in ("pgd_at", "pgd_at_igdm")]
     for file, result in zip(files, first[1:], strict=True):
-        assert file.measured_here(result) == {"clean", "fgsm"}  # the verdict on each image is saved
+        assert file.measured_by_this_user(result) == {"clean", "fgsm"}  # the verdict on each image is saved
     assert (tmp_path / "curve.png").exists() and (tmp_path / "gallery.png").exists()
     times = [file.result.stat().st_mtime_ns for file in files]
     assert example.quickstart(tmp_path, said.append) == first

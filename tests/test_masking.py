@@ -19,7 +19,7 @@ from advdistill.evaluation.masking.attacks import losses
 from advdistill.evaluation.masking.passes import passes
 from advdistill.evaluation.networks import EvaluatedModel
 from advdistill.losses import cross_entropy
-from advdistill.results.masking import CHECKS, above
+from advdistill.results.masking import CHECKS, status_of_share
 from advdistill.threat import L2, Linf
 
 THREAT = Linf(0.1)
@@ -297,9 +297,9 @@ def test_a_linear_models_passes():
 
 def test_significance_is_the_intervals():
     # 95 % Wilson intervals begin at 0.0171 for 7 of 200 and at 0.0537 for 17 of 200
-    assert [above(7, 200, 0.017, 0.05), above(7, 200, 0.018)] == ["warn", "pass"]
-    assert [above(17, 200, 0.02, 0.053), above(17, 200, 0.02, 0.054)] == ["fail", "warn"]
-    assert {above(0, n, 0.0) for n in range(2, 300)} == {"pass"} and above(1, 200, 0.0) == "warn"
+    assert [status_of_share(7, 200, 0.017, 0.05), status_of_share(7, 200, 0.018)] == ["warn", "pass"]
+    assert [status_of_share(17, 200, 0.02, 0.053), status_of_share(17, 200, 0.02, 0.054)] == ["fail", "warn"]
+    assert {status_of_share(0, n, 0.0) for n in range(2, 300)} == {"pass"} and status_of_share(1, 200, 0.0) == "warn"
 
 
 def test_either_loss_may_mislead():

@@ -163,12 +163,12 @@ def test_only_the_first_gradient_of_the_whole_batch_is_seen_and_nothing_is_left_
     with first_gradient(network, 4) as seen:
         network(x)
         network(x[:2].clone().requires_grad_()).sum().backward()
-        assert seen.lost is None
+        assert seen.without_gradient is None
         leaf = x.requires_grad_()
         (network(leaf).sum(1) * torch.tensor([1.0, 0.0, float("nan"), float("inf")])).sum().backward()
-        assert seen.lost.tolist() == [False, True, True, True]
+        assert seen.without_gradient.tolist() == [False, True, True, True]
         network(x.detach().requires_grad_()).sum().backward()
-        assert seen.lost.tolist() == [False, True, True, True]
+        assert seen.without_gradient.tolist() == [False, True, True, True]
     assert not network._forward_pre_hooks
 
 

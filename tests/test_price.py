@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from advdistill.cli import main
-from advdistill.models.price import latency, macs, priced, shape
+from advdistill.models.price import describe_with_cost, latency, macs, shape
 
 
 def test_multiplications_by_hand():
@@ -17,7 +17,7 @@ def test_multiplications_by_hand():
 
 
 def test_a_resnet18_takes_what_is_known_of_it():
-    (row,) = [row for row in priced((3, 32, 32)) if row["name"] == "resnet18"]
+    (row,) = [row for row in describe_with_cost((3, 32, 32)) if row["name"] == "resnet18"]
     assert row["parameters"] == 11_173_962 and row["MACs"] == pytest.approx(556e6, rel=0.01)
 
 

@@ -143,7 +143,8 @@ def test_a_module_that_this_process_has_trained_is_the_same_student(tmp_path, mo
 
 def test_given_and_made_students_differ(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="a different student"):
-        Inputs({"student": network_digest(Tiny())}).resume({"student": inputs.MADE}, {"student": Tiny()}, 1, "r", False)
+        now, saved = {"student": inputs.FROM_RECIPE}, {"student": Tiny()}
+        Inputs({"student": network_digest(Tiny())}).resume(now, saved, 1, "r", False)
 
 
 def test_a_state_without_digests_resumes_with_a_line(tmp_path, monkeypatch, capfd):

@@ -18,7 +18,7 @@ from advdistill.data.batches import to_float
 from advdistill.evaluation.context import Context
 from advdistill.export import KINDS, NOT_MEASURED, artefact, build, open_file, write
 from advdistill.export.artefact import Parity, compare_logits
-from advdistill.export.robustness import attacked
+from advdistill.export.robustness import measure_under_attack
 from advdistill.export.runtime import OPERATORS, Opened, Twin
 from advdistill.losses import cross_entropy
 from advdistill.models.price import latency
@@ -153,8 +153,9 @@ def test_an_image_stands_only_if_every_attack_left_it():
     pixels = torch.tensor([120, 135], dtype=torch.uint8).repeat(4).view(8, 1, 1, 1).expand(8, 1, 2, 2)
     split = data.Split(pixels, torch.tensor([0, 1] * 4), ("a", "b"), "t/test")
     file = Opened(lambda x: torch.stack([0.5 - x[:, 0, 0, 0], x[:, 0, 0, 0] - 0.5], 1).detach())
-    climbed = {"above-": OneSide(1), "below-": OneSide(-1)}
-    found = {m.attack: m.correct for m in attacked(Context(file, split, THREAT), climbed, identity="x", n=8, queries=0)}
+    gradient_networks = {"above-": OneSide(1), "below-": OneSide(-1)}
+    measured = measure_under_attack(Context(file, split, THREAT), gradient_networks, identity="x", n=8, queries=0)
+    found = {m.attack: m.correct for m in measured}
     assert (found["clean"], found["above-cw-30"], found["below-cw-30"], found["worst-case"]) == (8, 4, 4, 0)
 
 
@@ -168,7 +169,7 @@ def test_an_image_that_is_wrong_when_clean_stands_under_nothing():
     dark = torch.full((2, 1, 2, 2), 120, dtype=torch.uint8)
     split = data.Split(dark, torch.tensor([1, 0]), ("a", "b"), "t/test")
     file = Opened(lambda x: torch.stack([0.5 - x[:, 0, 0, 0], x[:, 0, 0, 0] - 0.5], 1).detach())
-    found = attacked(Context(file, split, THREAT), {"transfer-": Swapped()}, identity="x", n=2, queries=0)
+    found = measure_under_attack(Context(file, split, THREAT), {"transfer-": Swapped()}, identity="x", n=2, queries=0)
     assert {m.attack: m.correct for m in found} == {
         "clean": 1, "transfer-pgd-20": 1, "transfer-cw-30": 1, "worst-case": 1,
     }  # fmt: skip  # under an attack too, wrong when clean is wrong, since x is an admissible x'
@@ -183,15 +184,15 @@ def test_an_interrupted_measurement_goes_on_where_it_was(network, tmp_path):
             raise Stopped
 
     context, options = Context(network, TEST, THREAT, batch_size=32), {"n": 64, "queries": 0, "keep": tmp_path / "v"}
-    whole = attacked(context, {"a-": network}, identity="x", n=64, queries=0)
+    whole = measure_under_attack(context, {"a-": network}, identity="x", n=64, queries=0)
     with pytest.raises(Stopped):
-        attacked(replace(context, report=stop), {"a-": network}, identity="x", **options)
+        measure_under_attack(replace(context, report=stop), {"a-": network}, identity="x", **options)
     kept = load_file(tmp_path / "v")["a-pgd-20.seconds"]
-    again = attacked(context, {"a-": network}, identity="x", **options)
+    again = measure_under_attack(context, {"a-": network}, identity="x", **options)
     assert torch.equal(load_file(tmp_path / "v")["a-pgd-20.seconds"], kept)  # not attacked once more
     assert [(m.attack, m.correct) for m in again] == [(m.attack, m.correct) for m in whole]
     with pytest.raises(ValueError, match=r"another kind \(file differ\)"):
-        attacked(context, {"a-": network}, identity="y", **options)
+        measure_under_attack(context, {"a-": network}, identity="y", **options)
 
 
 def test_parity_counts_changes_but_not_ties():

@@ -14,7 +14,7 @@ from training import Died, died_before, differences, four, losses_of, quick, sta
 from advdistill._internal import files
 from advdistill.train import trainer as loop
 from advdistill.train.divergence import Diverged, catastrophic
-from advdistill.train.state import previous
+from advdistill.train.state import previous_state_file
 from advdistill.train.step import Step
 from advdistill.train.trainer import Trainer
 
@@ -83,8 +83,9 @@ def test_at_every_instant_one_state_is_whole_and_the_one_before_ends_an_epoch(tm
         replace(source, target)
         if target.name.startswith("state"):
             state = target.parent / "state.pt"
-            whole = [path for path in (state, previous(state)) if path.exists() and files.read_sealed(path)]
-            older = torch.load(previous(state), weights_only=True)["position"] if previous(state).exists() else None
+            before = previous_state_file(state)
+            whole = [path for path in (state, before) if path.exists() and files.read_sealed(path)]
+            older = torch.load(before, weights_only=True)["position"] if before.exists() else None
             seen.append((len(whole), older and (older["epoch"], older["batch"])))
 
     monkeypatch.setattr(os, "replace", watched)

@@ -22,7 +22,7 @@ from test_docs import blocks
 from advdistill import Result, Run, data, distill, evaluate, models, recipes
 from advdistill.cli import main
 from advdistill.config import to_config
-from advdistill.report.statistics import matched
+from advdistill.report.statistics import paired_t
 from advdistill.results.metrics import read_metrics
 from advdistill.results.weights import digest_of_file
 from advdistill.study import Study
@@ -195,10 +195,10 @@ def test_teachers_that_a_run_does_not_have_cost_nothing():
 
 def test_a_t_test_over_pairs_is_scipys():
     differences = [0.02, -0.01, 0.04, 0.03]
-    found, wanted = matched(differences), stats.ttest_1samp(differences, 0)
+    found, wanted = paired_t(differences), stats.ttest_1samp(differences, 0)
     assert found.p == pytest.approx(wanted.pvalue)
     assert found.interval == pytest.approx(tuple(wanted.confidence_interval(0.95)))
-    assert matched([0.01, 0.01, 0.01]).verdict == "not distinguishable"  # the spread is unknown
+    assert paired_t([0.01, 0.01, 0.01]).verdict == "not distinguishable"  # the spread is unknown
 
 
 def test_three_workers_killed_ten_times_end_with_the_same_table(done, place):
@@ -289,11 +289,11 @@ def test_a_changed_study_does_not_take_old_results_for_its_own(done, place):
 def test_a_teacher_free_arm_is_missed(place, monkeypatch):
     monkeypatch.chdir(place)
     axes = {"method": ["trades", "rslad"], "ema": [None, 0.9], "seed": [0]}
-    (said,) = Study.load(written(place, axes=axes)).lacking()
+    (said,) = Study.load(written(place, axes=axes)).missing_baselines()
     assert said == "No teacher-free arm: this study has no PGDAT cells, so it cannot show what the teacher adds."
-    assert Study.load(written(place)).lacking() == []
+    assert Study.load(written(place)).missing_baselines() == []
     arms = {name: {"recipe": f"digits.{name}", "epochs": epochs} for name, epochs in (("pgd_at", 3), ("rslad", 2))}
-    (said,) = Study.load(written(place, recipe=None, axes={"arm": arms, "ema": [None, 0.9]})).lacking()
+    (said,) = Study.load(written(place, recipe=None, axes={"arm": arms, "ema": [None, 0.9]})).missing_baselines()
     assert said.startswith("No teacher-free arm: this study has no TRADES")  # it has PGD-AT, in an axis of other fields
 
 
@@ -351,7 +351,7 @@ def test_the_documents_study_can_be_read(tmp_path):
     (text,) = blocks(ROOT / "docs" / "study.md", "yaml")
     (tmp_path / "study.yaml").write_text(text)
     study = Study.load(tmp_path / "study.yaml")
-    assert len(study.cells) == 48 and study.robust == "autoattack" and study.lacking() == []
+    assert len(study.cells) == 48 and study.robust == "autoattack" and study.missing_baselines() == []
 
 
 def test_missing_packages_are_named_before_anything_is_trained(place, without, monkeypatch, capsys):

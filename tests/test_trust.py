@@ -32,7 +32,7 @@ from advdistill.results.files import ResultFiles, signed
 from advdistill.results.masking import CHECKS
 from advdistill.results.metrics import read_metrics
 from advdistill.results.result import wilson
-from advdistill.results.weights import digest_of_file, of_other_weights, weights_beside
+from advdistill.results.weights import digest_of_file, weights_mismatch, weights_next_to
 
 MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
 
@@ -175,7 +175,7 @@ def test_the_digest_read_from_a_file_is_the_networks(place):
         assert digest_of_file(place / name) == digest(models.load(place / name)) is not None
     rewrite(place / "other.safetensors", order='["a"]')
     assert digest_of_file(place / "other.safetensors") is None
-    assert weights_beside(place / "run" / "result-2026.json") is None
+    assert weights_next_to(place / "run" / "result-2026.json") is None
 
 
 def test_a_digest_names_the_normalisation(place):
@@ -205,7 +205,7 @@ def test_a_digest_of_an_earlier_version_says_nothing_of_the_normalisation(tmp_pa
 def test_a_result_named_after_its_checkpoint_belongs_to_it(place):
     shutil.copy(place / "run" / "result.json", place / "other.json")
     result = Result.load(place / "other.json")
-    assert "other.safetensors beside it has" in of_other_weights(place / "other.json", result)
+    assert "other.safetensors beside it has" in weights_mismatch(place / "other.json", result)
     assert "other.safetensors beside it has" in said("compare", "other.json", cwd=place)[1]
 
 

@@ -274,12 +274,13 @@ def test_survivors_that_another_attack_breaks_are_reported(tmp_path):
     pairs = weight[y][:, None] - weight[None]  # of a linear model the worst x' in the ball is known, but for the box
     lead = (record.model(x).gather(1, y[:, None]) - record.model(x)) - 0.06 * pairs.abs().sum(2)
     lead[range(50), y] = float("inf")
-    assert survivors.left == survivors.sampled == int(left.sum()) and survivors.n == 50
-    assert 3 < survivors.fell <= int((left & (lead.amin(1) < 0)).sum())
-    assert survivors.lower == (survivors.fell / 50,) * 3  # all were attacked: nothing is left to chance
+    assert survivors.remaining == survivors.sampled == int(left.sum()) and survivors.n == 50
+    assert 3 < survivors.newly_broken <= int((left & (lead.amin(1) < 0)).sum())
+    assert survivors.lower == (survivors.newly_broken / 50,) * 3  # all were attacked: nothing is left to chance
     assert found.ok
     (line,) = [line for line in found.lines() if "fell to PGD-100" in line]
-    assert line.startswith(f"{survivors.fell} of {survivors.sampled} survivors of pgd fell to PGD-100: this lowers")
+    broken = f"{survivors.newly_broken} of {survivors.sampled} survivors of pgd"
+    assert line.startswith(f"{broken} fell to PGD-100: this lowers")
 
 
 def test_the_sample_is_drawn_from_the_survivors_of_the_strongest_attack(tmp_path):
@@ -289,7 +290,7 @@ def test_the_sample_is_drawn_from_the_survivors_of_the_strongest_attack(tmp_path
     found = record.verify(result=record.counted(), sample=8, report=lines.append)
     assert found.clean is None and found.breaks["weak"].counted == 0
     standing = int(record.verdicts["pgd"].sum())
-    assert (found.survivors.attack, found.survivors.left, found.survivors.sampled) == ("pgd", standing, 8)
+    assert (found.survivors.attack, found.survivors.remaining, found.survivors.sampled) == ("pgd", standing, 8)
     assert found.survivors == record.verify(result=record.counted(), sample=8).survivors
     assert lines[-1] == f"pgd: attacking 8 of {standing} survivors with PGD-100"
 
@@ -304,7 +305,7 @@ def test_whatever_either_loss_breaks_fell(record, monkeypatch):
         return left
 
     monkeypatch.setattr(Context, "correct", breaks_one)
-    assert record.verify(sample=8).survivors.fell == 2
+    assert record.verify(sample=8).survivors.newly_broken == 2
     assert calls == [(100, cross_entropy, 1), (100, margin, 1)]
 
 
@@ -322,7 +323,7 @@ def test_by_how_much_the_accuracy_is_lower():
         "4 of 64 survivors of autoattack fell to PGD-100: this lowers its accuracy on all images by about 3.1% "
         "(95 % interval 1.2% to 7.5%)."
     )
-    none = replace(survivors, fell=0)
+    none = replace(survivors, newly_broken=0)
     assert str(none).startswith("0 of 64 survivors") and "about 0.0% (95 % interval 0.0% to 2.8%)" in str(none)
 
 
@@ -364,7 +365,7 @@ def test_survivors_of_a_transferred_attack_fall_and_no_verdict_is_wrong(tmp_path
     strong = evaluate(model, split, Linf(0.06), "cw-30", n=50)["cw-30"].correct
     found = verify(*record, sample=50)
     assert found.ok and found.survivors.attack == "transfer-cw-30"
-    assert found.survivors.fell >= found.survivors.left - strong > 0
+    assert found.survivors.newly_broken >= found.survivors.remaining - strong > 0
 
 
 @pytest.mark.parametrize("suite", ["clean,cw-30", "cw-30"])

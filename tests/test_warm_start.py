@@ -39,7 +39,7 @@ def test_weights_and_statistics_are_those_of_the_other_network(tmp_path):
     path = written(tmp_path, 4)
     parts = assemble(recipe_from(path), placement=Placement("cpu"), train=quick_data())
     assert differences(parts.student.state_dict(), models.load(path).state_dict()) == []
-    assert str(parts.begun).startswith(f"the weights of {path} (") and "head" not in str(parts.begun)
+    assert str(parts.warm_start).startswith(f"the weights of {path} (") and "head" not in str(parts.warm_start)
 
 
 def test_with_other_classes_the_head_is_a_new_one(tmp_path):
@@ -50,7 +50,7 @@ def test_with_other_classes_the_head_is_a_new_one(tmp_path):
     head = [name for name in ours if ours[name].shape != theirs[name].shape]
     assert {ours[name].shape[0] for name in head} == {4} and {theirs[name].shape[0] for name in head} == {7}
     assert all(torch.equal(ours[name], (drawn if name in head else theirs)[name]) for name in ours)
-    assert str(parts.begun).endswith("with a new head in place of that of 7 classes")
+    assert str(parts.warm_start).endswith("with a new head in place of that of 7 classes")
 
 
 def test_a_student_of_the_zoo_gets_the_normalisation_that_the_weights_had(tmp_path):

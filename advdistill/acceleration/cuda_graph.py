@@ -10,7 +10,7 @@ from torch import Tensor
 from .._internal.messages import first_line
 from .._internal.rng import Rng
 
-__all__ = ["CudaGraphs", "NoDraws", "Tensors", "refuse_total"]
+__all__ = ["CudaGraphs", "RaisingRng", "Tensors", "raise_on_total"]
 
 Tensors = dict[Any, Tensor]  # by name
 MOST = 4  # graphs; more than one, as an epoch's last batch has another shape, and a method's state may begin empty
@@ -55,7 +55,7 @@ class CudaGraphs:
         return self.captured[key](given)
 
 
-class NoDraws(Rng):
+class RaisingRng(Rng):
     """An `Rng` that raises RuntimeError when a graph draws from it, since replays would repeat the numbers."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class NoDraws(Rng):
         raise RuntimeError("the attack's objective draws random numbers.")
 
 
-def refuse_total(values: Tensor) -> Tensor:
+def raise_on_total(values: Tensor) -> Tensor:
     """Raise RuntimeError; replaces `Batch.total` in a graph."""
     raise RuntimeError("the attack's objective needs a sum over the images of all processes.")
 

@@ -18,7 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 YAML = (".yaml", ".yml")
-MOST = {"linf": 1.0, "l2": 5.0}  # the largest eps, equal to `limit` of the threat models
+MAX_EPS = {"linf": 1.0, "l2": 5.0}  # the largest eps, equal to `limit` of the threat models
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _UNIT = r"s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?|d(?:ays?)?"
 
@@ -77,8 +77,8 @@ def check_data(reference: str) -> None:
 def check_eps(eps: str | None, norm: str | None = None) -> None:
     """Raise ValueError if eps is malformed or exceeds its norm's limit; without a norm, every norm's limit."""
     if eps is not None:
-        beyond = norm == "l2" or (norm is None and _is_eps(eps, MOST["l2"]))
-        pixels(eps, limit=MOST["l2" if beyond else "linf"])
+        beyond = norm == "l2" or (norm is None and _is_eps(eps, MAX_EPS["l2"]))
+        pixels(eps, limit=MAX_EPS["l2" if beyond else "linf"])
 
 
 def _is_eps(text: str, limit: float) -> bool:

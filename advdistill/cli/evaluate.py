@@ -98,7 +98,7 @@ class Evaluate:
         self, target: "Target", chosen: "list[Attack]", other: "nn.Module | None", files: "ResultFiles | None"
     ) -> int:
         from ..evaluation import evaluate
-        from ..run import stale
+        from ..run import stale_result_message
         from .target import look_closer
 
         device, shared = _processes(self.devices)
@@ -121,11 +121,11 @@ class Evaluate:
         if files and is_first():
             measured, result = {m.attack for m in result.measurements}, files.store(result)
             say(f"written to {files.result}")
-            measured |= files.measured_here(result)
+            measured |= files.measured_by_this_user(result)
             if others := [m.attack for m in result.measurements if m.attack not in measured]:
                 say(not_measured_here(files.result, others))
             result = replace(result, measurements=tuple(m for m in result.measurements if m.attack in measured))
-            if target.run and (said := stale(files.result)):
+            if target.run and (said := stale_result_message(files.result)):
                 say(said)
         show([result])
         if is_first():

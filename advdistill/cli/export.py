@@ -68,8 +68,8 @@ class Export:
         from ..attacks.square import Square
         from ..evaluation.context import Context
         from ..export import build, open_file, write
-        from ..export.result import facts
-        from ..export.robustness import attacked, routes
+        from ..export.result import file_facts
+        from ..export.robustness import measure_under_attack, routes
         from ..results.files import ResultFiles
         from .target import Target, device
 
@@ -81,7 +81,7 @@ class Export:
         network, (calibration, compared) = target.network.float(), _images(target, self.seed)
         say(f"making {path}")
         artefact = build(self.to, network, target.split.shape, calibration)
-        climbed = routes(artefact, network) if self.evaluate else {}
+        gradient_networks = routes(artefact, network) if self.evaluate else {}
         result = _unmeasured(target, path, artefact.identity, self.seed)
         make_folder(path.parent)
         parity = write(artefact, source | {"robust_accuracy": result.robust}, path, network, compared)
@@ -89,7 +89,8 @@ class Export:
         with files.writing():
             _make_way(files, artefact.identity if self.evaluate else None)
             file = open_file(self.to, path)
-            known = facts(artefact, path, network, file, climbed, compared) | {"parity": vars(parity), "source": source}
+            known = file_facts(artefact, path, network, file, gradient_networks, compared)
+            known |= {"parity": vars(parity), "source": source}
             tell(f"parity: {parity}", wrap=False)
             tell(f"size: {path.stat().st_size:,} bytes", wrap=False)
             _tell_latency(known["latency_ms"])
@@ -98,9 +99,10 @@ class Export:
                     file, target.split, target.threat,
                     seed=self.seed, batch_size=self.batch_size, device=device(), report=say,
                 )  # fmt: skip
-                measured = attacked(
-                    context, climbed, identity=artefact.identity, n=n, queries=self.queries, keep=files.unfinished
-                )
+                measured = measure_under_attack(
+                    context, gradient_networks,
+                    identity=artefact.identity, n=n, queries=self.queries, keep=files.unfinished,
+                )  # fmt: skip
                 result = files.store(replace(result, measurements=measured))
                 content = artefact.pack(source | {"threat": result.threat, "robust_accuracy": result.robust})
                 write_atomic(path, lambda temporary: temporary.write_bytes(content))

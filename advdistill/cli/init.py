@@ -232,8 +232,8 @@ def _lines(found: "Survey") -> Iterator[str]:
         yield f"transparency: {alpha} images, put on a white background"
     repeated = ", ".join(f"{n} within {split}" for split, n in found.repeated.items())
     yield f"exact duplicates: {repeated}, {found.shared} of test in train{_flattering(found.shared)}"
-    if found.disputed:
-        yield f"contradictions: {found.disputed} images have more than one class"
+    if found.conflicting_labels:
+        yield f"contradictions: {found.conflicting_labels} images have more than one class"
     yield from found.collection.notes
     yield f"unreadable: {len(found.faults)}"
 

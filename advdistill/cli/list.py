@@ -28,13 +28,14 @@ class List:
     def __call__(self) -> int:
         from .. import data, methods, models, recipes
         from ..models import teachers
-        from ..models.price import priced, shape
+        from ..models.price import describe_with_cost, shape
 
         counted = self.input or self.latency
         if counted and self.kind != "models":
             raise ValueError(f"--input and --latency are for `list models`, not for `list {self.kind}`.")
         kinds = {"methods": methods, "models": models, "teachers": teachers, "datasets": data, "recipes": recipes}
-        rows = priced(shape(self.input or "3x32x32"), self.latency) if counted else kinds[self.kind].describe()
+        image = self.input or "3x32x32"
+        rows = describe_with_cost(shape(image), self.latency) if counted else kinds[self.kind].describe()
         if self.json:
             print(dumps(rows, indent=2))
             return 0

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Push"]
 
 RESULT = ".result.json"  # suffix of an exported file's result, after the file's name
-OURS = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # files of an earlier push
+PUSHED_FILES = ("*result.json", "robustbench.json", "*.onnx", "*.pt2")  # files of an earlier push
 EXPORTED = (".onnx", ".pt2")
-SAID = ("chosen", "chosen_on", "selection")
+SELECTION_FIELDS = ("chosen", "chosen_on", "selection")
 LIBRARY = {"library_name": "advdistill"}  # identifies a folder that `push` wrote
 HUB = "hf:"
 
@@ -85,7 +85,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     files = {file.name: Result.load(_result_of(file)) for file in exported}
     make_folder(folder)  # all inputs have been read and checked
     write_json(folder / "config.json", LIBRARY | asdict(network.spec) | (_training(run.recipe) if run else {}))
-    for old in (file for pattern in OURS for file in folder.glob(pattern)):
+    for old in (file for pattern in PUSHED_FILES for file in folder.glob(pattern)):
         old.unlink()
     for file in (file for of_one in exported for file in (of_one, _result_of(of_one))):
         write_atomic(folder / file.name, partial(shutil.copyfile, file))
@@ -96,7 +96,7 @@ def _write(folder: Path, model: str, result: Path | None, reference: str) -> Non
     )  # fmt: skip
     text = card(about)
     write_atomic(folder / "README.md", lambda temporary: temporary.write_text(text))
-    models.save(network, folder / "model.safetensors", {name: said[name] for name in SAID if name in said})
+    models.save(network, folder / "model.safetensors", {name: said[name] for name in SELECTION_FIELDS if name in said})
 
 
 def _training(recipe: "Recipe") -> dict[str, object]:
@@ -121,7 +121,7 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | Non
         ValueError: the result is of another network or does not record which, or its verdicts contradict its counts.
     """
     from ..models.digest import digest
-    from ..report.loading import read_verdicts, unsupported
+    from ..report.loading import read_verdicts, unverifiable_figures
     from ..results.digests import same_weights
     from ..results.files import ResultFiles
 
@@ -135,7 +135,7 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | Non
             f"{file} was measured on weights {weights}, but this model has {own}. Evaluate this one, or give "
             "--result."
         )
-    if unverified := unsupported(found, read_verdicts(ResultFiles(file).verdicts, found)):
+    if unverified := unverifiable_figures(found, read_verdicts(ResultFiles(file).verdicts, found)):
         say(f"{file}: {unverified}; the card says so")
     return file, unverified
 

@@ -66,7 +66,7 @@ class Study:
         study = Matrix.load(self.study)
         out = self.out or Path("runs", self.study.stem)
         folder, chosen = StudyFolder(out, study, self.held_out), self._chosen(study)
-        for line in study.lacking():
+        for line in study.missing_baselines():
             say(line)
         if self.print:
             for cell in chosen:
@@ -110,14 +110,14 @@ class Study:
             return submit(again, self.slurm, self.workers, folder.folder / "slurm", say)
         try:
             if self.workers > 1 and left:
-                return _several(again, min(self.workers, len(left)))
+                return _run_workers(again, min(self.workers, len(left)))
             return work(folder, say, chosen)
         except Interrupted as stopped:
             say(f"stopped; the same command continues ({stopped})")
             raise SystemExit(128 + stopped.signum) from None
 
 
-def _several(arguments: list[str], workers: int) -> bool:
+def _run_workers(arguments: list[str], workers: int) -> bool:
     """Run workers as separate processes, which end with this one; return whether all of them succeeded."""
     from ..train.signals import StopSignals
 

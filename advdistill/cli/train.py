@@ -125,15 +125,15 @@ def _evaluated_before(run: "Run", wanted: set[str]) -> "Result | None":
     """Return the part of the run's result that this user measured; `None` if stale or without the `wanted` attacks."""
     from ..results.files import ResultFiles
     from ..results.result import Result
-    from ..run import stale
+    from ..run import stale_result_message
 
     if not run.result.exists():
         return None
     result = Result.load(run.result)
-    if said := stale(run.result):
+    if said := stale_result_message(run.result):
         say(said)
         return None
-    measured = ResultFiles(run.result).measured_here(result)
+    measured = ResultFiles(run.result).measured_by_this_user(result)
     others = [m.attack for m in result.measurements if m.attack not in measured]
     if others:
         say(not_measured_here(run.result, others))

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from .batches import to_float
 from .forms import as_images, as_labels, as_tensor, compact
-from .loader import class_names, collated, drawn, is_loader, name_of, pairs
+from .loader import class_names, collated, is_loader, iterate, name_of, pairs
 from .own.pictures import Unreadable, decode
 from .own.stack import check_room
 from .split import Split
@@ -115,13 +115,13 @@ def _source(data: Any) -> _Source:
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[0], list):
         raise TypeError("The images are a list, not a tensor or array; give (torch.stack(images), labels).")
     if is_loader(data):
-        loaded = pairs(collated(drawn(data, 0), kind), kind)
+        loaded = pairs(collated(iterate(data, 0), kind), kind)
         return _Source(loaded, name_of(data), class_names(data), _length(getattr(data, "dataset", None)))
     if isinstance(data, Tensor | np.ndarray):
         raise TypeError(f"The data are one {kind}, without labels; expected {EXPECTED}.")
     if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, IterableDataset):
         rows = (data[i] for i in range(len(data)))
-        return _Source(_stacked(pairs(drawn(rows, 0), kind), kind), name_of(data), class_names(data), len(data))
+        return _Source(_stacked(pairs(iterate(rows, 0), kind), kind), name_of(data), class_names(data), len(data))
     remedy = " It has no length: put its dataset in a DataLoader." if isinstance(data, Iterable) else ""
     raise TypeError(f"The data are a {kind}; expected {EXPECTED}.{remedy}")
 

@@ -12,7 +12,7 @@ from torch.utils.data import DistributedSampler
 from .augment import Augment
 from .batches import Batches, Share, to_float
 from .forms import as_images, as_labels
-from .loader import collated, drawn, name_of, pairs
+from .loader import collated, iterate, name_of, pairs
 from .split import Images, Split
 from .with_extra import MixedBatches, WithExtra
 
@@ -43,7 +43,7 @@ class Loaded(Images):
                              "Use a dataset with a length.") from None  # fmt: skip
         own = [sampler.generator for sampler in (loader, *self.samplers) if getattr(sampler, "generator", None)]
         states = [drawing.get_state() for drawing in own]
-        first = next(self.drawn(0), None)
+        first = next(self.iterate(0), None)
         for drawing, state in zip(own, states, strict=True):  # so that the first epoch does not change
             drawing.set_state(state)
         if first is None:
@@ -58,9 +58,9 @@ class Loaded(Images):
             return len(self.loader)
         return len(self.loader) - (len(sampler) % size == 1)
 
-    def drawn(self, *key: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images and labels of each batch after the first `skip`; draws depend on `key`, see `loader.drawn`."""
-        batches = collated(drawn(self.loader, *key), self.name)
+    def iterate(self, *key: int, skip: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels of each batch after the first `skip`; draws depend on `key`, see `loader.iterate`."""
+        batches = collated(iterate(self.loader, *key), self.name)
         for images, labels in pairs(islice(batches, skip, len(self)), self.name):
             x, y = as_images(images, self.name), as_labels(labels, self.name)
             self._check(x, y)
@@ -121,7 +121,7 @@ class LoadedBatches:
         for sampler in self.loaded.samplers:
             if hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
-        for x, y in self.loaded.drawn(self.seed, epoch, self.rank, skip=skip):
+        for x, y in self.loaded.iterate(self.seed, epoch, self.rank, skip=skip):
             b = len(y)
             yield Share(to_float(x.to(self.device)), y.to(self.device), self.rank * b, self.world * b)
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from .._internal.rng import generator
 from .streamed import begin
 
-__all__ = ["class_names", "collated", "drawn", "is_loader", "name_of", "pair", "pairs"]
+__all__ = ["class_names", "collated", "is_loader", "iterate", "name_of", "pair", "pairs"]
 
 
 def is_loader(data: object) -> bool:
@@ -38,7 +38,7 @@ def class_names(data: Any) -> tuple[str, ...] | None:
     return tuple(name if isinstance(name, str) else ", ".join(map(str, name)) for name in found)
 
 
-def drawn(batches: Iterable[Any], *key: int) -> Iterator[Any]:
+def iterate(batches: Iterable[Any], *key: int) -> Iterator[Any]:
     """Yield the elements with torch's global generator seeded by `key`; draws elsewhere are not affected."""
     state, iterator = generator("loader", *key).get_state(), None
     while True:
@@ -46,7 +46,7 @@ def drawn(batches: Iterable[Any], *key: int) -> Iterator[Any]:
             torch.set_rng_state(state)
             try:
                 if iterator is None:
-                    with _apart(batches):
+                    with _own_process_group(batches):
                         iterator = iter(batches)
                 batch = next(iterator)
             except StopIteration:
@@ -56,7 +56,7 @@ def drawn(batches: Iterable[Any], *key: int) -> Iterator[Any]:
 
 
 @contextmanager
-def _apart(batches: Iterable[Any]) -> Iterator[None]:
+def _own_process_group(batches: Iterable[Any]) -> Iterator[None]:
     """Move worker processes that a DataLoader starts in this context out of the run's process group.
 
     A signal that stops the run goes to the whole group, and the run needs its workers to save its state.
@@ -65,14 +65,14 @@ def _apart(batches: Iterable[Any]) -> Iterator[None]:
         yield
         return
     own = batches.worker_init_fn
-    batches.worker_init_fn = partial(_begin_apart, own)
+    batches.worker_init_fn = partial(_start_worker, own)
     try:
         yield
     finally:
         batches.worker_init_fn = own
 
 
-def _begin_apart(own: Callable[[int], object] | None, worker: int) -> None:
+def _start_worker(own: Callable[[int], object] | None, worker: int) -> None:
     begin(worker)
     if own is not None:
         own(worker)

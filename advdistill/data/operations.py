@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["adjusted", "equalised", "erased", "moved", "posterised", "resampled", "solarised", "stretched", "warped"]
+__all__ = [
+    "adjust", "autocontrast", "equalised", "erased", "move_rectangle", "posterised", "resampled", "solarised", "warped",
+]  # fmt: skip
 
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601
 
 
-def adjusted(kind: str, x: Tensor, factor: Tensor) -> Tensor:
+def adjust(kind: str, x: Tensor, factor: Tensor) -> Tensor:
     """Multiply brightness, contrast, saturation or sharpness by a factor: 0 removes it, 1 changes nothing."""
     match kind:
         case "brightness":
@@ -61,7 +63,7 @@ def solarised(x: Tensor, threshold: Tensor) -> Tensor:
     return torch.where(x >= threshold[:, None, None, None], 1 - x, x)
 
 
-def stretched(x: Tensor) -> Tensor:
+def autocontrast(x: Tensor) -> Tensor:
     """Stretch each channel to 0 .. 1: Pillow's autocontrast."""
     low, high = (end(x.flatten(2), 2)[..., None, None] for end in (torch.amin, torch.amax))
     return torch.where(high > low, (x - low) / (high - low).clamp(min=1e-6), x)
@@ -102,7 +104,7 @@ def warped(x: Tensor, matrix: Tensor) -> Tensor:
     return (x.flatten(2).gather(2, index) * inside[:, None]).view(x.shape)
 
 
-def moved(x: Tensor, corner: Tensor, place: Tensor, size: Tensor) -> Tensor:
+def move_rectangle(x: Tensor, corner: Tensor, place: Tensor, size: Tensor) -> Tensor:
     """Move a rectangle of each image to another place, on black.
 
     Args:
@@ -137,7 +139,7 @@ def resampled(x: Tensor, corner: Tensor, size: Tensor) -> Tensor:
 
 
 def erased(x: Tensor, corner: Tensor, size: Tensor) -> Tensor:
-    """Fill a rectangle of each image with black; it may extend beyond the image. Arguments as in `moved`."""
+    """Fill a rectangle of each image with black; it may extend beyond the image. Arguments as in `move_rectangle`."""
     inside = []
     for axis in (0, 1):
         at = torch.arange(x.shape[2 + axis], device=x.device) - corner[:, axis, None]

@@ -98,7 +98,7 @@ def _crop_shift(x: Tensor, draws: Draws, kind: str, flip: bool) -> Tensor:
     columns = draws.integers(total + 1)
     removed = torch.cat([total - columns, columns], 1)
     corner, place = (draws.integers(removed + 1, 2) for _ in range(2))
-    return op.moved(x, *(values.to(x.device) for values in (corner, place, side - removed)))
+    return op.move_rectangle(x, *(values.to(x.device) for values in (corner, place, side - removed)))
 
 
 def _idbh(x: Tensor, draws: Draws, kind: str, flip: bool) -> Tensor:
@@ -197,7 +197,7 @@ def _operation(name: str, x: Tensor, strength: Tensor) -> Tensor:
         case "solarise":
             return op.solarised(x, strength)
         case "autocontrast":
-            return op.stretched(x)
+            return op.autocontrast(x)
         case "equalise":
             return op.equalised(x)
         case "rotate":
@@ -210,7 +210,7 @@ def _operation(name: str, x: Tensor, strength: Tensor) -> Tensor:
             )
             return op.warped(x, matrix)
         case _:
-            return op.adjusted(name, x, strength)
+            return op.adjust(name, x, strength)
 
 
 POLICIES: dict[str, Callable[[Tensor, Draws, str, bool], Tensor]] = {

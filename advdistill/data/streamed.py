@@ -63,18 +63,18 @@ class Streamed:
         for images, faults in decoded(self.decode, [self._at(index) for index in indices]):
             yield self._checked(images, faults)
 
-    def fingerprint(self, labels: Tensor, met: Callable[[int, Faults], None] | None = None) -> str:
+    def fingerprint(self, labels: Tensor, on_batch: Callable[[int, Faults], None] | None = None) -> str:
         """Return the fingerprint of the decoded images with these labels; computed once, in one pass over all images.
 
         Args:
-            met: called with the number of images in each batch and the unreadable ones, which then raise no error.
+            on_batch: called with the number of images in each batch and the unreadable ones, which then raise no error.
         """
         answers, key = labels.contiguous().numpy().data, _key(labels)
         if key not in self.fingerprints:
             digest = hashlib.sha256()
             chunks = [self.places[start : start + CHUNK] for start in range(0, len(self), CHUNK)]
             for images, faults in decoded(self.decode, chunks):
-                met(len(images), faults) if met else self._checked(images, faults)
+                on_batch(len(images), faults) if on_batch else self._checked(images, faults)
                 digest.update(images.data)
             digest.update(answers)
             self.fingerprints[key] = digest.hexdigest()[:12]

@@ -96,7 +96,8 @@ class Context:
         watched = self.model if network is None else network
         with naming(attack), first_gradient(watched, len(x)) if attack.climbs else nullcontext() as gradient:
             found = attack.outcome(self.model, x, y, attacked=network, rng=rng, report=self.report)
-        seen = {NO_GRADIENT: gradient.lost} if gradient is not None and gradient.lost is not None else {}
+        without = None if gradient is None else gradient.without_gradient
+        seen = {} if without is None else {NO_GRADIENT: without}
         return replace(found, x_adv=checked(attack, found.x_adv, x), notes={**found.notes, **seen})
 
     def correct(self, attack: Attack, *, among: Tensor | None = None, again: int = 0) -> Tensor:

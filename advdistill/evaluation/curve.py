@@ -13,7 +13,7 @@ from ..results.result import Measurement
 from ..threat import L2, Linf, Threat, show_pixels
 from .context import Context, silent
 from .measure import measure
-from .networks import EvaluatedModel, placed
+from .networks import EvaluatedModel, split_and_device
 
 __all__ = ["robust_curve"]
 
@@ -50,7 +50,7 @@ def robust_curve(
         >>> list(robust_curve(model, test, [0, "51/255"], n=20))
         [0.0, 0.2]
     """
-    split, device = placed(model, data, device)
+    split, device = split_and_device(model, data, device)
     context = Context(
         EvaluatedModel(model, split, device), split.first(n) if n is not None else split,
         seed=seed, batch_size=batch_size, device=device, report=report or silent,

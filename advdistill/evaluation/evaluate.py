@@ -23,7 +23,7 @@ from ..results.result import Result
 from ..threat import Threat, as_threat
 from .context import Context, silent
 from .measure import measure, try_on_two_images
-from .networks import EvaluatedModel, attacked_networks, placed, precision
+from .networks import EvaluatedModel, attacked_networks, precision, split_and_device
 from .verdicts import Verdicts
 
 __all__ = ["evaluate"]
@@ -103,7 +103,7 @@ def evaluate(
         if value is not None and not is_whole(value, least):
             raise ValueError(f"{what} must be a whole number of at least {least}, got {value!r}.")
     threat = as_threat(threat)
-    split, device = placed(model, data, device)
+    split, device = split_and_device(model, data, device)
     chosen = chosen_attacks(suite if attacks is None else attacks, threat)
     used = split.first(n) if n is not None else split
     evaluated = EvaluatedModel(model, split, device)

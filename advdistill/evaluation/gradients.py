@@ -12,7 +12,7 @@ from ..data import Given
 from ..losses import Loss, cross_entropy
 from ..threat import Threat, as_threat
 from .context import Context, exact
-from .networks import EvaluatedModel, placed
+from .networks import EvaluatedModel, split_and_device
 
 __all__ = ["Alignment", "gradient_alignment", "input_gradient", "linearity_remainder", "pointwise_distance"]
 
@@ -64,7 +64,7 @@ def gradient_alignment(
         >>> gradient_alignment(model, model, test.first(20))["cross_entropy"].distance
         0.0
     """
-    split, device = placed(student, data, device)
+    split, device = split_and_device(student, data, device)
     first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
     context = Context(first, split, batch_size=batch_size, device=device)
     with exact():
@@ -123,7 +123,7 @@ def pointwise_distance(
     Raises:
         ValueError: a network does not fit the data.
     """
-    split, device = placed(student, data, device)
+    split, device = split_and_device(student, data, device)
     first, second = (EvaluatedModel(network, split, device) for network in (student, teacher))
     threat = as_threat(threat)
     context = Context(first, split, threat, seed=seed, batch_size=batch_size, device=device)
@@ -169,7 +169,7 @@ def linearity_remainder(
         ValueError: the model does not fit the data.
         NotImplementedError: torch has no forward derivative for one of the model's operations, which is named.
     """
-    split, device = placed(model, data, device)
+    split, device = split_and_device(model, data, device)
     model, threat = EvaluatedModel(model, split, device), as_threat(threat)
     context = Context(model, split, threat, seed=seed, batch_size=batch_size, device=device)
     found = []

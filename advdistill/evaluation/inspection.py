@@ -21,7 +21,7 @@ from .context import Context, exact, silent
 from .curve import robust_curve
 from .gradients import gradient_alignment, input_gradient, linearity_remainder, pointwise_distance
 from .metrics import by_class, calibration_error
-from .networks import EvaluatedModel, placed
+from .networks import EvaluatedModel, split_and_device
 from .watch import NO_GRADIENT
 
 __all__ = ["Predictions", "examples", "first_of_each", "inspect", "predict"]
@@ -74,7 +74,7 @@ def inspect(
     Raises:
         ValueError: before any attack, a network does not fit the data, or n is below 1.
     """
-    (split, device), threat = placed(student, data, device), as_threat(threat)
+    (split, device), threat = split_and_device(student, data, device), as_threat(threat)
     used = split.first(min(n, len(split)))
     given = {"student": student} | ({} if teacher is None else {"teacher": teacher})
     networks = {name: EvaluatedModel(network, split, device) for name, network in given.items()}

@@ -14,7 +14,9 @@ from ..data import Given, Split, as_split
 from ..data.batches import to_float
 from ..models.digest import digest
 
-__all__ = ["ITSELF", "AttackedNetwork", "EvaluatedModel", "attacked_networks", "counting", "placed", "precision"]
+__all__ = [
+    "ITSELF", "AttackedNetwork", "EvaluatedModel", "attacked_networks", "counting", "precision", "split_and_device",
+]  # fmt: skip
 
 
 class EvaluatedModel(nn.Module):
@@ -43,13 +45,13 @@ class EvaluatedModel(nn.Module):
         return logits
 
 
-def placed(model: nn.Module, data: Given, device: torch.device | str | None) -> tuple[Split, torch.device]:
+def split_and_device(model: nn.Module, data: Given, device: torch.device | str | None) -> tuple[Split, torch.device]:
     """Return the evaluation images as a split, and the device: by default that of the model's parameters.
 
     If the data do not name their classes, there are as many as the model has logits. Raises as `as_split`.
     """
     check_module("model", model)
-    place = _home(model) if device is None else _device(device)
+    place = _device_of(model) if device is None else _device(device)
     return as_split(data, classes=counting(model, place)), place
 
 
@@ -58,7 +60,7 @@ def counting(model: nn.Module, device: torch.device | str | None = None) -> Call
     check_module("model", model)
 
     def count(x: Tensor) -> int | None:
-        place = _home(model) if device is None else device
+        place = _device_of(model) if device is None else device
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 return trial("model", _frozen(model, place), x.to(place)).shape[1]
@@ -80,7 +82,7 @@ def _device(device: torch.device | str) -> torch.device:
     return place
 
 
-def _home(model: nn.Module) -> torch.device:
+def _device_of(model: nn.Module) -> torch.device:
     first = next(model.parameters(), None)
     return torch.device("cpu") if first is None else first.device
 

@@ -14,7 +14,7 @@ from .._internal.reading import ordinary
 from .._internal.secret import key_problem
 from ..models.digest import digest  # re-exported for code that creates such files
 from ..results.digests import same_fact
-from ..results.files import TAG, signed, unfinished_files, written_here
+from ..results.files import TAG, signed, signed_by_this_user, unfinished_files
 
 __all__ = ["CORRECT", "Verdicts", "digest"]
 
@@ -57,7 +57,7 @@ class Verdicts:
             )
         for file in unfinished_files(path):
             setting, tensors = self._read(file)
-            if written_here({name: tensor.numpy() for name, tensor in tensors.items()}, setting):
+            if signed_by_this_user({name: tensor.numpy() for name, tensor in tensors.items()}, setting):
                 self._check(file, setting, tensors)
                 self._merge(tensors)
             else:

@@ -16,7 +16,7 @@ NO_GRADIENT = "no_gradient"  # the note: 1 if an image's first gradient is zero 
 class FirstGradient:
     """Which images have a first gradient that is zero or not finite, `[B]`; `None` if none was observed."""
 
-    lost: Tensor | None = None
+    without_gradient: Tensor | None = None
 
 
 @contextmanager
@@ -33,9 +33,9 @@ def first_gradient(network: nn.Module, images: int) -> Iterator[FirstGradient]:
     seen, waiting = FirstGradient(), True
 
     def see(gradient: Tensor | None) -> None:
-        if gradient is not None and seen.lost is None:  # `None` if a layer has none, such as an int8 linear
+        if gradient is not None and seen.without_gradient is None:  # `None` if a layer has none, such as an int8 linear
             peak = gradient.detach().abs().flatten(1).amax(1)  # NaN if any value is
-            seen.lost = ~((peak > 0) & peak.isfinite())
+            seen.without_gradient = ~((peak > 0) & peak.isfinite())
 
     def watch(module: nn.Module, given: tuple[object, ...]) -> None:
         nonlocal waiting

@@ -13,7 +13,7 @@ from ..results.result import Measurement, Result
 from .artefact import Artefact, compare_logits
 from .runtime import session
 
-__all__ = ["NOT_MEASURED", "WORST", "ExportedResult", "facts", "robust", "versions"]
+__all__ = ["NOT_MEASURED", "WORST", "ExportedResult", "file_facts", "robust", "versions"]
 
 WORST = "worst-case"
 NOT_MEASURED = "not measured"
@@ -51,12 +51,12 @@ def robust(measurements: tuple[Measurement, ...], data: str, threat: str) -> str
     )
 
 
-def facts(
+def file_facts(
     artefact: Artefact,
     path: Path,
     network: nn.Module,
     file: nn.Module,
-    climbed: Mapping[str, nn.Module | None],
+    gradient_networks: Mapping[str, nn.Module | None],
     images: Tensor,
 ) -> dict[str, Any]:
     """Return the name, kind, sizes, twin's parity and latency of a file, as plain values by name.
@@ -64,7 +64,7 @@ def facts(
     Args:
         network: the network that the artefact was made from.
         file: the artefact, opened from `path`.
-        climbed: as returned by `routes`.
+        gradient_networks: as returned by `routes`.
         images: `[N, C, H, W]` in [0, 1].
 
     Raises:
@@ -75,7 +75,7 @@ def facts(
     if artefact.plain is not None:
         known["bytes_of_float_onnx"] = len(artefact.plain)
         rivals[FLOAT_ONNX] = session(artefact.plain, threads=1)
-    if twin := climbed.get("twin-"):
+    if twin := gradient_networks.get("twin-"):
         parity = compare_logits(file, twin, images)
         parity.check(f"The twin that attacks would climb does not follow {path.name}", TWIN_LIMIT, TWIN_AGREEMENT)
         known["twin"] = vars(parity)

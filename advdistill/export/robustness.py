@@ -25,7 +25,7 @@ from .artefact import Artefact
 from .result import WORST
 from .runtime import Twin
 
-__all__ = ["attacked", "routes"]
+__all__ = ["measure_under_attack", "routes"]
 
 WHITE_BOX = (pgd_20, cw_30)
 
@@ -38,15 +38,15 @@ def routes(artefact: Artefact, network: nn.Module) -> dict[str, nn.Module | None
     """
     if artefact.graph is None:
         return {"": None}
-    climbed: dict[str, nn.Module | None] = {"transfer-": Frozen(network)}
+    gradient_networks: dict[str, nn.Module | None] = {"transfer-": Frozen(network)}
     if artefact.plain is not None:
-        climbed["twin-"] = Twin(artefact.graph)
-    return climbed
+        gradient_networks["twin-"] = Twin(artefact.graph)
+    return gradient_networks
 
 
-def attacked(
+def measure_under_attack(
     context: Context,
-    climbed: Mapping[str, nn.Module | None],
+    gradient_networks: Mapping[str, nn.Module | None],
     *,
     identity: str,
     n: int,
@@ -57,7 +57,7 @@ def attacked(
 
     Args:
         context: `model` is the file as opened from disk, `split` the whole split.
-        climbed: the networks that white-box attacks search on, as returned by `routes`.
+        gradient_networks: the networks that white-box attacks search on, as returned by `routes`.
         identity: twelve hex digits that identify what the file computes.
         n: evaluate the first n images.
         queries: queries of Square to the file itself, for each image; 0 skips Square.
@@ -76,17 +76,17 @@ def attacked(
     first = replace(context, model=evaluated, split=context.split.first(n))
     measured = [
         measure(replace(first, attacked=network), attack, verdicts)
-        for attack, network in _attacks_and_networks(context, climbed, queries)
+        for attack, network in _attacks_and_networks(context, gradient_networks, queries)
     ]
     return (*measured, _worst_case(measured, verdicts))
 
 
 def _attacks_and_networks(
-    context: Context, climbed: Mapping[str, nn.Module | None], queries: int
+    context: Context, gradient_networks: Mapping[str, nn.Module | None], queries: int
 ) -> Iterator[tuple[Attack, AttackedNetwork]]:
     """Yield each attack and the network it searches on."""
     yield Clean(), ITSELF
-    for prefix, network in climbed.items():
+    for prefix, network in gradient_networks.items():
         found = ITSELF if network is None else _attacked_network(prefix, network, context)
         for attack in (white_box(context.threat) for white_box in WHITE_BOX):
             yield replace(attack, name=prefix + attack.name), found

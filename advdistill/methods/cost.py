@@ -13,7 +13,7 @@ __all__ = ["check_teacher_every", "passes"]
 STEPS = 10
 
 
-class Made(dict[str, Any]):
+class ModulesOnDemand(dict[str, Any]):
     """A stand-in for `batch.modules`: a module of any name is created by a function of the name."""
 
     def __init__(self, make: Callable[[str], object]):
@@ -46,7 +46,7 @@ def passes(
     left_out = [role for role in method.optional if given is not None and role not in given]
     teachers = {role: network(role) for role in method.teachers if role not in left_out}
     batch = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), network("student"), teachers)
-    batch.modules = Made(network)
+    batch.modules = ModulesOnDemand(network)
     objective = method.fresh().inner(batch)
     for _ in range(steps):
         if objective:

@@ -13,7 +13,7 @@ from .memo import memo
 from .method import Method, Objective
 from .networks import Features, Network
 
-__all__ = ["check_attack", "crafted", "extrapolated", "is_cheaper", "remember_last"]
+__all__ = ["check_attack", "compute_x_adv", "extrapolated", "is_cheaper", "remember_last"]
 
 LAST = "last x_adv"  # name in `Memory.state`
 LEVELS = 127  # int8 steps per eps, in each direction
@@ -48,7 +48,7 @@ def check_attack(method: Method, attack: object, compiled: bool = False, teacher
         )
 
 
-def crafted(method: Method, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
+def compute_x_adv(method: Method, batch: Batch, attack: PGD | OnBatch) -> Tensor | dict[str, Tensor]:
     """Return the x' of a batch for every kind of attack; arguments and result as in `method.craft`."""
     if not (isinstance(attack, PGD) and is_cheaper(attack)):
         return method.craft(batch, attack)
@@ -81,7 +81,7 @@ def _last(method: Method, batch: Batch, attack: PGD) -> Tensor:
     return attack.threat.project(batch.x + unit * steps, batch.x)
 
 
-class _Seen:
+class _LogitsRecorder:
     """A network that stores its logits at the attack's current iterate."""
 
     def __init__(self, network: Network):
@@ -97,7 +97,7 @@ class _Seen:
 def _stopped(method: Method, batch: Batch, attack: PGD, x_adv: Tensor) -> Tensor:
     """Attack from x' `[B, C, H, W]`; each image stops `stop_after` steps after its first misclassification."""
     network = memo(batch.student).network
-    seen = _Seen(network.network if isinstance(network, Features) else network)
+    seen = _LogitsRecorder(network.network if isinstance(network, Features) else network)
     watched = Features(seen, network.layers) if isinstance(network, Features) else seen
     part = replace(batch, student=watched, total=_refuse_total)
     objective = method.inner(part)

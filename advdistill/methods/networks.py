@@ -11,7 +11,7 @@ from .._internal.adapter import logits_of
 from .._internal.checks import layer_of
 from ..acceleration.frozen import Frozen
 
-__all__ = ["Features", "Network", "Views"]
+__all__ = ["Features", "Network", "NetworkWrappers"]
 
 Network = Callable[[Tensor], Tensor]  # images [B, C, H, W] to logits [B, K]
 
@@ -81,7 +81,7 @@ class Mixed:
 
 
 @dataclass(frozen=True)
-class Views:
+class NetworkWrappers:
     """Wraps modules into the networks that a method calls.
 
     Args:

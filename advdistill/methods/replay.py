@@ -5,17 +5,17 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..acceleration.cuda_graph import CudaGraphs, NoDraws, Tensors, refuse_total
+from ..acceleration.cuda_graph import CudaGraphs, RaisingRng, Tensors, raise_on_total
 from ..attacks import PGD
 from .batch import Batch
 from .method import Method
-from .networks import Views
+from .networks import NetworkWrappers
 
 __all__ = ["replayed"]
 
 
 def replayed(
-    graphs: CudaGraphs, method: Method, batch: Batch, pgd: PGD, copies: Mapping[str, nn.Module], views: Views,
+    graphs: CudaGraphs, method: Method, batch: Batch, pgd: PGD, copies: Mapping[str, nn.Module], views: NetworkWrappers,
     extrapolated: Callable[[Batch], Batch],
 ) -> Tensor | None:  # fmt: skip
     """Compute x' of a batch by a CUDA graph; everything that changes from batch to batch is an input of the graph.
@@ -37,8 +37,8 @@ def replayed(
         names = ("x", "y", "targets", "start", "progress", "rate")
         x, y, targets, begin, progress, rate = (given[name] for name in names)
         inputs = Batch(
-            x, y, copies["student"], views.teachers(copies, x, targets), progress, rate=rate, total=refuse_total,
-            threat=pgd.threat, rng=NoDraws(), targets=targets,
+            x, y, copies["student"], views.teachers(copies, x, targets), progress, rate=rate, total=raise_on_total,
+            threat=pgd.threat, rng=RaisingRng(), targets=targets,
         )  # fmt: skip
         fresh = method.fresh()
         for at, (part, original) in enumerate(zip(fresh.parts, method.parts, strict=True)):

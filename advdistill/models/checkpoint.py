@@ -19,7 +19,7 @@ from .._internal.reading import ordinary, printable
 from ..results.weights import ORDER
 from .file_kinds import PICKLE, ZIP, check_kind, is_safetensors
 from .reference import checkpoint_at, hugging_face_file, parse
-from .state_dict import Misplaced, strip, unwrap
+from .state_dict import NoNetwork, strip, unwrap
 from .torch_file import check_tensors, load_torch
 
 __all__ = ["FORMAT", "Checkpoint", "check_tensors", "load_torch", "provenance", "read_checkpoint"]
@@ -85,7 +85,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         found = unwrap(loaded)
         check_tensors(found.values(), path.stat().st_size, str(path))
         return Checkpoint(*strip(found))
-    except Misplaced as error:
+    except NoNetwork as error:
         raise ValueError(f"{path} {error}; give a file with a network's state dict.") from None
 
 

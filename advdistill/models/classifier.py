@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-OF_BYTES = 16  # a larger mean is in units of pixels 0..255, where CIFAR's and ImageNet's means are about 120
+LARGEST_MEAN = 16  # a larger mean is in units of pixels 0..255, where CIFAR's and ImageNet's means are about 120
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ModelSpec:
         if self.std and min(self.std) <= 0:
             raise ValueError(f"Every std must be positive, not {min(self.std)}; None is no scaling.")
         for field, values in (("mean", self.mean or ()), ("std", self.std or ())):
-            if wrong := [value for value in values if not isfinite(value) or (field == "mean" and value > OF_BYTES)]:
+            if wrong := [v for v in values if not isfinite(v) or (field == "mean" and v > LARGEST_MEAN)]:
                 what = f"{field} must be in units of pixels in [0, 1], got {wrong[0]:g}"
                 raise ValueError(f"{what}; divide it by 255 if it is for pixels 0..255.")
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from .._internal.reading import printable
 from .pickle_classes import ATTRIBUTES, BYTES, SAFE_CALLS, TENSORS, class_name, is_safe, numpy_scalar
 
-__all__ = ["Program", "Unpriced", "follow"]
+__all__ = ["Program", "TooExpensive", "follow"]
 
 STEPS = 16  # allowed per byte of the pickle
 SLACK = 10_000
@@ -25,7 +25,7 @@ STRINGS = {"UNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINUNICODE", "STRING",
 NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"}
 
 
-class Unpriced(ValueError):
+class TooExpensive(ValueError):
     """A pickle that asks for more work than its length allows."""
 
 
@@ -83,7 +83,7 @@ def follow(stream: BinaryIO, room: int) -> Program:
         room: the most numbers that all its storages together may hold.
 
     Raises:
-        Unpriced: unpickling would take more steps than the pickle's length allows.
+        TooExpensive: unpickling would take more steps than the pickle's length allows.
         Exception: any kind, if the pickle is damaged.
     """
     return _Follower(stream, room).run()
@@ -104,7 +104,7 @@ class _Follower:
             self.protocol = max(self.protocol, opcode.proto)
             self.step(opcode, argument)
             if self.price > STEPS * ((position or 0) - start) + SLACK or self.odd_keys > ODD_KEYS:
-                raise Unpriced
+                raise TooExpensive
         return Program(self.stack.pop(), self.protocol)
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:

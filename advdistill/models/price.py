@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from .zoo import create, describe
 
-__all__ = ["latency", "macs", "priced", "shape"]
+__all__ = ["describe_with_cost", "latency", "macs", "shape"]
 
 PERCENTILES = (50, 90, 99)
 WARM_UP, ROUNDS = 10, 200
@@ -32,7 +32,7 @@ def shape(text: str) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def priced(images: tuple[int, int, int], measured: bool = False) -> list[dict[str, Any]]:
+def describe_with_cost(images: tuple[int, int, int], measured: bool = False) -> list[dict[str, Any]]:
     """Return `models.describe()` with the MACs for one image and, if `measured`, the latency in milliseconds."""
     rows = []
     for row in describe():

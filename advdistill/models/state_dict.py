@@ -8,19 +8,19 @@ from torch import Tensor
 
 from .._internal.reading import printable
 
-__all__ = ["Misplaced", "check_types", "strip", "unwrap"]
+__all__ = ["NoNetwork", "check_types", "strip", "unwrap"]
 
-NESTS = ("state_dict", "net", "model", "model_state_dict")  # preferred to keys next to them, such as `ema` and `swa`
-DEEPEST = 10  # nested wrappers or dictionaries
+STATE_DICT_KEYS = ("state_dict", "net", "model", "model_state_dict")  # preferred to other keys, such as `ema` and `swa`
+MAX_DEPTH = 10  # nested wrappers or dictionaries
 MOST_CHANNELS = 1000
-INSIDE = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # around submodules, too
-COUNTS = {"n_averaged", "total_ops", "total_params"}  # counters of AveragedModel and thop, not weights
+WRAPPER_NAMES = {"_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}  # around submodules, too
+COUNTERS = {"n_averaged", "total_ops", "total_params"}  # counters of AveragedModel and thop, not weights
 NORMALISERS = (("mean", "std"), ("mu", "sigma"), ("mean", "sigma"), ("_mean", "_std"))
 FLOATS = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 SCALES = ("scale", "scales", "_scale", "zero_point", "zero_points", "qzeros", "absmax", "SCB", "_packed_params")
 
 
-class Misplaced(ValueError):
+class NoNetwork(ValueError):
     """A checkpoint from which no network can be read. The message lacks its subject; callers put the path first."""
 
 
@@ -28,16 +28,16 @@ def unwrap(loaded: object) -> dict[str, Tensor]:
     """Return a network's tensors, found under `state_dict`, `net`, `model` or `model_state_dict`.
 
     Without these keys, the checkpoint itself or its only dictionary of tensors is the network.
-    Raises Misplaced if the checkpoint holds no network, or several.
+    Raises NoNetwork if the checkpoint holds no network, or several.
     """
     if isinstance(loaded, list | tuple):
         networks = [part for part in loaded if _tensors(part)]
         loaded = networks[0] if len(networks) == 1 else loaded
     if not isinstance(loaded, Mapping):
-        raise Misplaced(f"holds a {type(loaded).__name__}, not a state dict")
+        raise NoNetwork(f"holds a {type(loaded).__name__}, not a state dict")
     found: Mapping[Any, Any] = loaded
-    for _ in range(DEEPEST):  # a dictionary may contain itself
-        nested = next((found[nest] for nest in NESTS if isinstance(found.get(nest), Mapping)), None)
+    for _ in range(MAX_DEPTH):  # a dictionary may contain itself
+        nested = next((found[nest] for nest in STATE_DICT_KEYS if isinstance(found.get(nest), Mapping)), None)
         if nested is None:
             nested = _only_network(found)
         if nested is None:
@@ -46,7 +46,7 @@ def unwrap(loaded: object) -> dict[str, Tensor]:
     tensors = _tensors(found)
     if not tensors:
         keys = [key for key in found if isinstance(key, str | int)]
-        raise Misplaced(f"holds no weights, only {printable(', '.join(map(str, keys))) or 'an empty dictionary'}")
+        raise NoNetwork(f"holds no weights, only {printable(', '.join(map(str, keys))) or 'an empty dictionary'}")
     return tensors
 
 
@@ -65,7 +65,7 @@ def _only_network(found: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
         key: part for key, part in parts.items() if any(_tensors(inner) for inner in part.values())
     }
     if len(networks) > 1:
-        raise Misplaced(f"holds several networks ({_listed(networks)}) and does not say which one to load")
+        raise NoNetwork(f"holds several networks ({_listed(networks)}) and does not say which one to load")
     return next(iter(networks.values()), None)
 
 
@@ -81,13 +81,13 @@ def strip(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, t
     weights: dict[str, Tensor] = {}
     for key, value in tensors.items():
         words = key.split(".")
-        if words[-1] not in COUNTS:
-            weights[".".join(word for word in words[:-1] if word not in INSIDE) + f".{words[-1]}"] = value
+        if words[-1] not in COUNTERS:
+            weights[".".join(word for word in words[:-1] if word not in WRAPPER_NAMES) + f".{words[-1]}"] = value
     weights = {key.removeprefix("."): value for key, value in weights.items()}
     statistics: dict[str, tuple[float, ...]] = {}
     for mean, std in _normalisers(weights):
         statistics = {"mean": _channel_values(weights.pop(mean)), "std": _channel_values(weights.pop(std))}
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         outer = _outer(weights)
         if outer is None:
             break
@@ -107,7 +107,7 @@ def _normalisers(weights: Mapping[str, Tensor]) -> list[tuple[str, str]]:
 def _outer(weights: Mapping[str, Tensor]) -> str | None:
     """Return the prefix below which the whole network lies, such as `model.`, if there is one.
 
-    Raises Misplaced if several networks lie next to each other.
+    Raises NoNetwork if several networks lie next to each other.
     """
     groups: dict[str, list[Tensor]] = {}
     for key, tensor in weights.items():
@@ -122,13 +122,13 @@ def _outer(weights: Mapping[str, Tensor]) -> str | None:
         return None
     if len(networks) > 1:
         names = _listed([name.rstrip(".") for name in networks])
-        raise Misplaced(f"holds several networks ({names}) and does not say which one to load")
+        raise NoNetwork(f"holds several networks ({names}) and does not say which one to load")
     return networks[0]
 
 
 def _channel_values(tensor: Tensor) -> tuple[float, ...]:
     if tensor.numel() > MOST_CHANNELS:
-        raise Misplaced(f"holds a mean or std of {tensor.numel():,} values")
+        raise NoNetwork(f"holds a mean or std of {tensor.numel():,} values")
     return tuple(tensor.flatten().tolist())
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from .._internal.messages import first_line
 from .._internal.reading import printable
 from .file_kinds import ZIP, check_kind
-from .pickles import Program, Unpriced, follow
+from .pickles import Program, TooExpensive, follow
 
 __all__ = ["check_tensors", "load_torch"]
 
@@ -37,7 +37,7 @@ def load_torch(file: BinaryIO, name: str) -> object:
     try:
         zipped = _is_zip(file)
         programs = list(_programs(file, zipped))
-    except Unpriced:
+    except TooExpensive:
         raise ValueError(f"{name} would take far too long to unpickle for its size, so it was not opened; it may be "
                          f"malicious. If it is not, {SAVE}.") from None
     except Exception as error:  # damaged bytes surface as ValueError, IndexError, KeyError, RuntimeError and more

@@ -12,11 +12,12 @@ from rich.text import Text
 from ..results.consistency import above_clean
 from ..results.result import Measurement, Result
 from .columns import Columns
-from .loading import LoadedResult, load_result, unsupported
+from .loading import LoadedResult, load_result, unverifiable_figures
 from .statistics import LEVEL, Difference, Verdict, holm, over_seeds, paired, unpaired
 
 __all__ = [
-    "against_first", "compare", "distinct", "lacking", "mismatches", "remarks", "summed_up", "table", "unverified",
+    "against_first", "compare", "distinct", "mean_over_seeds", "mismatches", "models_without_verdicts", "remarks",
+    "table", "unverified",
 ]  # fmt: skip
 
 MOST_LINES = 6  # with more comparisons than this, a table replaces a line for each
@@ -41,7 +42,7 @@ def compare(paths: Sequence[Path | str]) -> Group:
     results = [run.result for run in runs]
     warnings = (Text(line, style="yellow") for line in [*mismatches(results), *remarks(results)])
     of_figures = (Text(line, style="yellow") for line in unverified(runs))
-    return Group(table(results, dict(summed_up(runs))), *of_figures, *_comparisons(runs), *warnings)
+    return Group(table(results, dict(mean_over_seeds(runs))), *of_figures, *_comparisons(runs), *warnings)
 
 
 def mismatches(results: Sequence[Result]) -> list[str]:
@@ -71,7 +72,7 @@ def unverified(runs: Sequence[LoadedResult]) -> list[str]:
     """Return sentences on results whose figures cannot be checked, or cannot be true."""
     said = []
     for run in runs:
-        if missing := unsupported(run.result, run.verdicts):
+        if missing := unverifiable_figures(run.result, run.verdicts):
             said.append(f"{run.result.model}: {missing}.")
         if attacks := above_clean(run.result.measurements):
             said.append(
@@ -90,13 +91,15 @@ def against_first(runs: Sequence[Loaded]) -> list[tuple[Loaded, str, Difference]
     return [(*pair, replace(d, p=p)) for pair, d, p in zip(pairs, found, corrected, strict=True)]
 
 
-def lacking(runs: Sequence[LoadedResult], found: Sequence[tuple[LoadedResult, str, Difference]]) -> list[str]:
+def models_without_verdicts(
+    runs: Sequence[LoadedResult], found: Sequence[tuple[LoadedResult, str, Difference]]
+) -> list[str]:
     """Return the models whose missing per-image verdicts make some of these comparisons unpaired."""
     attacks = {attack for _, attack, difference in found if difference.test == "Fisher"}
     return distinct(r.result.model for r in runs if attacks & (_by_attack(r.result).keys() - r.verdicts.keys()))
 
 
-def summed_up(runs: Sequence[LoadedResult]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+def mean_over_seeds(runs: Sequence[LoadedResult]) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
     """Yield a name, and mean and standard deviation by attack, for each group of runs that differ only in the seed."""
     groups: dict[str, dict[object, Result]] = {}
     for run in runs:
@@ -172,7 +175,7 @@ def _comparisons(runs: Sequence[LoadedResult]) -> Iterator[RenderableType]:
         yield from (_difference_line(f"{run.result.model} against {first}, {attack}", d) for run, attack, d in found)
         if holding:
             yield Text(f"The p values are those{holding}.", style="italic dim")
-    if without := lacking(runs, found):
+    if without := models_without_verdicts(runs, found):
         note = "Unpaired, as the verdicts on each image are missing: {}. Evaluate again for the sharper, paired test."
         yield Text(note.format(", ".join(without)), style="italic dim")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..results.result import Measurement, Result
-from .compare import distinct, mismatches, remarks, summed_up
+from .compare import distinct, mean_over_seeds, mismatches, remarks
 from .loading import LoadedResult, load_result
 
 __all__ = [
@@ -80,7 +80,7 @@ def _rows(
         known = {m.attack: cell.format(*(100 * v for v in (m.accuracy, *m.interval))) for m in r.measurements}
         images = ", ".join(distinct(str(m.n) for m in r.measurements))
         yield [escape(r.model), *(known.get(a, "–") for a in attacks), images, escape(r.threat), str(r.seed)]
-    for name, figures in summed_up(runs):
+    for name, figures in mean_over_seeds(runs):
         known = {attack: spread.format(*(100 * value for value in pair)) for attack, pair in figures.items()}
         yield [escape(name), *(known.get(attack, "–") for attack in attacks), "", "", ""]
 

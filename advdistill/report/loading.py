@@ -15,9 +15,9 @@ from ..results.masking import Verdict
 from ..results.metrics import read_metrics
 from ..results.result import Measurement, Result
 from ..results.selection import Epoch
-from ..results.weights import of_other_weights
+from ..results.weights import weights_mismatch
 
-__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs", "read_verdicts", "unsupported"]
+__all__ = ["LoadedResult", "ReportedRun", "load_result", "load_runs", "read_verdicts", "unverifiable_figures"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +75,7 @@ def load_result(path: Path | str) -> LoadedResult:
         model = path.parent if path.suffix == ".json" else path
         raise FileNotFoundError(f"{file} does not exist. Evaluate first: advdistill evaluate {model}")
     result = Result.load(file)
-    if said := of_other_weights(file, result):
+    if said := weights_mismatch(file, result):
         raise ValueError(said)
     verdicts = read_verdicts(ResultFiles(file).verdicts, result)
     return LoadedResult(path, file, replace(result, model=str(path)), verdicts, _read_recipe(path / "recipe.yaml"))
@@ -117,7 +117,7 @@ def read_verdicts(file: Path, result: Result) -> dict[str, np.ndarray]:
     return verdicts
 
 
-def unsupported(result: Result, verdicts: Mapping[str, np.ndarray]) -> str | None:
+def unverifiable_figures(result: Result, verdicts: Mapping[str, np.ndarray]) -> str | None:
     """Return a clause that names the figures that cannot be checked for lack of per-image verdicts, or `None`."""
     lacking = [m.attack for m in result.measurements if m.attack not in verdicts]
     if not lacking:

@@ -14,10 +14,10 @@ from ..results.result import hardest, wilson
 from ..results.selection import Selection, overfitting
 from .charts import class_charts, curve_charts, javascript, networks
 from .columns import pieces
-from .compare import against_first, distinct, lacking, mismatches, remarks, summed_up, unverified
+from .compare import against_first, distinct, mean_over_seeds, mismatches, models_without_verdicts, remarks, unverified
 from .epochs import state_charts, training_charts
 from .loading import ReportedRun, load_runs
-from .pictures import gallery, once
+from .pictures import drop_repeated_teachers, gallery
 from .statistics import Difference
 
 __all__ = ["check", "page", "render"]
@@ -47,7 +47,7 @@ def page(paths: Sequence[Path | str]) -> str:
     without = render(facts | {"elsewhere": {}, "galleries": {run.name: [] for run in inspected}})
     left = LIMIT - len(without.encode(errors="replace"))
     galleries = {run.name: gallery(run.inspection, left / len(inspected)) for run in runs if run.inspection}
-    html = render(facts | {"elsewhere": once(galleries), "galleries": galleries})
+    html = render(facts | {"elsewhere": drop_repeated_teachers(galleries), "galleries": galleries})
     return html.encode(errors="replace").decode()  # a path may contain bytes that are not text
 
 
@@ -106,10 +106,10 @@ def _summary(runs: Sequence[ReportedRun]) -> dict[str, Any]:
         "attacks": distinct(m.attack for run in runs for m in run.result.measurements),
         "differences": differences,
         "against": {run.name: _hardest_comparison(run, differences) for run in runs[1:]},
-        "unpaired": lacking(runs, found),
+        "unpaired": models_without_verdicts(runs, found),
         "warnings": mismatches([run.result for run in runs]),
         "remarks": [*remarks([run.result for run in runs]), *unverified(runs)],
-        "over_seeds": list(summed_up(runs)),
+        "over_seeds": list(mean_over_seeds(runs)),
         "selection": {run.name: run.result.chosen or Selection() for run in runs},
         "overfitting": {run.name: overfitting(run.epochs) for run in runs},
         "networks": _network_rows(runs),

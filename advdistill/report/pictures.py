@@ -14,7 +14,10 @@ from ..results.inspection import Example, Inspection
 from ..results.result import Measurement
 from .charts import altair, figures, percent
 
-__all__ = ["Picture", "Shown", "draw_curves", "draw_gallery", "draw_sheet", "gallery", "once", "require_plots"]
+__all__ = [
+    "Picture", "Shown", "draw_curves", "draw_gallery", "draw_sheet", "drop_repeated_teachers", "gallery",
+    "require_plots",
+]  # fmt: skip
 
 BELOW, ZERO, ABOVE = np.array([[33, 82, 158], [247, 247, 245], [173, 40, 32]])  # a diverging map: blue, white, red
 SIDE = 92  # pixels of an image in the gallery
@@ -65,7 +68,7 @@ def gallery(inspection: Inspection, budget: float) -> list[Shown]:
     return chosen
 
 
-def once(galleries: Mapping[str, list[Shown]]) -> dict[str, str]:
+def drop_repeated_teachers(galleries: Mapping[str, list[Shown]]) -> dict[str, str]:
     """Remove the teacher's pictures from a gallery if an earlier gallery has the same ones, of the same images.
 
     Args:

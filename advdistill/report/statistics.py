@@ -14,7 +14,7 @@ from .._internal.optional import require
 from ..results.result import wilson
 
 __all__ = [
-    "LEVEL", "Difference", "Verdict", "fisher", "holm", "matched", "mcnemar", "over_seeds", "paired", "unpaired",
+    "LEVEL", "Difference", "Verdict", "fisher", "holm", "mcnemar", "over_seeds", "paired", "paired_t", "unpaired",
 ]  # fmt: skip
 
 LEVEL = 0.05
@@ -74,7 +74,7 @@ def unpaired(first: int, second: int, n: int) -> Difference:
     return Difference((first - second) / n, _newcombe(first, second, n, 0), fisher(first, second, n), n, "Fisher")
 
 
-def matched(differences: Sequence[float]) -> Difference:
+def paired_t(differences: Sequence[float]) -> Difference:
     """Test differences in accuracy between pairs of models, such as pairs with the same seed: Student's paired t test.
 
     Unlike `paired`, this test generalises to further seeds, not to further images. If all differences are equal, which
@@ -84,7 +84,7 @@ def matched(differences: Sequence[float]) -> Difference:
         ValueError: fewer than two pairs.
         ImportError: scipy is missing.
 
-    >>> found = matched([0.01, 0.02, 0.03])
+    >>> found = paired_t([0.01, 0.02, 0.03])
     >>> round(found.value, 3), round(found.p, 3), [round(end, 3) for end in found.interval]
     (0.02, 0.074, [-0.005, 0.045])
     """

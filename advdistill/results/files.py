@@ -19,7 +19,8 @@ from .._internal.secret import genuine, tag
 from .digests import same_fact
 from .result import Result
 
-__all__ = ["TAG", "AdversarialImages", "ResultFiles", "remove_unfinished", "signed", "unfinished_files", "written_here"]
+__all__ = ["TAG", "AdversarialImages", "ResultFiles", "remove_unfinished", "signed", "signed_by_this_user",
+           "unfinished_files"]  # fmt: skip
 
 Kind = TypeVar("Kind", bound=Result)
 Arrays = Mapping[str, np.ndarray]
@@ -42,9 +43,8 @@ class ResultFiles:
     def __init__(self, result: Path):
         self.result = result
         self.verdicts, self.images = result.with_suffix(".verdicts.safetensors"), result.with_suffix(".adv")
-        self.masking = result.with_suffix(".masking.json")
+        self.masking, self.metrics = result.with_suffix(".masking.json"), result.with_suffix(".metrics.jsonl")
         self.inspection = result.with_suffix(".inspection.safetensors")
-        self.metrics = result.with_suffix(".metrics.jsonl")
         self.unfinished = result.with_suffix(".unfinished.safetensors")
         self.unfinished_images = result.with_suffix(".unfinished.adv")
 
@@ -82,7 +82,7 @@ class ResultFiles:
             earlier = Result.load(self.result)
             if joined := result.joined(earlier):
                 known, _ = _read(self.verdicts) if self.verdicts.exists() else ({}, {})
-                elsewhere = {m.attack for m in earlier.measurements} - self.measured_here(earlier) - fresh.keys()
+                elsewhere = set(_attacks(earlier)) - self.measured_by_this_user(earlier) - fresh.keys()
                 joined = joined if _counts_agree(earlier, known, elsewhere) else None
             if joined is None:
                 known, elsewhere = {}, set()
@@ -102,12 +102,12 @@ class ResultFiles:
         _remove(self.unfinished_images)
         return result
 
-    def measured_here(self, result: Result) -> set[str]:
+    def measured_by_this_user(self, result: Result) -> set[str]:
         """Return the attacks of a result that this user's advdistill measured, as the tag of the verdicts proves."""
         with suppress(ValueError, FileNotFoundError):
             tensors, facts = _read(self.verdicts)
             same = all(same_fact(n, facts.get(n), getattr(result, n)) for n in ("weights", "fingerprint", "threat"))
-            if written_here(tensors, facts) and same and "attacks" in facts:
+            if signed_by_this_user(tensors, facts) and same and "attacks" in facts:
                 ours, there = json.loads(facts["attacks"]), _attacks(result)
                 return {name for name in there if ours.get(name) == there[name]} - set(json.loads(facts[ELSEWHERE]))
         return set()
@@ -187,7 +187,7 @@ def signed(tensors: Arrays, facts: Mapping[str, str]) -> dict[str, str]:
     return plain | {TAG: tag(_parts(tensors, plain))}
 
 
-def written_here(tensors: Arrays, facts: Mapping[str, str]) -> bool:
+def signed_by_this_user(tensors: Arrays, facts: Mapping[str, str]) -> bool:
     """Whether this user's advdistill signed these tensors and facts."""
     return genuine(facts.get(TAG), _parts(tensors, {name: value for name, value in facts.items() if name != TAG}))
 
@@ -220,7 +220,7 @@ def _read(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def _is_ours(file: Path) -> bool:
     with suppress(ValueError):
-        return written_here(*_read(file))
+        return signed_by_this_user(*_read(file))
     return False
 
 

@@ -11,7 +11,7 @@ from .._internal.reading import printable, read_text
 from .plain import build
 from .result import wilson
 
-__all__ = ["CHECKS", "Finding", "Status", "Verdict", "above"]
+__all__ = ["CHECKS", "Finding", "Status", "Verdict", "status_of_share"]
 
 CHECKS = (
     *("train_mode", "softmax", "randomness", "batch_dependence", "gradients", "logit_scale"),
@@ -101,7 +101,7 @@ class Verdict:
         return {"status": self.status} | asdict(self) | {"findings": [asdict(finding) for finding in self.findings]}
 
 
-def above(count: int, n: int, warn: float, fail: float = 1.0) -> Status:
+def status_of_share(count: int, n: int, warn: float, fail: float = 1.0) -> Status:
     """Return `fail` or `warn` if `count` of `n` is significantly above that share: its 95 % interval lies above."""
     lower = wilson(count, n)[0] if count else 0.0  # for a count of 0, rounding leaves the lower end slightly above 0
     return "fail" if lower > fail else "warn" if lower > warn else "pass"

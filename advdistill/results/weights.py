@@ -13,7 +13,7 @@ from .._internal.reading import ordinary, printable
 from .digests import same_weights
 from .result import Result
 
-__all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "of_other_weights", "weights_beside"]
+__all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "weights_mismatch", "weights_next_to"]
 
 ORDER = "order"  # header key: tensor names in the network's order, which is that of hashing; the file sorts them
 
@@ -46,20 +46,20 @@ def digest_of_file(file: Path) -> str | None:
         return None
 
 
-def weights_beside(result: Path) -> Path | None:
+def weights_next_to(result: Path) -> Path | None:
     """Return the weights next to a result's file: NAME.safetensors, best.safetensors or model.safetensors."""
     folder = result.parent
     ours = [folder / "best.safetensors", folder / "model.safetensors"] if result.name == "result.json" else []
     return next(filter(Path.is_file, [result.with_suffix(".safetensors"), *ours]), None)
 
 
-def of_other_weights(file: Path, result: Result, digest: Callable[[Path], str | None] | None = None) -> str | None:
+def weights_mismatch(file: Path, result: Result, digest: Callable[[Path], str | None] | None = None) -> str | None:
     """Return a sentence if a result was measured on other weights than those next to its file, else `None`.
 
     Args:
         digest: called if `digest_of_file` returns `None`, as for a file of an earlier version.
     """
-    beside = weights_beside(file)
+    beside = weights_next_to(file)
     if beside is None or result.weights is None:
         return None
     found = digest_of_file(beside) or (digest(beside) if digest else None)
@@ -75,7 +75,7 @@ def of_other_weights(file: Path, result: Result, digest: Callable[[Path], str | 
 def check_result(path: Path, digest: Callable[[Path], str | None] | None = None) -> None:
     """Raise ValueError if a result, a file or a run's folder, was measured on other weights than those next to it."""
     file = path / "result.json" if path.is_dir() else path
-    if file.exists() and (said := of_other_weights(file, Result.load(file), digest)):
+    if file.exists() and (said := weights_mismatch(file, Result.load(file), digest)):
         raise ValueError(said)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..report.compare import distinct, mismatches
 from ..report.loading import LoadedResult, load_result
-from ..report.statistics import Difference, holm, matched, over_seeds, paired, unpaired
+from ..report.statistics import Difference, holm, over_seeds, paired, paired_t, unpaired
 from ..results.files import ResultFiles
 from ..results.result import Result
 from .folder import Cost, StudyFolder
@@ -183,7 +183,7 @@ def _attacks(run: LoadedResult) -> set[str]:
 def _difference(pairs: Sequence[tuple[LoadedResult, LoadedResult]], attack: str) -> Difference:
     """Compare pairs of cells by the paired t test; a single pair by McNemar's on verdicts, or Fisher's without them."""
     if len(pairs) > 1:
-        return matched([a.result[attack].accuracy - b.result[attack].accuracy for a, b in pairs])
+        return paired_t([a.result[attack].accuracy - b.result[attack].accuracy for a, b in pairs])
     (first, second), = pairs
     if attack in first.verdicts and attack in second.verdicts:
         return paired(first.verdicts[attack], second.verdicts[attack])
@@ -193,7 +193,7 @@ def _difference(pairs: Sequence[tuple[LoadedResult, LoadedResult]], attack: str)
 def _notes(
     folder: StudyFolder, cells: Sequence[Cell], runs: Mapping[str, LoadedResult], costs: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[str]:
-    yield from folder.study.lacking()
+    yield from folder.study.missing_baselines()
     if folder.held_out:  # each seed holds out different images
         yield from _notes_of_held_out(cells, [runs[cell.name].result for cell in cells])
     else:
@@ -212,7 +212,7 @@ def _notes(
     elsewhere = 0
     for cell in cells:
         result = runs[cell.name].result
-        ours = ResultFiles(folder.results(cell) / "result.json").measured_here(result)
+        ours = ResultFiles(folder.results(cell) / "result.json").measured_by_this_user(result)
         elsewhere += not {m.attack for m in result.measurements} <= ours
     if elsewhere:
         yield f"{elsewhere} of {len(cells)} results were not measured with this user's key; they are shown as claimed."

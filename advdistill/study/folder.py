@@ -58,7 +58,7 @@ class StudyFolder:
     def __init__(self, folder: Path, study: Study, held_out: bool = False):
         self.folder, self.study, self.held_out = folder, study, held_out
         self.n = None if held_out else study.n
-        self.wanted = {attack.name for attack in study.suite}
+        self.required_attacks = {attack.name for attack in study.suite}
 
     def run(self, cell: Cell) -> Run:
         return Run(self.folder / "runs" / cell.name)
@@ -83,7 +83,7 @@ class StudyFolder:
         Run(there).check(cell.recipe)
         result = Result.load(there / "result.json")
         measured = {m.attack for m in result.measurements if self.n in (None, m.n)}
-        return self.wanted <= measured
+        return self.required_attacks <= measured
 
     def why_failed(self, cell: Cell, since: float = 0) -> str | None:
         """Return why the cell failed, or `None` if it has not failed since a time (Unix time in seconds)."""

@@ -166,13 +166,13 @@ class Study:
             _check_networks(cell)
         assert self.suite
 
-    def lacking(self) -> list[str]:
+    def missing_baselines(self) -> list[str]:
         """Return a sentence for each teacher-free method that distillation cells lack with the same other choices."""
         methods = [axis for axis in self.axes if self.of_method(axis)]
         arms: dict[tuple[str, ...], set[str]] = {}
         for cell in self.cells:
             rest = tuple(level for axis, level in cell.levels.items() if axis not in (*methods, SEED))
-            arms.setdefault(rest, set()).add(name_of(cell.recipe.method) if not _taught(cell) else "taught")
+            arms.setdefault(rest, set()).add(name_of(cell.recipe.method) if not has_frozen_teacher(cell) else "taught")
         said = []
         for name in TEACHER_FREE:
             without = [" ".join(rest) for rest, found in arms.items() if "taught" in found and name not in found]
@@ -228,7 +228,7 @@ def _test_data(recipe: Recipe) -> tuple[object, ...]:
     return data.name, data.folder, data.size, data.bits, data.image_column, data.label_column
 
 
-def _taught(cell: Cell) -> bool:
+def has_frozen_teacher(cell: Cell) -> bool:
     """Return whether the cell's method has a frozen teacher."""
     return bool(set(cell.recipe.method.teachers) - set(cell.recipe.method.trained))
 

@@ -111,6 +111,6 @@ def averaged(recipe: Recipe, student: nn.Module, steps: int) -> EMA | SWA | None
 def clean_images(split: Split | Loaded, device: torch.device, batch_size: int = 256) -> Iterator[Tensor]:
     """Yield all images in batches `[B, C, H, W]` in [0, 1], not augmented; a loader applies its own transforms."""
     if isinstance(split, Loaded):
-        yield from (to_float(x.to(device)) for x, _ in split.drawn(0))
+        yield from (to_float(x.to(device)) for x, _ in split.iterate(0))
     else:
         yield from (x for _, x, _ in in_order(split, batch_size, device))

@@ -67,7 +67,7 @@ class BestCheckpoint:
         fingerprint, changed = self.split.fingerprint(), self.state.inputs.changed_before(epoch) or None
         chosen = Selection(recipe.select_by, len(self.split), fingerprint, among, epoch, recipe.epochs)
         chosen = replace(chosen, changed=changed, statistics=described(recipe), extra=self.extra)
-        return replace(chosen, student_init=str(self.parts.begun) if self.parts.begun else None).to_header()
+        return replace(chosen, student_init=str(self.parts.warm_start) if self.parts.warm_start else None).to_header()
 
 
 def accuracies(model: nn.Module, split: Split, threat: Threat, seed: int, fabric: "Fabric") -> dict[str, float]:

@@ -12,9 +12,9 @@ from ..data.extra import Extra
 from ..data.loaded import Loaded
 from ..data.streamed import Streamed
 
-__all__ = ["MADE", "Inputs", "data_digests", "described", "extra_digests", "network_digest", "network_digests"]
+__all__ = ["FROM_RECIPE", "Inputs", "data_digests", "described", "extra_digests", "network_digest", "network_digests"]
 
-MADE = "made as the recipe says"  # in place of the digest of a network that is neither given nor loaded
+FROM_RECIPE = "made as the recipe says"  # in place of the digest of a network that is neither given nor loaded
 SAMPLE = 32  # images whose pixels are always compared
 MOST_BYTES = 2**29  # of pixels in memory; up to so many, all are compared, in a few tenths of a second
 
@@ -88,14 +88,14 @@ def network_digests(student: nn.Module, teachers: Mapping[str, nn.Module], made:
     Args:
         student: the network to train.
         teachers: by role, including jointly trained ones.
-        made: names of networks created as the recipe says. They get `MADE` for a digest, since their weights are drawn
-            from the recipe's seed and may differ between versions of PyTorch.
+        made: names of networks created as the recipe says. They get `FROM_RECIPE` for a digest, since their weights
+            are drawn from the recipe's seed and may differ between versions of PyTorch.
 
     Returns:
         Digests by name: `student` and `teachers.ROLE`.
     """
     networks = {"student": student} | {f"teachers.{role}": network for role, network in teachers.items()}
-    return {name: MADE if name in made else network_digest(network) for name, network in networks.items()}
+    return {name: FROM_RECIPE if name in made else network_digest(network) for name, network in networks.items()}
 
 
 def network_digest(network: nn.Module) -> str:

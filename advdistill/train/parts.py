@@ -24,7 +24,7 @@ class Parts:
         fabric: a launched Fabric.
         student: the network to train, on the CPU; after `Trainer.fit` it has the last weights.
         distiller: the method with its teachers, some of which may be trained jointly with the student.
-        begun: the warm start, if the student begins with another network's weights.
+        warm_start: the warm start, if the student begins with another network's weights.
         data: the whole training split. `train` is the part to train on, with any generated images; `validation` is
             the held-out part, or separate images.
     """
@@ -35,4 +35,4 @@ class Parts:
     data: Split | Loaded
     train: Split | Loaded
     validation: Split
-    begun: WarmStart | None = None
+    warm_start: WarmStart | None = None

@@ -153,8 +153,8 @@ def distill(
     fabric.barrier()  # every process has checked the folder before the first one writes there
     if not run.begun:
         threat, report = recipe.attack.threat, _reporter(fabric)
-        if parts.begun:
-            report(f"{run}: the student begins with {parts.begun}.")
+        if parts.warm_start:
+            report(f"{run}: the student begins with {parts.warm_start}.")
         if isinstance(parts.train, WithExtra):
             report(f"{run}: trains on {parts.train} as well.")
             if fabric.is_global_zero and (found := near_test(recipe, parts.train, FEW)):
@@ -179,9 +179,9 @@ def assemble(
     split, used, held = training_data(recipe, train, validation, known)
     torch.manual_seed(recipe.seed)
     student, teachers = networks_of(recipe, networks, split)
-    images, begun = to_float(used.images[:2]), None
+    images, init = to_float(used.images[:2]), None
     if recipe.student_init is not None:
-        student, begun = warm_start(student, recipe.student_init, images)
+        student, init = warm_start(student, recipe.student_init, images)
     distiller = Distiller(
         recipe.method.fresh(), attack=recipe.attack, teachers=teachers,
         label_mixing=recipe.label_mixing, fast=torch.bfloat16 if bf16 else torch.float32,
@@ -201,7 +201,7 @@ def assemble(
         student = synchronised(student, fabric.device)
         for role, network in distiller.trained.items():
             distiller.teachers[role] = synchronised(network, fabric.device)
-    return Parts(fabric, student, distiller, split, used, held, begun)
+    return Parts(fabric, student, distiller, split, used, held, init)
 
 
 def _digests(recipe: Recipe, parts: Parts, given: Networks, every_image: bool) -> dict[str, str]:
@@ -209,8 +209,8 @@ def _digests(recipe: Recipe, parts: Parts, given: Networks, every_image: bool) -
     made = [f"teachers.{r}" for r in recipe.method.trained if r not in given.teachers and r not in recipe.references]
     made += ["student"] if given.student is None else []
     networks = network_digests(parts.student, parts.distiller.teachers, made)
-    if parts.begun:
-        networks["student_init"] = parts.begun.bound
+    if parts.warm_start:
+        networks["student_init"] = parts.warm_start.bound
     if isinstance(parts.train, WithExtra):
         networks |= extra_digests(parts.train.extra, every_image)
     return networks | data_digests(parts.data, parts.validation, every_image)

@@ -16,7 +16,7 @@ from .._internal.files import read_sealed, write_sealed
 from ..methods import Method
 from ..models.checkpoint import check_tensors, load_torch
 from ..results.plain import build
-from ..run import previous
+from ..run import previous_state_file
 from .inputs import Inputs
 
 __all__ = ["Position", "State"]
@@ -79,7 +79,7 @@ class State:
     def save(self, path: Path) -> None:
         buffer = io.BytesIO()
         torch.save(self._values(), buffer)
-        write_sealed(path, buffer.getbuffer(), previous(path) if self._keep else None)
+        write_sealed(path, buffer.getbuffer(), previous_state_file(path) if self._keep else None)
         self._keep = not self.at.batch
 
     def load(self, path: Path) -> str:
@@ -114,7 +114,7 @@ class State:
             ValueError: the file is damaged.
         """
         values, inputs = _newest(path)[0], self.inputs
-        self._load_values(_read(previous(path)) if values["position"].get("batch") else values)
+        self._load_values(_read(previous_state_file(path)) if values["position"].get("batch") else values)
         self.inputs = inputs  # changes since then stay recorded
 
     def _load_values(self, values: dict[str, Any]) -> None:
@@ -175,6 +175,6 @@ def _newest(path: Path) -> tuple[dict[str, Any], str]:
         return _read(path), ""
     except ValueError as newest:
         try:
-            return _read(previous(path)), str(newest)
+            return _read(previous_state_file(path)), str(newest)
         except ValueError as older:
             raise ValueError(f"{newest}; {older}. Delete the run's folder to start afresh.") from None

@@ -28,7 +28,7 @@ __all__ = ["ReestimatedStatistics", "batches_used", "described", "update_bn"]
 
 Images = Literal["adversarial", "clean", "mixed"]
 
-SAID = {"adversarial": "adversarial", "clean": "clean", "mixed": "clean and adversarial"}
+DESCRIPTIONS = {"adversarial": "adversarial", "clean": "clean", "mixed": "clean and adversarial"}
 
 
 def batches_used(recipe: Recipe, epoch: int) -> int:
@@ -40,7 +40,7 @@ def described(recipe: Recipe) -> str | None:
     """Describe the images that the statistics are re-estimated on; `None` if they are not re-estimated."""
     if recipe.statistics == "training":
         return None
-    return f"{recipe.statistics_images} {SAID[recipe.statistics]} training images"
+    return f"{recipe.statistics_images} {DESCRIPTIONS[recipe.statistics]} training images"
 
 
 class ReestimatedStatistics:
@@ -133,8 +133,8 @@ def update_bn(
         >>> int(student.bn1.num_batches_tracked)
         1
     """
-    if images not in SAID:
-        raise unknown("kind of images", images, SAID)
+    if images not in DESCRIPTIONS:
+        raise unknown("kind of images", images, DESCRIPTIONS)
     if not batch_norms(network):
         return
     attacked, distiller = copied(network), _for_another_student(distiller)

@@ -15,7 +15,7 @@ from .._internal.files import read_sealed, write_json
 from .._internal.reading import read_text
 from ..recipe import Recipe
 from ..results.metrics import losses_of, read_metrics
-from ..run import Run, stale
+from ..run import Run, stale_result_message
 from .checkpoints import better
 from .divergence import Diverged, catastrophic
 from .state import State
@@ -188,7 +188,7 @@ def _health(run: Run, state: str, beat: dict[str, Any], rows: list[dict[str, flo
     if changed := int(rows[-1].get("changed_inputs", 0)) if rows else 0:
         yield f"resumed on other networks or data than it began with ({changed} differ{'s' if changed == 1 else ''})"
     try:
-        if stale(run.result):
+        if stale_result_message(run.result):
             yield f"result.json was measured on other weights than best.safetensors has now (advdistill evaluate {run})"
     except ValueError as error:
         yield f"result.json cannot be read: {str(error).rstrip('.')}"

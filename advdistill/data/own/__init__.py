@@ -17,7 +17,7 @@ from .collection import Collection, Found
 from .files import read_folder, read_npz, read_table
 from .pictures import Unreadable
 from .reading import Reading
-from .stack import TooLarge, dark, listed, stacked
+from .stack import TooLarge, dark_warning, listed, stacked
 from .streaming import streamable, streamed
 
 __all__ = ["HELP", "Reading", "collect", "is_reference", "load"]
@@ -67,7 +67,7 @@ def _load_streamed(name: str, reference: str, found: Found, split: str, reading:
 
 
 def _warn_if_dark(collection: Collection, reading: Reading) -> None:
-    if reading.bits is None and (sentence := dark(collection)):
+    if reading.bits is None and (sentence := dark_warning(collection)):
         warnings.warn(sentence, stacklevel=2)
 
 
@@ -110,7 +110,7 @@ def collect(reference: str, root: Folder = None, reading: Reading | None = None)
     if reading.skip_broken:
         found, _ = _without_broken(name, found)
     collection = Collection.of(name, found)
-    sentence = None if reading.bits else dark(collection)
+    sentence = None if reading.bits else dark_warning(collection)
     return replace(collection, notes=(*collection.notes, sentence)) if sentence else collection
 
 

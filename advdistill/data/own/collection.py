@@ -162,7 +162,7 @@ class Survey:
         faults: the names of unreadable images, and why.
         repeated: number of images with the pixels of an earlier image of the same part, by part.
         shared: number of test images whose pixels are also in the training part.
-        disputed: number of distinct images that have more than one class.
+        conflicting_labels: number of distinct images that have more than one class.
     """
 
     collection: Collection
@@ -171,7 +171,7 @@ class Survey:
     faults: tuple[tuple[str, str], ...]
     repeated: dict[str, int]
     shared: int
-    disputed: int
+    conflicting_labels: int
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:

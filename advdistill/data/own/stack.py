@@ -9,8 +9,8 @@ from .collection import Collection, Part
 from .pictures import Files, Unreadable
 
 __all__ = [
-    *("TooLarge", "check_room", "common_shape", "dark", "fitted", "free_memory", "listed", "refusal", "stacked"),
-    "unreadable",
+    *("TooLarge", "check_room", "common_shape", "dark_warning", "fitted", "free_memory", "listed", "refusal"),
+    *("stacked", "unreadable"),
 ]
 
 
@@ -107,7 +107,7 @@ def listed(faults: list[tuple[str, str]], most: int) -> str:
     return f"{shown} and {len(faults) - most} more" if len(faults) > most else shown
 
 
-def dark(collection: Collection) -> str | None:
+def dark_warning(collection: Collection) -> str | None:
     """Return a warning if 16-bit pictures use only the lowest bits and are nearly black; checks 32 of each part."""
     brightest = found = 0
     for part in collection.parts.values():

@@ -27,7 +27,7 @@ from ..source import places
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found
 from .pictures import Files, Header, Pictures, Unreadable
-from .stack import common_shape, dark, fitted, refusal, unreadable
+from .stack import common_shape, dark_warning, fitted, refusal, unreadable
 
 __all__ = ["streamable", "streamed"]
 
@@ -98,7 +98,7 @@ def _decode_batch(
 
 
 def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
-    """Decode all images; return their shape, the sentence of `dark`, and the fingerprints of each part."""
+    """Decode all images; return their shape, the sentence of `dark_warning`, and the fingerprints of each part."""
     try:
         shape = common_shape(collection, size)
     except Unreadable:
@@ -106,15 +106,15 @@ def _first_pass(collection: Collection, size: int | None) -> dict[str, Any]:
     images, faults = _streamed_images(collection, shape, size), []
     progress = _Progress(collection)
 
-    def met(count: int, found: Faults) -> None:
+    def on_batch(count: int, found: Faults) -> None:
         faults.extend(found)
         progress.add(count)
 
     for name, part in collection.parts.items():
-        images[name].fingerprint(torch.from_numpy(part.labels), met)
+        images[name].fingerprint(torch.from_numpy(part.labels), on_batch)
     if faults:
         raise refusal(collection, sorted(faults))
-    known = {"shape": shape, "dark": dark(collection)}
+    known = {"shape": shape, "dark": dark_warning(collection)}
     return known | {"fingerprints": {name: images[name].fingerprints for name in images}}
 
 
@@ -159,7 +159,7 @@ class Index:
     def read(self) -> None:
         content = _read_index(self.path)
         self.files, self.passes = content["files"], content["passes"]
-        self._met: dict[str, list[Any]] = {}
+        self._requested: dict[str, list[Any]] = {}
 
     def row(self, path: Path) -> list[Any]:
         """Return size, time of the last change in nanoseconds and sha256, recomputed only if size or time differ."""
@@ -167,13 +167,13 @@ class Index:
         stamp, known = [found.st_size, found.st_mtime_ns], self.files.get(str(path), [])
         if known[:2] != stamp:
             known = [*stamp, sha256(path)]
-        self._met[str(path)] = known
+        self._requested[str(path)] = known
         return known
 
     def forget_others(self) -> None:
         """Keep only the files asked for since `read`."""
-        if self._met != self.files:
-            self.files = self._met
+        if self._requested != self.files:
+            self.files = self._requested
             self.write()
 
     def write(self) -> None:

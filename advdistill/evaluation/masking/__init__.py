@@ -12,7 +12,7 @@ from ...models.digest import digest
 from ...results.masking import Finding, Status, Verdict
 from ...threat import Threat, as_threat
 from ..context import Context, exact, silent
-from ..networks import AttackedNetwork, EvaluatedModel, placed
+from ..networks import AttackedNetwork, EvaluatedModel, split_and_device
 from .attacks import from_attacks
 from .passes import attackable, passes
 from .signs import FROM_PASSES, train_mode
@@ -52,7 +52,7 @@ def gradient_masking(
     References: Athalye, Carlini and Wagner, Obfuscated Gradients Give a False Sense of Security. ICML 2018.
     Carlini et al., On Evaluating Adversarial Robustness. arXiv:1902.06705.
     """
-    (split, device), threat = placed(model, data, device), as_threat(threat)
+    (split, device), threat = split_and_device(model, data, device), as_threat(threat)
     if min(n, len(split)) < 2:
         raise ValueError(
             f"Gradient masking is tested on at least 2 images, got n={n} of {split.name}, which has {len(split)}. "

@@ -9,7 +9,7 @@ from ...attacks.pgd import PGD
 from ...attacks.square import Square
 from ...attacks.suites import Clean, PGDAttack, pgd_20
 from ...losses import margin
-from ...results.masking import Finding, Status, above
+from ...results.masking import Finding, Status, status_of_share
 from ...results.result import wilson
 from ...threat import Linf, Threat
 from ..context import Context
@@ -50,7 +50,8 @@ def growing_eps(context: Context, short: Tensor) -> Finding:
     n, chance = len(short), 1 / context.split.num_classes
     said = ", ".join(f"{name} {count / n:.1%}" for name, count in counts.items()) + f" (chance {chance:.1%})"
     figures = {name: count / n for name, count in counts.items()} | {"chance": chance}
-    status, advice = above(counts["unbounded"], n, UNBOUNDED, chance), "an attack without a bound must succeed"
+    status = status_of_share(counts["unbounded"], n, UNBOUNDED, chance)
+    advice = "an attack without a bound must succeed"
     if wilson(counts["clean"], n)[0] <= chance:
         status, advice = "warn", "the model hardly does better than a guess, there is nothing to attack"
     elif status == "pass" and _rises([wilson(count, n) for name, count in counts.items() if name != "clean"]):
@@ -75,7 +76,7 @@ def longer(short: Tensor, long: Tensor) -> Finding:
     """Check that more steps and a restart do not break many more images."""
     counts, n = {"pgd_20": int(short.sum()), "pgd_100": int(long.sum())}, len(short)
     said = "PGD-20 leaves {pgd_20:.1%}, PGD-100 with a restart more {pgd_100:.1%}"
-    status = above(counts["pgd_20"] - counts["pgd_100"], n, *LONGER)
+    status = status_of_share(counts["pgd_20"] - counts["pgd_100"], n, *LONGER)
     return _compared("longer", status, counts, n, said, "PGD-20 is not to be trusted here")
 
 
@@ -83,7 +84,7 @@ def losses(by_ce: Tensor, by_margin: Tensor) -> Finding:
     """Check that PGD-20 breaks about as many images with the cross-entropy as with the margin."""
     counts, n = {"cross_entropy": int(by_ce.sum()), "margin": int(by_margin.sum())}, len(by_ce)
     said = "PGD-20 on the cross-entropy leaves {cross_entropy:.1%}, on the margin {margin:.1%}"
-    status = above(abs(counts["cross_entropy"] - counts["margin"]), n, LOSSES)
+    status = status_of_share(abs(counts["cross_entropy"] - counts["margin"]), n, LOSSES)
     return _compared("losses", status, counts, n, said, "one of them misleads the attack")
 
 
@@ -109,7 +110,8 @@ def transfer(context: Context, left: Tensor, surrogate: AttackedNetwork | None) 
 def _beyond(name: str, left: Tensor, correct: Tensor, attack: str) -> Finding:
     counts, n = {"white_box": int(left.sum()), "broken": int((left & ~correct).sum())}, len(left)
     said = f"white-box attacks leave {{white_box:.1%}}, {attack} breaks {{broken:.1%}} more"
-    return _compared(name, above(counts["broken"], n, *BLACK_BOX), counts, n, said, "the model's gradients mislead")
+    status = status_of_share(counts["broken"], n, *BLACK_BOX)
+    return _compared(name, status, counts, n, said, "the model's gradients mislead")
 
 
 def _compared(name: str, status: Status, counts: dict[str, int], n: int, said: str, advice: str) -> Finding:

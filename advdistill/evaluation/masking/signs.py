@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...losses import cross_entropy
-from ...results.masking import Finding, above
+from ...results.masking import Finding, status_of_share
 from .passes import Passes
 
 __all__ = ["FROM_PASSES", "train_mode"]
@@ -65,7 +65,7 @@ def input_gradients(found: Passes) -> Finding:
     figures = {"zero": _share(found.zero), "not_finite": _share(found.not_finite)}
     said = f"the cross-entropy's gradient is zero at {figures['zero']:.1%} of the images and not finite at "
     said += f"{figures['not_finite']:.1%}" + (": there an attack has nothing to climb." if lost else ".")
-    return Finding("gradients", above(lost, len(found.zero), 0, NO_GRADIENT), figures, said)
+    return Finding("gradients", status_of_share(lost, len(found.zero), 0, NO_GRADIENT), figures, said)
 
 
 def logit_scale(found: Passes) -> Finding:
@@ -75,7 +75,7 @@ def logit_scale(found: Passes) -> Finding:
     figures = {"median_gap": (top[:, 0] - top[:, -1]).median().item(), "vanished": gone / n}
     said = f"the median gap of the two largest logits is {figures['median_gap']:.4g}, and the cross-entropy is below "
     said += f"{VANISHED:g} at {figures['vanished']:.1%} of the images"
-    status = "fail" if figures["median_gap"] > SCALE else above(gone, n, MOSTLY)
+    status = "fail" if figures["median_gap"] > SCALE else status_of_share(gone, n, MOSTLY)
     return Finding.of("logit_scale", status, figures, said, "divide the logits")
 
 

@@ -18,10 +18,10 @@ from ...threat import Threat, parse
 from ..context import Context, exact, silent
 from ..masking.attacks import pgd_100
 from ..masking.passes import attackable
-from ..networks import EvaluatedModel, placed
+from ..networks import EvaluatedModel, split_and_device
 from ..verdicts import CORRECT
 from .again import contradictions, run_again
-from .findings import BOUND, Breaks, Clean, Survivors, Verification
+from .findings import MAX_BROKEN_SHARE, Breaks, Clean, Survivors, Verification
 from .images import CONFIRMED, MISSING, NOT_WRONG, OUTSIDE, UNDECIDED, classify, states
 
 __all__ = ["verify"]
@@ -36,7 +36,7 @@ def verify(
     *,
     facts: Mapping[str, str] | None = None,
     sample: int = 64,
-    bound: float = BOUND,
+    bound: float = MAX_BROKEN_SHARE,
     draw: int | None = None,
     batch_size: int = 256,
     device: torch.device | str | None = None,
@@ -63,10 +63,11 @@ def verify(
         ValueError: the model, the data or the verdicts do not belong to the result, the result contradicts itself, or a
             file of `images` is damaged.
     """
-    split, device = placed(model, data, device)
+    split, device = split_and_device(model, data, device)
     copied, threat, draw = EvaluatedModel(model, split, device), _threat(result), result.seed if draw is None else draw
     if not 0 <= bound < 1:
-        raise ValueError(f"The bound is a share of the survivors in [0, 1), got {bound}. The usual one is {BOUND}.")
+        usual = f"The usual one is {MAX_BROKEN_SHARE}."
+        raise ValueError(f"The bound is a share of the survivors in [0, 1), got {bound}. {usual}")
     _check(copied, split, result, verdicts, sample)
     correct = {m.attack: verdicts[m.attack] == CORRECT for m in result.measurements}
     attacks = [m.attack for m in result.measurements if m.attack != "clean"]

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from ...results.result import wilson
 
-__all__ = ["AGAIN", "BOUND", "Again", "Breaks", "Clean", "Survivors", "Verification"]
+__all__ = ["MAX_BROKEN_SHARE", "MAX_CHANGED_SHARE", "Again", "Breaks", "Clean", "Survivors", "Verification"]
 
-BOUND = 0.25  # hypothesis: a stronger attack breaks at most this share of the survivors
-AGAIN = 0.05  # hypothesis: an attack run again changes at most this share of verdicts: other random starts, rounding
+MAX_BROKEN_SHARE = 0.25  # hypothesis: a stronger attack breaks at most this share of the survivors
+# hypothesis: an attack run again changes at most this share of verdicts: other random starts, rounding
+MAX_CHANGED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -82,26 +83,26 @@ class Again:
     """An attack of the result, run again on a sample of the images that are correct when clean.
 
     Attributes:
-        robust, fell: images reported as robust, and how many of them the new run broke.
-        broken, stood: images reported as broken, and how many of them the new run did not break.
+        robust, newly_broken: images reported as robust, and how many of them the new run broke.
+        broken, not_broken: images reported as broken, and how many of them the new run did not break.
     """
 
     robust: int
-    fell: int
+    newly_broken: int
     broken: int
-    stood: int
+    not_broken: int
 
     @property
     def ok(self) -> bool:
-        """Whether the 95 % intervals of the shares of differing verdicts, of both kinds, reach down to `AGAIN`."""
-        pairs = (self.fell, self.robust), (self.stood, self.broken)
-        return all(not count or wilson(count, n)[0] <= AGAIN for count, n in pairs)
+        """Whether the 95 % intervals of both shares of differing verdicts reach down to `MAX_CHANGED_SHARE`."""
+        pairs = (self.newly_broken, self.robust), (self.not_broken, self.broken)
+        return all(not count or wilson(count, n)[0] <= MAX_CHANGED_SHARE for count, n in pairs)
 
     def lines(self) -> Iterator[str]:
-        n, differ = self.robust + self.broken, self.fell + self.stood
+        n, differ = self.robust + self.broken, self.newly_broken + self.not_broken
         said = f"run again on {n} images, {n - differ} verdicts are the same"
-        broken = f"{self.fell} of {self.robust} robust ones were broken"
-        details = f"; {broken}, {self.stood} of {self.broken} broken ones were not"
+        broken = f"{self.newly_broken} of {self.robust} robust ones were broken"
+        details = f"; {broken}, {self.not_broken} of {self.broken} broken ones were not"
         yield (f"{said}{details if differ else ''}." if self.ok else f"WRONG, {said}{details}.")
 
 
@@ -111,33 +112,33 @@ class Survivors:
 
     Attributes:
         attack, by: the strongest attack of the result, and the other attack.
-        n, left: how many images the strongest attack attacked, and how many it left classified correctly.
-        sampled, fell: how many of those left were drawn, and how many of the drawn ones the other attack broke.
+        n, remaining: how many images the strongest attack attacked, and how many it left classified correctly.
+        sampled, newly_broken: how many of the remaining were drawn, and how many of those the other attack broke.
     """
 
     attack: str
     by: str
     n: int
-    left: int
+    remaining: int
     sampled: int
-    fell: int
+    newly_broken: int
 
     @property
     def lower(self) -> tuple[float, float, float]:
         """The decrease of the robust accuracy, a fraction of `n`, and the ends of its 95 % Wilson interval."""
-        share = self.fell / self.sampled
-        ends = (share, share) if self.sampled == self.left else wilson(self.fell, self.sampled)
-        lower, low, high = (part * self.left / self.n for part in (share, *ends))
+        share = self.newly_broken / self.sampled
+        ends = (share, share) if self.sampled == self.remaining else wilson(self.newly_broken, self.sampled)
+        lower, low, high = (part * self.remaining / self.n for part in (share, *ends))
         return lower, low, high
 
     def supports(self, bound: float) -> bool:
         """Return whether the 95 % interval of the share of survivors that fell reaches down to `bound`."""
-        share = self.fell / self.sampled
-        return (share if self.sampled == self.left else wilson(self.fell, self.sampled)[0]) <= bound
+        share = self.newly_broken / self.sampled
+        return (share if self.sampled == self.remaining else wilson(self.newly_broken, self.sampled)[0]) <= bound
 
     def __str__(self) -> str:
         lower, low, high = self.lower
-        said = f"{self.fell} of {self.sampled} survivors of {self.attack} fell to {self.by}"
+        said = f"{self.newly_broken} of {self.sampled} survivors of {self.attack} fell to {self.by}"
         interval = f"95 % interval {low:.1%} to {high:.1%}"
         return f"{said}: this lowers its accuracy on all images by about {lower:.1%} ({interval})."
 
@@ -162,7 +163,7 @@ class Verification:
     clean: Clean | None
     breaks: dict[str, Breaks]
     survivors: Survivors | None
-    bound: float = BOUND
+    bound: float = MAX_BROKEN_SHARE
     again: Mapping[str, Again | str] = field(default_factory=dict)
     contradictions: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
