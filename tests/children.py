@@ -1,4 +1,4 @@
-"""`advdistill` in children of this warm process: a fork takes a hundredth of a second, a fresh start seconds.
+"""Run `advdistill` in forks of this warm process: a fork takes a hundredth of a second, a fresh start takes seconds.
 
 A child is a process like any other: it has its own working directory, environment, signals, output and exit code.
 """
@@ -17,12 +17,12 @@ from pathlib import Path
 
 from advdistill.cli import main
 
-PATIENCE = 900  # seconds until a process counts as hung, on a machine however busy
+PATIENCE = 900  # seconds until a process counts as hung, even on a busy machine
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended: its exit code, or minus the signal that ended it; and what it printed."""
+    """How a command ended: its exit code, or minus the number of the signal that ended it, and its output."""
 
     returncode: int
     stdout: str
@@ -30,18 +30,18 @@ class Done:
 
     @property
     def sentence(self) -> str:
-        """The one that explains why it stopped, empty unless there is exactly one and no traceback."""
+        """The error sentence on stderr; empty unless there is exactly one and no traceback."""
         explained = [line for line in self.stderr.splitlines() if line.startswith("advdistill: ")]
         return explained[0] if len(explained) == 1 and "Traceback" not in self.stderr else ""
 
 
 class Child:
-    """A command at work.
+    """A running command.
 
     Args:
         cwd: its working directory.
-        env: variables that it has beside those of this process.
-        before: what the child does first; its patches are its own.
+        env: variables added to those of this process.
+        before: called first in the child; its patches do not affect this process.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Child:
             self.printed[read] = b""
 
     def poll(self) -> int | None:
-        """The exit code, None while it runs."""
+        """Return the exit code, or None while the command runs."""
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             for pipe in self.printed:
@@ -97,7 +97,7 @@ class Child:
         os.kill(self.pid, number)
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something is so, or the command has ended."""
+        """Wait until `condition` is true or the command has ended."""
         wait_until(lambda: self.poll() is not None or condition())
 
     def wait(self) -> Done:
@@ -110,10 +110,10 @@ class Child:
 
 
 def together(processes: int, work: Callable[[], object]) -> list[Done]:
-    """`work` in forks of this process, which find one another as processes that torchrun has launched do.
+    """Run `work` in forks of this process that have the environment variables of processes launched by torchrun.
 
     Returns:
-        How each process ended, by its rank; the exit code is 1 and stderr the traceback where `work` raised.
+        How each process ended, in order of rank. If `work` raised, the exit code is 1 and stderr has the traceback.
     """
     shared = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1",
               "MASTER_PORT": free_port(), "TORCHELASTIC_RUN_ID": "together", "GROUP_RANK": 0}  # fmt: skip
@@ -122,7 +122,7 @@ def together(processes: int, work: Callable[[], object]) -> list[Done]:
         env = {name: str(value) for name, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}
 
         def before() -> None:
-            warnings.simplefilter("default")  # as in a process of their own
+            warnings.simplefilter("default")  # as in a fresh process
             work()
             raise SystemExit(0)
 
@@ -131,7 +131,7 @@ def together(processes: int, work: Callable[[], object]) -> list[Done]:
 
 
 def free_port() -> int:
-    """For processes that must agree on one; below those that the system gives to outgoing connections."""
+    """Return a port for processes that must agree on one; it is below the range for outgoing connections."""
     for port in range(20_000 + os.getpid() % 10_000, 32_000):
         with contextlib.suppress(OSError), socket.socket() as tried:
             tried.bind(("127.0.0.1", port))
@@ -140,10 +140,10 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Poll until something is so.
+    """Poll until `condition` is true.
 
     Raises:
-        TimeoutError: it never is.
+        TimeoutError: `condition` is still false after `PATIENCE` seconds.
     """
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -153,5 +153,5 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 
 def advdistill(*arguments: object, **options) -> Done:
-    """The command to its end; options as those of `Child`."""
+    """Run the command to its end; the options are those of `Child`."""
     return Child(*arguments, **options).wait()

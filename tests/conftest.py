@@ -3,7 +3,7 @@ import shutil
 import sys
 from pathlib import Path
 
-os.environ |= {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "GLOO_SOCKET_IFNAME": "lo"}  # one core a worker, no network
+os.environ |= {"OMP_NUM_THREADS": "1", "COLUMNS": "100", "GLOO_SOCKET_IFNAME": "lo"}  # one thread a worker, no network
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
@@ -21,7 +21,7 @@ hypothesis.settings.load_profile("same_everywhere")
 
 ROOT = Path(__file__).parents[1]
 LONGEST = ["test_every_method.py", "test_distributed.py", "test_own_attacks.py", "test_verdicts.py", "test_cli.py"]
-ENV = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}  # the package is compiled once for all
+ENV = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}  # bytecode is kept for all processes
 ADVDISTILL = [sys.executable, "-m", "advdistill"]
 
 
@@ -38,7 +38,7 @@ class Tiny(nn.Module):
 
 
 def linear(x, y, classes):
-    """Least squares on the labels: a model that makes mistakes, and breaks at small eps."""
+    """Fit a linear model to the labels by least squares; it makes mistakes, and a small eps breaks it."""
     rows = torch.cat([x.flatten(1), torch.ones(len(x), 1)], 1)
     targets = nn.functional.one_hot(y, classes).float()
     weights = torch.linalg.solve(rows.T @ rows + torch.eye(rows.shape[1]), rows.T @ targets)
@@ -48,13 +48,13 @@ def linear(x, y, classes):
 
 
 def pytest_collection_modifyitems(items):
-    """Files that take long, or wait for processes, come first: no worker is left with one at the end."""
+    """Run slow test files, and those that wait for processes, first, so that none is left for one worker at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory, worker_id):
-    """Calls `make(folder)` once for all workers, and returns the folder, which nobody changes."""
+    """A function that calls `make(folder)` once for all workers and returns the folder, which no test may change."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
 
@@ -72,13 +72,13 @@ def once(tmp_path_factory, worker_id):
 
 @pytest.fixture(scope="session")
 def teacher(once):
-    """The path of a checkpoint that knows the digits."""
+    """The path of a checkpoint trained on the digits."""
     return str(once("teacher", make_teacher) / "teacher.safetensors")
 
 
 @pytest.fixture
 def blocks(monkeypatch):
-    """Sets how many images an evaluation passes at once, for tests of several blocks on few images."""
+    """A function that sets how many images an evaluation passes at once, so that few images make several blocks."""
     from advdistill.evaluation.context import Context
 
     return lambda images: monkeypatch.setattr(Context, "block", images)
@@ -96,13 +96,13 @@ def blocks_of_64():
 
 @pytest.fixture(autouse=True)
 def disk_at_rest(monkeypatch):
-    """Files are not flushed: on a busy disk the tests would mostly wait for it."""
+    """Skip fsync: on a busy disk the tests would mostly wait for it."""
     monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture
 def without(monkeypatch):
-    """Makes the import of a package fail."""
+    """A function that makes the import of a package fail."""
 
     def missing(package: str) -> None:
         for name in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
@@ -113,7 +113,7 @@ def without(monkeypatch):
 
 @pytest.fixture
 def tiny():
-    """Builds `Tiny` networks from a seed."""
+    """A function that builds a `Tiny` network from a seed."""
 
     def build(seed: int = 0, **options) -> Tiny:
         with torch.random.fork_rng():
@@ -132,7 +132,7 @@ def batch():
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's chromium, without a window."""
+    """Debian's Chromium, headless."""
     if not (chromium := shutil.which("chromium")):
         pytest.skip("PAGES ARE NOT TESTED IN A BROWSER: apt-get install chromium")
     with sync_playwright() as started:

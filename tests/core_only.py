@@ -1,4 +1,4 @@
-"""Run by test_core_only.py in an environment without extras: commands in one process, and what each of them said."""
+"""Run commands in one process and save their output; test_core_only.py runs this in an environment without extras."""
 
 import contextlib
 import importlib.util
@@ -16,7 +16,7 @@ asked, said = json.loads(ASKED.read_text()), {"commands": {}, "prefix": sys.pref
 
 
 def run(step: str, *words) -> None:
-    """A command in this process, as `advdistill` would."""
+    """Run a command in this process, as `advdistill` would."""
     from advdistill.cli import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -37,7 +37,7 @@ names = {}
 exec(re.search(r"```python\n(import torch\n.*?)```", Path("README.md").read_text(), re.S)[1], names)
 said["loss"] = names["loss"].item()
 
-# One's own images: two classes that a glance tells apart, dark and light.
+# The user's own images: two classes that are easy to tell apart, dark and light.
 rng = np.random.default_rng(0)
 labels = np.arange(160) % 2
 images = (rng.integers(0, 100, (160, 8, 8, 1)) + 150 * labels[:, None, None, None]).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Lines and branches that the tests have run, by folder: a Markdown table from what `coverage combine` has left."""
+"""Print a Markdown table of line and branch coverage by folder, from the data of `coverage combine`."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -10,7 +10,7 @@ COLUMNS = "| folder | lines | run | branches | taken |\n|---|--:|--:|--:|--:|"
 
 
 def counts(measured: Coverage, file: str) -> tuple[int, int, int, int]:
-    """Lines, those that ran, branches, those that were taken."""
+    """Return the numbers of lines, executed lines, branches and taken branches."""
     lines = measured.analysis2(file)
     branches = measured.branch_stats(file).values()
     missing = len(lines[3])

@@ -1,4 +1,4 @@
-"""Deliberate faults, one at a time in a copy of the package: does a test go red? `make faults`"""
+"""Put deliberate faults, one at a time, into a copy of the package and check that a test fails (`make faults`)."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("advdistill", "tests", "docs")
-# what is imported must be the copy, which is where the tests are run
+# the tests run in the folder of the copy; the package that they import must be the copy
 PYTEST = """import sys, pathlib, pytest, advdistill
 assert pathlib.Path(advdistill.__file__).is_relative_to(pathlib.Path.cwd()), advdistill.__file__
 sys.exit(pytest.main(sys.argv[1:]))"""
@@ -27,10 +27,10 @@ class Fault:
     """A mistake that somebody could make.
 
     Args:
-        file: below advdistill/.
-        old: what stands there, once.
-        new: what the mistake makes of it.
-        tests: below tests/, as pytest names them, with spaces between.
+        file: path below advdistill/.
+        old: correct code, which the file must contain exactly once.
+        new: faulty code that replaces `old`.
+        tests: pytest's ids below tests/, separated by spaces.
     """
 
     name: str
@@ -204,7 +204,7 @@ FAULTS = [
     Fault("the share of images without a gradient is never said", "results/result.py",
           "if self.no_gradient and self.no_gradient / self.n > NO_GRADIENT:", "if self.no_gradient and self.n < 0:",
           "test_no_gradient.py::test_a_table_stays_a_table_and_a_measurement_without_the_field_is_read"),
-    # whose figures they are, and of what
+    # provenance of results, verdicts and inputs
     Fault("a result is read beside any weights", "results/weights.py",
           "if found is None or same_weights(found, result.weights):", "if True:",
           "test_trust.py::test_a_result_named_after_its_checkpoint_belongs_to_it"),
@@ -251,7 +251,7 @@ FAULTS = [
 
 
 def tried(ids: Iterable[str], fault: Fault | None = None) -> tuple[int, list[str], str]:
-    """Run tests on a copy, with a fault in it or without: pytest's exit code, the tests that failed, its output."""
+    """Run tests on a copy, with or without a fault; return pytest's exit code, the failed tests and the output."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         shutil.copyfile(ROOT / "pyproject.toml", root / "pyproject.toml")

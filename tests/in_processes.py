@@ -1,9 +1,9 @@
-"""Training runs in several processes: `in_processes.py FOLDER PROCESSES RUNS [DIES]`; RUNS is JSON, changes by name.
+"""Run trainings in several processes: `in_processes.py FOLDER PROCESSES RUNS [DIES]`.
 
-With DIES the second process kills itself before that step. A change `normed` gives the networks batch-norm, `roles`
-adds teachers, `custom_attack` names an attack of one's own, `data` has settings of the data; with `loaded` the images
-come from a loader with a DistributedSampler, as many as there are processes. Each process leaves the student that it
-ends with beside the run.
+RUNS is JSON: the changes to a `quick` run, by the run's name. If DIES is given, the second process kills itself before
+that step. The change `normed` gives the networks batch-norm, `roles` adds teachers, `custom_attack` names a
+user-defined attack, and `data` sets fields of the data. With `loaded`, each process reads its images from a loader with
+a DistributedSampler. Each process saves its final student next to the run.
 """
 
 import json
@@ -21,7 +21,7 @@ from training import four, further, quick, quick_data
 from advdistill import Data, Linf
 from advdistill.attacks import CustomAttack
 
-BATCH = 21  # 72 images in batches of 21: two processes share 21 and, at the end, 9, which neither halves
+BATCH = 21  # 72 images in batches of 21, the last of 9: two processes cannot halve either
 
 
 class Normed(Tiny):

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""What a browser is asked about a page: is anything cut, out of the screen, or over something else?"""
+"""JavaScript that finds content of a page that is cut off, off screen or overlapping."""
 
 LAYOUT = """() => {
   const found = [], width = document.documentElement.clientWidth;

@@ -1,4 +1,4 @@
-"""Images of one's own, made for a test."""
+"""Image files and tables that the tests use as a user's own data."""
 
 import io
 import json
@@ -34,7 +34,7 @@ def same(split, images, labels):
 
 
 def make_parted(tmp_path):
-    """`DIR/train` and `DIR/test` of two classes."""
+    """Write `DIR/train` and `DIR/test`, each with two classes; return DIR."""
     home = tmp_path / "parted"
     for part, n in (("train", 3), ("test", 2)):
         for name in ("a", "b"):

@@ -50,7 +50,7 @@ def test_a_network_that_does_not_fit_is_refused():
 
 
 class Constant(nn.Module):
-    """Logits that no image moves."""
+    """Logits that do not depend on the image."""
 
     def __init__(self, *logits):
         super().__init__()
@@ -72,7 +72,7 @@ def test_the_distance_of_constant_logits():
 
 
 def test_an_adversarial_image_is_the_students():
-    # black images of class 0; z_1 - z_0 = x_0 - x_1 in the student: its x' is (eps, 0), which the teacher sees as eps
+    # black images of class 0; z_1 - z_0 is x_0 - x_1 in the student, 3 x_0 in the teacher: the student's x' is (eps, 0)
     black = Split(torch.zeros(3, 1, 1, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.long), ("a", "b"), "made")
     student, teacher = Linear([[0.0, 0.0], [1.0, -1.0]]), Linear([[0.0, 0.0], [3.0, 0.0]])
     found = pointwise_distance(student, teacher, black, Linf(0.25))

@@ -1,4 +1,4 @@
-"""Augmentations: values by hand and of Pillow, and the same images for any batch, process and device."""
+"""Tests that augmentations match values by hand and of Pillow, and give the same images in any batch and process."""
 
 from typing import get_args
 
@@ -34,7 +34,7 @@ def test_the_numbers_of_an_image_are_uniform_and_its_own():
 @pytest.mark.parametrize("kind", get_args(Kind))
 def test_an_image_is_augmented_alike_in_any_batch_and_anew_in_each_epoch(kind):
     augment = Augment(kind, cutout=4)
-    whole = Augmenter(augment, 30, 0, 2)(IMAGES, PLACES)  # ten of the images come after the split's
+    whole = Augmenter(augment, 30, 0, 2)(IMAGES, PLACES)  # the split has 30 images; the last ten come after them
     some = torch.tensor([31, 2, 17, 39])
     assert torch.equal(Augmenter(augment, 30, 0, 2)(IMAGES[some], some), whole[some])
     assert torch.equal(Augmenter(augment, 30, 0, 2)(X, PLACES), whole)
@@ -42,7 +42,7 @@ def test_an_image_is_augmented_alike_in_any_batch_and_anew_in_each_epoch(kind):
     for other in (Augmenter(augment, 30, 0, 3), Augmenter(augment, 30, 1, 2)):
         assert not torch.equal(other(IMAGES, PLACES), whole)
     black = (whole == 0).all(1).flatten(1).sum(1)
-    assert (black >= 4).all()  # a square of 4 around a corner leaves 2 x 2
+    assert (black >= 4).all()  # a square of 4 around a corner has 2 x 2 pixels in the image
     grey = Augmenter(augment, 30, 0, 2)(IMAGES[:, :1], PLACES)
     assert grey.shape == (40, 1, 16, 16) and grey.isfinite().all()
 
@@ -98,7 +98,7 @@ def test_a_quarter_turn_and_a_shear_by_hand():
 def test_a_resized_rectangle_by_hand():
     x = torch.tensor([[[[0.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]]])
     made = op.resampled(x, torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 2.0]]))
-    assert_close(made[0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 0.75]))  # half a pixel is a quarter of the way
+    assert_close(made[0, 0, 0], torch.tensor([0.0, 0.25, 0.75, 0.75]))  # 1/4 pixel off the input's centres
     assert_close(op.resampled(X, torch.zeros(40, 2), torch.full((40, 2), 16.0)), X)
 
 

@@ -18,7 +18,7 @@ NAMES = ["clean", "apgd-ce", "apgd-t", "fab-t", "square"]
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Tensors this small wait for a second thread longer than they compute."""
+    """Use one thread: on tensors this small, waiting for a second one takes longer than computing."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -27,7 +27,7 @@ def one_thread():
 
 @pytest.fixture(autouse=True)
 def short_attacks(monkeypatch):
-    """The library's attacks with fewer steps, otherwise seconds for each even on one image."""
+    """Give the library's attacks fewer steps: each would otherwise take seconds even on one image."""
     set_version = pyautoattack.AutoAttack._set_version
 
     def shortened(self, version):
@@ -172,7 +172,7 @@ def test_a_search_on_the_fast_copy_breaks_what_a_search_on_the_model_does(dtype)
 
 
 def test_the_callers_tracer_is_left_as_it_was():
-    """A debugger's, or coverage's."""
+    """The tracer may be a debugger's or coverage's."""
     x, y, model = of_classes(10)
     before, tracer = sys.gettrace(), lambda frame, event, argument: None
     sys.settrace(tracer)

@@ -1,4 +1,4 @@
-"""Which images make batch-norm's running statistics: the passes that are tracked, and re-estimated statistics."""
+"""Tests of batch-norm's running statistics: the forward passes that update them, and their re-estimation."""
 
 import copy
 import json
@@ -113,7 +113,7 @@ def test_the_saved_networks_statistics_are_those_of_the_images_by_hand(tmp_path,
 
 
 def test_the_attack_on_a_fast_copy_gives_the_same_statistics():
-    """The copy is of the network that is estimated, not of the one that trains, which has other weights."""
+    """The fast copy is of the network whose statistics are estimated; the trained network has other weights."""
     torch.manual_seed(0)
     teacher, trained, network = (models.create("convnet-2", 4, 1).eval() for _ in range(3))
     split = Split(torch.randint(256, (64, 1, 8, 8), dtype=torch.uint8), torch.arange(64) % 4, ("a", "b", "c", "d"), "r")
@@ -197,7 +197,7 @@ def test_a_run_that_died_anywhere_saves_the_same_statistics(tmp_path, monkeypatc
     changes = OPTIONS | options | {"statistics": "mixed", "validate_every": 1}
     whole = quick(tmp_path / "whole", four(Normed), "fair_rslad", **changes)
     again = partial(quick, tmp_path / "died", method="fair_rslad", **changes)
-    # at the last of them the state of an epoch's end is written, its checkpoint is not
+    # at the last death the state of an epoch's end is written, but its checkpoint is not
     died, _ = died_at_saves(monkeypatch, lambda: again(four(Normed)), 3, 6, 9, after=12)
     assert differences(state_of(whole), state_of(died)) == [] and losses_of(whole) == losses_of(died)
     for file in ("best", "last"):
@@ -215,7 +215,7 @@ def test_two_processes_estimate_what_one_does(tmp_path):
 
 
 class Still(Normed):
-    """Its batch-norm keeps its statistics while it trains, so that one and two processes train one network."""
+    """A network with fixed batch-norm statistics in training, so that one and two processes train the same network."""
 
     def forward(self, x):
         norm, hidden = self.norm, torch.tanh(self.hidden(x.flatten(1)))
@@ -235,7 +235,7 @@ def test_without_batch_norm_nothing_is_done_and_a_line_says_so(tmp_path, capfd):
 
 
 class Reparametrised(Normed):
-    """Its weight is computed anew at each pass, so copy.deepcopy refuses it."""
+    """A network whose weight is computed at each pass, so that copy.deepcopy fails."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The batches of a training: order, augmentation, shares of several processes."""
+"""Training batches: order, augmentation, shares of several processes."""
 
 import torch
 
@@ -8,7 +8,7 @@ from advdistill.data.batches import Augmentation, Batches
 N = 23
 SPLIT = Split(
     torch.arange(N, dtype=torch.uint8).view(N, 1, 1, 1).expand(N, 1, 3, 3), torch.arange(N) % 2, ("a", "b"), "t/train"
-)  # the pixels of an image are its place
+)  # the pixels of an image are its index
 
 
 def places(batches, epoch):
@@ -25,7 +25,7 @@ def test_every_epoch_has_all_images_once_in_an_order_of_its_own():
 
 
 def test_labels_stay_with_their_images_and_a_single_image_is_left_out():
-    shares = list(Batches(SPLIT, 11).epoch(0))  # 11, 11 and 1, of which batch-norm could make nothing
+    shares = list(Batches(SPLIT, 11).epoch(0))  # 11, 11 and 1; batch-norm cannot normalise one image
     assert [share.total for share in shares] == [11, 11]
     for share in shares:
         assert torch.equal((255 * share.x[:, 0, 0, 0]).round().long() % 2, share.y)
@@ -34,7 +34,7 @@ def test_labels_stay_with_their_images_and_a_single_image_is_left_out():
 def test_processes_share_every_image_of_a_batch():
     whole, one, other = (places(Batches(SPLIT, 7, rank=r, world=w), 0) for r, w in ((0, 1), (0, 2), (1, 2)))
     assert [len(part) for part in whole] == [7, 7, 7, 2]
-    whole = whole[:3]  # of the last two images each process would have one alone
+    whole = whole[:3]  # the last two are left out: each process would have only one image
     assert [len(part) for part in one] == [4, 4, 4] and [len(part) for part in other] == [3, 3, 3]
     assert [a + b for a, b in zip(one, other, strict=True)] == whole
 
@@ -44,7 +44,7 @@ def test_every_epoch_crops_and_flips_anew():
         Augmentation.draw("crop_flip", 1000, seed, epoch) for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
     )
     assert torch.equal(first.corners, again.corners) and torch.equal(first.flips, again.flips)
-    for drawn in (second, other):  # of two independent draws one corner in 81 is the same, one flip in two
+    for drawn in (second, other):  # two independent draws agree on one corner in 81, on one flip in two
         assert (first.corners == drawn.corners).all(1).sum() < 40
         assert 400 < (first.flips == drawn.flips).sum() < 600
     assert first.corners.min() == 0 and first.corners.max() == 8

@@ -1,4 +1,4 @@
-"""Attacks that know little of the model: adversarial images of a surrogate, and Square with 100 queries."""
+"""Tests of black-box attacks: adversarial images transferred from a surrogate, and Square with 100 queries."""
 
 import pytest
 import torch

@@ -11,12 +11,12 @@ BROKEN = """all => all.flatMap(one => [...one.childNodes]).filter(node => {
     const part = document.createRange();
     part.selectNodeContents(node);
     return node.nodeType === Node.TEXT_NODE && part.getClientRects().length > 1;
-}).map(node => node.textContent)"""  # pieces of names that are on two lines
+}).map(node => node.textContent)"""  # parts of names that are broken over two lines
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """Two whole runs and a bare one, of hostile names."""
+    """The page of two complete runs and one with only a result; their names are hostile or long."""
     place = tmp_path_factory.mktemp("runs")
     paths = [write(place, "\"&'<img src=x onerror=alert(1)>", 200), write(place, "long-" * 12, 260, command=HOSTILE)]
     paths.append(write(place, "bare" * 20, 100, whole=False, chosen=None))
@@ -28,7 +28,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, file):
-    """Opens the page; at the end there must have been no error, no dialogue and no request but for the file itself."""
+    """Return a function that opens the page; fail at the end on any error, dialogue or request but for the file."""
     faults, contexts = [], []
 
     def foreign(request):
@@ -84,7 +84,7 @@ def test_it_loads_and_every_chart_has_marks(opened, viewport, scheme):
     assert page.evaluate(LAYOUT) == []
     seen = "all => all.every(one => one.getBoundingClientRect().left > 0)"
     assert page.eval_on_selector_all("#masking td .mark", seen)
-    assert page.locator("#gallery img").count() == (2 + 1) * 2 * 3  # two students, their teacher once; examples, views
+    assert page.locator("#gallery img").count() == (2 + 1) * 2 * 3  # (students, teacher), examples, views
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth === 8)")
 
 
@@ -124,7 +124,7 @@ def test_hostile_names_are_read_and_do_nothing(opened):
 
 
 def test_a_script_that_got_in_would_not_run(browser, file, tmp_path):
-    """The page's policy alone, without the escaping."""
+    """The page's content security policy alone prevents it, without the escaping."""
     broken = tmp_path / "broken.html"
     hostile = "<main><script>window.ran = 1</script><b onclick='ran = 1'>x</b>"
     broken.write_text(file.read_text().replace("<main>", hostile))

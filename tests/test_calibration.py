@@ -7,7 +7,7 @@ from advdistill.evaluation.metrics import calibration_error
 
 
 def logits_of(*confidences):
-    """Two classes, the first predicted with these probabilities, of at least 1/2."""
+    """Return logits of two classes that predict the first with these probabilities, each at least 1/2."""
     p = torch.tensor(confidences, dtype=torch.float64)
     return torch.stack([p.log(), (1 - p).log()], 1)
 
@@ -58,7 +58,7 @@ def test_it_lies_between_0_and_1_and_knows_no_order(n, classes, bins, seed):
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 19)), min_size=1, max_size=5), st.integers(1, 30))
 def test_a_calibrated_set_has_none(groups, bins):
-    """Groups of 2 n images, of which a share of n ... 2n - 1 is right, at that very confidence."""
+    """Groups of 2 n images, of which n ... 2n - 1 are right; the confidence equals that share."""
     logits, labels = [], []
     for n, more in groups:
         total, right = 2 * n, n + more % n

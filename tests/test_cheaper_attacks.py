@@ -1,4 +1,4 @@
-"""Attacks that cost less in a training: one step, a start at the image's last x', an end for each image."""
+"""Cheaper training attacks: one step, a start at the image's last x', early stopping per image."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ LAST = PGD(1, 0.1, Linf(0.1), "last")
 
 
 class Given(Rng):
-    """Draws u in [-1, 1] of rivals.md, 10.3."""
+    """The draws u in [-1, 1] of rivals.md, 10.3, instead of random ones."""
 
     def uniform(self, like):
         return (torch.tensor([[-0.9, 0.4], [0.8, -0.25]], dtype=like.dtype).view(like.shape) + 1) / 2
@@ -92,7 +92,7 @@ def test_the_attack_starts_where_the_image_ended_the_last_time(tiny, batch):
     start = (x + state[index] * 0.1 / 127).clamp(0, 1).flip(0)
     expected = LAST.climb(lambda z: cross_entropy(student(z), y.flip(0)), x.flip(0), start)
     assert_close(again.x_adv, expected)
-    fresh = distiller.craft(student, x, y, rng=Rng(2), index=index + 8)  # other images: uniform in the ball
+    fresh = distiller.craft(student, x, y, rng=Rng(2), index=index + 8)  # unknown images: uniform in the ball
     begun = Linf(0.1).sample(x, Rng(2))
     expected = LAST.climb(lambda z: cross_entropy(student(z), y), x, (x + begun).clamp(0, 1))
     assert_close(fresh.x_adv, expected, rtol=0, atol=0.1 / 127)

@@ -1,6 +1,6 @@
-"""The shapes in which people hand weights round: each is loaded equal, or refused with what it is.
+"""Tests of the file formats in which weights are shared: each is loaded exactly, or rejected by an error that names it.
 
-The files are made here. `LOADED` must give the logits of the network that was saved, `REFUSED` a sentence.
+The tests create the files. Those of `LOADED` must give the logits of the saved network, those of `REFUSED` a sentence.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from advdistill import models
 def network():
     torch.manual_seed(0)
     made = models.create("convnet-4", num_classes=10, in_channels=1)
-    made(torch.rand(8, 1, 8, 8))  # other statistics than the initial ones
+    made(torch.rand(8, 1, 8, 8))  # changes the initial running statistics
     return made
 
 
@@ -59,13 +59,13 @@ def training(**more):
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     model(torch.rand(4, 1, 8, 8)).sum().backward()
     optimizer.step()
-    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3])  # a Counter
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3])  # its state has a Counter
     values = {"epoch": 3, "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "best_acc": 0.5}
     return values | {"rng": torch.get_rng_state(), "classes": ("a", "b"), "done": {1, 2}} | more
 
 
 class Attributes(nn.Module):
-    """A network in a Sequential, a DataParallel or a compiled one as a part."""
+    """A module that holds the network as `backbone`."""
 
     def __init__(self):
         super().__init__()
@@ -89,7 +89,7 @@ def renamed(made, *pairs):
 
 MEAN = torch.tensor([0.5])
 STATISTICS = {"mean": (0.5,), "std": (0.25,)}
-LOADED = {  # the file's name and content, and the network that must come back
+LOADED = {  # the file's name and content, by format
     "state dict": ("m.pt", lambda: torch_bytes(state())),
     "OrderedDict with metadata": ("m.pth", lambda: torch_bytes(network().state_dict())),
     "before the zip": ("m.pt", lambda: torch_bytes(state(), _use_new_zipfile_serialization=False)),
@@ -187,7 +187,7 @@ def test_a_normaliser_beside_the_network_is_put_inside(mean, std, net, tmp_path,
     (), (("fc.", "linear."),), (("fc.", "linear."), (".downsample.", ".shortcut.")),
 ])  # fmt: skip
 def test_cifar_resnets(depth, names, tmp_path, images):
-    """As chenyaofo's pytorch-cifar-models name them; and with `linear` and `shortcut`."""
+    """Names as in chenyaofo's pytorch-cifar-models, and with `linear` and `shortcut`."""
     torch.manual_seed(0)
     made = models.create(f"resnet{depth}", 10, 1).eval()
     loaded = models.load(written(tmp_path, "m.pt", torch_bytes(renamed(made, *names))))
@@ -195,7 +195,7 @@ def test_cifar_resnets(depth, names, tmp_path, images):
 
 
 def test_torchvisions_names_are_taken_where_the_architecture_is_named(tmp_path, images):
-    """They may hide a max-pooling."""
+    """A state dict with torchvision's names does not show whether the network has max-pooling."""
     torch.manual_seed(0)
     made = models.create("resnet18", 10, 1).eval()
     path = written(tmp_path, "m.pt", torch_bytes(renamed(made, ("linear.", "fc."), (".shortcut.", ".downsample."))))
@@ -252,7 +252,7 @@ def quantised():
 
 
 class Trainer:
-    """Somebody's class."""
+    """A user's class."""
 
 
 LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d' * 32}\nsize 244417\n".encode()
@@ -371,7 +371,7 @@ def test_the_catalogue_is_large():
 
 
 def nested(count, key=True):
-    """Tuples of the last tuple twice, as a key: 2 ** count steps to hash."""
+    """Return a pickle with a key of nested tuples, each holding the previous one twice: 2 ** count steps to hash."""
     pairs = b"".join(b"h" + bytes([i]) + b"\x86q" + bytes([i + 1]) for i in range(count))
     start = b"\x80\x02}" if key else b"\x80\x02c__builtin__\nset\n]"
     end = b"K\x01s." if key else b"a\x85R."

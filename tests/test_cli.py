@@ -1,4 +1,4 @@
-"""The command line: what a user types, sees and gets back."""
+"""Tests of the command line: commands, their output, their files and their exit codes."""
 
 import json
 import resource
@@ -31,7 +31,7 @@ def made(tmp_path_factory, teacher):
 
 @pytest.fixture
 def place(made, tmp_path):
-    """The same, to be changed."""
+    """A copy of `made` that a test may change."""
     return shutil.copytree(made, tmp_path / "place")
 
 
@@ -64,7 +64,7 @@ def test_masking_is_looked_for_and_written_beside_the_result(place):
 
 
 def test_evaluate_and_compare(place):
-    """More attacks join a result; other settings leave it, under another name."""
+    """More attacks are added to a result; if the settings differ, the earlier result is renamed."""
     done = advdistill("evaluate", "run", "--suite", "cw-30", cwd=place)
     assert done.returncode == 0, done.stderr
     measured = Result.load(place / "run" / "result.json").measurements
@@ -122,7 +122,7 @@ def test_terms_and_threats_are_chosen_by_name(place):
 
 
 def fresh(*arguments, cwd):
-    """The command in a process that has imported nothing, and which packages it imported."""
+    """Run the command in a new process; return how it ended and which packages it imported."""
     shown = [sys.executable, "-X", "importtime", *ADVDISTILL[1:], *arguments]
     done = subprocess.run(shown, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=PATIENCE)
     return done, {line.rsplit("|", 1)[1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
@@ -192,7 +192,7 @@ def test_no_disk_space_is_a_sentence_and_loses_nothing(place):
 
 @pytest.mark.parametrize("method", ["rslad", "adaad+igdm"])
 def test_a_run_killed_by_the_system_ends_the_same(tmp_path, teacher, method):
-    """SIGKILL at moments that differ from run to run, some inside a write; the end must not."""
+    """SIGKILL comes at moments that differ from run to run, some inside a write; the final weights must not differ."""
     recipe = short(method, teacher, epochs=8)
     recipe.save(tmp_path / "mine.yaml")
     command = ["train", "mine.yaml", "--suite", "None", "--out"]

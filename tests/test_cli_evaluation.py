@@ -14,7 +14,7 @@ from advdistill.models.checkpoint import provenance
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, teacher):
-    """A working directory with a teacher and a run measured by two attacks, whose images are kept."""
+    """A working directory with a teacher and a run evaluated under two attacks, whose images are saved."""
     folder = tmp_path_factory.mktemp("place")
     shutil.copy(teacher, folder)
     train = ["train", "digits.rslad", *SHORT, "--epochs", 6, "--attack.steps", 1, "--teacher", "teacher.safetensors"]
@@ -28,7 +28,7 @@ def made(tmp_path_factory, teacher):
 
 @pytest.fixture
 def place(made, tmp_path):
-    """The same, to be changed."""
+    """A copy of `made` that a test may change."""
     return shutil.copytree(made, tmp_path / "place")
 
 
@@ -37,7 +37,7 @@ def test_a_transfer_takes_the_runs_own_teacher_and_images_are_kept(place):
     assert [m.attack for m in result.measurements] == ["clean", "fgsm", "transfer-cw-30"]
     assert "transferred from a model of weights" in result["transfer-cw-30"].settings
     kept = sorted(file.name for file in (place / "run" / "result.adv").iterdir())
-    # a file for each block, of which these small images are one, whatever the batch size
+    # one file per block; these small images form a single block, whatever the batch size
     assert kept == [f"{attack}.{i:06d}.safetensors" for attack in ("fgsm", "transfer-cw-30") for i in (0,)]
     assert not list((place / "run").glob("*unfinished*"))
 

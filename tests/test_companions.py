@@ -1,4 +1,4 @@
-"""Teachers that train along: CIARD's robust one and PeerAiD's peer."""
+"""Tests of teachers that train together with the student: CIARD's robust teacher and PeerAiD's peer."""
 
 import math
 
@@ -115,7 +115,7 @@ def test_ciards_teacher_has_its_own_rate(epoch, expected):
 
 
 class Normed(Tiny):
-    """With a batch-norm that notes its modes."""
+    """A network with batch-norm that records its mode, train or eval, at each pass."""
 
     def __init__(self):
         super().__init__()
@@ -194,7 +194,7 @@ def test_ciards_fast_attack_sees_them_too(batch):
         bodies = [[nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 4)] for _ in range(3)]
         networks = [nn.Sequential(*body) for body in bodies]
         distiller = Distiller(CIARD(), networks[1], networks[2], ATTACK, fast=fast)
-        for step in range(2):  # the second refreshes the copy
+        for step in range(2):  # the second step refreshes the copy
             made.append(distiller.craft(networks[0], *batch, rng=Rng(step)).x_adv)
     assert_close(made[:2], made[2:], rtol=0, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Results side by side: who is ahead, what seeds do, and files that do not belong together."""
+"""Comparing results: which is ahead, several seeds, and files that do not belong together."""
 
 from dataclasses import replace
 from io import StringIO
@@ -22,14 +22,14 @@ N = 500
 
 
 def flags(right, broken_of_these=0, right_of_others=0):
-    """The first `right` images, less some of them, and some of the others."""
+    """1 for the first `right` images without the first `broken_of_these`, and for `right_of_others` more images."""
     made = (np.arange(N) < right).astype(np.uint8)
     made[:broken_of_these], made[right : right + right_of_others] = 0, 1
     return made
 
 
 def write(place, name, verdicts, *, keep=True, recipe=None, settings="PGD-20", **changes):
-    """A run's folder with a result and, if kept, the verdicts on each image."""
+    """Write a run's folder with a result and, if `keep`, the verdict on each image."""
     folder = place / name
     folder.mkdir()
     measured = tuple(Measurement(a, settings, len(v), int(v.sum()), 1.0) for a, v in verdicts.items())
@@ -74,7 +74,7 @@ def test_one_comparison_needs_no_correction(place):
 
 
 def test_the_correction_can_change_a_verdict(place):
-    """6 discordant images of 6 are p = 0.03 alone, 0.06 as one of two."""
+    """6 discordant images, all in one direction: p = 0.03 as the only comparison, 0.06 as one of two."""
     for name, verdicts in {"a": flags(200), "b": flags(200, 6), "c": flags(200, 8, 2)}.items():
         write(place, name, {"pgd-20": verdicts})
     assert "behind (McNemar p = 0.031, 500 images)" in " ".join(shown("a", "b"))
@@ -259,7 +259,7 @@ def test_a_name_breaks_between_its_pieces_and_no_figure_is_cut(name, width):
     shown = [line.split("  ")[0].strip() for line in lines[lines.index("─" * cell_len(lines[2])) + 1 :]]
     others = ("model", "─", "99.9", "98.8", "transfer", "trades")
     names = [part for part in shown if part and not part.startswith(others)]
-    assert "".join(names) in (name, 2 * name)  # the table is in two parts where it is too wide
+    assert "".join(names) in (name, 2 * name)  # the table is in two parts if it is too wide
     if name != "x" * 40:
         ends = {"".join(pieces(name)[: n + 1]) for n in range(len(pieces(name)))}
         assert {"".join(names[: n + 1]) for n in range(len(names))} <= ends | {name + end for end in ends}

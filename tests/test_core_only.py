@@ -1,4 +1,4 @@
-"""Without any extra: an environment of the core's requirements alone trains, and says what to install for the rest."""
+"""Tests of an environment without extras: the core trains, and everything else names the extra to install."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ COMMANDS = sorted(command.__name__.lower() for command in Command.__args__)
 
 
 def closure(requirements: list[str]) -> dict[str, Distribution]:
-    """The distributions that these requirements bring in this environment, by name."""
+    """Return the distributions that these requirements install in this environment, by name."""
     found, wanted, done = {}, [Requirement(text) for text in requirements], set()
     while wanted:
         requirement = wanted.pop()
@@ -39,20 +39,20 @@ def closure(requirements: list[str]) -> dict[str, Distribution]:
 
 
 def tops(installed: Iterable[Distribution]) -> set[str]:
-    """What distributions put into site-packages: packages, modules, their metadata."""
+    """Return the top-level names of distributions in site-packages: packages, modules, their metadata."""
     first = {file.parts[0] for one in installed for file in one.files or ()}
     return first - {"..", "__pycache__"}
 
 
 @pytest.fixture(scope="module")
 def core():
-    """Of pyproject.toml, and what it needs in turn."""
+    """The requirements of pyproject.toml and their own requirements."""
     return closure(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
 
 
 @pytest.fixture(scope="module")
 def said(core, tmp_path_factory):
-    """What core_only.py has found in that environment; the outcome of each command by its name."""
+    """The report of core_only.py, run in an environment of the core alone; it has each command's outcome by name."""
     place = tmp_path_factory.mktemp("core")
     venv.create(place / "venv", symlinks=True, with_pip=False)
     (packages,) = place.glob("venv/lib/python*/site-packages")

@@ -1,4 +1,4 @@
-"""The same on a GPU, where there is one."""
+"""Losses, training, evaluation and attacks on a GPU; skipped if there is none."""
 
 import warnings
 
@@ -15,7 +15,7 @@ from advdistill.distiller import Distiller
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
-FLAT = ("trades", "lbgat", "adagat", "hat")  # flat at x: the sign of rounding decides the first step
+FLAT = ("trades", "lbgat", "adagat", "hat")  # their objective is flat at x: rounding decides the first step
 
 
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if name != "igdm"])

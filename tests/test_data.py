@@ -1,4 +1,4 @@
-"""The registry, and the datasets that need no download."""
+"""Tests of the dataset registry and of the datasets that need no download."""
 
 import json
 import sys

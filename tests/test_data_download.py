@@ -1,4 +1,4 @@
-"""Downloads from a loopback server with moods."""
+"""Tests of downloads from a local server that breaks off or answers wrongly."""
 
 import hashlib
 from dataclasses import replace
@@ -16,7 +16,7 @@ CONTENT = bytes(range(256)) * 400
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one content (None: not found); the first `breaks` answers stop halfway."""
+    """A server of one content (None: not found); the first `breaks` answers stop halfway."""
 
     def __init__(self, content, ranges=True, breaks=0):
         super().__init__(("127.0.0.1", 0), Handler)

@@ -1,4 +1,4 @@
-"""The IDX reader believes no header."""
+"""The IDX reader trusts no header."""
 
 import gzip
 import struct

@@ -1,4 +1,4 @@
-"""Splits and their held-out parts."""
+"""Tests of splits and their held-out parts."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ def make(labels, classes=10):
 
 
 def indices(part, whole):
-    """Where the images of `part` lie in `whole`; the first pixels tell them apart."""
+    """Return the positions in `whole` of the images of `part`, which differ in their first pixels."""
     pixels = whole.images[:, 0, 0, 0].tolist()
     return [pixels.index(pixel) for pixel in part.images[:, 0, 0, 0].tolist()]
 

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet in the official layout, made small: a picture of each class to train on, three to validate on."""
+"""Tiny-ImageNet in the official layout, reduced to one training picture per class and three validation pictures."""
 
 import io
 import shutil
@@ -21,7 +21,7 @@ GREY = f"train/{WNIDS[7]}/images/{WNIDS[7]}_0.JPEG"
 
 
 def jpeg(level, size=(64, 64), mode="RGB"):
-    """A picture of one colour (level, level + 20, 250 - level); JPEG keeps it to a few levels."""
+    """A picture of one colour (level, level + 20, 250 - level); JPEG changes it by a few levels at most."""
     colour = level if mode == "L" else (level, level + 20, 250 - level)
     file = io.BytesIO()
     Image.new(mode, size, colour).save(file, "JPEG", quality=95)
@@ -54,7 +54,7 @@ def official(tmp_path_factory):
 
 @pytest.fixture
 def home(official, tmp_path):
-    """A copy to spoil."""
+    """A copy that a test may damage."""
     return shutil.copytree(official / "tiny-imagenet-200", tmp_path / "tiny-imagenet-200")
 
 

@@ -1,4 +1,4 @@
-"""The registry is the only list of methods: all others are derived from it, and a new method is one line of it."""
+"""Tests that all lists of methods are derived from the registry, to which a new method adds one line."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ descends: KL(T(x) ‖ S(x')) alone
 
 @pytest.fixture
 def copy(tmp_path):
-    """The package and its documents, in a folder where they can be changed."""
+    """A copy of the package and its documents that a test may change."""
     ignore = shutil.ignore_patterns("__pycache__")
     for name in COPIED:
         source = ROOT / name

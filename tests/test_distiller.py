@@ -39,7 +39,7 @@ def test_the_attack_takes_start_and_mode_from_the_method_unless_given(tiny):
 
 
 class Watched(nn.Module):
-    """Notes in which mode it was run; with one batch-norm."""
+    """A network with one batch-norm that records the mode of each forward pass."""
 
     def __init__(self, classes=4):
         super().__init__()
@@ -88,7 +88,7 @@ def test_standard_training_attacks_nothing(tiny, batch):
 
 
 def test_bf16_autocast_keeps_the_students_gradient(tiny, batch):
-    # what the attack cast under no_grad must not be used again where gradients are needed
+    # weights that autocast cast under no_grad in the attack must not be reused where gradients are needed
     student = tiny()
     with torch.autocast("cpu", torch.bfloat16):
         loss = Distiller(TRADES(), attack=ATTACK)(student, *batch)
@@ -108,7 +108,7 @@ FAST = ["pgd_at", "trades", "rslad", "adaad+igdm", "saad", "bmtard", "peeraid", 
 
 
 def convnets():
-    """Student, robust and clean teacher, peer: with batch-norm, whose statistics have moved."""
+    """Yield student, robust teacher, clean teacher and peer; their batch-norm statistics are not the initial ones."""
     for seed in range(4):
         torch.manual_seed(seed)
         network = models.create("convnet-8", 10, 1).train()
@@ -123,7 +123,7 @@ def test_the_fast_path_is_the_plain_path(name):
     for fast in (None, torch.float32):
         student, teacher, clean, peer = convnets()
         distill = Distiller(methods.build(name), teacher, clean, ATTACK, peer=peer, fast=fast)
-        for step in range(2):  # the second step sees a student that has moved
+        for step in range(2):  # the student's weights differ in the second step
             made = distill.craft(student, x, y, rng=Rng(step))
             loss = sum(loss.mean() for loss in distill.losses(made, student).values())
             gradients = torch.autograd.grad(loss, list(student.parameters()))
@@ -164,7 +164,7 @@ def test_mistakes_are_explained(action, message, tiny, batch):
 
 
 class Expert(RSLAD):
-    """RSLAD from a teacher in a role that no argument is named after."""
+    """RSLAD with a teacher in a role that has no argument of its own."""
 
     teachers = ("expert",)
 

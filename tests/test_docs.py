@@ -1,4 +1,4 @@
-"""What the documents show is run."""
+"""The documents' code runs, and their tables and figures agree with the package."""
 
 import importlib
 import inspect
@@ -44,24 +44,24 @@ def page(name):
 
 
 def body(name):
-    """A method's page below its front matter."""
+    """The text of a method's page below its front matter."""
     _, front, text = page(name).read_text().split("---\n", 2)
     assert set(yaml.safe_load(front)) == {"climbs", "descends"}  # what the README's table shows
     return text.removeprefix("\n")
 
 
 def section(name, title):
-    """What stands under a title such as `**Cost.**`, to the next one."""
+    """The text under a title such as `**Cost.**`, up to the next title."""
     return re.search(rf"^\*\*{title}\.\*\* *(.*?)(?=\n\n\*\*|\Z)", page(name).read_text(), re.M | re.S)[1].strip()
 
 
 def numbers(text):
-    """`student 10, robust 1` as a dictionary; `none` is empty."""
+    """Parse `student 10, robust 1` into a dictionary; `none` gives an empty one."""
     return {role: int(count) for role, count in (part.split() for part in text.split(", ") if part != "none")}
 
 
 def anchors(path):
-    """What GitHub calls the headings of a document."""
+    """The anchors that GitHub gives to the headings of a document."""
     titles = re.findall(r"^#+ (.*)$", path.read_text(), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -71,7 +71,7 @@ def plain(text):
 
 
 def step(method, progress=1.0):
-    """Passes of a step by network, counted on a toy: forward, backward in the attack, backward in the losses."""
+    """Count a step's passes by network, on a toy: forward, backward in the attack, backward in the losses."""
     forward, in_attack, in_losses = Counter(), Counter(), Counter()
     counted = [in_attack]
 
@@ -103,7 +103,7 @@ def step(method, progress=1.0):
 
 
 def costs(name, progress=1.0):
-    """As `step`; of a term, what it adds to AdaAD."""
+    """Return the counts of `step`; for a term, the counts that it adds to AdaAD."""
     kind = methods.METHODS[name]
     if issubclass(kind, methods.Method):
         return [dict(counts) for counts in step(kind(), progress)]
@@ -113,7 +113,7 @@ def costs(name, progress=1.0):
 
 @pytest.fixture
 def away(tmp_path, monkeypatch):
-    """Another working directory: what a document writes is gone with it."""
+    """A temporary working directory, for the files that a document's code writes."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -208,7 +208,7 @@ def test_a_pages_cost_is_counted(name):
 
 
 def trained_passes(method, progress=1.0):
-    """The images that the student is forwarded on in train mode, in order, by name."""
+    """The names of the images on which the student runs forward in train mode, in order."""
     x = torch.full((2, 1, 2, 2), 0.5)
     names, found = {0.5: "x", 0.75: "x'", 0.25: "2x - x'", 1.0: "x + 2 (x' - x)", 0.625: "x0"}, []
 
@@ -241,7 +241,7 @@ def test_a_pages_passes_in_train_mode_are_the_codes(name):
 
 @each_method
 def test_a_page_names_the_recipes_of_its_method(name):
-    def last(recipe):  # a recipe with a term stands on the term's page
+    def last(recipe):  # a recipe with a term is listed on the term's page
         return list(methods.to_config(recipes.load(recipe).method))[-1]
 
     listed = re.findall(r"`([a-z]\w*\.\w+)`", section(name, "Recipes"))

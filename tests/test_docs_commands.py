@@ -1,4 +1,4 @@
-"""What the documents type into a shell: all of it is understood, and the journeys of a new user are run, in order."""
+"""Tests that every command in the documents is parsed, and that those of a new user's journeys run in order."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ from advdistill.results.result import Result
 
 
 def typed(path):
-    """What a document types, without what follows `advdistill`: in blocks and between backticks."""
+    """Return the commands of a document, in blocks and between backticks, without the leading `advdistill`."""
     lines = "\n".join(text for shell in ("", "sh", "bash") for text in blocks(path, shell)).replace("\\\n", " ")
     given = re.findall(r"\badvdistill ([a-z-].*?)(?: [|>;&].*)?$", lines, re.M)
     given += re.findall(r"`advdistill ([a-z-][^`]*)`", prose(path))
@@ -25,7 +25,7 @@ def typed(path):
 
 
 def words_of(command, recipe):
-    """A command as the shell would split it, with values for its placeholders."""
+    """Split a command as the shell would, with values for its placeholders."""
     command = command.replace("RECIPE", "digits.rslad").replace("my_module:MyMethod", "my_module:Mine")
     words = shlex.split(re.sub(r"\$\w+", "1", command), comments=True)
     if len(words) == 1 and words != ["train"]:  # only mentioned; train has a default for everything
@@ -37,7 +37,7 @@ def words_of(command, recipe):
 
 @pytest.fixture
 def my_module(tmp_path, monkeypatch):
-    """The module that the documents name, in a file; it is no longer imported afterwards."""
+    """The module `my_module` of the documents, as a file; afterwards it is removed from `sys.modules`."""
     imports = "from dataclasses import dataclass\nimport advdistill as ad\nfrom advdistill.losses import kl\n"
     (tmp_path / "my_module.py").write_text(imports + blocks(README)[1])
     monkeypatch.syspath_prepend(tmp_path)
@@ -50,15 +50,15 @@ def my_module(tmp_path, monkeypatch):
 def test_commands_are_understood(path, my_module, tmp_path, monkeypatch, capsys):
     for command in set(cli.Command.__args__) - {cli.Train, cli.Preflight}:
         monkeypatch.setattr(command, "__call__", lambda self: 0)
-    for module, name in ((cli.train, "train"), (cli.preflight, "preflight")):  # recipe and fields are read before
+    for module, name in ((cli.train, "train"), (cli.preflight, "preflight")):  # recipe and fields are parsed before
         monkeypatch.setattr(module, name, lambda recipe, options: 0)
-    monkeypatch.setattr(cli, "forbid", lambda: None)  # for good, in this process
+    monkeypatch.setattr(cli, "forbid", lambda: None)  # it would last as long as this process
     monkeypatch.chdir(ROOT)
     recipes.load("digits.rslad").save(tmp_path / "recipe.yaml")
     for command in typed(path):
         try:
             code = cli.main(words_of(command, tmp_path / "recipe.yaml"))
-        except SystemExit as left:  # of --help, and of tyro where it understands nothing
+        except SystemExit as left:  # raised by --help, and by tyro for unknown arguments
             code = left.code
         assert not code, f"advdistill {command}\n{''.join(capsys.readouterr())}"
 
@@ -77,24 +77,24 @@ JOURNEYS = {
     "digits, quick_start.md": (ROOT / "docs" / "quick_start.md", "advdistill train digits.teacher"),
     "results, quick_start.md": (ROOT / "docs" / "quick_start.md", "advdistill evaluate runs/digits.rslad"),
 }
-NEEDS = {"results, quick_start.md": ["digits, quick_start.md"]}  # journeys that go before
+NEEDS = {"results, quick_start.md": ["digits, quick_start.md"]}  # journeys that must run first
 
 
 def steps(name):
-    """The commands of one block, without those that need a network."""
+    """Return the commands of a journey's block, without those that need a network."""
     path, begin = JOURNEYS[name]
     block = next(text for text in blocks(path, "") if begin in text)
     found = [line.removeprefix("advdistill ") for line in block.splitlines() if line.startswith("advdistill ")]
     return [line for line in found if "OWNER/NAME" not in line]
 
 
-MORE = [  # commands of other blocks, run after the journey in `NEEDS`, whose runs they name; `*` as the shell has it
+MORE = [  # commands of other blocks, run after a journey in `NEEDS` on its runs; `*` is expanded as in a shell
     "compare runs/*", "status runs/*", "status runs/* --json", "report runs/* --out report.html", "list methods",
     "list teachers",
     "evaluate runs/digits.rslad --attacks clean,pgd-20,python:examples/own_attack.py:Momentum",
     "train digits.rslad --method my_module:Mine --method.weight 2 --teacher runs/digits.teacher",
 ]  # fmt: skip
-NOT_RUN = {  # commands that are shown and only parsed, with the reason; each pattern must still match one
+NOT_RUN = {  # patterns of shown commands that are only parsed, with the reason; each must match a command
     r"\bcifar100?\b": "CIFAR's data are downloaded, and a training takes hours; the same commands are run on digits",
     r"OWNER/NAME": "writes to the Hub; `push` into a folder is run by test_hub.py",
     r"\$seed": "a loop of the shell over seeds",
@@ -110,7 +110,7 @@ NOT_RUN = {  # commands that are shown and only parsed, with the reason; each pa
 
 
 def shown(path):
-    """The commands in a document's blocks, without comments."""
+    """Return the commands in a document's blocks, without comments."""
     lines = "\n".join(text for shell in ("", "sh", "bash") for text in blocks(path, shell)).replace("\\\n", " ")
     found = re.findall(r"\badvdistill ([a-z-].*?)(?: [|>;&].*)?$", lines, re.M)
     return [plain(command) for command in found if "..." not in command]
@@ -126,11 +126,11 @@ def test_every_shown_command_is_run_or_has_a_reason():
     left = commands - run
     assert [one for one in left if not any(re.search(pattern, one) for pattern in NOT_RUN)] == []
     assert [pattern for pattern in NOT_RUN if not any(re.search(pattern, one) for one in left)] == []
-    assert {plain(command) for command in MORE} <= commands  # none that no document shows any more
+    assert {plain(command) for command in MORE} <= commands  # every command of `MORE` is still in a document
 
 
 def run_more(folder):
-    """Run `MORE` in a folder with the runs of a journey; a training starts afresh in the place of the one before."""
+    """Run `MORE` in a folder with the runs of a journey; a training first deletes the earlier run."""
     (folder / "examples").symlink_to(ROOT / "examples")
     imports = "from dataclasses import dataclass\nimport advdistill as ad\nfrom advdistill.losses import kl\n"
     (folder / "my_module.py").write_text(imports + blocks(README)[1])
@@ -144,7 +144,7 @@ def run_more(folder):
 
 
 def shorten():
-    """In the child: each run is of one epoch on few images, each evaluation on few; the commands stay as they are."""
+    """Patch a child: each run has one epoch of a small student, each evaluation few images; commands stay unchanged."""
     from advdistill.cli import preflight, train
 
     def short(function):
@@ -166,7 +166,7 @@ def shorten():
 
 
 def flowers(folder):
-    """Two classes of images of 8 x 8, told apart by their brightness."""
+    """Write images of 8 x 8 of two classes that differ in brightness."""
     pillow = pytest.importorskip("PIL.Image")
     rng = np.random.default_rng(0)
     for part, n in (("train", 60), ("test", 20)):

@@ -1,4 +1,4 @@
-"""The examples in docstrings run and show what they say; public functions document what they take, give and raise."""
+"""Docstring examples run and give the output they show; public functions document arguments, results and errors."""
 
 import doctest
 import importlib
@@ -34,7 +34,7 @@ PUBLIC = (  # modules whose functions are documented in full
 
 
 def attribute(name):
-    """What a dotted name below advdistill means."""
+    """Return the object with this dotted name below advdistill."""
     module, _, last = f"advdistill.{name}".rpartition(".")
     return getattr(importlib.import_module(module), last)
 

@@ -1,4 +1,4 @@
-"""Run folders, results and checkpoints of earlier versions still load: `files/before_0_2` has the forms of 0f91a63."""
+"""Tests that runs, results and checkpoints of earlier versions load; `files/before_0_2` has the formats of 0f91a63."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from advdistill import Result, Run, models
 
 @pytest.fixture
 def place(tmp_path):
-    """A teacher, a finished run with everything beside its result, and one that stopped in its second epoch."""
+    """A teacher, a finished run with all files next to its result, and a run that stopped in its second epoch."""
     return shutil.copytree(ROOT / "tests" / "files" / "before_0_2", tmp_path / "place")
 
 

@@ -1,4 +1,4 @@
-"""Where it is run may be old, lack a package, have no home that can be written, no network: a sentence each."""
+"""An old Python or torch, a missing package, an unwritable home, no network: each gives a one-sentence error."""
 
 import ast
 import errno
@@ -23,7 +23,7 @@ WRN = "robustbench:Wang2023Better_WRN-28-10"
 
 
 def said(*command, path):
-    """What is on stderr of a command that fails, with `path` before all else that Python imports."""
+    """Return the stderr of a command that must fail; `path` comes first on Python's import path."""
     env = ENV | {"PYTHONPATH": os.pathsep.join([str(path), str(ROOT)])}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode not in (0, -9)
@@ -46,7 +46,7 @@ def old_python(tmp_path):
 
 @pytest.fixture
 def no_home(tmp_path, monkeypatch):
-    """A home below a file: not even root can write there."""
+    """Set HOME to a path below a file: not even root can write there."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
     for name in ("ADVDISTILL_DATA", "ADVDISTILL_MODELS"):
@@ -56,12 +56,12 @@ def no_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_network(tmp_path, monkeypatch):
-    """Whatever is asked for goes to a port where nobody listens; the caches are empty."""
+    """Send every request to a port on which nobody listens; the caches are empty."""
     for name in PROXIES:
         monkeypatch.setenv(name, CLOSED)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of its first use
+    monkeypatch.setattr("urllib.request._opener", None)  # the opener keeps the proxies of its first use
     monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path))
     monkeypatch.setenv("ADVDISTILL_MODELS", str(tmp_path))
 
@@ -148,7 +148,7 @@ def test_hugging_face_without_a_home():
     error = PermissionError(errno.EACCES, "Permission denied", "/root/.cache/huggingface/token")
     with pytest.raises(OSError, match=r"cache, /root/\S+/token: Permission denied; .*: export HF_HOME=FOLDER$"):
         check_hugging_face(error)
-    check_hugging_face(ConnectionError("no route"))  # not of the cache: left to the caller
+    check_hugging_face(ConnectionError("no route"))  # not about the cache: left to the caller
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_robustbench_teacher_without_a_network(no_network, tmp_path):
 
 
 def test_hugging_face_without_a_network_and_without_a_home(tmp_path):
-    """The client keeps its places and its connections from when it was imported: a process each."""
+    """One process per case: the client keeps the paths and connections from when it was imported."""
     (tmp_path / "file").touch()
     code = "from advdistill.cli import main; raise SystemExit(main(['evaluate', 'hf:a/b', '--data', 'digits']))"
     env = ENV | dict.fromkeys(PROXIES, CLOSED) | {"NO_PROXY": "", "no_proxy": "", "HF_HUB_DISABLE_XET": "1"}

@@ -141,7 +141,7 @@ def test_every_accelerated_attack_says_where_it_searched(native, precision, net,
 
 
 class Other(Line):
-    """The line with its slope and its logits changed, for a searched copy that is wrong on purpose."""
+    """`Line` with another slope and shifted logits: an attacked copy that is wrong on purpose."""
 
     def __init__(self, slope, shift):
         super().__init__()
@@ -154,7 +154,7 @@ class Other(Line):
 @pytest.mark.parametrize(
     "searched, right",
     [
-        (Other(1, 10), 3),  # calls every image right, climbs as the model's own does
+        (Other(1, 10), 3),  # calls every image right, has the gradient of the model itself
         (Other(1, -10), 3),  # calls every image wrong
         (Other(-1, 0), 4),  # calls four wrong and climbs away from the boundary: 0.4 + 0.06 is still wrong
     ],
@@ -190,7 +190,7 @@ def test_a_search_in_bf16_stays_inside_and_in_range(name, threat, net, digits):
 
 
 class Contrary(nn.Module):
-    """Calls right what is wrong and climbs the wrong way."""
+    """An attacked copy with negated logits: it calls wrong images right, and its gradient has the wrong sign."""
 
     precision, made = "reverse", 0
 
@@ -302,7 +302,7 @@ def test_one_image():
 
 
 class FGSM(Attack):
-    """By a user's own hand."""
+    """A user-defined attack."""
 
     name = "my-fgsm"
 
@@ -356,7 +356,7 @@ def test_attacks_that_cannot_be_told_apart_are_refused(digits, net):
 
 
 def test_a_long_attack_says_how_far_it_is(monkeypatch, blocks):
-    """Its clock moves by 20 s each time that it is read."""
+    """The patched clock advances by 20 s at each reading."""
     blocks(2)
     clock, lines = itertools.count(0, 20), []
     monkeypatch.setattr(sys.modules["advdistill.evaluation.measure"].time, "monotonic", lambda: next(clock))

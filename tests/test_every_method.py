@@ -1,4 +1,4 @@
-"""Every registered method, and each with IGDM: a new one is tested by being registered."""
+"""Every registered method, alone and with IGDM: registering a new method is enough for it to be tested here."""
 
 import json
 import subprocess
@@ -25,23 +25,23 @@ from advdistill.methods.fair import ByClass
 from advdistill.threat import Linf
 
 ALL = [name for name, kind in METHODS.items() if issubclass(kind, Method)]
-ALL += [f"{name}+igdm" for name in ALL if name not in ("standard", "saad")]  # SAAD holds that term already
+ALL += [f"{name}+igdm" for name in ALL if name not in ("standard", "saad")]  # SAAD contains that term already
 ATTACKING = [name for name in ALL if name != "standard"]
 
 OPTIONS = {"awp": 0.01, "swa": 0.0, "label_mixing": 0.1}
 RUNS = {name: {"method": name} for name in ALL}
 RUNS |= {f"{name} with options": {"method": name} | OPTIONS for name in ("bmtard", "fair_rslad", "ciard", "peeraid")}
-RUNS["lbgat"]["seed"] = 1  # of 0, a sign of a gradient near zero depends on the order in which a batch is added up
+RUNS["lbgat"]["seed"] = 1  # with seed 0, the sign of a gradient near zero depends on the order of summation
 LAST, EARLY = {"steps": 2, "step_size": 0.1, "start": "last"}, {"steps": 3, "step_size": 0.1, "stop_after": 0}
 RUNS["pgd_at from the last x'"] = {"method": "pgd_at", "awp": 0.01, "pgd": LAST}
 ONE_STEP = {"steps": 1, "step_size": 0.2}
 RUNS["liet with new label images"] = {"method": {"liet": {"every": 2}}, "awp": 0.01, "pgd": ONE_STEP}
 RUNS["trades ending early"] = {"method": "trades", "pgd": EARLY}
-STOPPED = {"guide_adv"}  # losses of S whose gradient the method stops
+STOPPED = {"guide_adv"}  # losses in which the method stops the student's gradient
 
 
 class Normed(Tiny):
-    """With batch-norm."""
+    """`Tiny` with batch-norm."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ class Normed(Tiny):
 
 
 def losses(method, networks, x, y, rate=1.0):
-    """Of a step with a given x', which the attack has seen once."""
+    """Losses of a step with a fixed x', at which the attack's objective was evaluated once."""
     teachers = {role: networks[argument] for role, argument in ROLES.items()}
     made = Batch(x, y, networks["student"], teachers, 0.5, rate=rate)
     made.modules = method.__dict__.setdefault("made", method.modules(made))
@@ -97,7 +97,7 @@ def test_losses_are_per_example_and_their_gradient_is_that_of_finite_differences
     x, y = batch[0].double(), batch[1]
 
     def named():
-        found = losses(method, networks, x, y, rate=0.0)  # what a method balances by itself stays as it is
+        found = losses(method, networks, x, y, rate=0.0)  # rate 0 keeps what a method balances by itself fixed
         return {name: loss for name, loss in found.items() if name not in STOPPED}
 
     first, weight = named(), networks["student"].head.weight
@@ -128,7 +128,7 @@ def in_precision(dtype, name, x, y):
 def test_fp32_agrees_with_float64(name, batch):
     single, double = (in_precision(dtype, name, *batch) for dtype in (torch.float32, torch.float64))
     assert_close(single[1:], double[1:], rtol=1e-4, atol=1e-6, check_dtype=False)
-    # t^2 KL is t^2 times a sum of differences of nearly equal logarithms: what fp32 loses there, the gradient keeps
+    # t^2 KL is t^2 times a sum of differences of nearly equal logarithms: fp32 loses digits that the gradient keeps
     softening = getattr(build(name).parts[0], "temperature", 1.0) ** 2
     assert_close(single[0], double[0], rtol=1e-4, atol=1e-6 * softening, check_dtype=False)
 
@@ -171,7 +171,7 @@ def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, monkeypatc
     whole = quick(tmp_path / "whole", four(Normed), **RUNS[name])
     again = partial(quick, tmp_path / "died", **RUNS[name])
     died, saves = died_at_saves(monkeypatch, lambda: again(four(Normed)), 3, 7, 11)
-    # in the first epoch, between the two saves at its end, in the second epoch
+    # died in the first epoch, between the two saves at its end, and in the second epoch
     assert [saves[n - 1] for n in (3, 7, 11)] == [(0, 2), (1, 0), (1, 2)]
     assert differences(state_of(whole), state_of(died)) == []
     assert differences(load_file(whole.last), load_file(died.last)) == []
@@ -180,7 +180,7 @@ def test_a_run_that_died_anywhere_ends_bit_for_bit_the_same(tmp_path, monkeypatc
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory, request):
-    """The folder of the runs by two processes, all made in one launch."""
+    """The folder of all runs by two processes, made in one launch."""
     folder = tmp_path_factory.mktemp("two")
     asked = [item.callspec.params["name"] for item in request.session.items if "two_processes" in item.fixturenames]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
@@ -206,7 +206,7 @@ def test_options_of_the_loop(tmp_path, name, options):
     kept, average = load_file(run.last), state_of(run)["average"]
     assert average["n_averaged"] == (6 if "ema" in options else 2)
     assert all(value.isfinite().all() and torch.equal(value, average[f"module.{key}"]) for key, value in kept.items())
-    assert differences(load_file(run.best), kept) == []  # the only one that was validated
+    assert differences(load_file(run.best), kept) == []  # only the last epoch was validated
     assert all(value == value for row in losses_of(run) for value in row.values())
     for key, network in networks.items():
         same = [torch.equal(*pair) for pair in zip(before[key].parameters(), network.parameters(), strict=True)]
@@ -229,12 +229,12 @@ FURTHER = {  # terms that the default coefficients leave out
 
 
 def unlucky(situation, dtype):
-    """Networks by their names as arguments of distill, images and labels: what no batch-norm and no mistake hide."""
+    """Networks by their names as arguments of distill, images and labels; no batch-norm hides the situation."""
     x = torch.rand(B, 1, 4, 4, generator=torch.Generator().manual_seed(0)).to(dtype)
     networks, y = {key: network.to(dtype) for key, network in four(Tiny).items()}, torch.arange(B) % K
     with torch.no_grad():
         answers = torch.stack([networks[key](x) for key in ("teacher", "clean_teacher", "student", "peer")])
-        if situation in ("all right", "all wrong"):  # every network has the first one's weights, so that all agree
+        if situation in ("all right", "all wrong"):  # all networks get the same weights, so that they agree
             for network in networks.values():
                 network.load_state_dict(networks["clean_teacher"].state_dict())
             y = (answers[1].argmax(1) + (situation == "all wrong")) % K
@@ -261,9 +261,9 @@ def test_values_and_gradients_are_finite_on_unlucky_batches(name, situation, dty
     networks, x, y = unlucky(situation, dtype)
     student, teacher, clean_teacher, peer = networks.values()
     method = from_config(FURTHER[name]) if name in FURTHER else build(name)
-    attack = PGD(2, 1e-6, Linf(1e-6))  # so small that x' is right or wrong as x is
+    attack = PGD(2, 1e-6, Linf(1e-6))  # so small that x' is classified as x is
     distiller = Distiller(method, teacher, clean_teacher, attack, peer=peer)
-    for step in range(3):  # later ones with the state that the first has left
+    for step in range(3):  # later steps use the state that the first one left
         made = distiller.craft(student, x, y, progress=(step + 1) / 3, rng=Rng(step))
         named = distiller.losses(made, student)
         assert made.x_adv.isfinite().all() and all(loss.isfinite().all() for loss in named.values()), step

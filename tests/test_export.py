@@ -1,4 +1,4 @@
-"""Tables to paste: the same figures as Markdown, CSV and LaTeX, whatever a run is called."""
+"""Tests of exported tables: the same figures as Markdown, CSV and LaTeX, for any name of a run."""
 
 import csv
 import io
@@ -60,7 +60,7 @@ def test_latex(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("kind", "spread"), [("markdown", "41.0 ± 1.4"), ("latex", r"$41.0 \pm 1.4$")])
 def test_seeds_are_summed_up(tmp_path, kind, spread):
-    """40 % and 42 %."""
+    """The two runs have 40 % and 42 %."""
     runs = [write(tmp_path, f"{i}", {"pgd-20": flags(200 + 10 * i)}, recipe=f"epochs: 1\nseed: {i}") for i in (0, 1)]
     assert f"/0, 2 seeds {'|' if kind == 'markdown' else '&'} {spread}" in tables(runs, kind)
 

@@ -1,4 +1,4 @@
-"""Generated images in the batches of a training, `data.extra`."""
+"""Generated images in training batches, `data.extra`."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -24,7 +24,7 @@ CLASSES = ("a", "b", "c", "d")
 
 
 def npz(path: Path, count: int = 50, labels: bool = True, save=np.savez, shift: int = 0, **arrays) -> str:
-    """Images `[N, 4, 4, 1]` whose first pixel is their place, and labels place mod 4."""
+    """Write images `[N, 4, 4, 1]` whose first pixel is their index plus `shift`, and labels index mod 4."""
     image = np.random.RandomState(shift).randint(256, size=(count, 4, 4, 1)).astype(np.uint8)
     image[:, 0, 0, 0] = np.arange(count) + shift
     given = {"image": image} | ({"label": np.arange(count) % 4} if labels else {})
@@ -64,7 +64,7 @@ def test_a_compressed_file_is_written_once_into_the_cache(tmp_path, monkeypatch)
 
 def test_each_batch_has_exactly_its_share_and_each_pass_every_image_once(tmp_path):
     batches = mixed([npz(tmp_path / "a.npz")])
-    assert len(batches) == 8  # of 80 real images in batches of 10
+    assert len(batches) == 8  # 80 real images in batches of 10
     found = [share for epoch in range(8) for share in batches.epoch(epoch)]
     places = torch.stack([share.index for share in found])
     assert ((places >= 80).sum(1) == 7).all() and all(share.total == 10 for share in found)
@@ -192,7 +192,7 @@ def test_a_compressed_file_is_blamed_for_its_own_faults_only(tmp_path, monkeypat
     np.savez_compressed(tmp_path / "whole.npz", image=images)
     damaged = bytearray((tmp_path / "whole.npz").read_bytes())
     begin = 30 + len("image.npy") + int.from_bytes(damaged[28:30], "little")
-    damaged[begin : begin + 20] = b"\xff" * 20  # a kind of block that there is not
+    damaged[begin : begin + 20] = b"\xff" * 20  # a block type that does not exist
     (tmp_path / "damaged.npz").write_bytes(damaged)
     monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path / "cache"))
     with pytest.raises(ValueError, match="damaged.npz is not an .npz that can be read .Error -3 while decompressing"):

@@ -1,4 +1,4 @@
-"""Methods with one number a class: what they count, how it moves, where it is used."""
+"""Tests of methods with a weight or temperature for each class: how it is computed, updated and used."""
 
 import math
 
@@ -14,13 +14,13 @@ FAIR = [FairARD(), FairIAD(), FairRSLAD(), FairMTARD()]
 
 
 def by_brightness(x):
-    """Two logits; class 0 where the image is brighter than 0.5."""
+    """Return two logits that predict class 0 if the image is brighter than 0.5."""
     brightness = x.flatten(1).mean(1)
     return torch.stack([brightness - 0.5, 0.5 - brightness], 1)
 
 
 def step(method, brightness, labels, attack):
-    """One step on images of one pixel, attacked along `attack`, a list of brightnesses; the losses."""
+    """Return the losses of one step on images of one pixel; `attack` lists the iterates' brightnesses."""
     x, y = torch.tensor(brightness).view(-1, 1, 1, 1), torch.tensor(labels)
     batch = Batch(x, y, by_brightness, dict.fromkeys(("robust", "clean"), by_brightness))
     objective = method.inner(batch)
@@ -35,7 +35,7 @@ def test_classes_that_fall_early_in_the_attack_weigh_more(method):
     step(method, [0.9, 0.6, 0.1], [0, 0, 1], [[0.9, 0.6, 0.6], [0.8, 0.4, 0.7], [0.7, 0.3, 0.8]])
     plain = step(method, [0.9], [0], [[0.9], [0.6], [0.4]])
     method.end_epoch(1.0)
-    assert_close(method.state["class_weights"], torch.tensor([5 / 6, 2.0]))  # 2 is the sum, all of it class 1's
+    assert_close(method.state["class_weights"], torch.tensor([5 / 6, 2.0]))  # class 1 has all of the sum 2
     assert "sums" not in method.state
     if isinstance(method, FairMTARD):
         method.weight_rate = 0.0
@@ -70,7 +70,7 @@ def test_the_first_epoch_weighs_all_classes_alike(tiny, batch):
 @pytest.mark.parametrize("method", [FairRSLAD(), ABSLD()])
 def test_a_class_without_images_is_named(method, tiny, batch):
     x, y = batch
-    Distiller(method, tiny(1))(tiny(0), x[:3], y[:3])  # of four classes
+    Distiller(method, tiny(1))(tiny(0), x[:3], y[:3])  # three of the four classes
     with pytest.raises(ValueError, match="images of every class in every epoch; class 3 had none"):
         method.end_epoch(1.0)
 

@@ -1,4 +1,4 @@
-"""The list of tests/faults.py stays true to the code; `make faults` applies it."""
+"""The faults listed in tests/faults.py still fit the code; `make faults` applies them."""
 
 import pytest
 from conftest import ROOT

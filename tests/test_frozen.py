@@ -16,7 +16,7 @@ ZOO = ["resnet18", "resnet20", "preact_resnet18", "wide_resnet-10-2", "mobilenet
 
 
 def trained(name):
-    """A network whose batch-norms have seen data, with statistics inside for its normalisation."""
+    """Return a network with random batch-norm statistics and with a normalisation of its images inside."""
     torch.manual_seed(0)
     model = models.create(name, 10, 3, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.2))
     for module in model.modules():
@@ -119,7 +119,7 @@ def test_autocast_does_not_reach_inside():
 
 
 class Wary(nn.Module):
-    """Looks at its logits, which tracing cannot follow."""
+    """Branches on the values of its logits, which tracing cannot follow."""
 
     def __init__(self, network):
         super().__init__()
@@ -140,7 +140,7 @@ def test_what_cannot_be_traced_is_folded_part_by_part():
 
 
 class Own(nn.Module):
-    """A network of a user's: convolution, batch-norm, logits."""
+    """A user's network: convolution, batch-norm, logits."""
 
     def __init__(self, convolution=None):
         super().__init__()
@@ -159,14 +159,14 @@ class Views(Own):
 
 
 class Shifts(Own):
-    """Has a number of fp32 in its forward, which no bf16 convolution takes."""
+    """Subtracts an fp32 tensor from its images, so that a bf16 convolution gets fp32 images."""
 
     def forward(self, x):
         return super().forward(x - torch.tensor([0.5]))
 
 
 class Tied(Own):
-    """Two convolutions share their weight, of which one alone is followed by a batch-norm."""
+    """Two convolutions share their weight, and only one of them is followed by a batch-norm."""
 
     def __init__(self):
         super().__init__(nn.Conv2d(3, 4, 3, padding=1))
@@ -178,7 +178,7 @@ class Tied(Own):
 
 
 class Reads(Own):
-    """Cannot be traced; of its stem, whose parts fold by themselves, it reads what the convolution says as well."""
+    """Cannot be traced; it uses its stem, whose parts would fold, and also the output of the stem's convolution."""
 
     def __init__(self):
         super().__init__()
@@ -191,7 +191,7 @@ class Reads(Own):
 
 
 class Branches(Own):
-    """Does without its batch-norm while it trains."""
+    """Skips its batch-norm in train mode."""
 
     def forward(self, x):
         return self.head(self.convolution(x).flatten(1)) if self.training else super().forward(x)

@@ -1,4 +1,4 @@
-"""Data as people have it: each form gives what the Split gives, bit for bit; what does not fit is a sentence."""
+"""Every form of users' data gives the results of the Split, bit for bit; unsuitable data gives a one-sentence error."""
 
 import multiprocessing
 import re
@@ -33,7 +33,7 @@ CLASSES = list(SPLIT.classes)
 
 
 class Pictures(Dataset):
-    """As of torchvision: pictures of Pillow and whole numbers, and the classes' names."""
+    """A dataset like torchvision's: Pillow pictures, integer labels and the classes' names."""
 
     classes = CLASSES
 
@@ -45,7 +45,7 @@ class Pictures(Dataset):
 
 
 class Loader:
-    """Another's loader: a length, and no items."""
+    """Another library's loader: it has a length and is iterable, but has no items."""
 
     def __len__(self):
         return 3
@@ -129,7 +129,7 @@ def test_each_form_is_evaluated_as_the_split(form, model, wanted):
 
 
 def test_what_is_not_n_255_is_measured_as_it_is():
-    """One pixel v, classified correctly where v > 0.5: 0.4999 and 0.5001 round to the same n/255."""
+    """One pixel v, classified correctly if v > 0.5: 0.4999 and 0.5001 round to the same n/255."""
 
     class Half(nn.Module):
         def forward(self, x):
@@ -189,7 +189,7 @@ def test_a_result_is_verified_on_other_forms(model, tmp_path):
 
 def test_it_runs_where_the_model_is():
     class Elsewhere(nn.Module):
-        """Its parameters say that they are on another device than any that a test's machine must have."""
+        """A module whose parameters claim to be on a device that the test machine need not have."""
 
         def parameters(self, recurse=True):
             return iter([SimpleNamespace(device=torch.device("cuda:1"))])
@@ -213,7 +213,7 @@ def test_a_model_without_values_is_at_no_place():
 def test_classes_are_the_datas_or_else_the_models(model):
     part = (X[Y < 7], Y[Y < 7])
     assert as_split(part).classes == tuple("0123456")
-    assert evaluate(model, part, Linf(0.0), "clean").measurements[0].n == len(part[0])  # of ten logits
+    assert evaluate(model, part, Linf(0.0), "clean").measurements[0].n == len(part[0])  # ten logits
     named = Subset(Pictures(), range(5))
     assert as_split(named).classes == as_split(DataLoader(named, collate_fn=tensors)).classes == SPLIT.classes
     assert as_split((X, Y), classes=12).num_classes == 12
@@ -247,7 +247,7 @@ def test_a_split_is_left_alone():
 
 
 class Noisy(Dataset):
-    """A transform that draws from torch's global generator."""
+    """A dataset whose transform draws from torch's global generator."""
 
     def __len__(self):
         return 60
@@ -268,7 +268,7 @@ def test_draws_are_the_same_each_time_and_leave_the_generator_alone(workers):
     torch.manual_seed(2)
     assert as_split(loader()).fingerprint() == first.fingerprint()
     assert first.labels.tolist() != Y.tolist() and sorted(first.labels.tolist()) == sorted(Y.tolist())
-    for image, label in zip(first.images, first.labels, strict=True):  # still belong together
+    for image, label in zip(first.images, first.labels, strict=True):  # images and labels still match
         k = [i for i in range(60) if torch.allclose(X[i] * image.max() / X[i].max(), image, atol=1e-6)]
         assert label in Y[k]
 
@@ -402,12 +402,12 @@ def test_a_model_that_does_not_fit_says_so_whatever_the_data(model):
 def test_columns_are_known_by_their_types_and_names():
     plain = hugging_face().cast_column("label", datasets.Value("int32"))
     assert as_split(plain).classes == tuple("0123456789") and torch.equal(as_split(plain).labels, Y)
-    more = hugging_face(row=list(range(60)), group=[0] * 60)  # one is called label
+    more = hugging_face(row=list(range(60)), group=[0] * 60)  # one column is called label
     assert as_split(more).fingerprint() == SPLIT.fingerprint()
     other = hugging_face().rename_columns({"image": "photo", "label": "digit"})
     assert as_split(other).fingerprint() == SPLIT.fingerprint()
     several = hugging_face().add_column("photo", [None] * 60).cast_column("photo", datasets.Image())
-    assert as_split(several).fingerprint() == SPLIT.fingerprint()  # one is called image
+    assert as_split(several).fingerprint() == SPLIT.fingerprint()  # one column is called image
 
 
 def test_grey_pictures_among_coloured_ones_become_coloured():

@@ -1,4 +1,4 @@
-"""Recording an attack, on a tape that stands for a CUDA graph: the same operations again, on the same memory."""
+"""Tests of recorded attacks, with a tape in place of a CUDA graph: it repeats the operations on the same memory."""
 
 import warnings
 from contextlib import nullcontext
@@ -17,11 +17,11 @@ from advdistill.distiller import Distiller
 from advdistill.losses import cross_entropy
 from advdistill.methods import PGDAT, NuAT
 
-LOOKS = ("_local_scalar_dense", "equal", "nonzero")  # at values, which a device that records cannot tell
+LOOKS = ("_local_scalar_dense", "equal", "nonzero")  # operations that read values, which a recording device cannot do
 
 
 class Tape(TorchDispatchMode):
-    """In place of `torch.cuda.CUDAGraph`."""
+    """A stand-in for `torch.cuda.CUDAGraph`."""
 
     times = 0
 
@@ -64,7 +64,7 @@ def recording(tape, pool, stream, capture_error_mode):
 
 @pytest.fixture
 def taped(monkeypatch):
-    """From now on attacks are recorded and replayed."""
+    """Make all attacks be recorded on a `Tape` and replayed."""
     monkeypatch.setattr(Tape, "times", 0)
     monkeypatch.setattr(Distiller, "_captures", lambda self, x: True)
     cuda = {"CUDAGraph": Tape, "graph": recording, "Stream": Stream, "current_stream": Stream}
@@ -73,7 +73,7 @@ def taped(monkeypatch):
 
 
 def recorded(name):
-    """Whether its attack can be a graph: the student is in eval mode, and no sum over the processes is needed."""
+    """Whether a method's attack can be a graph: with the student in eval mode and without a sum over processes."""
     return methods.build(name).student_mode == "eval" and not name.startswith("nuat")
 
 
@@ -82,7 +82,7 @@ CASES |= {"rslad, mixed": ("rslad", {"label_mixing": 0.1}), "adaad, spared": ("a
 
 
 def steps(method, options=None, shapes=(6,) * 6, device="cpu"):
-    """x' and losses of epochs of two steps, in which all that a training changes does change; images by `shapes`."""
+    """Yield x' and losses of epochs of two steps that change all that a training changes; `shapes` are batch sizes."""
     student, teacher, clean_teacher, peer = (network.to(device) for network in four(Normed).values())
     attack = PGD(3, 0.05, Linf(0.1))
     fast = {"fast": torch.float32, "compiled": device == "cuda"}
@@ -115,7 +115,7 @@ def test_a_replayed_attack_is_the_attack(case, request):
 
 
 class Late(PGDAT):
-    """Its attack follows the training and the rate, as values that may be tensors."""
+    """A method whose attack depends on the progress and the rate, which may be tensors."""
 
     def inner(self, batch):
         return lambda x_adv: (batch.progress - batch.rate) * cross_entropy(batch.student(x_adv), batch.y)
@@ -149,7 +149,7 @@ def test_what_comes_out_is_not_written_over(taped):
 
 
 class Looks(PGDAT):
-    """Wants to know a value in its attack."""
+    """A method whose attack reads a tensor's value."""
 
     def inner(self, batch):
         weight = 2.0 if batch.student(batch.x).mean() > 0 else 1.0
@@ -157,7 +157,7 @@ class Looks(PGDAT):
 
 
 class Asks(PGDAT):
-    """Asks for a sum over all processes in its attack."""
+    """A method whose attack needs a sum over all processes."""
 
     def inner(self, batch):
         return lambda x_adv: batch.total(batch.y) * cross_entropy(batch.student(x_adv), batch.y)

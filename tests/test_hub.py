@@ -17,7 +17,7 @@ COMMIT = "1" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as a model repository needs; `files` is its content, `asked` counts the requests."""
+    """As much of the hub's server as a model repository needs; `files` is its content, `asked` counts the requests."""
 
     files: dict[str, bytes] = {}
     asked: Counter = Counter()
@@ -44,7 +44,7 @@ class Hub(BaseHTTPRequestHandler):
             self.tell({"error": "Invalid user token."}, 401)
         elif self.path == "/api/repos/create":
             self.tell({"url": f"http://{self.headers['Host']}/me/mine"})
-        elif self.path == "/api/validate-yaml":  # of a card
+        elif self.path == "/api/validate-yaml":  # checks a model card
             self.tell({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             paths = [file["path"] for file in json.loads(sent)["files"]]

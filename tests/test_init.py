@@ -1,4 +1,4 @@
-"""`advdistill init`: what it sees in somebody's images, and the recipes it writes."""
+"""Tests of `advdistill init`: its report on a user's images, and the recipes that it writes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""An inspection's figures are those of the functions that measure each; its pictures are what the attack made."""
+"""An inspection's figures equal those of the single functions; its pictures are the attack's x'."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ WHERE = {"batch_size": 16}
 
 
 def made(classes: int = 3, absent: tuple[int, ...] = (), n: int = 40) -> Split:
-    """Noise, brighter in the rows of its class; a class that is absent has a name but no image."""
+    """Noise images, brighter in the row of their class; an absent class has a name but no image."""
     rng = torch.Generator().manual_seed(classes)
     present = torch.tensor([label for label in range(classes) if label not in absent])
     labels = present[torch.randint(len(present), (n,), generator=rng)]
@@ -138,7 +138,7 @@ def test_without_a_teacher_there_is_nothing_to_compare():
     found = inspect(networks(split)[0], split, Linf(0.1))
     assert set(found.networks) == {"student"} and found.alignment == found.distances == {}
     assert all(set(example.predictions) == {"student"} for example in found.examples)
-    assert found.n == 40  # all there are, of the 200 asked for
+    assert found.n == 40  # all there are; 200 were asked for
 
 
 def test_the_seed_decides_and_the_models_stay_as_they_are(tmp_path):
@@ -155,7 +155,7 @@ def test_the_seed_decides_and_the_models_stay_as_they_are(tmp_path):
         [prediction.x_adv for e in found.examples for prediction in e.predictions.values()]
         for found in (first, again, other)
     ]
-    # seed 3: with the starts of each image, those of seed 1 end in the same corners of the ball for these six pictures
+    # seed 3, because with seed 1 these six pictures end in the same corners of the ball as with seed 0
     assert np.array_equal(pictures[0], pictures[1]) and not np.array_equal(pictures[0], pictures[2])
     assert first.distances == again.distances != other.distances
     first.save(tmp_path / "inspection.safetensors")

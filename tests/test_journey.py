@@ -1,4 +1,4 @@
-"""The way of a new user: each mistake is told in a sentence with what to type, and each step leads to the next."""
+"""A new user's path: each mistake gives one sentence that says what to type, and each step leads to the next."""
 
 import json
 import os
@@ -126,7 +126,7 @@ def test_a_mistake_names_what_to_type(tmp_path, typed, message):
     ],
 )
 def test_what_cannot_be_parsed_is_told_in_one_sentence(typed, message, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "40")  # in which a box would break the sentence
+    monkeypatch.setenv("COLUMNS", "40")  # so narrow that a box would break the sentence
     assert main(typed.split()) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.startswith(f"advdistill: {message}") and said.err.count("\n") == 1, said.err
@@ -170,7 +170,7 @@ for line in sys.stdin.read().split(";"):
 
 
 def test_trivial_mistakes_do_not_wait_for_torch(tmp_path):
-    """So each takes a fraction of the two seconds of processor time that torch alone needs to be imported."""
+    """So each takes a fraction of the two seconds of processor time that importing torch alone takes."""
     (tmp_path / "broken.yaml").write_text("epochs: [1\n")
     (tmp_path / "misspelt.yaml").write_text("data: {name: cifar11}\n")
     done = subprocess.run([sys.executable, "-c", ONE_AFTER_ANOTHER], input=TRIVIAL, cwd=tmp_path, env=ENV,
@@ -209,7 +209,7 @@ def test_the_teacher_of_a_written_recipe_is_named_with_its_recipe(tmp_path, teac
         done = advdistill(command, "flowers.yaml", cwd=tmp_path)
         make = "Make it first: advdistill train flowers.teacher.yaml --out runs/flowers.teacher"
         assert done.returncode == 2 and make in done.sentence, done.stderr
-    recipe = recipe.replace(method=short("pgd_at", None).method)  # a method without a teacher asks for none
+    recipe = recipe.replace(method=short("pgd_at", None).method)  # a method without a teacher needs none
     recipe.save(tmp_path / "flowers.yaml")
     assert advdistill("train", "flowers.yaml", "--suite", "None", cwd=tmp_path).returncode == 0
     assert Run(tmp_path / "runs" / "flowers").best.exists()
@@ -269,7 +269,7 @@ def test_a_wrong_file_for_a_class_of_ones_own(tmp_path, monkeypatch, teacher):
 
 
 def test_a_shared_folder_knows_its_data_and_threat(tmp_path):
-    """Trained at another eps than the default one, on images of several sizes: both are known without a flag."""
+    """A run at another eps than the default, on resized images: data and threat are known without a flag."""
     rng = np.random.default_rng(0)
     part = {"images": rng.integers(0, 255, (60, 12, 10, 1), dtype=np.uint8), "labels": np.arange(60) % 2}
     np.savez(tmp_path / "mine.npz", **part)
@@ -291,11 +291,11 @@ def test_autoattack_tells_its_progress_and_an_interrupt_loses_a_batch_at_most(tm
     typed += ["--batch-size", 2, "--out", "r.json"]
 
     def three_batches():
-        context.LEAST, context.MOST, context.CPU = 2, 2, (2, 4 * 64)  # images of a block, and pixels
+        context.LEAST, context.MOST, context.CPU = 2, 2, (2, 4 * 64)  # images per block, and pixels
 
     def interrupted_after_the_first():
         three_batches()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore SIGINT
         put = Verdicts.put
 
         def put_and_stop(self, attack, *arguments):

@@ -1,4 +1,4 @@
-"""The levers of docs/levers.md: their values by hand, and each with every method."""
+"""The levers of docs/levers.md: their values computed by hand, and each lever with every method."""
 
 import re
 from functools import partial
@@ -147,11 +147,11 @@ TAKES_NO_MIXED = {
 SMOOTHED = {
     "standard", "pgd_at", "trades", "mart", "peeraid", "akd2", "iad2", "ciard", "nuat", "lbgat", "adagat", "hat",
     "mtf_ard", "liet",
-}  # fmt: skip  # by default a label's term
+}  # fmt: skip  # methods with a label term by default
 
 
 def died_and_whole(tmp_path, monkeypatch, name, **changes):
-    """A run of two epochs of two steps, and the same one after it died in the second epoch."""
+    """Return a run of two epochs of two steps, and the same run resumed after it died in the second epoch."""
     go = partial(quick, method=name, batch_size=36, schedule=Schedule("constant"), **changes)
     whole = go(tmp_path / "whole", four(Normed))
     died_before(monkeypatch, 3, lambda: go(tmp_path / "died", four(Normed)))

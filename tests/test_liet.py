@@ -1,4 +1,4 @@
-"""LIET: golden values worked out by hand, twenty steps beside a loop by hand, its start, mistakes."""
+"""Tests of LIET: golden values by hand, twenty steps against a handwritten loop, the attack's start, mistakes."""
 
 import pytest
 import torch
@@ -28,19 +28,19 @@ def test_the_random_label_by_hand():
     draws = torch.tensor([[0.9, 0.25, 0.5, 0.25], [0.6, 0.0, 0.7, 0.7]])
     expected = torch.tensor([[0.4, 0.225, 0.15, 0.225], [0.24, 0.4, 0.18, 0.18]])
     assert_close(LIET().label(torch.tensor([0, 1]), draws), expected)
-    mixture = torch.tensor([[0.75, 0.25, 0.0, 0.0]])  # others 0.25, 0.75, 1, 1, each by 1 - 0.5
+    mixture = torch.tensor([[0.75, 0.25, 0.0, 0.0]])  # rest: 1 - mixture = 0.25, 0.75, 1, 1, each times 1 - 0.5
     assert_close(LIET().label(mixture, torch.full((1, 4), 0.5)), torch.tensor([[0.35, 0.25, 0.2, 0.2]]))
 
 
 def random_label(y, draws, mass=0.6):
-    """As in the release: the mass on the label, and the rest by draws of which the label's is masked."""
+    """Return the label as in the release: 1 - mass on the class, the mass on the other classes, by random draws."""
     label = F.one_hot(y, draws.shape[1])
     others = (1 - draws).masked_fill(label.bool(), 0)
     return (1 - mass) * label + mass * others / others.sum(1, keepdim=True)
 
 
 def step_by_hand(net, x, y, images, progress, rng, outer):
-    """The loss of a step, whose graph of S(x0) is kept from the attack, as in the release."""
+    """Return the loss of a step; as in the release, it uses the graph of S(x0) kept from the attack."""
     net.train()
     sign, share = torch.rand(2, generator=rng.child("start").generator).tolist()
     noise = (x + 0.1 * (2 * rng.uniform(x) - 1)).clamp(0, 1)
@@ -93,7 +93,7 @@ def test_twenty_steps_are_those_of_a_loop_by_hand(batch):
 
 
 def begun(x, y, rng, **coefficients):
-    """The images of the start, of uniform noise 0, and the label images."""
+    """Return the images at which the attack starts if the uniform noise is 0, and the label images."""
     made = Batch(x, y, four(Tiny)["student"], threat=Linf(0.1), rng=rng)
     return LIET(**coefficients).begin(made, torch.zeros_like(x)), made.notes["label_images"]
 
@@ -135,7 +135,7 @@ def test_label_images_are_made_anew_every_so_many_batches_and_not_by_an_attack_a
     distiller, net = Distiller(LIET(every=2), attack=ONE_STEP), four(Tiny)["student"]
     kept = []
     for number in range(4):
-        distiller.craft(net, *batch, rng=Rng(100 + number))  # such as for batch-norm's statistics
+        distiller.craft(net, *batch, rng=Rng(100 + number))  # an attack alone, such as for batch-norm's statistics
         distiller(net, *batch, rng=Rng(number))
         kept.append(distiller.method.state["label_images"])
     fresh = [begun(*batch, Rng(number))[1] for number in (0, 2)]

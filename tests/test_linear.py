@@ -1,4 +1,4 @@
-"""The teacher run at some steps of the attack only."""
+"""Running the teacher only at some steps of the attack."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ ATTACK = PGD(10, 0.03, Linf(0.1))
 
 
 def counted(network):
-    """The network, and the list of what it was run on: `True` for images that require gradients."""
+    """Return the network and a list with an entry per forward pass: `True` if the images require gradients."""
     calls = []
     network.register_forward_hook(lambda module, given, logits: calls.append(given[0].requires_grad))
     return network, calls
@@ -71,7 +71,7 @@ def test_an_objective_that_has_what_it_wants_moves_nothing(tiny, batch):
 
 @pytest.mark.parametrize("every", [2, 5, 10])
 def test_for_a_linear_teacher_of_two_classes_the_attack_is_the_exact_one(every, tiny, batch):
-    # in a softmax two logits have one degree of freedom, which is the one that the objective asks for
+    # the softmax of two logits has one degree of freedom, the one that the objective needs
     x, y = batch[0], batch[1] % 2
     teacher, student = linear(x, y, 2), tiny(0, classes=2)
     exact, cheap = (crafted(teacher, student, x, y, teacher_every=k) for k in (None, every))
@@ -109,7 +109,7 @@ def test_the_losses_are_of_the_teacher_itself_even_where_they_differentiate_it(t
 
 @dataclass
 class Anchored(AdaAD):
-    """An attack that knows T(x), too."""
+    """AdaAD with an attack that also uses T(x)."""
 
     def inner(self, batch):
         def objective(x_adv):
@@ -125,7 +125,7 @@ def test_what_the_teacher_says_of_x_is_exact_and_asked_once(tiny, batch):
     calls.clear()
     made = distill.craft(student, *batch)
     distill.losses(made, student)
-    assert sorted(calls) == [False] * 2 + [True] * 2  # x and x'; the two steps of ten
+    assert sorted(calls) == [False] * 2 + [True] * 2  # x and x'; two of the ten steps
     assert torch.equal(made.teacher(made.x), teacher(made.x))
 
 
@@ -184,7 +184,7 @@ def test_a_run_for_which_it_spares_nothing_leaves_no_folder(tmp_path):
 
 @dataclass
 class Along(AdaAD):
-    """Its teacher trains along."""
+    """AdaAD whose teacher is trained as well."""
 
     trained = ("robust",)
 

@@ -19,7 +19,7 @@ SPLIT = split_of([[0, 255], [51, 102], [204, 204]])
 
 
 class Square(nn.Module):
-    """Logits x ** 2, one for each pixel: exactly d ** 2 off the linearisation."""
+    """A network with logits x ** 2, one for each pixel, which differ from the linearisation by exactly d ** 2."""
 
     def forward(self, x):
         return x.flatten(1) ** 2

@@ -1,4 +1,4 @@
-"""Training on data as people have it: a loader's own batches, and every other form, held-out part included."""
+"""Training on users' data: on a loader's own batches and on every other form, with held-out data."""
 
 import multiprocessing
 import os
@@ -29,7 +29,7 @@ TENSORS = TensorDataset(to_float(TRAIN.images), TRAIN.labels)
 
 
 class AsOurs:
-    """The batches of our own order."""
+    """A batch sampler with the order of our own batches."""
 
     def __init__(self, size):
         self.size, self.epoch = size, 0
@@ -46,7 +46,7 @@ class AsOurs:
 
 
 class Noisy(Dataset):
-    """With a transform that draws from torch's global generator."""
+    """A dataset with a transform that draws from torch's global generator."""
 
     def __len__(self):
         return len(TRAIN)
@@ -65,7 +65,7 @@ def train(folder, loader, method="rslad", **changes):
 
 
 def same(one, other):
-    """But for the digests of what they were given, which has other class names, or is a loader."""
+    """Whether two runs agree, except in the digests of their inputs: class names differ, or one input is a loader."""
     states = [{name: value for name, value in state_of(run).items() if name != "inputs"} for run in (one, other)]
     return not differences(*states) and same_weights(one.last, other.last) and losses_of(one) == losses_of(other)
 
@@ -107,7 +107,7 @@ def test_every_other_form_trains_as_the_split(tmp_path, form):
 
 @pytest.mark.parametrize("augment", ["none", "shift"])
 def test_floats_are_trained_on_as_they_are(tmp_path, augment):
-    """Rounded to n/255 they are other images, and train other weights."""
+    """Images rounded to n/255 are different images, and train different weights."""
     x = to_float(WHOLE.images) * 0.9
     rounded = Split(x.mul(255).round().byte(), WHOLE.labels, WHOLE.classes, "rounded")
     data = Data("x", augment=augment)
@@ -131,7 +131,7 @@ def others_of(split):
 
 
 class Stopped:
-    """After a step, the run is told to stop."""
+    """Patch the trainer so that it calls `stop` after a step."""
 
     def __init__(self, patch, step, stop):
         plain = loop.Trainer._step
@@ -146,7 +146,7 @@ class Stopped:
 
 @pytest.mark.parametrize(("step", "workers"), [(1, 0), (3, 0), (4, 2)])
 def test_a_run_on_a_shuffling_loader_is_resumed_where_it_was(tmp_path, monkeypatch, step, workers):
-    """Bit for bit, since all it draws is from torch's global generator; a warning says when that is so."""
+    """Bit for bit, since the loader draws only from torch's global generator; a warning states this condition."""
     whole = train(tmp_path / "whole", shuffled(num_workers=workers))
     with monkeypatch.context() as patch:
         Stopped(patch, step, lambda: signal.raise_signal(signal.SIGTERM))
@@ -201,7 +201,7 @@ def test_its_batches_estimate_the_statistics_of_an_average(tmp_path):
 
 
 def test_the_classes_of_a_loader_are_known_from_what_is_there(tmp_path):
-    """By its dataset, else by a network that was given, else by what is held out."""
+    """From its dataset, else from a network that was given, else from the held-out data."""
     loader, three = DataLoader(TENSORS, 24), HELD.labels < 3
     held = (HELD.images[three], HELD.labels[three])
     assert train(tmp_path / "network", loader, validation=held).last.exists()

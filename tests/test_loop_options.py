@@ -1,4 +1,4 @@
-"""Options of the training loop for every method: weight perturbation, averages, label mixing."""
+"""Tests of the training loop's options for every method: weight perturbation, averages, label mixing."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_the_search_for_the_perturbation_leaves_running_statistics_alone():
 
 
 def test_the_step_is_taken_from_the_perturbed_weights(tiny):
-    """As the release does (methods.md, correction 9): weight decay is of the perturbed weights."""
+    """As in the release (methods.md, correction 9), weight decay uses the perturbed weights."""
     student, x = tiny().double(), torch.rand(5, 1, 4, 4, dtype=torch.float64)
     before = [p.detach().clone() for p in student.parameters()]
 
@@ -107,7 +107,7 @@ def test_ema_keeps_its_share_of_the_average():
     for weight in (8.0, 4.0, 0.0):
         nn.init.constant_(network.weight, weight)
         average.update_parameters(network)
-    assert average.module.weight.item() == pytest.approx(0.75 * (0.75 * 8 + 0.25 * 4))  # it begins with the first
+    assert average.module.weight.item() == pytest.approx(0.75 * (0.75 * 8 + 0.25 * 4))  # it starts with the first
 
 
 def test_swa_is_the_mean_of_the_ends_of_epochs_with_fresh_statistics(tmp_path, tiny):
@@ -190,7 +190,7 @@ def test_mixed_labels_by_hand(tiny, batch):
     made = distiller.craft(student, x, y, rng=Rng(0))
     p = 0.7 * teacher(x).softmax(1) + 0.3 * nn.functional.one_hot(y, 4)
     clean = 1 / 6 * (p * (p.log() - student(x).log_softmax(1))).sum(1)
-    assert_close(distiller.losses(made, student)["clean"], clean, rtol=1e-3, atol=1e-5)  # the offset of 1e-5
+    assert_close(distiller.losses(made, student)["clean"], clean, rtol=1e-3, atol=1e-5)  # RSLAD's offset of 1e-5
     leaf, p = x.clone().requires_grad_(), p.detach()
     (gradient,) = torch.autograd.grad((p * (p.log() - student(leaf).log_softmax(1))).sum(), leaf)
     assert_close(made.x_adv, (x + 0.05 * gradient.sign()).clamp(0, 1))

@@ -1,4 +1,4 @@
-"""Each check of gradient masking trips on a model built for it, and on no sound one."""
+"""Each check of gradient masking flags a model built for it, and no sound model."""
 
 import json
 import re
@@ -29,7 +29,7 @@ TEST = TEST.take(torch.randperm(len(TEST), generator=torch.Generator().manual_se
 
 
 def trained(attack=None, epochs=8):
-    """A convnet-8, adversarially if there is an attack; a few seconds."""
+    """Train a convnet-8, adversarially if there is an attack; this takes a few seconds."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = models.create("convnet-8", num_classes=10, in_channels=1)
@@ -62,7 +62,7 @@ def robust():
 
 
 class Around(nn.Module):
-    """A model with something before and something after it."""
+    """A model with a function before it and one after it."""
 
     def __init__(self, model, before=lambda x: x, after=lambda logits: logits):
         super().__init__()
@@ -99,7 +99,7 @@ def no_graph(x):
 
 
 class Steps(torch.autograd.Function):
-    """Brightness in three steps; no gradient passes."""
+    """Brightness rounded to three levels; the gradient is zero."""
 
     @staticmethod
     def forward(context, x):
@@ -124,7 +124,7 @@ def test_what_has_no_gradient_fails(robust, before):
 
 
 def test_what_blind_search_or_another_model_breaks_fails(standard):
-    """The images are quantised finely: an attack finds no gradient, and no more than noise is needed to see through."""
+    """The images are quantised finely: an attack finds no gradient, yet noise is enough to break the model."""
     model = Around(standard, lambda x: (16 * x).round() / 16)
     verdict = judge(model, threat=Linf(0.2), surrogate=standard)
     found, by_square, by_transfer = statuses(verdict), verdict["black_box"].figures, verdict["transfer"].figures
@@ -141,7 +141,7 @@ def test_gradients_that_are_not_finite_fail_and_attacks_go_on(robust, threat):
 
 
 def test_logits_times_1000_fail(robust):
-    far = Linf(0.2)  # where the margin breaks most images, whatever the processor made of the training
+    far = Linf(0.2)  # here the margin breaks most images, however rounding has changed the training
     verdict = judge(Around(robust, after=lambda logits: 1000 * logits), threat=far)
     scale = verdict["logit_scale"]
     plain = judge(robust)["logit_scale"].figures["median_gap"]
@@ -174,7 +174,7 @@ def test_randomness_fails_and_is_the_same_each_time(standard, draw):
 
 
 def test_short_attacks_that_randomness_misleads_are_outlasted(standard):
-    """Steps in random directions: each restart tries its luck."""
+    """Noise on the input makes steps go in random directions: each restart is another chance."""
     verdict = judge(Around(standard, lambda x: x + 0.4 * torch.randn_like(x)))
     assert verdict["longer"].status == "fail"
     assert verdict["longer"].figures["pgd_20"] > verdict["longer"].figures["pgd_100"] + 0.15
@@ -208,7 +208,7 @@ def test_a_model_that_guesses_leaves_nothing_to_attack(robust):
 
 
 class Relapsing(nn.Module):
-    """Answers for the nearest of the images where x' is between 0.15 and 0.22 from it."""
+    """Answers as for the nearest of the images if x' is between 0.15 and 0.22 away from it."""
 
     def __init__(self, model, images):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is particular to each method: golden values, gradients, mistakes; `test_every_method.py` has what all share."""
+"""Tests particular to single methods: golden values, gradients, mistakes. `test_every_method.py` has common tests."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ from advdistill.methods.cost import passes
 
 
 def golden(table):
-    """Networks that answer with the logits of methods.md, section 5; images hold the name of the point."""
+    """Return a network that gives the logits of methods.md, section 5; the value of an image names the point."""
     points = {0.0: "x", 1.0: "x_adv", -1.0: "x_minus"}
     tensors = {point: torch.tensor(rows, dtype=torch.float64) for point, rows in table.items()}
     return lambda images: tensors[points[images.flatten()[0].item()]]

@@ -1,4 +1,4 @@
-"""The examples of docs/methods_that_need_more.md: finite, exact, resumed bit for bit, the same in two processes."""
+"""The examples of docs/methods_that_need_more.md: finite and exact losses, bit-for-bit resuming, two processes."""
 
 import pytest
 import torch
@@ -83,13 +83,13 @@ def test_two_processes_follow_the_path_of_one(tmp_path, by_two, name):
 
 
 def made(name, **coefficients):
-    """The method of an example."""
+    """Create the method of an example."""
     ((reference, given),) = (part for part in METHODS[name].items() if ":" in part[0])
     return import_object(reference)(**(given | coefficients))
 
 
 def stepped(method, batch, teachers=None, index=None, **options):
-    """The batch and the losses of one step of a tiny student; teachers have the seeds of `four`."""
+    """Return networks, distiller, batch and losses of one step of a tiny student; networks are those of `four`."""
     networks = four(Tiny)
     given = {"robust": networks["teacher"]} | (teachers or {})
     roles = {role: net for role, net in given.items() if role in method.teachers}
@@ -154,7 +154,7 @@ def test_the_noise_is_a_function_of_the_rng_and_of_each_images_place(batch):
     distiller = Distiller(method, attack=PGD(3, 0.05, Linf(0.1)))
     second = distiller.craft(student, x[4:], y[4:], rng=Rng(0, start=4, total=6))
     assert_close(distiller.losses(second, student)["noise"], losses["noise"][4:])
-    assert_close(distiller.losses(second, student)["noise"], losses["noise"][4:])  # again: as weight perturbation asks
+    assert_close(distiller.losses(second, student)["noise"], losses["noise"][4:])  # again, as weight perturbation does
 
 
 def test_each_image_has_its_eps_and_keeps_it_by_its_index(batch):
@@ -167,7 +167,7 @@ def test_each_image_has_its_eps_and_keeps_it_by_its_index(batch):
     expected = torch.where(right, 0.05, 0.0)
     assert_close(method.recall(crafted, "eps", 0.025), expected)
     other = distiller.craft(networks["student"], x, y, rng=Rng(1), index=torch.arange(6))
-    # 2 is not known yet, 5 0 3 1 4 are
+    # image 2 is not known yet, images 5, 0, 3, 1 and 4 are
     by_image = dict(zip(index.tolist(), expected.tolist(), strict=True)) | {2: 0.025}
     assert_close(method.recall(other, "eps", 0.025), torch.tensor([by_image[place] for place in range(6)]))
     reached = (other.x_adv - x).abs().flatten(1).amax(1)
@@ -265,7 +265,7 @@ def by_hand(student, optimizer, done):
 
 
 class Wrong(made("noise").__class__):
-    """Returns what its test gives."""
+    """A method whose `craft` returns what its test sets."""
 
     given = None
 

@@ -1,4 +1,4 @@
-"""The one reader of `metrics.jsonl`: what a run survives, and what a report refuses."""
+"""Tests of the reader of `metrics.jsonl`: damage that a run skips and a report rejects."""
 
 import json
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from advdistill import models
 
-# Small members of the families that have sizes, so that they run in no time.
+# Small members of the families that have sizes, so that tests are fast.
 SIZED = ("wide_resnet", "wide_resnet_trades", "dm_wide_resnet", "dm_wide_resnet_relu")
 SMALL = {name: f"{name}-10-2" for name in SIZED} | {"resnet_a": "resnet_a-14"}
 ZOO = [SMALL.get(name, name) for name in models.names()]
@@ -109,7 +109,7 @@ def test_option_a_has_no_parameters_and_pads_channels_on_both_sides():
     block, x = model.layer2[0], torch.rand(2, 16, 6, 6)
     with torch.no_grad():
         block.bn2.weight.zero_()
-        block.bn2.bias.zero_()  # what is left is the shortcut
+        block.bn2.bias.zero_()  # only the shortcut is left
         expected = torch.zeros(2, 32, 3, 3)
         expected[:, 8:24] = x[:, :, ::2, ::2]
         assert torch.equal(block(x), expected)

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be loaded: one sentence each, and never anybody's code."""
+"""Tests that a checkpoint that cannot be loaded gives one sentence and that no code in it runs."""
 
 import pickle
 
@@ -10,7 +10,7 @@ from advdistill import models
 
 
 class Malicious:
-    """Unpickled without care, it creates the file `path`."""
+    """An object that creates the file `path` if it is unpickled unsafely."""
 
     def __init__(self, path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Saving and loading: our files exactly, everybody else's in the shapes they come in."""
+"""Saving and loading: our files exactly, other checkpoints in the formats in which they are published."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ SMALL = {
     "dm_wide_resnet": "dm_wide_resnet-10-1",
     "dm_wide_resnet_relu": "dm_wide_resnet_relu-10-1",
 }
-TWINS = [{"preact_resnet18", "preact_resnet18_raw"}, {"dm_wide_resnet-10-1", "dm_wide_resnet_relu-10-1"}]  # by shapes
+TWINS = [{"preact_resnet18", "preact_resnet18_raw"}, {"dm_wide_resnet-10-1", "dm_wide_resnet_relu-10-1"}]  # same shapes
 # DeepMind's are recognised too, but refused without their statistics: tests/test_robustbench_models.py
 NAMES = [SMALL.get(name, name) for name in models.names()]
 ZOO = [name for name in NAMES if not name.startswith("dm_") and not any(name in same for same in TWINS)]
@@ -76,7 +76,7 @@ def test_networks_of_the_same_names_and_shapes_are_known():
 
 @pytest.mark.parametrize("name", [name for same in TWINS for name in sorted(same)])
 def test_a_checkpoint_that_fits_several_networks_is_asked_for_and_not_guessed(name, tmp_path):
-    """Loaded as another, it would run and give other logits."""
+    """Loaded as the wrong architecture, it would run and give other logits."""
     torch.manual_seed(0)
     network, x = models.create(name).eval(), torch.rand(4, 3, 16, 16)
     torch.save(network.state_dict(), tmp_path / "m.pt")
@@ -90,7 +90,7 @@ def test_a_checkpoint_that_fits_several_networks_is_asked_for_and_not_guessed(na
     assert loaded.spec.name == name and torch.equal(loaded(x), network(x))
     (other,) = same - {name}
     assert not torch.allclose(models.load(f"{tmp_path}/m.pt?arch={other}&mean=0,0,0")(x), network(x), rtol=0.05)
-    models.save(network, tmp_path / "ours.safetensors")  # says which it is
+    models.save(network, tmp_path / "ours.safetensors")  # this file names its architecture
     assert torch.equal(models.load(tmp_path / "ours.safetensors")(x), network(x))
 
 

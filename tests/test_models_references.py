@@ -1,4 +1,4 @@
-"""References: one text names a model, wherever it comes from."""
+"""Tests of model references, texts that name a model from any source."""
 
 import json
 import re
@@ -40,7 +40,7 @@ ready = Mean()
 
 @pytest.fixture
 def nets(tmp_path, monkeypatch):
-    """A module of the user's in the working directory."""
+    """A user's module in the working directory."""
     (tmp_path / "their_nets.py").write_text(NETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -50,7 +50,7 @@ def nets(tmp_path, monkeypatch):
 
 @pytest.fixture
 def forbidden(monkeypatch):
-    monkeypatch.setenv(imports.SWITCH, "")  # so that it is as it was, afterwards
+    monkeypatch.setenv(imports.SWITCH, "")  # so that the variable is restored afterwards
     imports.forbid()
 
 
@@ -219,7 +219,7 @@ CONTENT = bytes(range(256)) * 40
 
 @pytest.fixture
 def server():
-    """Serves CONTENT and breaks off after 3,000 bytes, once; knows Range. Its `asked` are the ranges asked for."""
+    """A server of CONTENT with Range that breaks off after 3,000 bytes, once; `asked` lists the requested ranges."""
 
     class Handler(BaseHTTPRequestHandler):
         asked, breaks, kind = [], 1, "application/octet-stream"

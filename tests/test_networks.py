@@ -1,4 +1,4 @@
-"""Networks as people have them, at every door: Distiller, distill, evaluate and export."""
+"""Users' networks of many forms at every entry point: Distiller, distill, evaluate and export."""
 
 import threading
 import types
@@ -27,15 +27,15 @@ from advdistill.models.digest import digest
 from advdistill.preflight.teacher import predictions
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.* keeps its batch-norm",  # of weight norm, which cannot be folded
-    "ignore:The .grad attribute of a Tensor:UserWarning",  # torch.compile's, of a part of a network
+    "ignore:.* keeps its batch-norm",  # weight norm cannot be folded
+    "ignore:The .grad attribute of a Tensor:UserWarning",  # torch.compile warns for a part of a network
 )
 ATTACK = PGD(2, 0.05, Linf(0.1))
 Named = namedtuple("Named", ["features", "logits"])
 
 
 class Net(nn.Module):
-    """With a convolution and batch-norm, for images [1, 4, 4] of four classes."""
+    """A network with a convolution and batch-norm, for images [1, 4, 4] of four classes."""
 
     def __init__(self):
         super().__init__()
@@ -46,7 +46,7 @@ class Net(nn.Module):
 
 
 class Returns(nn.Module):
-    """A network whose output has another form."""
+    """A network whose output is changed by `form`."""
 
     def __init__(self, network, form):
         super().__init__()
@@ -72,7 +72,7 @@ def returning(form):
 
 
 class Twice(nn.Module):
-    """A module under two names."""
+    """A network with a module under two names."""
 
     def __init__(self, network):
         super().__init__()
@@ -83,7 +83,7 @@ class Twice(nn.Module):
 
 
 class Tied(nn.Module):
-    """A parameter and a buffer under two names, one of them a part of the other's memory."""
+    """A network with a parameter under two names, and a buffer that is a view of a part of another buffer."""
 
     def __init__(self, network):
         super().__init__()
@@ -95,7 +95,7 @@ class Tied(nn.Module):
 
 
 class Stores(nn.Module):
-    """Has its last outputs, which autograd computed."""
+    """A network that stores its last two outputs, with their autograd graphs."""
 
     def __init__(self, network):
         super().__init__()
@@ -108,7 +108,7 @@ class Stores(nn.Module):
 
 def weight_normed(network):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's, that there is a newer one
+        warnings.simplefilter("ignore")  # torch warns that there is a newer version
         nn.utils.weight_norm(network.conv)
         nn.utils.weight_norm(network.head)
     network(torch.rand(2, 1, 4, 4))
@@ -135,7 +135,7 @@ FORMS = {name: returning(name) for name in OUTPUTS} | {
 
 
 def made(form, seed=0, network=Net):
-    """A network in a form, and the same one as it is."""
+    """A network in one of `FORMS`, and the same network unchanged."""
     found = []
     for change in (FORMS[form], lambda plain: plain):
         with torch.random.fork_rng(devices=[]):
@@ -168,7 +168,7 @@ def test_a_distiller_takes_it_in_every_role(form, fast, batch):
     student, teacher = (made(form, seed) for seed in (0, 1))
     x, y = batch
     with_forms, plain = (loss(AdaAD(), s, x, y, fast, robust=t) for s, t in zip(student, teacher, strict=True))
-    if form == "weight norm":  # which rounds, and the sign of a gradient near 0 is another
+    if form == "weight norm":  # it rounds, which changes the sign of a gradient near 0
         assert_close(with_forms, plain, rtol=0.02, atol=1e-5)
         return
     assert_close(with_forms, plain)
@@ -335,7 +335,7 @@ def test_no_gradient_is_a_sentence(batch):
     with pytest.raises(ValueError, match="pgd-20 needs a gradient"):
         evaluate(NoGrad(), TEST, Linf(0.1), "pgd-20")
     assert loss(Standard(), NoGradBelow(), *batch).requires_grad
-    assert loss(RSLAD(), Net(), *batch, robust=NoGrad()).requires_grad  # it is asked at x alone
+    assert loss(RSLAD(), Net(), *batch, robust=NoGrad()).requires_grad  # the teacher is run only at x
 
 
 def test_an_input_changed_in_place_is_a_sentence(batch):
@@ -498,7 +498,7 @@ def on_meta(part=False):
 
 def quantised():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch.ao, which says that it will move
+        warnings.simplefilter("ignore")  # torch.ao warns that it will move
         return torch.ao.quantization.quantize_dynamic(Net().eval(), {nn.Linear}, torch.qint8)
 
 
@@ -541,7 +541,7 @@ def test_a_network_without_a_row_for_each_image_is_refused_at_every_door(batch, 
 
 
 class MixesMany(nn.Module):
-    """Right for two images, as they are given at first, and not for more."""
+    """Returns logits of the right shape for two images, as in the first call, and not for more."""
 
     def __init__(self):
         super().__init__()
@@ -564,7 +564,7 @@ def test_a_dynamically_quantised_network_is_evaluated_without_gradients_and_taug
     found = evaluate(network, TEST, suite="clean,square-100")
     assert found["clean"].correct == int((network(TEST.images.float() / 255).argmax(1) == TEST.labels).sum())
     assert found["square-100"].no_gradient is None
-    Distiller("rslad", quantised(), attack=ATTACK)(Net(), *batch).backward()  # which asks for no gradient of it
+    Distiller("rslad", quantised(), attack=ATTACK)(Net(), *batch).backward()  # which needs no gradient of it
     said = r"needs a gradient, and the model's logits have none .*an int8 layer\). Square needs none"
     for door in (
         lambda: evaluate(network, TEST, suite="pgd-20"), lambda: evaluate(network, TEST, "l2 0.5", suite="pgd-20"),

@@ -1,4 +1,4 @@
-"""Robust accuracy is never above clean accuracy, and an attack without a gradient to climb says so."""
+"""Tests that robust accuracy is never above clean accuracy, and that an attack reports images without a gradient."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ THREAT = Linf(0.1)
 
 
 class Times(nn.Module):
-    """A network whose logits are multiplied: the cross-entropy's gradient underflows, or overflows."""
+    """A network with multiplied logits, whose cross-entropy's gradient underflows or overflows."""
 
     def __init__(self, factor, network=None):
         super().__init__()
@@ -44,7 +44,7 @@ class Constant(nn.Module):
 
 
 class NaNBehind(nn.Module):
-    """Right logits; the gradient is NaN where the first pixel is 0: the square root's infinity, times 0."""
+    """A network with right logits and a NaN gradient if the first pixel is 0: the square root's infinity, times 0."""
 
     def __init__(self):
         super().__init__()
@@ -56,7 +56,7 @@ class NaNBehind(nn.Module):
 
 
 class WrongOnTheGrid(nn.Module):
-    """Wrong on 8-bit images themselves, right on anything a little beside them."""
+    """A network that is wrong on 8-bit images and right on any image that is slightly off the 8-bit values."""
 
     def __init__(self, labels):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Attacks that users bring, in an evaluation: measured, checked, resumed, shared and reported like ours."""
+"""Users' own attacks in an evaluation: measured, checked, resumed, shared and reported like ours."""
 
 import random
 import shutil
@@ -29,7 +29,7 @@ from advdistill.report.compare import mismatches
 
 EXAMPLE = ROOT / "examples" / "own_attack.py"
 THREAT = Linf(0.1)
-BLOCK = 64  # images that an evaluation passes at once here, whatever its batch size
+BLOCK = 64  # images per block of an evaluation here, whatever its batch size
 pytestmark = pytest.mark.usefixtures("blocks_of_64")
 
 
@@ -56,7 +56,7 @@ def careless(model, x, y, *, rng):
 
 
 class Returns(Attack):
-    """Gives back what is made of x."""
+    """An attack that returns `change(x)`."""
 
     name = "returns"
 
@@ -68,7 +68,7 @@ class Returns(Attack):
 
 
 def batches(split, size=BLOCK, seed=0):
-    """As an evaluation makes them: images, labels and where a batch draws from."""
+    """Batches as in an evaluation: images, labels and random generator."""
     x, y = to_float(split.images), split.labels
     return [
         (x[start : start + size], y[start : start + size], drawing(start, len(x[start : start + size]), seed))
@@ -197,7 +197,7 @@ def test_another_error_is_left_as_it_is(model, test):
 
 
 class Half(Attack):
-    """Breaks nothing on the first half of a batch, and leaves eps on the second."""
+    """An attack that leaves the first half of a batch unchanged and exceeds eps on the second."""
 
     name = "half"
 
@@ -234,7 +234,7 @@ def test_where_all_are_outside_it_is_said_before_the_rest_is_spent(model, test):
 
 
 class Claims(Attack):
-    """Says that every image is broken."""
+    """An attack that claims to break every image."""
 
     name = "claims"
 
@@ -302,7 +302,7 @@ def test_what_is_no_attack_is_refused_before_anything_is_attacked(model, test):
 
 
 class Object:
-    """Named, and not derived from `Attack`."""
+    """An attack with a name that is not derived from `Attack`."""
 
     name, _secret = "object", 1
 
@@ -427,7 +427,7 @@ def test_what_foolbox_cannot_do_here_is_a_sentence(without):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, teacher):
-    """A folder with a checkpoint, attacks in a module, and the unbroken evaluation `whole.json`."""
+    """A folder with a checkpoint, attacks in a module, and the uninterrupted evaluation `whole.json`."""
     folder = tmp_path_factory.mktemp("own")
     shutil.copy(teacher, folder)
     (folder / "my_attacks.py").write_text(MY_ATTACKS)
@@ -457,7 +457,7 @@ def test_the_command_line_names_attacks_of_ones_own(place, model, monkeypatch):
     assert "LinfProjectedGradientDescentAttack(" in result["foolbox-pgd"].settings
     split = data.load("digits", "test").first(240)
     names = {"__name__": "my_attacks"}
-    monkeypatch.setitem(sys.modules, "my_attacks", SimpleNamespace())  # dataclasses look there
+    monkeypatch.setitem(sys.modules, "my_attacks", SimpleNamespace())  # dataclasses look up their module there
     exec(MY_ATTACKS, names)
     kept = verdicts(place / "whole.verdicts.safetensors")
     for name, attack in (

@@ -1,4 +1,4 @@
-"""One's own images as a reference: what is found there, and into which parts and classes it is put."""
+"""Tests of a user's own images as data: which files are found, and to which parts and classes they belong."""
 
 
 import numpy as np

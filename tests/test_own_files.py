@@ -1,4 +1,4 @@
-"""One's own images in tables and arrays: CSV, npz, parquet, Hugging Face; whole, of another form, damaged."""
+"""The user's own images in tables and arrays (CSV, npz, parquet, Hugging Face): valid, of the wrong form, damaged."""
 
 import hashlib
 import shutil
@@ -113,7 +113,7 @@ def test_an_array_larger_than_the_memory(tmp_path):
 
 
 def test_damaged_files_of_every_kind(tmp_path):
-    """Cut at many places, and with bytes turned: an answer or a ValueError, never something else."""
+    """Files cut at many places or with changed bytes give images or a ValueError, never another error."""
     np.savez_compressed(tmp_path / "x.npz", images=pixels(8, 8, 8), labels=np.arange(8) % 2)
     parquet(tmp_path / "x.parquet", [png(image) for image in pixels(8, 8, 8)], [0, 1] * 4)
     for name in ("x.npz", "x.parquet"):
@@ -183,7 +183,7 @@ def test_the_hub(monkeypatch):
 
 @pytest.fixture
 def offline(tmp_path, monkeypatch):
-    """The package datasets without a network, and with a cache of its own."""
+    """The package datasets without a network, with its own cache."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     for constants in (datasets.config, huggingface_hub.constants):
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -195,7 +195,7 @@ def test_the_hub_out_of_reach(offline):
 
 
 def test_a_repository_of_picture_files(offline, parted, monkeypatch):
-    """As datasets reads one from the hub: its table names the files, which lie in the cache and hold the pictures."""
+    """As datasets reads a repository from the hub: the table names the picture files, which are in the cache."""
     with pytest.raises(ValueError, match=r"10 of 10 images of .* cannot be read: .*\(no bytes in the table\)"):
         data.load(f"hf:{parted}", "train")  # files elsewhere on this machine are not read
     monkeypatch.setattr(datasets.config, "HF_CACHE_HOME", str(parted.parent))
@@ -213,7 +213,7 @@ def pixels_of(file):
 
 @pytest.mark.parametrize("kind", ["picture files", "png bytes"])
 def test_a_part_of_ones_own_dataset_saved(offline, parted, kind, tmp_path):
-    """Shuffled and cut in two, saved with its pictures, and read without the files that it was made of."""
+    """The dataset is shuffled, cut in two, saved with its pictures, and read without the original files."""
     files = sorted((parted / "train").glob("*/*.png"))
     images = {pixels_of(file).tobytes(): int(file.parent.name == "b") for file in files}
     if kind == "picture files":

@@ -1,4 +1,4 @@
-"""AWP, EMA and SWA around a `Distiller` in a loop of one's own: the same as in a run."""
+"""Tests that AWP, EMA and SWA in a user's own loop around a `Distiller` give the same as a run."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ class Normed(Tiny):
 
 
 def by_hand(run, average):
-    """The networks of a run, by a loop around `Distiller`; an average of the student is updated as the run does."""
+    """Train a run's networks in a loop around `Distiller`; an average of the student is updated as in the run."""
     recipe, networks = run.recipe, four(Normed)
     student = networks["student"]
     used, _ = quick_data().holdout(recipe.data.validation, recipe.seed)

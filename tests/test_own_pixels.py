@@ -1,4 +1,4 @@
-"""What is made of the pixels of one's own images; broken ones, and too many."""
+"""How the pixels of the user's own images are converted; broken images, and too many."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""One's own data where the usual way does not do: bits, broken images, names of columns, a validation part, the hub."""
+"""Tests of options for a user's own data: bits, broken images, names of columns, a validation part, the hub."""
 
 import json
 import warnings
@@ -19,7 +19,7 @@ from advdistill.data.own import pictures as own_pictures
 
 
 def deep(home, most, parts=("train", "test"), kind="png"):
-    """16-bit images whose brightest pixel is `most`."""
+    """Write 16-bit images whose brightest pixel is `most`; return the folder."""
     for part in parts:
         for label in "ab":
             for i in range(4):
@@ -42,7 +42,7 @@ def test_few_bits_of_sixteen_are_told_and_read(bits, kind, tmp_path):
     assert split.images.max() == 255 and any(np.array_equal(image[0], expected) for image in split.images.numpy())
     with pytest.raises(ValueError, match=r"\(a pixel of \d+, more than the 511 of data.bits 9\)"):
         data.load(home, "train", bits=9)
-    assert data.load(home, "train", bits=16).images.max() <= 64  # so dark they are
+    assert data.load(home, "train", bits=16).images.max() <= 64  # read as 16 bits, the images are dark
 
 
 def test_a_stream_is_told_and_read_too(tmp_path, monkeypatch):
@@ -67,7 +67,7 @@ def test_sixteen_bits_and_eight_are_no_matter(tmp_path):
 
 
 def test_colour_of_sixteen_bits_is_known(tmp_path):
-    """Pillow reads its upper 8 bits."""
+    """Pillow reads only the upper 8 bits of 16-bit colour."""
     import struct
     import zlib
 
@@ -219,7 +219,7 @@ def test_they_are_fields_of_a_recipe(tmp_path):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """A dataset repository whose snapshot lies here."""
+    """A dataset repository on the hub whose snapshot is `tmp_path`; returns the list of requested downloads."""
     asked = []
 
     def snapshot_download(name, repo_type, allow_patterns):
@@ -254,4 +254,4 @@ def test_on_the_command_line(tmp_path):
                       "--data.augment", "none", "--epochs", "1", "--batch-size", "4", "--suite", "clean", "--out",
                       tmp_path / "run")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "seem to use" not in done.stderr  # nor in the evaluation, which reads as the run did
+    assert "seem to use" not in done.stderr  # nor by the evaluation, which reads images as the run did

@@ -64,7 +64,7 @@ def inspection(size=8, **changes):
 
 
 def write(place, name, right=200, *, whole=True, seed=0, **changes):
-    """A run's folder; with everything beside its result, or with nothing."""
+    """Write a run's folder with a result and verdicts and, if `whole`, with all other files."""
     folder = place / name
     folder.mkdir(parents=True)
     verdicts = {attack: (np.arange(500) < n).astype(np.uint8) for attack, n in (("clean", 400), ("pgd-20", right))}
@@ -82,7 +82,7 @@ def write(place, name, right=200, *, whole=True, seed=0, **changes):
 
 
 class Words(HTMLParser):
-    """The text a person sees, and the tags there are."""
+    """The visible text of a page, and its tags."""
 
     def __init__(self, html):
         super().__init__()
@@ -186,7 +186,7 @@ def test_figures_that_are_not_finite_leave_valid_json(tmp_path):
     folder = write(tmp_path, "a")
     (folder / "metrics.jsonl").write_text('{"epoch": 1, "loss/adv": NaN, "robust": Infinity}\n{"epoch": 2, "los')
     specs = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page_of([folder]))
-    assert len(specs) == 4  # curve, loss, and two of classes
+    assert len(specs) == 4  # curve, loss, and two charts of classes
     for spec in specs:
         json.loads(spec, parse_constant=lambda name: pytest.fail(name))
 

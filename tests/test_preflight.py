@@ -1,4 +1,4 @@
-"""Before a training: is the teacher what it should be, and how long will it take?"""
+"""The check before a training: is the teacher what it should be, and how long will the training take?"""
 
 import sys
 from dataclasses import replace
@@ -37,7 +37,7 @@ def test_a_sound_teacher_passes_and_the_run_is_timed(teacher, tmp_path, monkeypa
     ({"statistics": "mixed", "validate_every": 2}, (1 + 6) / 2),  # all six batches: they have fewer than 2,048 images
 ])  # fmt: skip
 def test_the_statistics_of_batch_norm_are_among_the_seconds(teacher, monkeypatch, changes, seconds):
-    """Of a second for whatever is timed: the 48 images held out, and each batch that the statistics are of."""
+    """Everything timed takes one second: validation on the 48 held-out images, and each batch for the statistics."""
 
     def timed(work, device):
         work()
@@ -54,7 +54,7 @@ def test_without_room_cheaper_runs_are_timed(teacher):
     assert list(found.cheaper) == ["--teacher-every 5", "--student convnet-2"]
     assert all(one.steps == 6 and one.step > 0 for one in found.cheaper.values())
     found = preflight(short("rslad", teacher), budget=1e-3, accelerator="cpu", report=lambda line: None)
-    assert "--teacher-every 5" not in found.cheaper  # its attack asks no teacher at x'
+    assert "--teacher-every 5" not in found.cheaper  # its attack runs no teacher at x'
 
 
 def test_proposals_change_one_thing_and_go_downwards():

@@ -1,4 +1,4 @@
-"""A teacher loaded wrong is caught, and what is wrong with it is named."""
+"""Tests that a wrongly loaded teacher is detected and that its mistake is named."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from advdistill.preflight.teacher import Claim, predictions, refuted_claims, wro
 
 @pytest.fixture(scope="module")
 def teacher():
-    """Digits, with statistics inside that its weights were made for."""
+    """A network trained on the digits with the normalisation that it has inside."""
     return taught(60, mean=(0.286,), std=(0.353,)).eval()
 
 

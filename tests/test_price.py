@@ -1,4 +1,4 @@
-"""What a network costs, counted by hand and measured."""
+"""The cost of a network: operations counted by hand, and measured latency."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ def test_a_resnet18_takes_what_is_known_of_it():
 
 
 def test_latency_is_the_median_in_milliseconds_and_leaves_the_threads_alone(monkeypatch):
-    """The clock is moved by the network: 0, 1, ... 9 s to warm up, then 10, 11, ... 29 s."""
+    """The network advances the clock: by 0, 1, ... 9 s to warm up, then by 10, 11, ... 29 s."""
     clock, takes, threads = [0.0], itertools.count(), torch.get_num_threads()
     monkeypatch.setattr("advdistill.models.price.time.perf_counter", lambda: clock[0])
 

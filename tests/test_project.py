@@ -1,4 +1,4 @@
-"""What surrounds the code: versions, licence, citation, the workflow."""
+"""Tests of the project's other files: versions, licence, citation, the workflow."""
 
 import ast
 import importlib.util
@@ -41,7 +41,7 @@ def test_version_is_one_line_and_does_not_import_torch(capsys):
 
 @pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
 def test_a_benchmark_imports_what_exists(script):
-    """Most of them take minutes, and no test runs them."""
+    """Most benchmarks take minutes, and no test runs them."""
     for node in ast.walk(ast.parse(script.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             own = script.with_name(f"{node.module}.py")
@@ -80,7 +80,7 @@ def test_the_citation_has_the_paper_of_each_method_as_its_page_says():
     assert cited.keys() == set(methods.METHODS) - {"standard"}
     for name, paper in cited.items():
         who, venue, year, arxiv = REFERENCE.fullmatch(pages[name]).groups()
-        assert paper["title"] in who or name == "saad"  # whose page has none
+        assert paper["title"] in who or name == "saad"  # whose page has no title
         assert paper["year"] == int(year) and venue in (paper.get("journal") or paper["conference"]["name"])
         assert [known["value"] for known in paper.get("identifiers", [])] == ([f"arXiv:{arxiv}"] if arxiv else [])
         families = [author["family-names"] for author in paper["authors"] if "family-names" in author]
@@ -111,7 +111,7 @@ def test_an_issue_template_is_a_form(path):
 
 
 def wanted():
-    """Each `require(module, purpose, extra)` of the package."""
+    """Yield file, module and extra of each `require(module, purpose, extra)` in the package."""
     for path in sorted((ROOT / "advdistill").rglob("*.py")):
         tree = ast.parse(path.read_text())
         for node in ast.walk(tree):

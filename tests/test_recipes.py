@@ -1,4 +1,4 @@
-"""The recipes: each can be run as it is, and its numbers are those of the papers, written here once more by hand."""
+"""Tests that each recipe can be run and has the numbers of its paper, which are repeated here by hand."""
 
 import inspect
 import math
@@ -44,7 +44,7 @@ def test_every_summary_is_one_line(entry):
 @pytest.mark.parametrize("name", [name for name in recipes.names() if not name.startswith("digits.")])
 def test_what_the_docstring_says_is_what_the_recipe_does(name):
     recipe, text = recipes.load(name), " ".join(inspect.getdoc(recipes._recipe_functions()[name]).split())
-    ours = text.split("Published")[0]  # after it, others' settings may be named
+    ours = text.split("Published")[0]  # the text after it may name settings of others
 
     def first(pattern):
         return re.findall(r"[\d.]+(?:e-\d)?", (re.findall(pattern, ours) or [""])[0])
@@ -145,7 +145,7 @@ def test_acat_has_its_papers_numbers():
     assert to_config(recipe.method) == {"trades": {"robust_weight": 11}}
     assert (recipe.epochs, recipe.batch_size, recipe.awp, recipe.awp_begin, recipe.ema) == (110, 128, 0.005, 9, 0.9996)
     assert (recipe.optimizer.lr, recipe.optimizer.weight_decay, recipe.optimizer.nesterov) == (0.2, 5e-4, False)
-    for epoch in (0, 54, 109):  # counted from 0; eps_e = eps (e + 1) / E, and steps as long
+    for epoch in (0, 54, 109):  # counted from 0; eps_e = eps (e + 1) / E, and the step size is eps_e
         attack, eps = attack_at(recipe, recipe.attack, epoch), 8 / 255 * (epoch + 1) / 110
         assert (attack.steps, attack.threat.eps, attack.step_size) == (2, pytest.approx(eps), pytest.approx(eps))
         assert rate(recipe.schedule, epoch, 110) == pytest.approx(0.5 + 0.5 * math.cos(math.pi * epoch / 110))

@@ -1,7 +1,7 @@
-"""Twenty steps of five methods beside loops written by hand, after the corrected definitions of methods.md.
+"""Twenty steps of five methods against loops written by hand after the corrected definitions of methods.md.
 
-The loops use torch alone, forward in the releases' order, and take sums and means as they are defined. Where a method's
-page says that we leave a release's mistake out, so do they.
+The loops use only torch, run forward passes in the releases' order, and take sums and means as they are defined. If a
+method's page says that we leave out a release's mistake, so do the loops.
 """
 
 import math
@@ -26,7 +26,7 @@ SGD = {"lr": 0.1, "momentum": 0.9, "weight_decay": 5e-3}
 
 
 def network(seed):
-    """With batch-norm, so that the order and the number of forward passes show."""
+    """A network with batch-norm, so that the order and the number of forward passes matter."""
     torch.manual_seed(seed)
     body = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Tanh(), nn.Flatten(), nn.Linear(128, K))
     return body.double()
@@ -44,7 +44,7 @@ def setting():
 
 
 def steps(setting):
-    """Epoch counted from 0, images, labels, and random numbers of each step."""
+    """Yield the epoch counted from 0, images, labels and random generator of each step."""
     for epoch in range(EPOCHS):
         for number, x in enumerate(setting.images):
             yield epoch, x, setting.y, Rng("replay", epoch, number)
@@ -81,7 +81,7 @@ def step(optimizer, loss, factor):
 
 
 def attack(x, start, value, eps=EPS, size=STEP):
-    """Signed ascent, then into the ball, then into [0, 1]; `value` may look at each iterate."""
+    """Signed ascent, then projection into the ball and into [0, 1]; `value` may record each iterate."""
     x_adv = start
     for _ in range(STEPS):
         x_adv = x_adv.detach().requires_grad_()
@@ -91,7 +91,7 @@ def attack(x, start, value, eps=EPS, size=STEP):
 
 
 def element_mean(target, logits, offset=0.0):
-    """Of p log(p / q), of logits; the first is the teacher's."""
+    """Mean over all elements of p log(p / q), from logits; p is the teacher's."""
     p = target.softmax(1)
     return (p * ((p + offset).log() - logits.log_softmax(1))).mean()
 
@@ -102,14 +102,14 @@ def divergence(target, logits):
 
 
 def same(student, by_hand):
-    """Weights and running statistics agree to rounding."""
+    """Check that weights and running statistics have changed and agree to rounding."""
     moved = [not torch.equal(a, b) for a, b in zip(network(0).state_dict().values(), by_hand.values(), strict=True)]
     assert all(moved)
     assert_close(student.state_dict(), by_hand, rtol=1e-9, atol=1e-11)
 
 
 def test_ciard(setting):
-    """2.14 with corrections 1 and 7; epochs of the rates count from 1, as in the release."""
+    """Section 2.14 with corrections 1 and 7; the learning rate counts epochs from 1, as in the release."""
     begin, hold = 1, 2
     schedule = Schedule("cosine", hold=hold, by="epoch")
     factors = [rate(schedule, epoch + 0.3, EPOCHS) for epoch in range(EPOCHS)]
@@ -130,7 +130,7 @@ def test_ciard(setting):
         x_adv = attack(x, x + 0.001 * rng.normal(x), lambda z, y=y: F.cross_entropy(S(z), y))
         S.train()
         with torch.no_grad():
-            T(x)  # moves the running statistics that nothing reads
+            T(x)  # updates running statistics that nothing reads
         t, adv = T(x_adv), S(x_adv)
         soft_adv, soft_nat, natural = t.detach(), N(x), N(x_adv)
         L1, L2 = element_mean(soft_adv / t_adv, adv, 1e-5), element_mean(soft_nat / t_nat, clean, 1e-5)
@@ -163,7 +163,7 @@ def test_ciard(setting):
 
 
 def test_ciard_without_an_error_of_the_clean_teacher_is_its_two_terms(setting):
-    """Correction 1: there is no push and no gradient of it."""
+    """Correction 1: without an error, the push loss and its gradient are absent."""
     setting.y = setting.clean(setting.images[0]).argmax(1)
     setting.images = setting.images[:1].expand(BATCHES, -1, -1, -1, -1)
     method = CIARD(scale=1 / K, temperature_rate=0.0, teacher_lr=0.0)
@@ -186,13 +186,13 @@ def test_ciard_without_an_error_of_the_clean_teacher_is_its_two_terms(setting):
 
 
 def class_weights(kappa, exponent):
-    """From each class's mean number of iterates that are still classified correctly."""
+    """Class weights from each class's mean number of iterates that are still classified correctly."""
     weights = (1 / (kappa + 1e-5)) ** exponent
     return (weights * K / weights.sum()).clamp(5 / 6, 5 / 2)
 
 
 def test_fair_mtard(setting):
-    """2.12 on 2.4 with correction 4; the clean branch learns from N, unlike the release."""
+    """Section 2.12 applied to 2.4, with correction 4; the clean branch learns from N, unlike the release."""
     method = FairMTARD(scale=1 / K, weight_rate=0.2)
     student, _ = ours(setting, method)
 
@@ -233,7 +233,7 @@ def test_fair_mtard(setting):
 
 
 def test_iad2(setting):
-    """2.2 with correction 5: the teacher's KL keeps its temperature after `begin`, the student's own has none."""
+    """Section 2.2, correction 5: the teacher's KL keeps its temperature after `begin`, the student's KL has none."""
     t, begin = 3.0, 2
     student, _ = ours(setting, IADII(temperature=t, begin=begin / EPOCHS))
 
@@ -260,7 +260,7 @@ def untracked(network, track):
 
 
 def test_saad(setting):
-    """2.9 as the paper has it, SAAD-C; the weights' average of correction 6 is a recipe's: tests/test_recipes.py."""
+    """Section 2.9 as in the paper, SAAD-C; weight averaging, correction 6, is in the recipe: tests/test_recipes.py."""
     student, _ = ours(setting, SAAD(gradient_weight=3.0, clean_weight=0.5))
 
     S, T = deepcopy(setting.student), deepcopy(setting.teacher)
@@ -291,7 +291,7 @@ def test_saad(setting):
 
 
 def test_fair_iad_with_labels(setting):
-    """2.12 on 2.2 with correction 8: the label's term is at x', from `begin` on, and class-weighted like the others."""
+    """Section 2.12 on 2.2, correction 8: the label term is at x', from `begin` on, class-weighted like the others."""
     t, begin, alpha = 2.0, 2, 0.6
     method = FairIAD(distill_weight=alpha, temperature=t, begin=begin / EPOCHS, class_exponent=1.0)
     student, _ = ours(setting, method)

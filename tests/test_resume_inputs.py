@@ -1,4 +1,4 @@
-"""A run resumes on the networks and the data it began with, and on no others unless that is accepted."""
+"""A run resumes only on the networks and data it began with, unless a change is accepted."""
 
 import re
 import shutil
@@ -34,7 +34,7 @@ def begun(folder, monkeypatch, at: int = 4, **options) -> Run:
 
 
 def other(name: str) -> dict[str, nn.Module]:
-    """The networks of `four`, one of them with other weights."""
+    """The networks of `four`, with one weight of the network `name` changed."""
     networks = four(Tiny)
     with torch.no_grad():
         next(networks[name].parameters()).flatten()[0] += 1e-3
@@ -116,7 +116,7 @@ def test_continued_on_purpose_the_result_says_so(tmp_path, monkeypatch, capfd):
     assert "resumed on other networks or data than it began with (2 differ)" in status(run).health
     best = int(re.search(r"epoch (\d) of 3", run.chosen)[1])
     assert (f"; resumed {said}" in run.chosen) == (best > 1)
-    go(run.folder, other("teacher"), SPLITS["classes"][0])  # the record is of these now
+    go(run.folder, other("teacher"), SPLITS["classes"][0])  # these are the recorded inputs now
     with pytest.raises(ValueError, match="a different robust teacher and different data"):
         go(run.folder)
 
@@ -179,7 +179,7 @@ def test_more_than_fits_is_sampled_and_every_image_read_on_request(monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """Two folders, each with a teacher and images of three classes of its own, under the same names."""
+    """Two folders with the same file names but different content: a teacher and images of three classes."""
     monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path / "cache"))
     random = np.random.RandomState(0)
     for seed, home in enumerate(("one", "two")):
@@ -221,6 +221,6 @@ def test_the_same_relative_path_from_another_directory(place):
 def test_a_stream_has_the_digests_of_the_images_in_memory(place):
     plain, lazy = (data.load(str(place / "one" / "x"), "train", stream=stream) for stream in (False, True))
     assert data_digests(plain, plain) == data_digests(lazy, lazy) == data_digests(lazy, lazy, every_image=True)
-    part = lazy.take(range(10))  # of which no fingerprint is known
+    part = lazy.take(range(10))  # whose fingerprint is not known
     assert "data.content" not in data_digests(part, part)
     assert data_digests(part, part, every_image=True) == data_digests(plain.take(range(10)), plain.take(range(10)))

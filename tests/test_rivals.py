@@ -1,4 +1,4 @@
-"""NuAT, ADR, LBGAT, AdaGAT, HAT, MTF-ARD: golden values of rivals.md, twenty steps beside a loop by hand, mistakes."""
+"""Tests of NuAT, ADR, LBGAT, AdaGAT, HAT, MTF-ARD: golden values of rivals.md, handwritten loops, mistakes."""
 
 from copy import deepcopy
 
@@ -25,7 +25,7 @@ GUIDE = torch.tensor([[1.5, -0.5, 0.0], [-0.2, 0.4, 1.0]], **DOUBLE)
 
 
 def golden(method, progress=1.0, attacked=True, **options):
-    """Losses of rivals.md, section 10, and the gradients of their sum in S(x'), S(x) and P(x)."""
+    """Return the loss of rivals.md, section 10, its gradients with respect to S(x'), S(x) and P(x), and the batch."""
     x, x_adv = (torch.full((2, 1, 1, 1), value, **DOUBLE) for value in (0.0, 1.0))
     adv, clean, guide = (logits.clone().requires_grad_() for logits in (ADV, CLEAN, GUIDE))
     modules = {"self_teacher": lambda images: AVERAGE}
@@ -80,7 +80,7 @@ def test_adrs_label_by_hand():
 
 def test_adrs_label_of_a_mixed_image_by_hand():
     mixture, logits = torch.tensor([[0.5, 0.5, 0.0]]), 2 * torch.tensor([[0.7, 0.2, 0.1]]).log()
-    batch = Batch(torch.zeros(1, 1, 1, 1), torch.tensor([0]), lambda x: x, targets=mixture)  # the end: t 2, a 0.95
+    batch = Batch(torch.zeros(1, 1, 1, 1), torch.tensor([0]), lambda x: x, targets=mixture)  # at the end: t 2, a 0.95
     batch.modules = {"self_teacher": lambda x: logits}
     assert_close(ADR().label(batch), torch.tensor([[0.64, 0.29, 0.07]]))  # doubt 0.7 - 0.45, so 0.7 of P
 
@@ -152,7 +152,7 @@ def mtf_by_hand(nets, x, y, number):
     start = (x + 0.1 * (2 * Rng(number).uniform(x) - 1)).clamp(0, 1)
     x_adv = climbed(lambda z: F.cross_entropy(net(z), y), net, x, start)
     first, second = (F.cross_entropy(teacher(x_adv), y, reduction="none").detach() for teacher in teachers)
-    share = torch.sigmoid(second - first)[:, None]  # of two: one's weight is the other's softmax
+    share = torch.sigmoid(second - first)[:, None]  # with two teachers, the weight of each is the softmax of the other
     fused = (share * teachers[0](x_adv) + (1 - share) * teachers[1](x_adv)).detach()
     adv = net(x_adv)
     p, q = adv.softmax(1), fused.softmax(1)

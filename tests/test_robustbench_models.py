@@ -1,4 +1,4 @@
-"""Published teachers: the same networks as RobustBench's own, which is read from its package and never imported."""
+"""Tests that published teachers are RobustBench's networks, of which only the needed modules are imported."""
 
 import importlib
 import importlib.util
@@ -19,12 +19,12 @@ from advdistill.models import teachers
 from advdistill.models.fitting import nearest
 
 ZOO = "robustbench.model_zoo"
-READ = ("dm_wide_resnet", "resnet", "wide_resnet")  # of its architectures; the others need timm and more
+READ = ("dm_wide_resnet", "resnet", "wide_resnet")  # architectures that are imported; the others need timm and more
 C10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
 
 
 class Unread(types.ModuleType):
-    """A module whose names are empty networks."""
+    """A stand-in for a module; each of its names is an empty network class."""
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -56,7 +56,7 @@ def theirs():
 
 
 def drawn(network, seed=0):
-    """The same network with all of its parameters and statistics drawn, of a size that keeps signals moderate."""
+    """Fill a network's parameters and statistics with random numbers that keep signals moderate; return it."""
     rng = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
         if name not in ("mu", "sigma") and tensor.is_floating_point():
@@ -104,7 +104,7 @@ def test_logits_equal_robustbenchs(theirs, name):
 
 
 def once(kind):
-    """Build each network once, and remember by what arguments."""
+    """Wrap a class so that equal arguments give one network, which remembers its options."""
 
     built = {}
 

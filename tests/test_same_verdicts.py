@@ -38,7 +38,7 @@ def short_autoattack(monkeypatch):
 
 
 def own(model, x, y, *, rng):
-    """Draws from everything that an attack is given to draw from."""
+    """An attack that draws from every source of randomness that it has."""
     drawn = rng.uniform(x) + rng.normal(x) + torch.rand(x.shape, generator=rng.generator) + torch.rand_like(x)
     return (x + 0.1 * drawn.sign()).clamp(0, 1)
 
@@ -93,7 +93,7 @@ def test_the_draws_are_uniform_and_normal():
     counts = torch.histc(uniform, 16, 0, 1)
     assert ((counts - 62500).abs() < 5 * 62500**0.5).all()
     assert abs(normal.mean()) < 0.005 and abs(normal.std() - 1) < 0.005 and normal.isfinite().all()
-    for drawn in (uniform - 0.5, normal):  # neighbours, in an image and between images, have nothing in common
+    for drawn in (uniform - 0.5, normal):  # neighbours, within and between images, are uncorrelated
         rows = drawn.flatten(1)
         for first, second in ((rows[:, 1:], rows[:, :-1]), (rows[1:], rows[:-1]), (uniform.flatten(1) - 0.5, rows)):
             if first is not second and not torch.equal(first, second):
@@ -147,7 +147,7 @@ def test_verdicts_are_saved_after_so_many_images(model, monkeypatch, tmp_path, b
 
 
 def share(rank: int, model, folder, meeting: str, dies: int | None) -> None:
-    """One of two processes of an evaluation; `dies` kills itself before its second verdicts under PGD-20."""
+    """Run one of two processes of an evaluation; rank `dies` kills itself before its second verdicts under PGD-20."""
     put, puts = Verdicts.put, []
 
     def dying(self, attack, *arguments):
@@ -164,7 +164,7 @@ def share(rank: int, model, folder, meeting: str, dies: int | None) -> None:
 
 
 def in_two_processes(*arguments) -> list[int | None]:
-    """Their exit codes; minus the signal that ended one."""
+    """Run `share` in two processes; return their exit codes, or minus the signal that ended one."""
     workers = [multiprocessing.get_context("fork").Process(target=share, args=(r, *arguments)) for r in (0, 1)]
     for worker in workers:
         worker.start()
@@ -175,13 +175,13 @@ def in_two_processes(*arguments) -> list[int | None]:
 
 @pytest.mark.parametrize(("dies", "processes"), [(1, 1), (0, 2)])
 def test_one_of_two_processes_is_killed_and_one_or_two_continue(model, tmp_path, blocks, monkeypatch, dies, processes):
-    blocks(10)  # seven; the first process has those that begin at 0, 20, 40 and 60
+    blocks(10)  # seven blocks; the first process has those that begin at 0, 20, 40 and 60
     keep, images = tmp_path / "v.safetensors", tmp_path / "v.adv"
     expected = {name: tmp_path / f"whole.{name}" for name in ("safetensors", "adv")}
     evaluate(model, TEST, Linf(0.1), "clean,fgsm,pgd-20", keep=expected["safetensors"], keep_images=expected["adv"])
 
     codes = in_two_processes(model, tmp_path, "first", dies)
-    assert codes[dies] == -signal.SIGKILL and codes[1 - dies] == 1  # noticed by the other
+    assert codes[dies] == -signal.SIGKILL and codes[1 - dies] == 1  # the other process notices
     known = torch.minimum(*(load_file(file)["pgd-20"] for file in (keep, tmp_path / "v.safetensors.1"))) != UNKNOWN
     assert known[::10].tolist() == [start == 10 * dies or start // 10 % 2 != dies for start in range(0, 70, 10)]
 

@@ -19,7 +19,7 @@ from advdistill.train.schedule import rate
     (Schedule("onecycle", warmup=0.5), 50.0, 0.5),
     (Schedule("onecycle", warmup=0.5), 100.0, 1.0),
     (Schedule("onecycle", warmup=0.5), 150.0, 0.5),
-    (Schedule("cosine", hold=100, by="epoch"), 99.9, 1.0),  # of the epoch counted as the 100th from 1
+    (Schedule("cosine", hold=100, by="epoch"), 99.9, 1.0),  # the rate of the 100th epoch, counted from 1
     (Schedule("cosine", hold=100, by="epoch"), 149.0, 0.5),
     (Schedule("cosine", hold=100, by="epoch"), 149.99, 0.5),
     (Schedule("cosine", hold=100, by="epoch"), 199.5, 0.0),

@@ -24,13 +24,13 @@ def made(tmp_path_factory, teacher):
     folder = tmp_path_factory.mktemp("place")
     distill(short("rslad", teacher, epochs=1, student="convnet-8"), folder / "run", accelerator="cpu")
     best = folder / "run" / "best.safetensors"
-    models.save(models.load(teacher), best, provenance(best))  # an epoch learns nothing, and figures should differ
+    models.save(models.load(teacher), best, provenance(best))  # an epoch learns too little for figures that differ
     return folder
 
 
 @pytest.fixture
 def place(made, tmp_path):
-    """The same, to be changed."""
+    """A copy of `made` that a test may change."""
     return shutil.copytree(made, tmp_path / "place")
 
 
@@ -41,7 +41,7 @@ def measured(place, suite, n=40, **changes):
 
 
 def read(folder):
-    """The card's front matter and its text."""
+    """Return the card's front matter and its text."""
     _, front, text = (folder / "README.md").read_text().split("---\n", 2)
     return yaml.safe_load(front), text
 

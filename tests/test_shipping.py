@@ -1,4 +1,4 @@
-"""`advdistill export`: the file computes what the network does, and its robust accuracy is its own."""
+"""Tests of `advdistill export`: a file computes what its network does, and its own robust accuracy is measured."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ CALIBRATION = to_float(data.load("digits", "train").images[:128])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, teacher):
-    """With a trained teacher.safetensors, which normalises its images."""
+    """A folder with a trained teacher.safetensors, which normalises its images."""
     folder = tmp_path_factory.mktemp("ship")
     network = models.load(teacher, mean=[0.1], std=[0.5])
     models.save(network, folder / "teacher.safetensors", {"chosen": "by nobody"})
@@ -139,7 +139,7 @@ def test_quantisation_by_channel_is_onnxs():
 
 
 def test_an_image_stands_only_if_every_attack_left_it():
-    """A file that decides by whether the first pixel is above 0.5, climbed on networks with gradients on one side."""
+    """A file that decides by whether the first pixel is above 0.5, attacked by networks with gradients on one side."""
 
     class OneSide(torch.nn.Module):
         def __init__(self, side):
@@ -160,7 +160,7 @@ def test_an_image_stands_only_if_every_attack_left_it():
 
 
 def test_an_image_that_is_wrong_when_clean_stands_under_nothing():
-    """A file as above; the network that is climbed takes the classes for each other, and leads x' to the label."""
+    """A file as above; the attacked network swaps the classes, so that its gradients lead x' to the label."""
 
     class Swapped(torch.nn.Module):
         def forward(self, x):
@@ -172,7 +172,7 @@ def test_an_image_that_is_wrong_when_clean_stands_under_nothing():
     found = measure_under_attack(Context(file, split, THREAT), {"transfer-": Swapped()}, identity="x", n=2, queries=0)
     assert {m.attack: m.correct for m in found} == {
         "clean": 1, "transfer-pgd-20": 1, "transfer-cw-30": 1, "worst-case": 1,
-    }  # fmt: skip  # under an attack too, wrong when clean is wrong, since x is an admissible x'
+    }  # fmt: skip  # wrong when clean is wrong under an attack too, since x is an admissible x'
 
 
 def test_an_interrupted_measurement_goes_on_where_it_was(network, tmp_path):
@@ -219,7 +219,7 @@ def test_a_file_that_computes_something_else_is_not_written(made, network, tmp_p
 
 
 def test_latency_is_in_milliseconds_and_leaves_the_threads_alone(monkeypatch):
-    """Its clock is moved by the network: 0 to 9 ms to warm up, then 10, 11, ... 110 ms."""
+    """The network advances the patched clock: by 0 to 9 ms in the warm-up, then by 10, 11, ... 110 ms."""
     clock, takes, threads = [0.0], itertools.count(), torch.get_num_threads()
     monkeypatch.setattr("advdistill.models.price.time.perf_counter", lambda: clock[0])
 

@@ -1,4 +1,4 @@
-"""The site of docs/ is built without a network, asks for nothing elsewhere, and is looked at in a real browser."""
+"""The site of docs/ builds without a network, requests nothing from other hosts, and is checked in a real browser."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def address(site):
 
 @pytest.fixture
 def opened(browser, address):
-    """Opens a page; at the end nothing must have gone wrong, and nothing been asked of another host."""
+    """Return a function that opens a page; afterwards, fail on any error or any request to another host."""
     faults, contexts = [], []
 
     def opening(path="", viewport=DESKTOP, scheme="light"):
@@ -63,7 +63,7 @@ def opened(browser, address):
 
 
 def fetched(html):
-    """What a browser would fetch to show a page."""
+    """The URLs that a browser would fetch to show a page."""
     found = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, given: found.append(dict(given).get(FETCHED.get(tag)))

@@ -21,7 +21,7 @@ def digits(classes=10, n=48):
 
 
 def run(square, model, x, y, **options):
-    """x', and which images are still classified correctly."""
+    """Return x', and which images are still classified correctly."""
     x_adv, correct = square.run(model, x, y, **options)
     return x_adv, correct.get("square", correct["clean"])
 
@@ -30,7 +30,7 @@ def run(square, model, x, y, **options):
 @pytest.mark.parametrize("classes", [10, 2])
 def test_verdicts_are_the_librarys_image_by_image(threat, classes):
     x, y, model = digits(classes)
-    library = SquareAttack(model, threat.name, n_queries=100, eps=threat.eps, seed=3)  # its defaults otherwise
+    library = SquareAttack(model, threat.name, n_queries=100, eps=threat.eps, seed=3)  # otherwise library defaults
     right = model(x).argmax(1) == y
     theirs = x.clone()
     with torch.random.fork_rng(), torch.no_grad():

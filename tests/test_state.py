@@ -1,4 +1,4 @@
-"""What a run keeps when it is killed, damaged, out of room or diverging: runs of a tenth of a second."""
+"""What a run keeps if it is killed, is damaged, has no disk space or diverges: runs of a tenth of a second."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ def run(folder, method="adaad", **changes):
 
 
 def died(monkeypatch, folder, at, **changes):
-    """A run that saves after every step and dies before step `at`."""
+    """Start a run that saves after every step and dies before step `at`."""
     died_before(monkeypatch, at, lambda: run(folder, **changes))
 
 
@@ -139,7 +139,7 @@ def test_what_killed_processes_left_half_written_is_removed(tmp_path):
 
 
 def breaking(monkeypatch, rollbacks: int, step: int = 4):
-    """Losses and weights are no numbers after a step, until the run has been rolled back so often."""
+    """Make losses and a weight tensor NaN after `step`, until the run was rolled back `rollbacks` times."""
 
     def broken(self, *arguments):
         at, means = self.state.at, descend(self, *arguments)
@@ -201,8 +201,8 @@ LEARNING = [row(1, 2.0, 0.5, 0.3), row(2, 1.5, 0.6, 0.4)]
     ([row(3, 1.4, 0.7, 0.1), row(4, 0.9, 0.8, 0.0)], 3),
     ([row(3, 1.4, 0.7, 0.1), row(4, 1.6, 0.6, 0.35)], None),  # it recovered
     ([row(3, 1.4, 0.3, 0.1)], None),  # clean accuracy fell as well
-    ([row(3, 1.6, 0.7, 0.1)], None),  # so did the training
-    ([row(3, 1.4, 0.7, 0.21)], None),  # more than half is left
+    ([row(3, 1.6, 0.7, 0.1)], None),  # the training loss rose
+    ([row(3, 1.4, 0.7, 0.21)], None),  # more than half of the robust accuracy is left
     ([row(e, 1.4, 0.7, 0.4 - 0.03 * (e - 2)) for e in range(3, 12)], None),  # robust overfitting is slower
 ])  # fmt: skip
 def test_catastrophic_overfitting_by_hand(more, since):

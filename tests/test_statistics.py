@@ -1,4 +1,4 @@
-"""Figures worked by hand, scipy's tests as an independent check, and what must hold for any verdicts."""
+"""Tests of statistics: figures by hand, scipy as an independent check, and properties for any verdicts."""
 
 from math import sqrt
 
@@ -16,7 +16,7 @@ def judge(first, second):
 
 
 def verdicts(both, only_first, only_second, neither):
-    """Two arrays with so many images that both get right, one alone, or neither."""
+    """Return two models' verdicts, given the numbers of images that both, one alone or neither gets right."""
     counts = (both, only_first, only_second, neither)
     return tuple(np.repeat(np.array(kinds, np.uint8), counts) for kinds in ((1, 1, 0, 0), (1, 0, 1, 0)))
 
@@ -61,7 +61,7 @@ def test_fisher_is_scipys(first, second, n):
 
 
 def newcombe(both, only_first, only_second, neither, pairs=True):
-    """The interval once more, from scipy's Wilson intervals."""
+    """Compute Newcombe's interval independently, from scipy's Wilson intervals."""
     n, right, other = both + only_first + only_second + neither, both + only_first, both + only_second
     determinant = both * neither - only_first * only_second
     if determinant > 0:
@@ -109,7 +109,7 @@ def test_the_level_is_five_per_cent(p, verdict):
 
 
 def test_holm_worked_by_hand():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x 0.01, 2 x 0.03, no less than that
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])  # 3 x 0.01, 2 x 0.03, 0.04 raised to that
     assert holm([0.5, 0.001, 0.6, 0.02]) == pytest.approx([1.0, 0.004, 1.0, 0.06])
     assert holm([0.03]) == [0.03] and holm([]) == []
 

@@ -63,7 +63,7 @@ def test_a_run_at_work_says_how_long_it_takes(half):
 @pytest.mark.parametrize(("beat", "held", "state", "why"), [
     ({"ago": 700}, True, "stale", ""),
     ({}, False, "stopped", KILLED),
-    ({"host": "elsewhere"}, False, "running", ""),  # whose lock is not seen here
+    ({"host": "elsewhere"}, False, "running", ""),  # a lock on another host is not visible here
     ({"host": "elsewhere", "ago": 100}, False, "stopped", KILLED),
     ({"state": "stopped", "why": "Stopped by SIGTERM"}, False, "stopped", "Stopped by SIGTERM"),
     ({"state": "diverged", "why": "The loss became nan"}, False, "diverged", "The loss became nan"),

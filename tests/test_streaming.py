@@ -1,4 +1,4 @@
-"""Images that stay on the disk: the same pictures, fingerprints and weights as in memory, bit for bit."""
+"""Tests that images streamed from disk give the same pictures, fingerprints and weights as in memory, bit for bit."""
 
 import json
 import multiprocessing
@@ -24,7 +24,7 @@ from advdistill.train import trainer as loop
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Three classes of 30 images: PNG and JPEG, in colour and grey, of two sizes; nothing divides them."""
+    """Three classes of 30 images: PNG and JPEG, in colour and grey, of two sizes, without folders for parts."""
     monkeypatch.setenv("ADVDISTILL_DATA", str(tmp_path / "cache"))
     home = tmp_path / "mine"
     for label in ("a", "b", "c"):
@@ -36,12 +36,12 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def here(monkeypatch):
-    """Decode in this process, where a test can look on."""
+    """Decode in this process, so that a test can record the calls."""
     monkeypatch.setattr(streamed, "decoded", lambda decode, batches: map(decode, batches))
 
 
 class Counted:
-    """Pretends to decode: the one pixel of an image is its place."""
+    """A fake decoder that records places: the one pixel of an image is its place."""
 
     def __init__(self):
         self.places = []
@@ -107,7 +107,7 @@ def test_interrupted_within_an_epoch_it_ends_the_same(folder, tmp_path, monkeypa
 
     def stopped(self, *arguments):
         step(self, *arguments)
-        if self.state.at.step == 5:  # of the second epoch the second
+        if self.state.at.step == 5:  # the second step of the second epoch
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -126,7 +126,7 @@ def test_every_image_that_cannot_be_read_is_named(folder):
         with pytest.raises(ValueError, match="^3 of 90 images of .* cannot be read: a/0.png .*b/1.jpg .*c/2.png"):
             data.load(str(folder), part, size=8, stream=True)
     (folder / "c/2.png").unlink()
-    with pytest.raises(ValueError, match="^2 of 89 images"):  # found by decoding, in the processes
+    with pytest.raises(ValueError, match="^2 of 89 images"):  # found by the processes that decode
         data.load(str(folder), "train", size=8, stream=True)
 
 
@@ -200,7 +200,7 @@ def test_processes_come_and_go_with_the_iterator_and_are_not_of_the_group_that_i
     batches = images.batches([slice(start, start + 3) for start in range(0, 60, 3)])
     found = [next(batches)]
     children = multiprocessing.active_children()
-    # signals to the run's group pass by
+    # signals to the run's process group do not reach them
     wait_until(lambda: all(os.getpgid(child.pid) == child.pid for child in children))
     found += batches
     assert torch.cat(found).flatten().tolist() == list(range(60)) and len(children) == streamed.workers()

@@ -1,4 +1,4 @@
-"""What docs/design.md says of the package: imports point one way, and the names in its walks exist."""
+"""The package agrees with docs/design.md: imports point one way, and the names in its walks exist."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer
 
 
 def imported(path: Path) -> set[str]:
-    """First names below advdistill that a file imports."""
+    """The top-level modules of advdistill that a file imports."""
     depth = len(path.relative_to(ROOT).parts)
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""`advdistill study`: the matrix, its workers, and the arithmetic of its tables."""
+"""Tests of `advdistill study`: the matrix of cells, the workers, and the arithmetic of the tables."""
 
 import csv
 import io
@@ -50,7 +50,7 @@ def written(folder: Path, **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, teacher):
-    """A folder with a study that one worker has run."""
+    """A folder with a study that two workers have run."""
     folder = tmp_path_factory.mktemp("study")
     shutil.copy(teacher, folder / "teacher.safetensors")
     written(folder)
@@ -61,7 +61,7 @@ def done(tmp_path_factory, teacher):
 
 @pytest.fixture
 def place(done, tmp_path):
-    """The same without its runs, to be changed."""
+    """A folder with the same study but no runs, which a test may change."""
     shutil.copy(done / "teacher.safetensors", tmp_path)
     written(tmp_path)
     return tmp_path
@@ -189,7 +189,7 @@ def test_our_own_studies_are_understood(file):
 
 
 def test_teachers_that_a_run_does_not_have_cost_nothing():
-    recipe = recipes.load("digits.mtf_ard").replace(teacher="a", clean_teacher="b")  # it may have two more
+    recipe = recipes.load("digits.mtf_ard").replace(teacher="a", clean_teacher="b")  # MTF-ARD may have two more
     assert _passes(recipe, [10]) == {"student": 110, "robust": 10, "clean": 10}
 
 
@@ -309,7 +309,7 @@ def test_levels_may_set_several_fields(place, monkeypatch):
     assert last.name == "rslad+igdm_weight=5-ema-optimizer.lr0.2" and len(cells) == 8
     assert last.recipe.ema == 0.9 and last.recipe.statistics == "mixed" and last.recipe.optimizer.lr == 0.2
     assert to_config(last.recipe.method)["igdm"]["weight"] == 5 and last.recipe.teacher == "teacher.safetensors"
-    assert cells[0].recipe.teacher is None  # PGD-AT has none
+    assert cells[0].recipe.teacher is None  # PGD-AT has no teacher
 
 
 def test_fields_are_named_as_on_the_command_line(place, monkeypatch):

@@ -1,4 +1,4 @@
-"""The look at the teachers before a run, with networks whose accuracies are known exactly."""
+"""The check of the teachers before a run, with networks whose accuracies are known exactly."""
 
 import warnings
 
@@ -17,7 +17,7 @@ CLASSES = 4
 
 
 class Reader(nn.Module):
-    """Answers with the brightest of the four pixels of one channel; in eval mode batch-norm is the identity."""
+    """Predicts the brightest of the four pixels of one channel; in eval mode batch-norm is the identity."""
 
     def __init__(self, channel: int):
         super().__init__()
@@ -39,7 +39,7 @@ def channel(labels, right, sturdy):
 
 
 def coded(robust=(256, 100), clean=256, labels=None):
-    """Held-out images: channel 0 is for the robust teacher, right and sturdy as given, channel 1 for the clean one."""
+    """Held-out images: channel 0 is for the robust teacher (right, sturdy), channel 1 for the clean one (right)."""
     labels = torch.arange(256) % CLASSES if labels is None else labels
     channels = [channel(labels, *robust), channel(labels, clean, 0)]
     images = torch.stack(channels, 1)[:, :, None].to(torch.uint8)
@@ -47,7 +47,7 @@ def coded(robust=(256, 100), clean=256, labels=None):
 
 
 def look(split, threat=None, method=None, roles=("robust", "clean")):
-    """The lines of an inspection; a warning is an error."""
+    """The lines that `inspect` reports; a warning is an error."""
     lines = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -148,11 +148,11 @@ def test_of_few_images_little_is_concluded():
         "robust teacher: 0.0 % clean, 0.0 % under PGD-10 (20 and 20 held-out images)",
         "clean teacher: 15.0 % clean (20 held-out images)",
     ]
-    look(coded((20, 0), labels=few), roles=["robust"])  # 0 of 20 may be 16 %
+    look(coded((20, 0), labels=few), roles=["robust"])  # 0 of 20 is compatible with 16 %
 
 
 def warned(split, method):
-    """The warnings of an inspection; each points at the line that called `distill`, which is in another file."""
+    """The warnings of `inspect`; each points at the line that called `distill`, which is in another file."""
     scope = {"inspect": inspect}
     exec(compile("def distill(*arguments): inspect(*arguments)", "train/__init__.py", "exec"), scope)
     with warnings.catch_warnings(record=True) as caught:

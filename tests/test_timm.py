@@ -1,7 +1,7 @@
-"""Networks of the real timm: as teachers and as students, its own weights from the hub's cache, and what is refused.
+"""Networks of the real timm: as teachers and as students, timm's weights from the hub's cache, and rejected input.
 
-At its import timm asks for torchvision, whose PyPI builds load only beside PyPI's torch. Where there is none that
-loads, empty modules take its place for as long as that import takes: these networks use nothing of it.
+timm imports torchvision, whose PyPI builds load only together with PyPI's torch. If torchvision does not load, empty
+modules take its place during that import: these networks use nothing of it.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from advdistill import Recipe, distill, models
 from advdistill.optimizers import groups, make
 from advdistill.results.metrics import read_metrics
 
-NAME = "test_efficientnet_gn"  # 100,224 parameters; its mean and std are not ImageNet's, which others have
+NAME = "test_efficientnet_gn"  # 100,224 parameters; unlike others', its mean and std are not ImageNet's
 STATISTICS = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 USED = ["torchvision"] + [f"torchvision.{name}" for name in (
     "ops", "ops.misc", "transforms", "transforms.functional", "datasets", "models", "models.feature_extraction")]
@@ -28,7 +28,7 @@ Interpolation = Enum("InterpolationMode", "NEAREST BILINEAR BICUBIC BOX HAMMING 
 
 
 class Empty(types.ModuleType):
-    """A module whose names are empty networks."""
+    """A module in which every name is an empty network class."""
 
     __path__ = []
     InterpolationMode = Interpolation
@@ -61,7 +61,7 @@ def timm():
 def drawn(timm, **options):
     torch.manual_seed(0)
     network = timm.create_model(NAME, pretrained=False, **options).eval()
-    for parameter in network.parameters():  # the head of a fresh network is nearly nothing
+    for parameter in network.parameters():  # the head of a fresh network is nearly zero
         parameter.data.add_(torch.randn_like(parameter) / 10)
     return network
 
@@ -118,7 +118,7 @@ def test_a_student_is_saved_and_loaded_like_one_of_ours(timm, tmp_path):
 
 
 def test_a_student_is_trained(timm, tmp_path):
-    """By a recipe that names it; its run is loaded like any other."""
+    """A recipe names the student; the run is loaded like any other."""
     run = distill(short("pgd_at", student=f"timm:{NAME}", epochs=1), tmp_path / "run", accelerator="cpu")
     (row,) = read_metrics(run.metrics)
     trained, kept = models.load(tmp_path / "run"), load_file(run.best)
@@ -134,7 +134,7 @@ def test_timm_is_asked_for_when_it_is_missing(without):
 
 
 def test_a_torchvision_of_another_torch_is_named(tmp_path, monkeypatch, without):
-    """As PyPI's beside a torch from elsewhere."""
+    """For example PyPI's torchvision with a torch from elsewhere."""
     (tmp_path / "timm.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
     monkeypatch.syspath_prepend(tmp_path)
     without("timm")

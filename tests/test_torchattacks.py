@@ -1,4 +1,4 @@
-"""Attacks of torchattacks: those of the library called by hand."""
+"""Tests that attacks of torchattacks give the same verdicts as the library called by hand."""
 
 import pytest
 import torch
@@ -73,7 +73,7 @@ def test_the_eps_is_the_attacks_own_and_what_leaves_the_threat_does_not_count(mo
 
 
 class Line(nn.Module):
-    """Without parameters, of which torchattacks asks the device."""
+    """A network without parameters, from which torchattacks reads the device."""
 
     def forward(self, x):
         v = x.flatten(1).mean(1)

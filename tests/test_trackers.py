@@ -1,4 +1,4 @@
-"""W&B, MLflow and anybody's own logger receive what `metrics.jsonl` does, and stop no training."""
+"""W&B, MLflow and a user's own logger receive what `metrics.jsonl` does, and never stop a training."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from advdistill.results.metrics import read_metrics
 
 
 class Own(CSVLogger):
-    """Lightning's own, that fails from a step on."""
+    """Lightning's CSV logger, which fails from step `fails` on."""
 
     fails = 10**9
 
@@ -77,7 +77,7 @@ def test_a_logger_that_cannot_begin_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     with pytest.raises(ValueError, match="The logger mlflow cannot start: .*nonsense"):
         quick(tmp_path / "run", four(Tiny), "rslad", loggers=["mlflow"])
-    assert quick(tmp_path / "run", four(Tiny), "rslad").last.exists()  # without it the same folder goes on
+    assert quick(tmp_path / "run", four(Tiny), "rslad").last.exists()  # without mlflow the folder can be used
 
 
 @pytest.mark.parametrize("given, message", [
@@ -97,7 +97,7 @@ def test_a_missing_package(tmp_path, without):
 
 
 def continued(tmp_path, name: str):
-    """A run that stops after its first epoch and goes on; what the logger called it each time."""
+    """Return a run that was stopped after its first epoch and resumed, and the logger's name for it both times."""
 
     def stop(row):
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Attacks that users bring, in a training: in place of PGD, resumed bit for bit, by several processes."""
+"""Users' own attacks in a training: in place of PGD, resumed bit for bit, in several processes."""
 
 import shutil
 import signal
@@ -163,7 +163,7 @@ def test_a_method_without_an_attack_has_none(batch):
 
     student = four(Tiny)["student"]
     crafted = Distiller(Standard(), attack=CustomAttack(counted, THREAT)).craft(student, *batch)
-    assert torch.equal(crafted.x_adv, batch[0]) and called == [2]  # the trial
+    assert torch.equal(crafted.x_adv, batch[0]) and called == [2]  # only the trial call
 
 
 def test_foolbox_finds_the_images_of_a_training(batch):

@@ -1,4 +1,4 @@
-"""Forgeries and mix-ups: figures that are not of what they stand beside, each with the sentence that it gets."""
+"""Tests of forged and mixed-up results: figures that do not belong to the files next to them, and their messages."""
 
 import hashlib
 import json
@@ -39,14 +39,14 @@ MEASURE = ["evaluate", "run", "--n", 100, "--batch-size", 40, "--eps", "0.1"]
 
 @pytest.fixture(autouse=True)
 def blocks_of_40(blocks):
-    """Three blocks of 100 images."""
+    """Evaluate in blocks of 40 images, three for 100 images."""
     blocks(40)
 
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, teacher):
-    """A run's folder, evaluated with its images; `other` has weights of another model."""
+    """A folder with a run, evaluated with its images saved; other.safetensors has weights of another model."""
     place = tmp_path_factory.mktemp("trust")
     (place / "run").mkdir()
     short("pgd_at").save(place / "run" / "recipe.yaml")
@@ -63,7 +63,7 @@ def place(made, tmp_path):
 
 
 def said(*arguments, cwd, **options) -> tuple[int, str]:
-    """The exit code, and everything printed as one line."""
+    """Run a command; return the exit code, and everything printed as one line."""
     done = advdistill(*arguments, cwd=cwd, **options)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, " ".join((done.stdout + done.stderr).split())
@@ -74,7 +74,7 @@ def edit(file: Path, **changes) -> None:
 
 
 def measured(file: Path, attack: str, /, **changes) -> None:
-    """Change one measurement in a result's file, as somebody does who knows that accuracy and interval are compared."""
+    """Change one measurement in a result's file; accuracy and interval follow a changed count, so that they agree."""
     known = json.loads(file.read_text())
     if "correct" in changes:
         correct, n = changes["correct"], next(m["n"] for m in known["measurements"] if m["attack"] == attack)
@@ -93,7 +93,7 @@ def rewrite(file: Path, change=lambda tensors: None, **facts: str) -> None:
 
 
 def masking(n: int) -> dict[str, object]:
-    """A verdict on gradient masking of which no check could be run."""
+    """Return a verdict on gradient masking in which no check could be run."""
     findings = [{"name": name, "status": "skip", "figures": {}, "reason": "so."} for name in CHECKS]
     return {"status": "skip", "data": "digits/test", "threat": "Linf 0.1", "n": n, "seed": 0, "findings": findings}
 
@@ -102,7 +102,7 @@ def flags(place: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.bool() for name, tensor in load_file(place / "run" / "result.verdicts.safetensors").items()}
 
 
-# ---- a result beside other weights -----------------------------------------------------------------------------------
+# ---- a result next to other weights ----------------------------------------------------------------------------------
 
 
 def swapped(run: Path) -> None:
@@ -139,13 +139,13 @@ def test_a_result_beside_other_weights_is_refused_or_told_apart(place, change, c
 
 @pytest.mark.parametrize("earlier", [False, True])
 def test_a_result_of_its_own_weights_is_read_everywhere(place, earlier):
-    if earlier:  # version 0.1 named the weights alone
+    if earlier:  # version 0.1 had digests of the weights alone
         own = Result.load(place / "run" / "result.json").weights
         assert own == digest(models.load(place / "run")) and re.fullmatch(r"[0-9a-f]{12}\+[0-9a-f]{8}", own)
         edit(place / "run" / "result.json", weights=own[:12])
     for command in (["compare", "run"], ["report", "run", "--out", "t.md"], ["push", "run", "--to", "folder"]):
         assert said(*command, cwd=place)[0] == 0
-    assert said("compare", "folder", cwd=place)[0] == 0  # a model folder has its result beside model.safetensors
+    assert said("compare", "folder", cwd=place)[0] == 0  # a model folder has its result next to model.safetensors
     shutil.copy(place / "other.safetensors", place / "folder" / "model.safetensors")
     assert "model.safetensors beside it has" in said("compare", "folder", cwd=place)[1]
     assert "other weights" not in said("status", "run", cwd=place)[1]
@@ -238,7 +238,7 @@ def epoch(**figures):
 
 
 def raw(**changes):
-    """As whoever edits one measurement by hand leaves the rest of it."""
+    """Change fields of one measurement by hand and leave its other fields as they are."""
 
     def change(run: Path) -> None:
         known = json.loads((run / "result.json").read_text())
@@ -276,7 +276,7 @@ CONTRADICTIONS = [
 def test_a_result_that_contradicts_itself_is_refused_by_every_reader(place, forge, sentence, monkeypatch, capsys):
     run = place / "run"
     forge(run)
-    for verdicts in (True, False):  # beside it, and not
+    for verdicts in (True, False):  # with the verdicts next to the result, and without
         if not verdicts:
             (run / "result.verdicts.safetensors").unlink()
         with pytest.raises(ValueError, match=f"result.json is not a result of advdistill: {sentence}"):
@@ -330,7 +330,7 @@ def test_a_masking_verdict_lacks_no_check(place, forge, sentence, monkeypatch, c
 
 
 def test_a_result_without_verdicts_is_a_claim_and_said_to_be(place, monkeypatch, capsys):
-    """Somebody who edits all figures alike cannot be found without verdicts: that they are missing is said."""
+    """Without verdicts, consistently edited figures cannot be detected, so the missing verdicts are reported."""
     run = place / "run"
     measured(run / "result.json", "pgd-20", correct=99)
     (run / "result.verdicts.safetensors").unlink()
@@ -405,7 +405,7 @@ def test_the_header_is_of_the_weights_that_were_read(tmp_path, monkeypatch):
 
 
 def all_right(place: Path) -> Path:
-    """An unfinished evaluation of this very setting in which nothing breaks."""
+    """Write an unfinished evaluation with the same settings in which no image is broken; return its file."""
     split, run = data.load("digits", "test"), place / "run"
     setting = {"weights": digest(models.load(run)), "fingerprint": split.fingerprint(), "images": "100",
                "threat": "Linf 0.1", "seed": "0", "block": "40", "searched": "None", "surrogate": "None"}
@@ -433,7 +433,7 @@ def of_another_user(place: Path) -> None:
 
 
 def of_another_threat(place: Path) -> None:
-    """This user's own verdicts and tag; what they are verdicts of was edited."""
+    """The verdicts and the tag are this user's own; the threat model next to them was edited."""
     file = all_right(place)
     known = {name: tensor.numpy() for name, tensor in load_file(file).items()}
     with safe_open(file, "pt") as opened:
@@ -475,7 +475,7 @@ def test_a_figure_that_came_with_a_run_is_not_shown_as_measured(place):
     code, text = said(*MEASURE, "--suite", "clean", cwd=place)
     assert code == 0 and "also has cw-30, not signed with this user's key (~/.cache" in text
     assert "cw-30" in str(Result.load(file)) and "100.0" not in text
-    again = said(*MEASURE, "--suite", "clean", cwd=place)[1]  # joining a claim does not make it one's own
+    again = said(*MEASURE, "--suite", "clean", cwd=place)[1]  # merging does not sign the other figure
     assert "also has cw-30, not signed with this user's key" in again and "fgsm" in again
 
 
@@ -517,7 +517,7 @@ def test_the_key_is_made_once_and_for_the_user_alone(tmp_path, monkeypatch):
     assert (tmp_path / "cache" / "key").stat().st_mode & 0o077 == 0
 
 
-# ---- what `verify` is shown ------------------------------------------------------------------------------------------
+# ---- results that `verify` must check --------------------------------------------------------------------------------
 
 
 def claims(run: Path, eps: str) -> None:
@@ -639,7 +639,7 @@ def test_the_hypotheses_are_stated_and_bounded():
     assert Again(32, 1, 32, 0).ok and Again(0, 0, 0, 0).ok and not Again(32, 8, 32, 0).ok and not Again(2, 0, 30, 9).ok
 
 
-# ---- two evaluations, and the SIGKILL between two files --------------------------------------------------------------
+# ---- two evaluations at once, and SIGKILL between two files ----------------------------------------------------------
 
 
 def test_a_second_evaluation_of_the_same_result_is_refused(place):

@@ -1,4 +1,4 @@
-"""A result says what was typed, whoever called the command."""
+"""A result records the command as it was typed, whatever program ran it."""
 
 import pytest
 

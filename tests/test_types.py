@@ -1,4 +1,4 @@
-"""What type checkers read of the package, from outside it."""
+"""Tests of the package's types, as a type checker reads them in a user's script."""
 
 import ast
 import os
@@ -20,7 +20,7 @@ assert_type(result["clean"].accuracy, float)
 assert_type(attack.step_size + attack.threat.eps, float)  # given as text
 assert_type(ad.distill(ad.Recipe(), "out").recipe, ad.Recipe)
 """
-# others' packages are left out, which saves half a minute
+# packages of others are skipped, which saves half a minute
 SETTINGS = """
 [mypy]
 strict = True
@@ -31,7 +31,7 @@ ignore_missing_imports = True
 
 
 def checked(folder: Path, script: str) -> list[str]:
-    """The errors of a user's script, which finds the package among the installed ones."""
+    """Return mypy's errors in a user's script, which finds the package among the installed ones."""
     (folder / "script.py").write_text(script)
     (folder / "mypy.ini").write_text(SETTINGS)
     done = subprocess.run(
@@ -44,7 +44,7 @@ def checked(folder: Path, script: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("user")  # of the same cache
+    return tmp_path_factory.mktemp("user")  # one folder for all tests, so that they share mypy's cache
 
 
 def test_the_loop_of_the_readme_is_typed(folder):

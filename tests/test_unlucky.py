@@ -1,4 +1,4 @@
-"""Unlucky checkpoints, data files, labels and words: each gets the right value or one sentence."""
+"""Unusual checkpoints, data files, labels and arguments: each gives the right value or a one-sentence error."""
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ def test_a_picture_of_a_form_that_is_not_read_is_not_left_out_without_a_word(pic
     try:
         with pytest.raises(ValueError, match=rf"a/photo{ending} \({ending} is not read; convert it to PNG or JPEG\)"):
             data.load(str(pictures), "train")
-        assert len(data.load(pictures, "train", skip_broken=True)) == 6  # a Path is taken, too
+        assert len(data.load(pictures, "train", skip_broken=True)) == 6  # a Path is accepted, too
     finally:
         file.unlink()
 

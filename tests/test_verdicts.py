@@ -1,4 +1,4 @@
-"""Verdicts image by image: kept after every batch, continued, shared among processes."""
+"""Tests of verdicts on each image: saved after every batch, resumed, shared among processes."""
 
 import json
 import random
@@ -31,7 +31,7 @@ def model(teacher):
 
 
 def verdicts(path):
-    """Without what is no verdict: seconds, and where the first gradient vanished."""
+    """Load a file's verdicts, without its seconds and its flags of images whose first gradient vanished."""
     no = (".seconds", ".no_gradient")
     return {name: tensor for name, tensor in load_file(path).items() if not name.endswith(no)}
 
@@ -80,7 +80,7 @@ def test_stopped_after_any_batch_it_goes_on_where_it_was(model, tmp_path, monkey
         with pytest.raises(Died):
             evaluate(model, split, keep=tmp_path / "died.safetensors", **settings)
     died = evaluate(model, split, keep=tmp_path / "died.safetensors", **settings)
-    assert len(calls) == 3 * 7 + 3  # nothing is attacked twice but the three batches that died
+    assert len(calls) == 3 * 7 + 3  # only the three batches that died are attacked twice
     assert [m.correct for m in died.measurements] == [m.correct for m in whole.measurements]
     assert same(verdicts(tmp_path / "whole.safetensors"), verdicts(tmp_path / "died.safetensors"))
 
@@ -139,7 +139,7 @@ def test_two_files_make_one_when_each_knows_a_part(tmp_path):
 
 
 def shortened():
-    """In a process of its own: AutoAttack with a hundredth of its budget."""
+    """Patch AutoAttack to a hundredth of its budget; to be called in a separate process."""
     import pyautoattack
 
     build = pyautoattack.AutoAttack._set_version
@@ -164,7 +164,7 @@ sys.exit(main())
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, teacher):
-    """A folder with a checkpoint, and the unbroken evaluation `whole.json`."""
+    """A folder with a checkpoint, and the uninterrupted evaluation `whole.json`."""
     folder = tmp_path_factory.mktemp("place")
     shutil.copy(teacher, folder)
     done = advdistill(*command("whole.json"), cwd=folder, before=shortened)
@@ -173,7 +173,7 @@ def place(tmp_path_factory, teacher):
 
 
 def command(out, *more, size=20):
-    """Every named attack, on four blocks of images."""
+    """Return a command that evaluates every named attack on four blocks of images."""
     suite = ["--suite", "full,blackbox", "--surrogate", "teacher.safetensors"]
     options = ["--data", "digits", "--eps", "0.1", *suite, "--n", "240", "--batch-size", str(size)]
     return ["evaluate", "teacher.safetensors", *options, "--out", out, *more]

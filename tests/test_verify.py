@@ -1,4 +1,4 @@
-"""A published record, mostly made by hand: a sound one passes, and each way to tamper with one is found."""
+"""`verify` on records, mostly made by hand: a sound record passes, and each way to tamper with one is found."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ BATCH = 25
 
 
 def made() -> tuple[Split, nn.Module]:
-    """Noise, brighter in the row of its class, and a model that errs on some of it."""
+    """Noise images, brighter in the row of their class, and a model that errs on some of them."""
     rng = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 3, (60,), generator=rng)
     images = torch.randint(0, 206, (60, 1, 4, 4), generator=rng)
@@ -52,7 +52,7 @@ class Record:
         self.result = self.counted()
 
     def counted(self) -> Result:
-        """A result with the counts of the verdicts as they are now."""
+        """Return a result with the counts of the current verdicts."""
         measured = (Measurement(name, "", 50, int(flags.sum()), 1.0) for name, flags in self.verdicts.items())
         return Result(
             "linear", "made/test", self.split.fingerprint(), str(self.threat), self.threat.eps, 0, tuple(measured),
@@ -187,7 +187,7 @@ def test_images_of_an_attack_with_a_longer_name_are_left_alone(record):
 
 
 class Shifted(nn.Module):
-    """The model, its decisions turned where the lead of the first class is within some rounding."""
+    """The model with a first logit raised by `by` times the largest absolute logit, which decides near ties."""
 
     def __init__(self, network, by: float):
         super().__init__()
@@ -215,7 +215,7 @@ def test_a_tie_is_left_undecided(tmp_path, by, undecided):
 
 
 class Level(nn.Module):
-    """The same two logits lead for every image."""
+    """The first two logits are equal and the largest, for every image."""
 
     def forward(self, x):
         return torch.tensor([1.0, 1.0, 0.0]) + 0 * x.flatten(1).sum(1, keepdim=True)
@@ -264,19 +264,19 @@ def test_damaged_images_are_explained(record):
 
 
 def test_survivors_that_another_attack_breaks_are_reported(tmp_path):
-    record = Record(tmp_path, steps=1)  # one step of eps / 4: the images stand, the claim is true, and says little
+    record = Record(tmp_path, steps=1)  # one step of eps / 4: images and claim are correct, but the attack is weak
     found = record.verify(sample=1000)
     survivors = found.survivors
     y = record.split.labels[:50]
     left = record.verdicts["pgd"].bool()
     x = to_float(record.split.images[:50])
     weight = record.model[1].weight
-    pairs = weight[y][:, None] - weight[None]  # of a linear model the worst x' in the ball is known, but for the box
+    pairs = weight[y][:, None] - weight[None]  # a linear model's worst x' in the ball is known, except for the box
     lead = (record.model(x).gather(1, y[:, None]) - record.model(x)) - 0.06 * pairs.abs().sum(2)
     lead[range(50), y] = float("inf")
     assert survivors.remaining == survivors.sampled == int(left.sum()) and survivors.n == 50
     assert 3 < survivors.newly_broken <= int((left & (lead.amin(1) < 0)).sum())
-    assert survivors.lower == (survivors.newly_broken / 50,) * 3  # all were attacked: nothing is left to chance
+    assert survivors.lower == (survivors.newly_broken / 50,) * 3  # all were attacked: there is no sampling error
     assert found.ok
     (line,) = [line for line in found.lines() if "fell to PGD-100" in line]
     broken = f"{survivors.newly_broken} of {survivors.sampled} survivors of pgd"
@@ -328,7 +328,7 @@ def test_by_how_much_the_accuracy_is_lower():
 
 
 def evaluated(folder, model, split, threat, suite, **options):
-    """What `evaluate` says, and what it keeps, as `verify` takes them."""
+    """Run `evaluate`; return its result and saved files as the arguments of `verify`."""
     keep, images = folder / "v.safetensors", folder / "v.adv"
     kept = {"n": 50, "batch_size": 20, "keep": keep, "keep_images": images}
     result = evaluate(model, split, threat, suite, **kept | options)
@@ -344,7 +344,7 @@ def test_a_record_of_evaluate_passes(tmp_path):
 
 
 class NeedsImages(nn.Sequential):
-    """As many networks, it cannot take a batch of nothing."""
+    """Like many networks, this one does not accept an empty batch."""
 
     def forward(self, x):
         return super().forward(x.view(len(x), -1))

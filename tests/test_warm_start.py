@@ -1,4 +1,4 @@
-"""A student that begins with the weights of another network, `student_init`."""
+"""Tests of `student_init`, with which a student begins with the weights of another network."""
 
 import json
 import re
@@ -21,7 +21,7 @@ X = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
 
 def written(folder: Path, classes: int, name: str = "convnet-2", **normalisation) -> str:
-    """The checkpoint of a network with weights and statistics of its own."""
+    """Save a network with its own weights and running statistics; return the checkpoint's path."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(classes)
         network = models.create(name, classes, 1, **normalisation)
@@ -65,7 +65,7 @@ def test_names_may_have_another_prefix():
     torch.manual_seed(3)
     student, _ = warm_start(Tiny(), f"{source}?mean=0&std=1", X)
     torch.manual_seed(3)
-    Tiny()  # drawn for the student
+    Tiny()  # uses up the random numbers of the student
     assert differences(student.state_dict(), Tiny().state_dict()) == []
     with pytest.raises(ValueError, match="normalises its images by mean .0.5,., std .0.25,., the student by nothing. "):
         warm_start(Tiny(), f"{source}?mean=0.5&std=0.25", X)

@@ -44,7 +44,7 @@ def installed(built, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def user(installed, tmp_path_factory):
-    """Runs Python with the wheel, in a working directory that has nothing of the checkout."""
+    """Return a function that runs Python with the wheel, in a working directory that has nothing of the checkout."""
     away = tmp_path_factory.mktemp("away")
     return lambda *arguments: run(sys.executable, *arguments, cwd=away, PYTHONPATH=str(installed))
 
@@ -70,7 +70,7 @@ def test_it_has_every_file_of_the_package_and_the_licence(installed):
 
 
 def test_each_file_that_it_points_to_is_in_it(installed):
-    assert "docs/teachers.md" in POINTER.findall((ROOT / "README.md").read_text())  # what a pointer looks like
+    assert "docs/teachers.md" in POINTER.findall((ROOT / "README.md").read_text())  # an example of a pointer
     texts, here = (
         [path for path in (place / "advdistill").rglob("*.*") if path.suffix in (".py", ".html", ".js", ".css")]
         for place in (installed, ROOT)

@@ -1,4 +1,4 @@
-"""A training run of seconds, for the tests."""
+"""Short training runs, networks and comparisons that the tests share."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from advdistill.train.trainer import Trainer
 
 
 def short(method: str | dict = "rslad", teacher: str | None = None, **changes) -> Recipe:
-    """Three epochs of six steps on 200 digits."""
+    """Return a recipe of three epochs of six steps on 192 digits."""
     recipe = Recipe(
         method=methods.build(method) if isinstance(method, str) else methods.from_config(method),
         student="convnet-4",
@@ -44,7 +44,7 @@ def same_weights(first, second) -> bool:
 
 
 def taught(steps: int, **statistics) -> nn.Module:
-    """A network that knows the digits, after a moment."""
+    """Return a network trained on the digits for a few steps."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = models.create("convnet-8", 10, 1, **statistics)
@@ -60,17 +60,17 @@ def taught(steps: int, **statistics) -> nn.Module:
 
 
 def make_teacher(folder) -> str:
-    """A teacher's checkpoint; its path."""
+    """Save a teacher's checkpoint; return its path."""
     path = folder / "teacher.safetensors"
     save(taught(40), path)
     return str(path)
 
 
-ROLES = {"robust": "teacher", "clean": "clean_teacher", "peer": "peer"}  # and their names as arguments of distill
+ROLES = {"robust": "teacher", "clean": "clean_teacher", "peer": "peer"}  # role: its name as an argument of distill
 
 
 def four(network: Callable[[], nn.Module]) -> dict[str, nn.Module]:
-    """A student and every teacher, each with weights of its own, by their names as arguments of distill."""
+    """Return a student and every teacher, each with its own weights, by their names as arguments of distill."""
     made = {}
     with torch.random.fork_rng(devices=[]):
         for seed, name in enumerate(("student", *ROLES.values())):
@@ -80,7 +80,7 @@ def four(network: Callable[[], nn.Module]) -> dict[str, nn.Module]:
 
 
 def further(network: Callable[[], nn.Module], *roles: str) -> dict[str, dict[str, nn.Module]]:
-    """Teachers of further roles, as an argument of distill."""
+    """Return teachers of further roles, as the argument `teachers` of distill."""
     made = {}
     with torch.random.fork_rng(devices=[]):
         for seed, role in enumerate(roles, 10):
@@ -99,7 +99,7 @@ def quick(
     validation=None,
     **changes,
 ) -> Run:
-    """A run of a tenth of a second: two epochs of three steps on 72 images [1, 4, 4] of four classes, or on others."""
+    """Train for a tenth of a second: by default, two epochs of three steps on 72 images [1, 4, 4] of four classes."""
     if pgd := changes.pop("pgd", None):
         changes["attack"] = PGD(threat=Linf(0.2), **pgd)
     recipe = short(method, **{"epochs": 2, "batch_size": 24, "validate_every": 2, "data": Data("random")} | changes)
@@ -108,18 +108,18 @@ def quick(
 
 
 class Died(Exception):
-    """In place of a signal that kills a run."""
+    """Raised in place of a signal that kills a run."""
 
 
 def died_at_saves(monkeypatch, train: Callable[[], Run], *before: int, after: int = 0) -> tuple[Run, list]:
-    """A run that saves after every step, and dies and is resumed several times.
+    """Train a run that saves after every step, and that dies and is resumed several times.
 
     Args:
-        before: numbers of saves, counted over all its lives from 1, at which it dies before the state is written.
-        after: the number of one at which it dies when the state has been written.
+        before: numbers of saves, counted from 1 over all resumptions, at which the run dies before writing the state.
+        after: number of a save at which the run dies after writing the state, 0 for none.
 
     Returns:
-        The run that ended, and epoch and batch of every save.
+        The finished run, and epoch and batch of every save.
     """
     save, saves = State.save, []
 
@@ -142,7 +142,7 @@ def died_at_saves(monkeypatch, train: Callable[[], Run], *before: int, after: in
 
 
 def died_before(monkeypatch, step: int, train: Callable[[], object]) -> None:
-    """A run that saves after every step and dies before one."""
+    """Train a run that saves after every step, and that dies before the given step."""
 
     def dying(trainer, *arguments):
         if trainer.state.at.step == step:
@@ -157,7 +157,7 @@ def died_before(monkeypatch, step: int, train: Callable[[], object]) -> None:
 
 
 def quick_data() -> Split:
-    """Of a quick run, its held-out part included."""
+    """Return the training images of a `quick` run, its held-out part included."""
     images = torch.randint(256, (80, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Split(images, torch.arange(80) % 4, ("a", "b", "c", "d"), "random/train")
 
@@ -167,13 +167,13 @@ def state_of(run: Run) -> dict:
 
 
 def losses_of(run: Run) -> list[dict[str, float]]:
-    """Mean losses of each epoch."""
+    """Return the mean losses of each epoch."""
     rows = map(json.loads, run.metrics.read_text().splitlines())
     return [{name: value for name, value in row.items() if name.startswith("loss/")} for row in rows]
 
 
 def differences(first, second) -> list[str]:
-    """Where two nested values are not the same bit for bit."""
+    """Return the paths at which two nested values are not the same bit for bit."""
     a, b = dict(_leaves(first)), dict(_leaves(second))
     return [where for where in a | b if not _same(a.get(where), b.get(where))]
 
@@ -192,7 +192,7 @@ def _same(first, second) -> bool:
 
 
 def assert_same_path(one: Run, other: Run) -> None:
-    """Of runs by different numbers of processes, which add in another order."""
+    """Assert that runs are equal up to rounding: different numbers of processes add in another order."""
     first, second = state_of(one), state_of(other)
     for part in ("student", "trained", "modules", "method"):
         assert_close(first[part], second[part], rtol=1e-4, atol=1e-5)

@@ -38,7 +38,7 @@ class Data:
     train_images: int | None = None
     """Train on only this many images, stratified."""
     augment: Kind = "none"
-    """`shift`: by up to one pixel; `crop_flip`: crop after padding by 4, flip; docs/levers.md explains the others."""
+    """`shift` by up to one pixel; `crop_flip`: crop after padding by 4, flip; the documentation explains the others."""
     flip: bool = True
     """Mirror half of the images, if `augment` includes a flip; use False if mirroring changes the class."""
     cutout: int = 0

@@ -17,6 +17,6 @@ def build(kind: type, values: Any) -> Any:
     hints = get_type_hints(kind)
     known = {name: value for name, value in check_type(values, dict).items() if name in hints}
     absent = {f.name for f in fields(kind) if f.default is not MISSING} - known.keys()  # in files of earlier versions
-    # mypy expects the fields of a TypedDict as literals
-    wanted = TypedDict(kind.__name__, {n: h for n, h in hints.items() if n not in absent})  # type: ignore[misc]
+    present = {name: hint for name, hint in hints.items() if name not in absent}
+    wanted = TypedDict(kind.__name__, present)  # type: ignore[misc]  # mypy expects the fields as literals
     return kind(**check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS))

@@ -1,4 +1,4 @@
-"""What can happen to a run. Each accident happens, lets the same command continue, and says what became of the run."""
+"""Accidents that can happen to a run: each function causes one, resumes with the same command and checks the run."""
 
 import random
 import shutil
@@ -15,16 +15,16 @@ from injected import breaking, full, killed, saving_often, writing
 
 from advdistill import Run
 
-MOMENTS = {False: 80, True: 160}  # of writing: in a run that saves at the ends of its epochs, after every step
+MOMENTS = {False: 80, True: 160}  # of writing, if a run saves after each epoch (False) or each step (True)
 
 
 @dataclass(frozen=True)
 class Outcome:
     """
     Attributes:
-        happened: accidents, of which a run that was quicker has none.
-        said: how many ended a command with one clear sentence and exit code 2.
-        lost: what is not as it should be.
+        happened: number of accidents; 0 if the run ended before the accident.
+        said: how many of them the command reported in one clear sentence.
+        lost: everything that is wrong with the run or with what was reported.
     """
 
     happened: int
@@ -49,7 +49,7 @@ def asked_to_stop(case: Case, out: Path, rng: random.Random) -> Outcome:
     if ended.returncode == 0:
         return _ended(case, out, 0)
     said = ended.returncode == 128 + number and bool(ended.sentence)
-    early = ended.returncode == -number and not (out / "state.pt").exists()  # nobody listens before the training begins
+    early = ended.returncode == -number and not (out / "state.pt").exists()  # no signal handler before the training
     return _ended(case, out, 1, said, *([] if said or early else [f"exit code {ended.returncode}: {ended.stderr}"]))
 
 
@@ -97,7 +97,7 @@ def two_at_once(case: Case, out: Path, rng: random.Random) -> Outcome:
     first.until((out / "state.pt").exists)
     time.sleep(rng.uniform(0, case.seconds / 3))
     first.send(signal.SIGSTOP)
-    met = not (out / "last.safetensors").exists()  # a run that was quicker holds its folder no more
+    met = not (out / "last.safetensors").exists()  # a run that has already ended no longer locks its folder
     second = train(case.file, out, case.always).wait()
     first.send(signal.SIGCONT)
     ended = first.wait()
@@ -122,7 +122,7 @@ def nan_once(case: Case, out: Path, rng: random.Random) -> Outcome:
 
 
 def killed_around_a_rollback(case: Case, out: Path, rng: random.Random) -> Outcome:
-    """The loss breaks in the same step of every process, so that the undisturbed run is rolled back as well."""
+    """The loss becomes NaN in the same step of every process, so that the undisturbed run is rolled back as well."""
     step = rng.choice([0, 4, 8, 15])
     rolling = case.changed(f"rollback-{step}", partial(breaking, step, 2), on_divergence="rollback")
     rolling = ROLLING.setdefault((case.name, step), rolling)
@@ -172,7 +172,7 @@ def _unclear(ended: Done, *parts: str) -> list[str]:
 
 
 def _ended(case: Case, out: Path, happened: int, said: int = 0, *wrong: str) -> Outcome:
-    """Continue, and compare the end with that of the undisturbed run."""
+    """Resume the run and compare its end with that of the undisturbed run."""
     ended = train(case.file, out, case.always).wait()
     if ended.returncode != 0:
         return Outcome(happened, said, (*wrong, f"not continued, exit code {ended.returncode}: {ended.stderr}"))

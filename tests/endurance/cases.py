@@ -1,4 +1,4 @@
-"""Real trainings of a second, and what an undisturbed run of each leaves."""
+"""Training runs of about a second for the endurance test, each with an undisturbed run to compare with."""
 
 import json
 import time
@@ -14,7 +14,7 @@ from training import differences, make_teacher, short, state_of
 
 from advdistill import Data, Recipe, Run, data
 
-METHODS = {  # with every option of the loop that has a state
+METHODS = {  # together they use every option of the loop that has state
     "adaad+igdm": {},
     "bmtard": {"ema": 0.9},
     "mart": {"validate_every": 2},
@@ -30,10 +30,10 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A recipe, and what its processes do to themselves in any run of it.
+    """A recipe, and the function `always` that every process which trains it calls first.
 
     Attributes:
-        images: the folder of its images, where that is not part of a package.
+        images: the folder of the recipe's images, None if the images come with a package.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Case:
         return replace(self, name=name, recipe=self.recipe.replace(**changes), folder=self.folder / name, always=always)
 
     def differs(self, run: Run) -> list[str]:
-        """Where a run did not end as the undisturbed one."""
+        """List the differences between a finished run and the undisturbed one."""
         return [
             *(f"{name}: {where}" for name in ("best", "last") for where in _weights_differ(self.whole, run, name)),
             *(["metrics.jsonl"] if _rows(self.whole) != _rows(run) else []),
@@ -81,7 +81,7 @@ def train(recipe: Path, out: Path, before: Callable[[], None] | None = None) -> 
 
 
 def cases(folder: Path) -> list[Case]:
-    """One for each method, each with epochs of six steps."""
+    """Return one case for each method, each with epochs of six steps."""
     teacher = make_teacher(folder)
     made = [Case(name, short(name, teacher, **options), folder / name) for name, options in METHODS.items()]
     images = _idx(folder / "images")
@@ -90,7 +90,7 @@ def cases(folder: Path) -> list[Case]:
 
 
 def _idx(folder: Path) -> Path:
-    """Digits as the IDX files of Fashion-MNIST: 28 x 28 pixels."""
+    """Write the digits as Fashion-MNIST's IDX files of 28 x 28 pixels; return the folder."""
     folder.mkdir()
     split = data.load("digits", "train")
     grown = np.kron(split.images[:, 0].numpy(), np.ones((1, 3, 3), np.uint8))

@@ -1,4 +1,4 @@
-"""What a child does to itself: it dies, or runs out of room, at the n-th moment of its writing; its loss breaks."""
+"""Faults that a child causes in itself: it dies or its disk is full at the n-th moment of writing; its loss is NaN."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ def killed() -> None:
 
 
 def full(size: int) -> Happening:
-    """From now on files cannot grow beyond `size` bytes, as on a full disk."""
+    """Return a fault: from then on, files cannot grow beyond `size` bytes, as on a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
@@ -28,7 +28,7 @@ def saving_often() -> None:
 
 
 def breaking(step: int, until: int) -> None:
-    """The loss and a weight are no numbers after a step, until the run was rolled back so often."""
+    """Make the losses and a weight tensor NaN after `step`, until the run was rolled back `until` times."""
 
     def broken(self, *arguments):
         at, means = self.state.at, descend(self, *arguments)
@@ -42,10 +42,10 @@ def breaking(step: int, until: int) -> None:
 
 
 def writing(happening: Happening, moment: int) -> None:
-    """Let something happen at the n-th moment of writing files.
+    """Call `happening` at the n-th moment of writing files; n is `moment`.
 
-    A file has five: before it is begun, half-written, before and after each renaming of one file to another. A line of
-    the metrics has one: half-written.
+    A file has these moments: before it is begun, half-written, and before and after each renaming. A line of the
+    metrics has one: half-written.
     """
     passed, replace, rename, append = [0], files._replace, os.replace, files.append
 

@@ -1,4 +1,4 @@
-"""A hundred accidents of trainings, `long.py --kills 100`: does the same command always continue to the same end?"""
+"""Cause accidents to training runs (`long.py --kills 100`): the same command must resume each to the same end."""
 
 import argparse
 import itertools
@@ -33,14 +33,14 @@ settings are those of `tests/endurance/cases.py`.
 """
 
 def warm(folder: Path) -> None:
-    """Import everything that a child needs, by one training here; on the CPU, a fork afterwards is sound."""
+    """Train once here, which imports everything that a child needs; forking afterwards is safe on the CPU."""
     torch.set_num_threads(1)
     short("pgd_at", epochs=1).save(folder / "warm.yaml")
     main(["train", str(folder / "warm.yaml"), "--suite", "None", "--out", str(folder / "warm")])
 
 
 def accidents(kills: int, seed: int, folder: Path) -> dict[str, list[Outcome]]:
-    """So many accidents, every kind and every method in turn."""
+    """Cause `kills` accidents, taking every kind and every method in turn; return the outcomes by kind."""
     every, outcomes = cases(folder), defaultdict(list)
     own = [case for case in every if case.images]
     turn = itertools.cycle(every)

@@ -1,4 +1,4 @@
-"""A few accidents of `long.py`, in a process of its own, which may fork."""
+"""A few accidents of `long.py`, in a separate process that may fork."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from conftest import ENV
 
 
 def test_no_accident_loses_work():
-    command = [sys.executable, Path(__file__).with_name("long.py"), "--kills", "7"]  # of which a run has three at most
+    command = [sys.executable, Path(__file__).with_name("long.py"), "--kills", "7"]  # a run has three at most
     done = subprocess.run(command, env=ENV, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     happened, said, runs, same, lost = done.stdout.split("| all |")[1].split("|")[:5]

@@ -1,4 +1,4 @@
-"""Valid examples of what the product opens, and their reading."""
+"""Valid examples of the files that advdistill opens, and functions that read them."""
 
 import gzip
 import hashlib
@@ -42,7 +42,7 @@ BEAT = {"state": "running", "pid": 1, "host": "here", "time": 1.0, "step": 3, "t
 
 
 def made(write: Callable[[Path], object], suffix: str = "") -> Callable[[], bytes]:
-    """The bytes that `write` leaves in a file."""
+    """Return a function that returns the bytes that `write` writes to a file."""
 
     def valid() -> bytes:
         import tempfile
@@ -60,7 +60,7 @@ def sealed(content: bytes) -> bytes:
 
 
 def run_folder(folder: Path) -> None:
-    """A whole run, finished and looked at."""
+    """Write the folder of a finished run with all its results, including an inspection."""
     folder.mkdir(parents=True, exist_ok=True)
     RESULT.save(folder / "result.json")
     described = {"fingerprint": RESULT.fingerprint, "threat": RESULT.threat, "seed": "0"}
@@ -91,7 +91,7 @@ def inspection() -> Inspection:
 
 
 def shown(folder: Path) -> None:
-    """Everything that is said of a run: the comparison, its table, the page."""
+    """Create every report on a run: the comparison, its table and the HTML page."""
     console = Console(file=io.StringIO(), width=100)
     console.print(compare([folder, folder]))
     tables([folder], "markdown")
@@ -105,7 +105,7 @@ def network(seed: int = 0) -> torch.nn.Module:
 
 
 def nothing(folder: Path) -> None:
-    """A folder with nothing but the file itself."""
+    """Add nothing to the folder: it has only the file itself."""
 
 
 def loaded(reference: str) -> None:
@@ -141,7 +141,7 @@ def archived() -> bytes:
 
 
 def repacked(read: Callable[[Path], None]) -> Callable[[Path], None]:
-    """The mutated bytes are compressed afterwards, so that they are reached."""
+    """Compress the mutated bytes before reading, so that gzip is valid and the mutations are reached."""
 
     def reading(folder: Path) -> None:
         (folder / "x.tar.gz").write_bytes(gzip.compress((folder / "x.tar").read_bytes(), 1))
@@ -171,7 +171,7 @@ def pictures(folder: Path) -> None:
 
 
 def both(reference: str) -> None:
-    """Both splits."""
+    """Load both splits."""
     for split in ("train", "test"):
         data.load(reference, split)
 
@@ -231,7 +231,7 @@ def unfinished(folder: Path) -> None:
 
 def reference(folder: Path) -> None:
     text = (folder / "reference").read_bytes().decode(errors="replace")
-    if not text.startswith(("hf:", "timm:", "robustbench:")):  # the net, and gigabytes
+    if not text.startswith(("hf:", "timm:", "robustbench:")):  # these download gigabytes
         models.load(text)
 
 

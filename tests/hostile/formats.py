@@ -1,4 +1,4 @@
-"""Every form of file that the product opens: a valid example, and the reading of one in its place."""
+"""Every file format that the package opens, with a valid example and a function that reads it from a folder."""
 
 import gzip
 import json
@@ -57,10 +57,10 @@ __all__ = ["FORMATS", "Format"]
 
 @dataclass(frozen=True)
 class Format:
-    """`read(folder)` opens the file `name` in a folder where `write(folder, bytes)` put it.
+    """A file format: `write(folder, bytes)` puts the file `name` into a folder, and `read(folder)` opens it there.
 
     Attributes:
-        share: how many of the mutated files, against the others.
+        share: relative number of mutated files of this format.
     """
 
     valid: Callable[[], bytes]

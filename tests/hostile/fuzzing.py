@@ -1,4 +1,4 @@
-"""Mutated files of every form, each read under guard."""
+"""Mutated files of every format, each read with `guarded`."""
 
 import contextlib
 import io
@@ -23,7 +23,7 @@ PREPARED = "prepared"
 
 @dataclass
 class Tally:
-    """What came of the files of one form."""
+    """The outcomes of the mutated files of one format."""
 
     name: str
     outcomes: list[Outcome] = field(default_factory=list)
@@ -38,10 +38,12 @@ class Tally:
 
 
 def fuzz(files: int, seed: int, place: Path, kept: Path | None = None) -> Iterator[Tally]:
-    """So many files over all forms, by their shares; drawn from the seed, the form's name and the file's number.
+    """Read `files` mutated files, divided among the formats by their shares, and yield the tally of each format.
+
+    Mutations are drawn from the seed, the format's name and the file's number.
 
     Args:
-        kept: where files go that raised something else.
+        kept: folder for files that raised an unexpected exception or acted outside their folder.
     """
     per_share = files / sum(kind.share for kind in FORMATS.values())
     with _inside(place):
@@ -55,7 +57,7 @@ def _tally(name: str, kind: Format, files: int, seed: int, place: Path, kept: Pa
     (place / PREPARED).mkdir()
     kind.prepare(place / PREPARED)
     _place(kind, sealed(valid) if kind.seal else valid, place)
-    kind.read(run)  # it is accepted, and what it imports is there from now on
+    kind.read(run)  # the valid file is accepted; this imports what later reads need
     for number in range(files):
         draw = random.Random(f"{seed}/{name}/{number}")
         content = mutated(valid, draw)

@@ -1,4 +1,4 @@
-"""Read one file under guard: what it raised, how long it took, what memory; what it wrote, ran or asked the net for."""
+"""Read one file under guard: record its exception, time and memory, and what it wrote, ran or connected to."""
 
 import os
 import signal
@@ -12,26 +12,26 @@ from pathlib import Path
 __all__ = ["Outcome", "guarded", "watch"]
 
 CLEAR = (ValueError, OSError, ImportError)
-SECONDS = 600  # far more than any needs on a machine however busy
-LONGEST = 3000  # characters of a sentence
+SECONDS = 600  # far more than any file needs, even on a busy machine
+LONGEST = 3000  # characters of an error message that is too long to be clear
 RUN = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect"}
 CHANGED = {"os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Hang(BaseException):
-    """Too long: nothing but the guard catches it."""
+    """Raised if reading takes too long; nothing but the guard catches this exception."""
 
 
 @dataclass
 class Outcome:
-    """What came of one file.
+    """The outcome of reading one file.
 
     Attributes:
-        kind: `fine`, `clear` (one readable sentence of a kind that the command line explains) or `other`.
+        kind: `fine`, `clear` (one readable sentence of an exception type that the command line explains) or `other`.
         said: the exception.
-        megabytes: how far the peak of the resident memory lies above what it was before.
-        outside: what it wrote outside of its folder, ran, or asked the network for.
+        megabytes: rise of the peak resident memory over the resident memory before the reading.
+        outside: writes outside the file's folder, started processes and network connections.
     """
 
     kind: str = "fine"
@@ -65,14 +65,14 @@ def _note(event: str, path: object, folder: str, found: list[str], follows: bool
 
 
 def watch() -> None:
-    """Once in a process; a hook cannot be taken away."""
+    """Install the audit hook, once in a process: a hook cannot be removed."""
     if not getattr(sys, "_hostile_watch", False):
         sys._hostile_watch = True
         sys.addaudithook(_audit)
 
 
 def guarded(read: Callable[[], object], folder: Path) -> Outcome:
-    """Call `read`, which may write into `folder` only."""
+    """Call `read`, which may write into `folder` only; return the outcome."""
     outcome = Outcome()
     _reset_peak()
     before, began = _memory("VmRSS"), time.perf_counter()
@@ -84,7 +84,7 @@ def guarded(read: Callable[[], object], folder: Path) -> Outcome:
         outcome.said = f"{type(error).__name__}: {error}"
         readable = str(error).strip() and len(str(error)) < LONGEST and not isinstance(error, RecursionError)
         outcome.kind = "clear" if readable else "other"
-    except BaseException as error:  # KeyboardInterrupt of a user ends the whole elsewhere
+    except BaseException as error:  # but a user's KeyboardInterrupt ends the program
         if isinstance(error, KeyboardInterrupt):
             raise
         outcome.kind, outcome.said = "other", f"{type(error).__name__}: {error}"[:300]
@@ -117,7 +117,7 @@ def _reset_peak() -> None:
 
 
 def _memory(name: str) -> int:
-    """kB, from /proc; 0 where there is none."""
+    """Return a figure of /proc/self/status in kB, 0 if it is not available."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

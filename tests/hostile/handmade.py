@@ -1,4 +1,4 @@
-"""Files that somebody made to do harm, by what they are: those that are refused, and those that are answered."""
+"""Handmade malicious files: reading those of `REFUSED` must raise a clear error, reading those of `ANSWERED` none."""
 
 import gzip
 import os
@@ -188,7 +188,7 @@ REFUSED: dict[str, Maker] = {
         "x.csv", b"path,label\n../../../etc/passwd,a\nb,b\n", train),
     "parquet that repeats a row": file("x.parquet", lambda: repeating(5_000, 10_000), train),
     "table of one line": file("x.csv", b"path,label\n" + b'"' * 300_000, train),
-    # what lies beside a result
+    # files next to a result
     "result.json, deep": beside("result.json", DEEP),
     "result.json, no text": beside("result.json", b"\xff\xfe"),
     "result.json, empty": beside("result.json", b""),
@@ -207,7 +207,7 @@ REFUSED: dict[str, Maker] = {
     "verdicts of another type": beside(
         "result.verdicts.safetensors", safetensors({"clean": {"dtype": "BF16", "shape": [20], "data_offsets": [0, 40]}},
                                                    bytes(40))),
-    # no files
+    # not regular files
     **{f"pipe as {name}": special(name, os.mkfifo, run_folder, read) for name, read in {
         "recipe.yaml": lambda f: Run(f).recipe, "result.json": shown, "metrics.jsonl": shown,
         "result.inspection.safetensors": shown, "result.verdicts.safetensors": shown,
@@ -233,7 +233,7 @@ REFUSED: dict[str, Maker] = {
 }  # fmt: skip
 
 ANSWERED: dict[str, Maker] = {
-    "tar to /": unpacked(tar(("/advdistill-pwned", b"x", {}))),  # it lands inside
+    "tar to /": unpacked(tar(("/advdistill-pwned", b"x", {}))),  # unpacked inside the folder
     "heartbeat.json, a list": answered("heartbeat.json", b"[]", asked),
     "heartbeat.json, deep": answered("heartbeat.json", DEEP, asked),
     "heartbeat.json, no text": answered("heartbeat.json", b"\xff\xfe", asked),

@@ -1,4 +1,4 @@
-"""Parts of hostile files: each maker is a function that puts one into a folder and returns its reading."""
+"""Build hostile files: a maker is a function that puts one into a folder and returns a function that reads it."""
 
 import gzip
 import io
@@ -23,11 +23,11 @@ from examples import loaded, network, own, pictures, run_folder, shown, torch_by
 
 Reading = Callable[[], object]
 Maker = Callable[[Path], Reading]
-Content = bytes | Callable[[], bytes]  # a function where making it takes long: every worker imports this file
+Content = bytes | Callable[[], bytes]  # a function if it is slow to make: every worker imports this file
 
 
 class Evil:
-    """Unpickled, it runs a command."""
+    """An object that runs a command when it is unpickled."""
 
     def __reduce__(self):
         return os.system, ("touch ../outside/pwned",)
@@ -63,7 +63,7 @@ def recipe(text: str | bytes) -> Maker:
 
 
 def beside(name: str, content: bytes) -> Maker:
-    """In a run that is compared and reported."""
+    """Put the file into a run's folder; reading it means to compare the run and to report on it."""
 
     def make(folder: Path) -> Reading:
         run_folder(folder)
@@ -83,7 +83,7 @@ def tensor(shape: list[int], start: int, end: int) -> dict:
 
 
 def announced(shape: tuple[int, ...]) -> torch.Tensor:
-    """One number that says it is many."""
+    """A tensor of this shape that stores only one number."""
     return torch.zeros(1).expand(shape)
 
 
@@ -111,21 +111,21 @@ def unpacked(content: Content) -> Maker:
 
 
 def sparse() -> bytes:
-    """A tar whose one member is 1 TB of nothing."""
+    """A tar whose only member declares 1 TB of content that is not there."""
     member = tarfile.TarInfo("zeros")
     member.size = 10**12
     return gzip.compress(member.tobuf(tarfile.GNU_FORMAT) + bytes(10240))
 
 
 def pax(size: int) -> bytes:
-    """A header that fills so many bytes, of zeros."""
+    """A tar with an extended header of `size` zero bytes."""
     member = tarfile.TarInfo("x")
     member.type, member.size = tarfile.XHDTYPE, size
     return gzip.compress(member.tobuf(tarfile.USTAR_FORMAT) + bytes(size))
 
 
 def chain(kind: bytes) -> bytes:
-    """Headers of headers."""
+    """A tar of 20,000 headers of this kind, each about the next one."""
     member = tarfile.TarInfo("x")
     member.type, member.size = kind, 0
     return gzip.compress(member.tobuf(tarfile.USTAR_FORMAT) * 20_000)
@@ -160,7 +160,7 @@ def zip_bomb() -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG that announces so many pixels, and has few bytes."""
+    """A PNG that declares `width` x `height` pixels in few bytes."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -180,7 +180,7 @@ def picture(content: bytes) -> Maker:
 
 
 def link(name: str, target: str, prepare: Callable[[Path], object], read: Callable[[Path], object]) -> Maker:
-    """A file or folder that leads out."""
+    """A symbolic link that leads out of the folder."""
 
     def make(folder: Path) -> Reading:
         prepare(folder)
@@ -206,7 +206,7 @@ def nothing(folder: Path) -> None:
 
 
 def stored(folder: Path) -> None:
-    """Images of an evaluation, put where they belong."""
+    """Save adversarial images of an evaluation in `result.adv` of this folder."""
     images = AdversarialImages(folder / "result.adv")
     images.put("pgd", 0, np.zeros((2, 1, 4, 4), np.float32), np.array([True, False]))
 
@@ -224,7 +224,7 @@ OWN_LOOP["state_dict"] = OWN_LOOP
 
 
 def answered(name: str, content: bytes, read: Callable[[Path], object]) -> Maker:
-    """Damage that is passed over."""
+    """Put a damaged file into a run's folder; reading it must ignore the damage."""
 
     def make(folder: Path) -> Reading:
         run_folder(folder)
@@ -239,7 +239,7 @@ def asked(folder: Path) -> object:
 
 
 def repeating(rows: int, size: int) -> bytes:
-    """A parquet file of a row that is there once, and of `rows` that refer to it."""
+    """A parquet file that stores one image of `size` bytes and has `rows` rows that refer to it."""
     import pyarrow
     from pyarrow.parquet import write_table
 

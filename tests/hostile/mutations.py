@@ -1,4 +1,4 @@
-"""Damage, drawn from a seed: bits flipped, ends cut off, pieces moved, repeated, numbers made extreme."""
+"""Seeded random mutations of a file's bytes: flipped bits, cut ends, moved or repeated pieces, extreme numbers."""
 
 import random
 import re
@@ -21,7 +21,7 @@ def flipped(data: bytearray, draw: random.Random) -> bytearray:
 
 
 def flipped_in_front(data: bytearray, draw: random.Random) -> bytearray:
-    """Where headers are."""
+    """Change bytes near the beginning, where headers are."""
     for _ in range(draw.choice([1, 2, 4])):
         data[draw.randrange(min(len(data), 256))] = draw.randrange(256)
     return data
@@ -43,7 +43,7 @@ def repeated(data: bytearray, draw: random.Random) -> bytearray:
 
 
 def numbered(data: bytearray, draw: random.Random) -> bytearray:
-    """A number in the text made extreme."""
+    """Replace a number in the text with an extreme one."""
     found = list(NUMBER.finditer(data))
     if not found:
         return worded(data, draw)
@@ -52,7 +52,7 @@ def numbered(data: bytearray, draw: random.Random) -> bytearray:
 
 
 def worded(data: bytearray, draw: random.Random) -> bytearray:
-    """A size in the bytes made extreme."""
+    """Overwrite bytes with an extreme binary number, such as a huge size."""
     at, word = draw.randrange(len(data)), draw.choice(WORDS)
     data[at : at + len(word)] = word
     return data
@@ -73,7 +73,7 @@ MUTATIONS = [flipped, flipped_in_front, cut, spliced, repeated, numbered, number
 
 
 def mutated(data: bytes, draw: random.Random) -> bytes:
-    """One or two mutations."""
+    """Apply one or two mutations."""
     changed = bytearray(data)
     for _ in range(draw.choice([1, 1, 2])):
         changed = draw.choice(MUTATIONS)(changed or bytearray(b"\x00"), draw)

@@ -1,4 +1,4 @@
-"""Hostile files: a clear sentence, nothing run, nothing written outside, no time and no memory lost."""
+"""Hostile files give a clear sentence or do no harm: nothing is run or written outside, time and memory are bounded."""
 
 import os
 from pathlib import Path
@@ -16,19 +16,19 @@ from advdistill.report.charts import javascript
 from advdistill.report.page import page
 from examples import RECIPE, RESULT, inspection, network, run_folder, state
 
-MEGABYTES = 150  # an archive's pieces, a picture that turns out to be cut off
+MEGABYTES = 150  # most memory of a read, for pieces of an archive or a truncated picture
 
 
 @pytest.fixture(scope="module", autouse=True)
 def warm():
-    """What charts and optimisers need is loaded once, and not under the guard's watch."""
+    """Load what charts and optimisers need once, before the guard watches."""
     javascript()
     state()
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder `run` to read in, and beside it one that nobody may touch."""
+    """A folder with `run`, in which files are read, and `outside`, which must stay unchanged."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "kept").write_text("kept")
     (tmp_path / "run").mkdir()
