@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ._internal.messages import unknown
-from ._internal.optional import require
+from ._internal.packages import require
 from ._internal.reading import printable
 
 __all__ = ["OPTIMIZERS", "SGD", "AdamW", "Group", "Optimizer", "TorchOptimizer", "groups", "make", "settings"]

@@ -210,7 +210,7 @@ FAULTS = [
           "test_trust.py::test_a_result_named_after_its_checkpoint_belongs_to_it"),
     Fault("a digest ignores mean and std", "results/weights.py",
           "means.tobytes() + stds.tobytes()", 'b""', "test_trust.py::test_a_digest_names_the_normalisation"),
-    Fault("results of version 0.1 are called stale", "results/digests.py",
+    Fault("results of version 0.1 are called stale", "results/consistency.py",
           "(not how or not other_how or how == other_how)", "how == other_how",
           "test_trust.py::test_a_digest_of_an_earlier_version_says_nothing_of_the_normalisation"),
     Fault("any tag vouches for verdicts", "_internal/secret.py",

@@ -72,11 +72,6 @@ class Attributes(nn.Module):
         self.backbone = network()
 
 
-def old_names():
-    """ResNet-56 with `linear` for the head and `shortcut`, as in akamaster's repository."""
-    torch.manual_seed(0)
-    return models.create("resnet56", 10, 1)
-
 
 def renamed(made, *pairs):
     found = {}

@@ -12,7 +12,7 @@ from test_docs import PAGES, section
 
 import advdistill
 from advdistill import methods
-from advdistill._internal import versions
+from advdistill._internal import packages
 from advdistill.cli import main
 from advdistill.data.own.arrow import EXTRA
 
@@ -97,7 +97,7 @@ def test_the_workflow_types_what_the_readme_does_on_each_python_of_the_classifie
 
 
 def test_the_lowest_torch_is_the_same_everywhere_and_its_pin_can_be_replaced():
-    lowest = ".".join(map(str, versions.OLDEST_TORCH))
+    lowest = ".".join(map(str, packages.OLDEST_TORCH))
     assert f"torch>={lowest}" in PROJECT["dependencies"]
     assert WORKFLOW["jobs"]["torch"]["strategy"]["matrix"]["torch"] == [f"=={lowest}.0", f">={lowest}"]
     assert len(re.findall(r"^torch==", (ROOT / "constraints.txt").read_text(), re.M)) == 1

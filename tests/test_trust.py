@@ -27,7 +27,7 @@ from advdistill.evaluation.verification.findings import Again, Survivors
 from advdistill.models.checkpoint import provenance
 from advdistill.models.digest import digest
 from advdistill.results import files as storing
-from advdistill.results.digests import same_weights
+from advdistill.results.consistency import same_weights
 from advdistill.results.files import ResultFiles, signed
 from advdistill.results.masking import CHECKS
 from advdistill.results.metrics import read_metrics

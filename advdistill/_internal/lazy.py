@@ -17,7 +17,9 @@ def lazy(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], objec
     def get(name: str) -> object:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        importlib.import_module(f"{__package__}.versions").check_torch()  # here, as it reads advdistill.__version__
+        from .packages import check_torch
+
+        check_torch()
         module, _, attribute = places[name].rpartition(".")
         found = importlib.import_module(f".{module or attribute}", package)
         return getattr(found, attribute) if module else found

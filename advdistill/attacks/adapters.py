@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._internal.optional import require
+from .._internal.packages import require
 from .._internal.rng import Rng, seeded
 from ..threat import L2, Linf, Threat, pixels
 from .base import Attack

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .._internal.optional import require
+from .._internal.packages import require
 from .._internal.rng import Rng
 from ..threat import Threat
 from .base import Attack, Outcome, Report, inside

@@ -11,8 +11,8 @@ from typing import Any, get_args
 
 from .._internal.imports import forbid
 from .._internal.messages import unknown
+from .._internal.packages import about, check_torch
 from .._internal.reading import printable
-from .._internal.versions import about, check_torch
 from .compare import Compare
 from .evaluate import Evaluate
 from .export import Export

@@ -11,7 +11,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from .._internal.files import make_folder, sha256, write_atomic
-from ..results.digests import same_weights
+from ..results.consistency import same_weights
 from ..results.result import Result
 from .console import CONSOLE, columns, say, tell, typed
 from .early import check_data, check_eps, check_model, check_run

@@ -13,7 +13,7 @@ from tyro.conf import Positional
 
 from .._internal.files import make_folder, sha256, write_atomic, write_json
 from .._internal.messages import first_line
-from .._internal.optional import require
+from .._internal.packages import require
 from ..results.result import Result
 from .console import say
 from .early import check_model
@@ -122,7 +122,7 @@ def _measured(file: Path, given: bool, network: "nn.Module") -> tuple[Path | Non
     """
     from ..models.digest import digest
     from ..report.loading import read_verdicts, unverifiable_figures
-    from ..results.digests import same_weights
+    from ..results.consistency import same_weights
     from ..results.files import ResultFiles
 
     if not file.exists() and not given:
@@ -156,7 +156,7 @@ def _recorded(file: Path, folder: Path) -> Result:
 def _masking(file: Path, network: "nn.Module") -> str | None:
     """Return the verdict on gradient masking; `None` if there is none, or it is of another network."""
     from ..models.digest import digest
-    from ..results.digests import same_weights
+    from ..results.consistency import same_weights
     from ..results.masking import Verdict
 
     if not file.exists():

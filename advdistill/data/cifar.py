@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .._internal.download import Remote, check
-from .._internal.optional import require
+from .._internal.packages import require
 from .source import Dataset, Folder, Mirror, Release, unpack
 
 _PIXELS = 3 * 32 * 32

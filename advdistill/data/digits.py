@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._internal.optional import require
+from .._internal.packages import require
 from .source import Dataset, Folder
 from .split import draw, fingerprint
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._internal.download import Remote, download
-from .._internal.optional import require
+from .._internal.packages import require
 from .source import GIVE_FOLDER, Dataset, Folder, contains, exclusive, missing, places
 
 _URL = "http://ufldl.stanford.edu/housenumbers"

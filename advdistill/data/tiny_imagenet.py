@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._internal.optional import require
+from .._internal.packages import require
 from .source import GIVE_FOLDER, Dataset, Folder, missing, places
 
 _INNER = "tiny-imagenet-200"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .._internal.adapter import unwrapped
 from .._internal.checks import hint_at_softmax
 from .._internal.messages import is_whole
-from .._internal.optional import installed
+from .._internal.packages import installed
 from ..attacks.base import Attack, Report
 from ..attacks.suites import Clean, is_named
 from ..attacks.suites import attacks as chosen_attacks

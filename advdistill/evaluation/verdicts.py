@@ -13,7 +13,7 @@ from .._internal.files import write_atomic
 from .._internal.reading import ordinary
 from .._internal.secret import key_problem
 from ..models.digest import digest  # re-exported for code that creates such files
-from ..results.digests import same_fact
+from ..results.consistency import same_fact
 from ..results.files import TAG, signed, signed_by_this_user, unfinished_files
 
 __all__ = ["CORRECT", "Verdicts", "digest"]

@@ -18,7 +18,7 @@ from .._internal.adapter import check_module, logits_of, unwrapped
 from .._internal.checks import trial
 from .._internal.files import write_atomic
 from .._internal.messages import first_line, unknown
-from .._internal.optional import require
+from .._internal.packages import require
 from ..models.digest import digest
 from ..models.saving import serialise
 from .graph import folded_copy, half, quantise, quiet, to_onnx

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .._internal.adapter import Logits, unwrapped
-from .._internal.optional import require
+from .._internal.packages import require
 from ..acceleration.folding import fold, fold_preserves_function, folds_of
 
 __all__ = ["folded_copy", "half", "quantise", "quiet", "to_onnx"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .._internal.optional import installed
+from .._internal.packages import installed
 from ..models.price import latency
 from ..results.result import Measurement, Result
 from .artefact import Artefact, compare_logits

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .._internal.optional import require
+from .._internal.packages import require
 
 __all__ = ["OPERATORS", "Opened", "Twin", "session", "torch_program"]
 

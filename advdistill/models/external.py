@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .._internal.imports import import_object
 from .._internal.messages import check_hugging_face, first_line, unknown
-from .._internal.optional import require
+from .._internal.packages import require
 from .checkpoint import read_checkpoint
 from .classifier import Classifier, ModelSpec
 from .reference import checkpoint_at

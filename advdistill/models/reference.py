@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from .._internal.messages import check_hugging_face, first_line, unknown_kind
-from .._internal.optional import require
+from .._internal.packages import require
 from .._internal.reading import home, ordinary, printable
 
 __all__ = ["KINDS", "Reference", "check_options", "checkpoint_at", "hugging_face_file", "parse"]

@@ -9,7 +9,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from .._internal.optional import require
+from .._internal.packages import require
 from ..results.inspection import Network
 from ..results.result import Measurement
 from .compare import distinct

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .._internal.reading import ordinary, parse_yaml, printable, read_text
-from ..results.digests import same_fact
+from ..results.consistency import same_fact
 from ..results.files import ResultFiles
 from ..results.inspection import Inspection
 from ..results.masking import Verdict

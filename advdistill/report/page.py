@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from .._internal.optional import require
+from .._internal.packages import require
 from ..results.result import hardest, wilson
 from ..results.selection import Selection, overfitting
 from .charts import class_charts, curve_charts, javascript, networks

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._internal.optional import require
+from .._internal.packages import require
 from ..results.inspection import Example, Inspection
 from ..results.result import Measurement
 from .charts import altair, figures, percent

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from .._internal.optional import require
+from .._internal.packages import require
 from ..results.result import wilson
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Checks that a result's file agrees with itself: an edit by hand easily changes only one of two related values."""
+"""Checks that the files of a result agree with themselves and each other: an edit by hand easily changes one value."""
 
 from collections.abc import Iterable, Mapping
 from math import inf
@@ -10,7 +10,7 @@ from .._internal.reading import printable
 if TYPE_CHECKING:
     from .result import Measurement
 
-__all__ = ["above_clean", "check_derived", "check_eps"]
+__all__ = ["above_clean", "check_derived", "check_eps", "same_fact", "same_weights"]
 
 ROUNDED = 2e-6  # accuracies and intervals are written with six decimals; eps may differ as much from its text
 
@@ -61,3 +61,15 @@ def above_clean(measurements: Iterable["Measurement"]) -> list[str]:
 
 def _near(one: float, other: float) -> bool:
     return abs(one - other) <= ROUNDED  # false for NaN
+
+
+def same_weights(one: str | None, other: str | None) -> bool:
+    """Return whether two digests name the same model; those of earlier versions leave out its normalisation."""
+    (first, _, how), (second, _, other_how) = str(one).partition("+"), str(other).partition("+")
+    return first == second and (not how or not other_how or how == other_how)
+
+
+def same_fact(name: str, one: object, other: object) -> bool:
+    """Return whether a fact is the same in two files: `weights` and `surrogate` as digests, others as text."""
+    one, other = str(one), str(other)
+    return same_weights(one, other) if name in ("weights", "surrogate") else one == other

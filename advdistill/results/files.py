@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 from .._internal.files import drop_unfinished, write_atomic
 from .._internal.reading import ordinary
 from .._internal.secret import genuine, tag
-from .digests import same_fact
+from .consistency import same_fact
 from .result import Result
 
 __all__ = ["TAG", "AdversarialImages", "ResultFiles", "remove_unfinished", "signed", "signed_by_this_user",

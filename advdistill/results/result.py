@@ -12,8 +12,7 @@ from typeguard import TypeCheckError, check_type
 
 from .._internal.files import write_json
 from .._internal.reading import printable, read_text
-from .consistency import check_derived, check_eps
-from .digests import same_weights
+from .consistency import check_derived, check_eps, same_weights
 from .plain import build
 from .selection import Selection
 

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from .._internal.reading import ordinary, printable
-from .digests import same_weights
+from .consistency import same_weights
 from .result import Result
 
 __all__ = ["ORDER", "check_result", "digest_of", "digest_of_file", "weights_mismatch", "weights_next_to"]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._internal.optional import require
+from .._internal.packages import require
 from ..report.charts import Chart, altair, percent, specification
 from ..report.page import render
 from .findings import Effect, Findings

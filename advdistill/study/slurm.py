@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .._internal.optional import require
+from .._internal.packages import require
 
 __all__ = ["submit"]
 

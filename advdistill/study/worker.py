@@ -16,7 +16,7 @@ import torch
 from .. import data, models
 from .._internal.files import make_folder
 from .._internal.messages import first_line
-from .._internal.optional import installed
+from .._internal.packages import installed
 from ..evaluation import evaluate
 from ..methods.cost import passes
 from ..models.checkpoint import provenance

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .._internal.files import append, explained, write_atomic, write_json
 from .._internal.messages import unknown
-from .._internal.optional import require
+from .._internal.packages import require
 from .._internal.reading import printable, read_text
 from ..config import to_config
 from ..results.metrics import read_metrics

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..._internal.messages import check_hugging_face, first_line
-from ..._internal.optional import require
+from ..._internal.packages import require
 from .collection import Found
 from .pictures import Encoded, Unreadable, open_picture, printable_name
 from .reading import Reading

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..._internal.messages import check_hugging_face, first_line
-from ..._internal.optional import require
+from ..._internal.packages import require
 
 __all__ = ["fetch", "is_inside"]
 

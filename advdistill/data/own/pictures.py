@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..._internal.optional import require
+from ..._internal.packages import require
 from ..._internal.reading import shown
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..._internal.optional import require
+from ..._internal.packages import require
 from .collection import Collection, Part
 from .pictures import Files, Unreadable
 

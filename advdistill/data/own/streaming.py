@@ -22,7 +22,7 @@ from filelock import FileLock
 
 from ..._internal.cache import writable
 from ..._internal.files import sha256, write_atomic
-from ..._internal.optional import require
+from ..._internal.packages import require
 from ..source import places
 from ..streamed import Faults, Streamed
 from .collection import Collection, Found

@@ -12,7 +12,7 @@ from ...attacks.base import TOLERANCE, Report
 from ...data import Given, Split
 from ...losses import cross_entropy, margin
 from ...models.digest import digest
-from ...results.digests import same_weights
+from ...results.consistency import same_weights
 from ...results.result import Result
 from ...threat import Threat, parse
 from ..context import Context, exact, silent

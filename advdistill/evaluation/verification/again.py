@@ -11,7 +11,7 @@ from ..._internal.rng import generator
 from ...attacks.autoattack import BY
 from ...attacks.base import TOLERANCE
 from ...attacks.suites import ATTACKS, Clean
-from ...results.digests import same_fact
+from ...results.consistency import same_fact
 from ...results.result import Result
 from ...threat import Threat
 from ..context import Context

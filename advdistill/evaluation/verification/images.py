@@ -11,7 +11,7 @@ from ...attacks.base import inside
 from ...data import Split
 from ...data.batches import to_float
 from ...losses import margin
-from ...results.digests import same_fact
+from ...results.consistency import same_fact
 from ..context import Context
 
 __all__ = ["CONFIRMED", "MISSING", "NOT_WRONG", "OUTSIDE", "UNDECIDED", "classify", "states"]
