@@ -1,4 +1,4 @@
-# Each target does everything on a fresh machine with Python >= 3.11.
+# Every target works on a fresh machine with Python >= 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
 TEACHER ?= ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
@@ -41,10 +41,10 @@ endurance: .venv/test faults
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("advdistill needs Python 3.11 or newer: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
-	# robustbench: its networks to compare ours with; timm and torchattacks: without torchvision, which fits PyPI's own
-	# torch only, and torchattacks without requests 2.25, which others refuse
+	# without dependencies: timm and torchattacks require torchvision, which fits only PyPI's own torch, and torchattacks
+	# requires requests 2.25, which conflicts with other packages
 	[ $* != test ] || $(BIN)/pip install --quiet --no-deps --constraint constraints.txt timm torchattacks
-	# after torchattacks, whose wheel holds an old copy of it
+	# robustbench, whose networks the tests compare with ours; after torchattacks, whose wheel has an old copy of it
 	[ $* != test ] || $(BIN)/pip install --quiet --no-deps --force-reinstall --constraint constraints.txt robustbench==1.1.1
 	touch $@
 
