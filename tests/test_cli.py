@@ -177,6 +177,15 @@ def test_mistakes_are_one_sentence_and_leave_nothing(tmp_path, arguments, messag
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_warning_of_ours_is_one_line(tmp_path):
+    """In a fresh process: in the tests' own processes warnings are errors."""
+    command = [*ADVDISTILL, "train", "digits.rslad", "--teacher", "zoo:convnet-2", "--out", "x"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=PATIENCE)
+    warning, error = done.stderr.strip().splitlines()[-2:]
+    assert warning.startswith("advdistill: warning: zoo:convnet-2 has untrained weights; "), done.stderr
+    assert error.startswith("advdistill: The robust teacher cannot take images of shape (1, 8, 8)")
+
+
 def test_no_disk_space_is_a_sentence_and_loses_nothing(place):
 
     def small_disk():

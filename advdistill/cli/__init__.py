@@ -6,7 +6,10 @@ top; torch and modules that need it are imported by the function that runs the c
 
 import logging
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 from .._internal.imports import forbid
@@ -65,6 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv == ["--version"]:
         print(about())
         return 0
+    with _warnings_in_one_line():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         if argv and not argv[0].startswith("-") and argv[0] not in NAMES:
             raise unknown("command", argv[0], NAMES)
@@ -79,3 +87,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("advdistill: stopped.", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Within the context, print this package's own warnings without a line number and a line of source code."""
+    usual, package = warnings.formatwarning, Path(__file__).parents[1]
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if Path(filename).is_relative_to(package):
+            return f"advdistill: warning: {printable(message, most=2000)}\n"
+        return usual(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
