@@ -182,7 +182,7 @@ def test_attacks():
         attack = recipes.load(name).attack
         if name in RIVALS:
             assert attack == RIVALS[name]
-        elif name == "cifar10.best_small":
+        elif name.startswith("cifar10.best_small"):
             assert attack == PGD(3, 0.0133, Linf(8 / 255))
         elif name.startswith("cifar10.") and ("trades" in name or "mart_" in name):
             assert attack == PGD(10, 0.007, Linf(0.031))
@@ -226,6 +226,7 @@ def test_the_best_without_a_teacher_is_adr_with_the_constants_of_its_release_for
     ("digits.best", "digits.rslad"),
     ("digits.best_without_teacher", "digits.rslad"),
     ("cifar10.best_small", "cifar10.rslad_small"),
+    ("cifar10.best_small_without_teacher", "cifar10.rslad_small"),
 ])  # fmt: skip
 def test_the_small_best_recipes_take_as_many_passes_within_a_hundredth(best, base):
     best, base = recipes.load(best), recipes.load(base)

@@ -19,7 +19,19 @@ def best_small() -> Recipe:
     1,000 test images, seed 0: 60.2 clean, 27.0 AutoAttack; the last epoch of `rslad_small` has 49.2 and 21.8. With a
     ResNet-18 teacher it takes 1.8 times as long.
     """
-    recipe = three_attack_steps(cifar10.rslad_small(), 0.0133, epochs=21)
+    return _small(cifar10.rslad_small(), epochs=21)
+
+
+def best_small_without_teacher() -> Recipe:
+    """PGD-AT, ResNet-8, with the attack, rate, statistics and passes of `cifar10.best_small`, in 32 epochs; no teacher.
+
+    Measured on 1,000 test images, seed 0: 56.6 clean, 27.0 AutoAttack, in a quarter of the seconds of `best_small`.
+    """
+    return _small(cifar10.pgd_at_small(), epochs=32)
+
+
+def _small(base: Recipe, epochs: int) -> Recipe:
+    recipe = three_attack_steps(base, 0.0133, epochs)
     return recipe.replace(optimizer=replace(recipe.optimizer, lr=0.4))
 
 
