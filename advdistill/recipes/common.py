@@ -42,7 +42,8 @@ def with_levers(recipe: Recipe) -> Recipe:
 def three_attack_steps(recipe: Recipe, step_size: float, epochs: int) -> Recipe:
     """Use three attack steps instead of ten, more epochs, adversarial statistics, and the network of the last epoch.
 
-    With as many passes, this gained seven methods on digits 3.2 points under AutoAttack and 4.1 on clean images.
+    With as many passes, this gained four methods on digits, over nine seeds, 2.8 points under AutoAttack and 3.6 on
+    clean images.
     """
     attack = PGD(steps=3, step_size=step_size, threat=recipe.attack.threat)
     return recipe.replace(attack=attack, epochs=epochs, statistics="adversarial", validate_every=epochs)
