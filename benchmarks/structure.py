@@ -30,8 +30,8 @@ def main(repo: Path, out: Path | None) -> int:
         "lines": sum(lines.values()),
         "median of lines per file": median(lines.values()),
         "files of fewer than 30 lines": sum(count < 30 for count in lines.values()),
-        "parts": len({_room(repo, path) for path in files}),
-        "imports between parts": len(_arrows(repo, files)),
+        "parts": len({_part(repo, path) for path in files}),
+        "imports between parts": len(_imports_between(repo, files)),
         f"functions with {MANY} or more parameters": len(list(_crowded(files))),
         "files that mention one method, peeraid": sum("peeraid" in path.read_text().lower() for path in files),
         "top-level names defined in several files": sum(count > 1 for count in named.values()),
@@ -46,7 +46,7 @@ def main(repo: Path, out: Path | None) -> int:
     return 0
 
 
-def _room(repo: Path, path: Path) -> str:
+def _part(repo: Path, path: Path) -> str:
     return path.relative_to(repo / "advdistill").parts[0].removesuffix(".py")
 
 
@@ -66,12 +66,12 @@ def _crowded(files: dict[Path, ast.Module]) -> Iterator[tuple[Path, str, int]]:
                     yield path, node.name, count
 
 
-def _arrows(repo: Path, files: dict[Path, ast.Module]) -> set[tuple[str, str]]:
+def _imports_between(repo: Path, files: dict[Path, ast.Module]) -> set[tuple[str, str]]:
     found = defaultdict(set)
     for path, tree in files.items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom):
-                found[_room(repo, path)] |= set(_imported(repo, path, node))
+                found[_part(repo, path)] |= set(_imported(repo, path, node))
     return {(room, other) for room, others in found.items() for other in others if other != room}
 
 

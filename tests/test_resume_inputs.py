@@ -59,16 +59,16 @@ def test_other_data_are_refused(tmp_path, monkeypatch, kind):
     split, what = SPLITS[kind]
     run = begun(tmp_path / "run", monkeypatch)
     before = {file.name: file.read_bytes() for file in run.folder.glob("*.*") if file.name != ".lock"}
-    expected = re.escape(f"run began with different data ({what}). Give the original inputs, ")
+    expected = re.escape(f"run began with other data ({what}). Give the original inputs, ")
     with pytest.raises(ValueError, match=f"{expected}.*--accept-changes"):
         go(run.folder, split=split)
     assert {file.name: file.read_bytes() for file in run.folder.glob("*.*") if file.name != ".lock"} == before
 
 
 @pytest.mark.parametrize(("name", "said"), [
-    ("teacher", "a different robust teacher"),
-    ("clean_teacher", "a different clean teacher"),
-    ("student", "a different student"),
+    ("teacher", "another robust teacher"),
+    ("clean_teacher", "another clean teacher"),
+    ("student", "another student"),
 ])  # fmt: skip
 def test_other_networks_are_refused(tmp_path, monkeypatch, name, said):
     run = begun(tmp_path / "run", monkeypatch)
@@ -81,7 +81,7 @@ def test_other_networks_are_refused(tmp_path, monkeypatch, name, said):
 def test_several_differences_are_all_named(tmp_path, monkeypatch):
     run = begun(tmp_path / "run", monkeypatch)
     networks = other("teacher") | {"clean_teacher": other("clean_teacher")["clean_teacher"]}
-    said = r"a different clean teacher and a different robust teacher and different data \(classes\)\."
+    said = r"another clean teacher and another robust teacher and other data \(classes\)\."
     with pytest.raises(ValueError, match=said):
         go(run.folder, networks, SPLITS["classes"][0])
 
@@ -95,13 +95,13 @@ def test_a_peer_that_trains_along_and_a_finished_run(tmp_path):
         return distill(recipe, tmp_path / "run", train=quick_data(), accelerator="cpu", **given)
 
     run("")
-    with pytest.raises(ValueError, match="began with a different peer teacher. Seed it"):
+    with pytest.raises(ValueError, match="began with another peer teacher. Seed it"):
         run("peer")
 
 
 def test_a_role_of_ones_own_method(tmp_path, monkeypatch):
     made = {"student": "a", "teachers.second": "b"}
-    with pytest.raises(ValueError, match="^r began with a different second teacher. Give"):
+    with pytest.raises(ValueError, match="^r began with another second teacher. Give"):
         Inputs(dict(made)).resume(made | {"teachers.second": "c"}, {}, 0, "r", False)
     assert described(["data.extra"]) == "other data (extra)"
 
@@ -117,7 +117,7 @@ def test_continued_on_purpose_the_result_says_so(tmp_path, monkeypatch, capfd):
     best = int(re.search(r"epoch (\d) of 3", run.chosen)[1])
     assert (f"; resumed {said}" in run.chosen) == (best > 1)
     go(run.folder, other("teacher"), SPLITS["classes"][0])  # these are the recorded inputs now
-    with pytest.raises(ValueError, match="a different robust teacher and different data"):
+    with pytest.raises(ValueError, match="another robust teacher and other data"):
         go(run.folder)
 
 
@@ -142,7 +142,7 @@ def test_a_module_that_this_process_has_trained_is_the_same_student(tmp_path, mo
 
 
 def test_given_and_made_students_differ(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="a different student"):
+    with pytest.raises(ValueError, match="another student"):
         now, saved = {"student": inputs.FROM_RECIPE}, {"student": Tiny()}
         Inputs({"student": network_digest(Tiny())}).resume(now, saved, 1, "r", False)
 
@@ -154,7 +154,7 @@ def test_a_state_without_digests_resumes_with_a_line(tmp_path, monkeypatch, capf
         run = begun(tmp_path / "run", monkeypatch)
     go(run.folder, other("teacher"))
     assert "run: its state has no digests (written by an earlier version), so networks" in capfd.readouterr().err
-    with pytest.raises(ValueError, match="a different robust teacher"):
+    with pytest.raises(ValueError, match="another robust teacher"):
         go(run.folder)
 
 
@@ -205,7 +205,7 @@ def test_the_same_relative_path_from_another_directory(place):
     home = "two"
     done = command()
     assert done.returncode == 2, done.stderr
-    assert "run began with a different robust teacher and different data (images). Give" in done.sentence
+    assert "run began with another robust teacher and other data (images). Give" in done.sentence
     for part in ("t.safetensors", "x"):
         shutil.move(place / "two" / part, place / "two" / f"old.{part}")
         copy = shutil.copytree if part == "x" else shutil.copy
@@ -214,7 +214,7 @@ def test_the_same_relative_path_from_another_directory(place):
     (place / "two" / "x" / "a").rename(place / "two" / "x" / "aa")
     (place / "two" / "x" / "b").rename(place / "two" / "x" / "a")
     (place / "two" / "x" / "aa").rename(place / "two" / "x" / "b")
-    assert "different data (images). Give" in command().sentence
+    assert "other data (images). Give" in command().sentence
     assert command("--accept-changes").returncode == 0
 
 

@@ -93,7 +93,7 @@ def test_a_run_says_what_it_began_with_and_resumes_on_nothing_else(tmp_path, mon
     assert f"{folder}: the student begins with the weights of {first} (" in capfd.readouterr().err
     Path(first).rename(tmp_path / "there.safetensors")
     Path(other).rename(first)
-    with pytest.raises(ValueError, match="began with a different student_init"):
+    with pytest.raises(ValueError, match="began with another student_init"):
         go(first)
     (tmp_path / "there.safetensors").rename(first)
     run, whole = go(first), distill(recipe_from(first, epochs=2), tmp_path / "whole", train=quick_data(),

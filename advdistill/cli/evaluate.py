@@ -112,10 +112,10 @@ class Evaluate:
                 shared=shared, report=say if is_first() else None,
             )  # fmt: skip
         except KeyboardInterrupt:
-            saved = "nothing was saved for lack of --out"
             if files:
-                saved = f"per-image results so far are in {files.unfinished}"
-            say(f"{saved}; the same command {'continues' if files else 'starts afresh'}")
+                say(f"per-image results so far are in {files.unfinished}; the same command continues")
+            else:
+                say("nothing was saved for lack of --out; the same command starts afresh")
             raise
         result = replace(result, chosen=target.chosen(), command=typed())
         if files and is_first():

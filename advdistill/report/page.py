@@ -29,8 +29,10 @@ Differences = Sequence[tuple[str, str, Difference]]  # by run and attack, agains
 
 def check() -> None:
     """Raise ImportError if a package of the extra `report` is missing."""
-    for package in ("jinja2", "altair", "vl_convert", "PIL"):
-        require(package, "The report", "report")
+    require("jinja2", "The report", "report")
+    require("altair", "The report", "report")
+    require("vl_convert", "The report", "report")
+    require("PIL", "The report", "report")
 
 
 def page(paths: Sequence[Path | str]) -> str:

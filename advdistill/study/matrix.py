@@ -172,7 +172,7 @@ class Study:
         arms: dict[tuple[str, ...], set[str]] = {}
         for cell in self.cells:
             rest = tuple(level for axis, level in cell.levels.items() if axis not in (*methods, SEED))
-            arms.setdefault(rest, set()).add(name_of(cell.recipe.method) if not has_frozen_teacher(cell) else "taught")
+            arms.setdefault(rest, set()).add(name_of(cell.recipe.method) if not _has_frozen_teacher(cell) else "taught")
         said = []
         for name in TEACHER_FREE:
             without = [" ".join(rest) for rest, found in arms.items() if "taught" in found and name not in found]
@@ -228,7 +228,7 @@ def _test_data(recipe: Recipe) -> tuple[object, ...]:
     return data.name, data.folder, data.size, data.bits, data.image_column, data.label_column
 
 
-def has_frozen_teacher(cell: Cell) -> bool:
+def _has_frozen_teacher(cell: Cell) -> bool:
     """Return whether the cell's method has a frozen teacher."""
     return bool(set(cell.recipe.method.teachers) - set(cell.recipe.method.trained))
 

@@ -14,8 +14,10 @@ __all__ = ["check", "page"]
 
 def check() -> None:
     """Raise ImportError if a package of the extra `study` is missing."""
-    for package in ("scipy", "jinja2", "altair", "vl_convert"):
-        require(package, "A study", "study")
+    require("scipy", "A study", "study")
+    require("jinja2", "A study", "study")
+    require("altair", "A study", "study")
+    require("vl_convert", "A study", "study")
 
 
 def page(found: Findings) -> str:

@@ -152,13 +152,13 @@ def described(names: Iterable[str]) -> str:
     return " and ".join(_parts(set(names)))
 
 
-def _parts(names: set[str], another: str = "another", other: str = "other") -> Iterator[str]:
+def _parts(names: set[str]) -> Iterator[str]:
     for name in sorted(names):
         kind, _, what = name.partition(".")
         if kind == "teachers":
-            yield f"{another} {what} teacher"
+            yield f"another {what} teacher"
         elif kind != "data":
-            yield f"{another} {name}"
+            yield f"another {name}"
     of_data = {name.partition(".")[2] for name in names if name.startswith("data.")}
     if of_data & {"content", "part"} and not of_data & {"images", "labels"}:
         of_data.add("images")
@@ -168,14 +168,13 @@ def _parts(names: set[str], another: str = "another", other: str = "other") -> I
     if of_data > {"held_out"}:
         of_data.remove("held_out")  # implied by the others
     if of_data:
-        yield f"{other} data ({', '.join(what.replace('held_out', 'held-out images') for what in sorted(of_data))})"
+        yield f"other data ({', '.join(what.replace('held_out', 'held-out images') for what in sorted(of_data))})"
 
 
 def _refusal(run: str, names: list[str], saved: Collection[str]) -> str:
     seed = " Seed it (torch.manual_seed) before you make it; its trained weights are in the state." if saved else ""
-    what = " and ".join(_parts(set(names), "a different", "different"))
     return (
-        f"{run} began with {what}.{seed} Give the original inputs, choose another "
+        f"{run} began with {described(names)}.{seed} Give the original inputs, choose another "
         "--out, or continue on purpose with --accept-changes (accept_changes=True), which the run records."
     )
 
