@@ -193,6 +193,12 @@ def test_teachers_that_a_run_does_not_have_cost_nothing():
     assert _passes(recipe, [10]) == {"student": 110, "robust": 10, "clean": 10}
 
 
+def test_a_teacher_that_the_attack_seldom_runs_costs_less():
+    recipe = recipes.load("fashion_mnist.adaad").replace(teacher="a")  # runs the teacher at 2 of 10 attack steps
+    assert _passes(recipe, [10]) == {"student": 110, "robust": 30}
+    assert _passes(recipe.replace(teacher_every=None), [10]) == {"student": 110, "robust": 110}
+
+
 def test_a_t_test_over_pairs_is_scipys():
     differences = [0.02, -0.01, 0.04, 0.03]
     found, wanted = paired_t(differences), stats.ttest_1samp(differences, 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from .crafting import extrapolated
 from .method import Batch, Method, Objective
 
 __all__ = ["check_teacher_every", "passes"]
@@ -24,13 +25,15 @@ class ModulesOnDemand(dict[str, Any]):
 
 
 def passes(
-    method: Method, steps: int = STEPS, awp: bool = False, given: Container[str] | None = None
-) -> dict[str, int]:
+    method: Method, steps: int = STEPS, awp: bool = False, given: Container[str] | None = None,
+    teacher_every: int | None = None,
+) -> dict[str, int]:  # fmt: skip
     """Count a training step's forward passes by network, for `steps` attack steps, by running it on a toy batch.
 
     The student's passes in the attack also have a backward pass to the images, as have those of a teacher that the
     attack differentiates. With weight perturbation (`awp`) the student's passes for the losses count twice. Optional
-    teachers count if their roles are in `given`; `None` counts all of them.
+    teachers count if their roles are in `given`; `None` counts all of them. With `teacher_every`, frozen teachers run
+    at every k-th attack step only.
     """
     counts: Counter[str] = Counter()
 
@@ -47,10 +50,12 @@ def passes(
     teachers = {role: network(role) for role in method.teachers if role not in left_out}
     batch = Batch(torch.rand(2, 1, 2, 2), torch.tensor([0, 1]), network("student"), teachers)
     batch.modules = ModulesOnDemand(network)
-    objective = method.fresh().inner(batch)
+    frozen = teachers.keys() - method.trained
+    objective = method.fresh().inner(extrapolated(batch, frozen, teacher_every))
     for _ in range(steps):
         if objective:
-            objective(batch.x.clone().requires_grad_())
+            x = batch.x.clone().requires_grad_()
+            torch.autograd.grad(objective(x).sum(), x)
     crafted = counts["student"]
     method.fresh().outer(batch.attacked(batch.x + 0.1, network("student")))
     counts["student"] += (counts["student"] - crafted) * awp

@@ -132,7 +132,7 @@ def _passes(recipe: Recipe, ends: list[int]) -> dict[str, int]:
     for epoch, (begin, end) in enumerate(pairwise([0, *ends])):
         attack_steps = getattr(attack_at(recipe, recipe.attack, epoch), "steps", 0)
         perturbed = recipe.awp is not None and epoch >= epochs_of(recipe.awp_begin, recipe.epochs)
-        a_step = passes(recipe.method, attack_steps, perturbed, given=recipe.references)
+        a_step = passes(recipe.method, attack_steps, perturbed, recipe.references, recipe.teacher_every)
         counts.update({role: (end - begin) * count for role, count in a_step.items()})
     return dict(counts)
 
