@@ -52,7 +52,7 @@ def test_the_model_itself_as_surrogate_is_the_white_box(model):
 
 def test_an_accelerated_transfer_says_so(model, surrogate):
     result = evaluate(model, TEST, THREAT, "transfer-cw-30", surrogate=surrogate, accelerated=True)
-    assert result["transfer-cw-30"].settings.endswith(", judged in fp32")
+    assert result["transfer-cw-30"].settings.endswith(", classified in fp32")
     exact = evaluate(model, TEST, THREAT, "transfer-cw-30", surrogate=surrogate)
     assert abs(result["transfer-cw-30"].correct - exact["transfer-cw-30"].correct) <= 2
 

@@ -136,7 +136,7 @@ def test_every_accelerated_attack_says_where_it_searched(native, precision, net,
     assert [m.attack for m in fast.measurements] == list(SUITES["full"])
     assert fast["clean"].settings == plain["clean"].settings == ""
     for m in plain.measurements[1:]:
-        assert fast[m.attack].settings == f"{m.settings}, searched in {precision}, judged in fp32"
+        assert fast[m.attack].settings == f"{m.settings}, searched in {precision}, classified in fp32"
         assert "searched" not in m.settings
 
 

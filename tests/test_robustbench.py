@@ -57,7 +57,7 @@ def test_eps_is_written_as_the_threat_is(threat, eps):
 
 
 def test_the_footnote_tells_a_part_of_the_split_and_a_faster_search():
-    settings = "AutoAttack standard, Linf 8/255, searched in bf16, judged in fp32"
+    settings = "AutoAttack standard, Linf 8/255, searched in bf16, classified in fp32"
     measured = (Measurement("autoattack", settings, 500, 250, 9.0),)
     footnote = robustbench_entry(replace(RESULT, measurements=measured, versions={}))["footnote"]
     assert footnote == f"autoattack_acc: 500 images, {settings}; Linf 8/255, seed 3. Measured with advdistill."

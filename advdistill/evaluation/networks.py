@@ -143,4 +143,4 @@ def _fast(network: nn.Module, split: Split, device: torch.device | str) -> Attac
     copy = Frozen(network, precision(device))
     copy(to_float(split.images[:2].to(device)))  # the first pass falls back to fp32 if bf16 is not supported
     # the text of saved results: they are comparable only if their settings are the same text
-    return AttackedNetwork(copy, f", searched in {copy.precision}, judged in fp32")
+    return AttackedNetwork(copy, f", searched in {copy.precision}, classified in fp32")
