@@ -4,6 +4,7 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -113,6 +114,23 @@ def test_a_signal_saves_first(tmp_path, teacher, monkeypatch, number):
         distill(recipe, tmp_path / "run")
     monkeypatch.undo()
     assert same(distill(recipe, tmp_path / "run"), distill(recipe, tmp_path / "whole"))
+
+
+def test_seconds_before_an_interruption_count(tmp_path, teacher, monkeypatch):
+    step, now = Trainer._step, [0.0]
+
+    def slow(trainer, *arguments):
+        step(trainer, *arguments)
+        now[0] += 10
+        if trainer.state.at.step == 7 and now[0] == 80:  # the second of six steps of the second epoch, the first time
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Trainer, "_step", slow)
+    with pytest.raises(Interrupted, match="saved at step 8"):
+        distill(short("rslad", teacher, epochs=3), tmp_path / "run")
+    run = distill(short("rslad", teacher, epochs=3), tmp_path / "run")
+    assert [json.loads(line)["seconds"] for line in run.metrics.read_text().splitlines()] == [60, 60, 60]
 
 
 def test_the_seed_decides(tmp_path, teacher):

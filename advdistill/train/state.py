@@ -31,6 +31,7 @@ class Position:
         batch: batches done of the current epoch.
         step: optimiser steps done.
         sums: losses of the current epoch by name, summed over its steps.
+        seconds: time spent on the current epoch.
         best: validation figures of the best checkpoint.
         rollbacks: how often the run was rolled back after diverging; each rollback halves the learning rate.
     """
@@ -39,6 +40,7 @@ class Position:
     batch: int = 0
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     rollbacks: int = 0
 

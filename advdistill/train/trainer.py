@@ -134,8 +134,8 @@ class Trainer:
         return self.fabric.is_global_zero
 
     def _epoch(self, epoch: int) -> None:
-        at, began = self.state.at, time.monotonic()
-        saved = began
+        at, saved = self.state.at, time.monotonic()
+        began = saved - at.seconds
         for share in self.batches.epoch(epoch, skip=at.batch):
             self._step(share, epoch)
             at.batch, at.step = at.batch + 1, at.step + 1
@@ -144,10 +144,12 @@ class Trainer:
                 self._read_losses()
             stop, due = agreed(self.fabric, at.step, self.signals.received, time.monotonic() - saved > SAVE_SECONDS)
             if stop or due:
+                at.seconds = time.monotonic() - began
                 self._save()
                 saved = time.monotonic()
             if stop:
                 raise Interrupted(stop, f"saved at step {at.step}; run the same command to resume")
+        at.seconds = time.monotonic() - began
         self._save()
         self._average(epoch)
         row = {"step": at.step, "epoch": epoch + 1, "lr": self.descend.rate}
@@ -158,7 +160,7 @@ class Trainer:
         row["seconds"] = round(time.monotonic() - began, 2)
         self.distiller.method.end_epoch(rate(self.recipe.schedule, epoch + 1, self.recipe.epochs))
         self._log(row | self.distiller.method.figures())
-        at.epoch, at.batch, at.sums = epoch + 1, 0, {}
+        at.epoch, at.batch, at.sums, at.seconds = epoch + 1, 0, {}, 0.0
         self._save()
         self._save_best()  # after the state: a run killed in between writes the checkpoint when it resumes
 
