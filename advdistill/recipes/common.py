@@ -3,6 +3,8 @@
 The setting is Linf 8/255, ten attack steps of 2/255, crops, flips, and SGD from a learning rate of 0.1.
 """
 
+from dataclasses import replace
+
 from ..attacks import PGD
 from ..methods import Method
 from ..recipe import SGD, Data, Recipe, Schedule
@@ -40,10 +42,12 @@ def with_levers(recipe: Recipe) -> Recipe:
 
 
 def three_attack_steps(recipe: Recipe, step_size: float, epochs: int) -> Recipe:
-    """Use three attack steps instead of ten, more epochs, adversarial statistics, and the network of the last epoch.
+    """Use three attack steps instead of ten, more epochs, rate 0.4, adversarial statistics, and the last network.
 
-    With as many passes, this gained four methods on digits, over nine seeds, 2.8 points under AutoAttack and 3.6 on
-    clean images.
+    With as many passes, three steps gained four methods on digits, over nine seeds, 2.8 points under AutoAttack and 3.6
+    on clean images.
     """
-    attack = PGD(steps=3, step_size=step_size, threat=recipe.attack.threat)
-    return recipe.replace(attack=attack, epochs=epochs, statistics="adversarial", validate_every=epochs)
+    return recipe.replace(
+        attack=PGD(steps=3, step_size=step_size, threat=recipe.attack.threat), epochs=epochs,
+        optimizer=replace(recipe.optimizer, lr=0.4), statistics="adversarial", validate_every=epochs,
+    )  # fmt: skip
