@@ -296,11 +296,11 @@ def test_a_teacher_free_arm_is_missed(place, monkeypatch):
     monkeypatch.chdir(place)
     axes = {"method": ["trades", "rslad"], "ema": [None, 0.9], "seed": [0]}
     (said,) = Study.load(written(place, axes=axes)).missing_baselines()
-    assert said == "No teacher-free arm: this study has no PGDAT cells, so it cannot show what the teacher adds."
+    assert said == "No PGDAT cells, so nothing here shows what a teacher adds over PGDAT."
     assert Study.load(written(place)).missing_baselines() == []
     arms = {name: {"recipe": f"digits.{name}", "epochs": epochs} for name, epochs in (("pgd_at", 3), ("rslad", 2))}
     (said,) = Study.load(written(place, recipe=None, axes={"arm": arms, "ema": [None, 0.9]})).missing_baselines()
-    assert said.startswith("No teacher-free arm: this study has no TRADES")  # it has PGD-AT, in an axis of other fields
+    assert said.startswith("No TRADES cells, so")  # it has PGD-AT, in an axis of other fields
 
 
 def test_levels_may_set_several_fields(place, monkeypatch):

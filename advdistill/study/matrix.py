@@ -176,11 +176,10 @@ class Study:
         said = []
         for name in TEACHER_FREE:
             without = [" ".join(rest) for rest, found in arms.items() if "taught" in found and name not in found]
-            if without and len(without) == len([1 for found in arms.values() if "taught" in found]):
-                missing = f"this study has no {name} cells, so it cannot show what the teacher adds"
-                said.append(f"No teacher-free arm: {missing}.")
-            elif without:
-                said.append(f"No teacher-free arm with {' or '.join(without)}: {name} is missing there.")
+            everywhere = len(without) == len([1 for found in arms.values() if "taught" in found])
+            if without:
+                where = "" if everywhere else f" with {' or '.join(without)}"
+                said.append(f"No {name} cells{where}, so nothing here shows what a teacher adds over {name}.")
         return said
 
     def _check_fields(self) -> None:
