@@ -5,6 +5,7 @@
 """
 
 import csv
+import sys
 from pathlib import Path
 
 import tyro
@@ -31,7 +32,10 @@ def main(
             axes = list(row)[: list(row).index("seed")]
             if row["attack"] == attack:
                 found[" ".join(row[axis] for axis in axes), row["seed"]] = int(row["correct"]) / int(row["n"])
-    seeds = sorted({seed for _, seed in found})
+    names = sorted({name for name, _ in found})
+    if not set(first + second) <= set(names) or len(first) != len(second):
+        sys.exit(f"--first and --second must be as many names, from: {', '.join(names)}; got {first} and {second}.")
+    seeds = sorted({seed for _, seed in found if all((name, seed) in found for name in first + second)})
     pairs = [[found[a, seed] - found[b, seed] for seed in seeds] for a, b in zip(first, second, strict=True)]
     for a, b, values in zip(first, second, pairs, strict=True):
         print(f"{a} - {b}, {attack}: {shown(values)}")
