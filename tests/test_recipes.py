@@ -224,19 +224,19 @@ def test_the_best_without_a_teacher_is_adr_with_the_constants_of_its_release_for
     )
 
 
-@pytest.mark.parametrize(("best", "base"), [
-    ("digits.best", "digits.rslad"),
-    ("digits.best_without_teacher", "digits.rslad"),
-    ("fashion_mnist.best", "fashion_mnist.rslad"),
-    ("fashion_mnist.best_without_teacher", "fashion_mnist.rslad"),
-    ("cifar10.best_small", "cifar10.rslad_small"),
-    ("cifar10.best_small_without_teacher", "cifar10.rslad_small"),
+@pytest.mark.parametrize(("best", "base", "share"), [
+    ("digits.best", "digits.rslad", 1.01),
+    ("digits.best_without_teacher", "digits.rslad", 1.01),
+    ("fashion_mnist.best", "fashion_mnist.rslad", 1.025),  # whole epochs of ten are coarser
+    ("fashion_mnist.best_without_teacher", "fashion_mnist.rslad", 1.02),
+    ("cifar10.best_small", "cifar10.rslad_small", 1.01),
+    ("cifar10.best_small_without_teacher", "cifar10.rslad_small", 1.01),
 ])  # fmt: skip
-def test_the_small_best_recipes_take_about_as_many_passes(best, base):
+def test_the_small_best_recipes_take_as_many_passes(best, base, share):
     best, base = recipes.load(best), recipes.load(base)
     assert best.batch_size == base.batch_size and best.data == base.data
     costs = [sum(passes(one.method, one.attack.steps).values()) * one.epochs for one in (best, base)]
-    assert costs[0] <= 1.03 * costs[1]
+    assert costs[0] <= share * costs[1]
 
 
 def test_two_teachers_are_selected_by_the_mean():

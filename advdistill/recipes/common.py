@@ -10,9 +10,10 @@ from ..methods import Method
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
 
-__all__ = ["ATTACK", "setting", "three_attack_steps", "with_levers"]
+__all__ = ["ATTACK", "RATE", "setting", "three_attack_steps", "with_levers"]
 
 ATTACK = PGD(10, "2/255", Linf("8/255"))
+RATE = 0.4  # of small students; ahead of 0.1 on held-out images of digits, Fashion-MNIST and CIFAR-10
 
 
 def setting(
@@ -49,5 +50,5 @@ def three_attack_steps(recipe: Recipe, step_size: float, epochs: int) -> Recipe:
     """
     return recipe.replace(
         attack=PGD(steps=3, step_size=step_size, threat=recipe.attack.threat), epochs=epochs,
-        optimizer=replace(recipe.optimizer, lr=0.4), statistics="adversarial", validate_every=epochs,
+        optimizer=replace(recipe.optimizer, lr=RATE), statistics="adversarial", validate_every=epochs,
     )  # fmt: skip

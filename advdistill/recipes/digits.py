@@ -14,9 +14,8 @@ from ..methods import IGDM, LIET, METHODS, PGDAT, Method, NuAT, Standard, from_c
 from ..methods.roles import FLAGS
 from ..recipe import SGD, Data, Recipe, Schedule
 from ..threat import Linf
-from .common import three_attack_steps
+from .common import RATE, three_attack_steps
 
-RATE = 0.4
 ONE_STEP = PGD(steps=1, step_size=0.2, threat=Linf(0.2))
 RATES = {"fair_iad": 0.1}  # which does not train at 0.4
 OTHERS = {"ard": {"distill_weight": 0.8}, "fair_ard": {"distill_weight": 0.8}}  # coefficients that are not the default
