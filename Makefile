@@ -1,6 +1,8 @@
 # Every target works on a fresh machine with Python >= 3.11.
 PYTHON ?= python3
 BIN := .venv/bin
+# pip would compile all 19,000 modules, Python compiles those that it imports
+INSTALL := $(BIN)/pip install --quiet --no-compile --constraint constraints.txt
 TEACHER ?= ../shared/teachers/cifar10_resnet18_linf_8_255.safetensors
 
 .PHONY: quickstart test coverage docs bench faults endurance clean derive
@@ -40,12 +42,12 @@ endurance: .venv/test faults
 .venv/%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("advdistill needs Python 3.11 or newer: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(INSTALL) --editable '.[$*]'
 	# without dependencies: timm and torchattacks require torchvision, which fits only PyPI's own torch, and torchattacks
 	# requires requests 2.25, which conflicts with other packages
-	[ $* != test ] || $(BIN)/pip install --quiet --no-deps --constraint constraints.txt timm torchattacks
+	[ $* != test ] || $(INSTALL) --no-deps timm torchattacks
 	# robustbench, whose networks the tests compare with ours; after torchattacks, whose wheel has an old copy of it
-	[ $* != test ] || $(BIN)/pip install --quiet --no-deps --force-reinstall --constraint constraints.txt robustbench==1.1.1
+	[ $* != test ] || $(INSTALL) --no-deps --force-reinstall robustbench==1.1.1
 	touch $@
 
 clean:
