@@ -173,12 +173,11 @@ class Study:
         for cell in self.cells:
             rest = tuple(level for axis, level in cell.levels.items() if axis not in (*methods, SEED))
             arms.setdefault(rest, set()).add(name_of(cell.recipe.method) if not _has_frozen_teacher(cell) else "taught")
+        taught = {" ".join(rest): found for rest, found in arms.items() if "taught" in found}
         said = []
         for name in TEACHER_FREE:
-            without = [" ".join(rest) for rest, found in arms.items() if "taught" in found and name not in found]
-            everywhere = len(without) == len([1 for found in arms.values() if "taught" in found])
-            if without:
-                where = "" if everywhere else f" with {' or '.join(without)}"
+            if without := [rest for rest, found in taught.items() if name not in found]:
+                where = "" if len(without) == len(taught) else f" with {' or '.join(without)}"
                 said.append(f"No {name} cells{where}, so nothing here shows what a teacher adds over {name}.")
         return said
 
