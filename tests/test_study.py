@@ -29,6 +29,7 @@ from advdistill.study import Study
 from advdistill.study.findings import findings
 from advdistill.study.folder import StudyFolder
 from advdistill.study.page import page
+from advdistill.study.tables import captions
 from advdistill.study.worker import _passes, work
 from advdistill.threat import Linf
 
@@ -166,6 +167,24 @@ def test_a_recipe_is_chosen_on_the_images_that_each_run_held_out(done, tmp_path)
     assert "chosen among several" not in text
     assert "not comparable" not in text and "do not compare" not in text
     assert "on held-out" not in (study / "study.md").read_text()
+
+
+def test_attacks_search_on_a_fast_copy_if_the_study_is_accelerated(place, monkeypatch):
+    monkeypatch.chdir(place)
+    for accelerated in (True, False):
+        study = Study.load(written(place, axes={"method": ["pgd_at"]}, accelerated=accelerated, attacks="clean,pgd-2"))
+        folder = StudyFolder(Path(f"accelerated_{accelerated}"), study)
+        assert work(folder, print)
+        (cell,) = study.cells
+        test, threat = data.load("digits", "test"), cell.recipe.attack.threat
+        student = models.load(folder.run(cell).student_reference)
+        wanted = evaluate(student, test, threat, study.attacks, n=100, accelerated=accelerated)
+        found = Result.load(folder.results(cell) / "result.json")
+        assert [(m.settings, m.correct) for m in found.measurements] == [
+            (m.settings, m.correct) for m in wanted.measurements
+        ]
+        assert ("searched in" in found["pgd-2"].settings) == accelerated
+        assert f"Attacks: {found['pgd-2'].settings}." in captions(findings(folder))
 
 
 def test_figures_on_images_that_chose_the_checkpoint_are_said_to_be_too_high(place):
@@ -341,6 +360,8 @@ def test_fields_are_named_as_on_the_command_line(place, monkeypatch):
     ({"fields": FIELDS}, "RSLAD needs a robust teacher; add 'teacher: REFERENCE'"),
     ({"attacks": "pgd-7x"}, "pgd-7x"),
     ({"n": "many"}, "n must be a whole number of at least 1, got 'many'"),
+    ({"accelerated": "yes"}, "accelerated must be true or false, got 'yes'"),
+    ({"n": True}, "n must be a whole number of at least 1, got True"),
     ({"n": -5}, "n must be a whole number of at least 1, got -5"),
     ({"baseline": {"method": "ard"}}, "Unknown level of method 'ard'"),
     ({"baseline": {"methods": "ard"}}, "Unknown axis of .* 'methods'. Did you mean 'method'"),

@@ -54,6 +54,7 @@ class Study:
         fields: values for every recipe, by dotted name, such as `{"optimizer.lr": 0.1}`; a level's override them.
         attacks: a suite, or comma-separated attacks, as for `advdistill evaluate`.
         n: the first n images of the test split; `None` means all.
+        accelerated: attacks search on a fast copy of the network, as in `evaluate`.
         baseline: by axis, the level that others are compared with; by default the axis's first level.
         source: the file, for messages and the study's name.
     """
@@ -63,6 +64,7 @@ class Study:
     fields: Mapping[str, Any] | None = None
     attacks: str = "clean,pgd-20,autoattack"
     n: int | None = None
+    accelerated: bool = False
     baseline: Mapping[str, str] | None = None
     source: str = "study"
 
@@ -185,10 +187,11 @@ class Study:
         for name, kinds, expected in (
             ("recipe", str, "text such as digits.rslad"), ("n", int, "a whole number of at least 1"),
             ("attacks", str, "text such as clean,pgd-20"), ("baseline", dict, "a mapping such as {method: pgd_at}"),
+            ("accelerated", bool, "true or false"),
             ("fields", dict, "a mapping such as {teacher: runs/digits.teacher}"),
         ):  # fmt: skip
             value = getattr(self, name)
-            wrong = not isinstance(value, kinds) or isinstance(value, bool) or (isinstance(value, int) and value < 1)
+            wrong = not isinstance(value, kinds) or (kinds is int and (isinstance(value, bool) or value < 1))
             if value is not None and wrong:
                 raise ValueError(f"{self.source}: {name} must be {expected}, got {value!r}.")
         chosen = (all("recipe" in one for one in levels.values()) for levels in self.axes.values())

@@ -94,7 +94,7 @@ def _measure(folder: StudyFolder, cell: Cell) -> tuple[Result, Cost]:
         network, began = models.load(run.student_reference), time.monotonic()
         result = evaluate(
             network, images, cell.recipe.attack.threat, attacks=study.suite, n=folder.n, name=cell.name,
-            keep=files.unfinished, device="cuda" if torch.cuda.is_available() else None,
+            accelerated=study.accelerated, keep=files.unfinished, device="cuda" if torch.cuda.is_available() else None,
             report=lambda line: print(line, file=sys.stderr, flush=True),
         )  # fmt: skip
         chosen = Selection.from_header(provenance(run.best), None if folder.held_out else images.fingerprint())
