@@ -62,10 +62,12 @@ class Died(Exception):
     pass
 
 
-def test_stopped_after_any_batch_it_goes_on_where_it_was(model, tmp_path, monkeypatch, blocks):
+@pytest.mark.parametrize(("batch_size", "unsaved"), [(30, 1e6), (200, 0)])
+def test_stopped_after_any_block_it_goes_on_where_it_was(model, tmp_path, monkeypatch, blocks, batch_size, unsaved):
     blocks(30)
+    monkeypatch.setattr(measuring, "UNSAVED", unsaved)
     split = data.load("digits", "test").first(200)
-    settings = {"threat": Linf(0.1), "suite": "clean,pgd-20,fgsm", "batch_size": 30}
+    settings = {"threat": Linf(0.1), "suite": "clean,pgd-20,fgsm", "batch_size": batch_size}
     whole = evaluate(model, split, keep=tmp_path / "whole.safetensors", **settings)
     calls, real = [], measuring._attacked
 
@@ -80,7 +82,7 @@ def test_stopped_after_any_batch_it_goes_on_where_it_was(model, tmp_path, monkey
         with pytest.raises(Died):
             evaluate(model, split, keep=tmp_path / "died.safetensors", **settings)
     died = evaluate(model, split, keep=tmp_path / "died.safetensors", **settings)
-    assert len(calls) == 3 * 7 + 3  # only the three batches that died are attacked twice
+    assert len(calls) == 3 * 7 + 3  # only the three blocks that died are attacked twice
     assert [m.correct for m in died.measurements] == [m.correct for m in whole.measurements]
     assert same(verdicts(tmp_path / "whole.safetensors"), verdicts(tmp_path / "died.safetensors"))
 

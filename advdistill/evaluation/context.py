@@ -34,7 +34,7 @@ class Context:
         model: the evaluated model, in eval mode and on `device`; its predictions at x' are counted.
         split: the evaluation images.
         attacked: the network on which attacks search for x'.
-        batch_size: images between two saves of the verdicts, in whole blocks, at least one block.
+        batch_size: images between two saves of the verdicts, in whole blocks, at least one block; see `evaluate`.
         processes: this process's rank and the number of processes; the blocks are divided among the processes.
         report: receives lines of progress.
         places: indices of the images in the whole split, `[N]`, if `split` is a part of it.

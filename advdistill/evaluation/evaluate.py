@@ -60,13 +60,14 @@ def evaluate(
             `advdistill.attacks.Attack`, a function `attack(model, x, y, *, rng)`, or named as
             `"python:my_module:my_attack"`. An x' outside the threat model or [0, 1] does not break its image.
         n: evaluate only the first n images.
-        batch_size: images between two saves of the verdicts, in whole blocks; no result depends on it.
+        batch_size: images between two saves of the verdicts, in whole blocks; no result depends on it. Slow attacks
+            are saved more often, after the first block that ends 30 seconds after the last save.
         device: where to run; by default the model's device.
         name: the model's name in tables; `None` is the name of its class.
         accelerated: let every attack search on a copy with folded batch-norm, in bf16 if `device` supports it. The
             fp32 model's prediction at x' still decides. Use the default for results that you publish.
         surrogate: another model for the same images; attacks named `transfer-` search for x' on it.
-        keep: a .safetensors file for the verdict on each image, saved after every batch. An interrupted evaluation is
+        keep: a .safetensors file for the verdict on each image. An interrupted evaluation is
             resumed from it if the data and their order are the same. A file of another user, or of an early version,
             whose random numbers differ, is renamed and not used.
         keep_images: a folder for the x' of every image that is classified correctly when clean and broken by an

@@ -22,6 +22,7 @@ from .watch import NO_GRADIENT
 __all__ = ["correct", "measure", "try_on_two_images"]
 
 QUIET = 10  # seconds between two reports of progress
+UNSAVED = 30  # seconds after which verdicts are saved within a batch
 OUTSIDE = "outside"  # note of attacks that may leave the threat model: 1 if x' is outside
 
 
@@ -70,7 +71,7 @@ def measure(
     verdicts = verdicts or Verdicts(len(context.split))
     wanted = images if attack.perturbs else None  # they may be missing if an earlier call did not save them
     missing = _missing(context, attack, verdicts, wanted)
-    began = said = time.monotonic()
+    began = said = saved = time.monotonic()
     with exact():
         for done, (start, x, y) in enumerate(context.batches(missing), 1):
             before = time.monotonic()
@@ -79,9 +80,12 @@ def measure(
             right = right & clean  # x itself is an admissible x'
             if images is not None and attack.perturbs:
                 images.put(attack.name, start, x_adv.cpu().numpy(), (clean & ~right).cpu().numpy())
-            save = done % max(1, context.batch_size // context.block) == 0 or done == len(missing)
-            verdicts.put(attack.name, start, right, notes, time.monotonic() - before, save)
-            if done < len(missing) and (now := time.monotonic()) - said > QUIET:
+            now = time.monotonic()
+            whole = done % max(1, context.batch_size // context.block) == 0 or done == len(missing)
+            if save := whole or now - saved > UNSAVED:
+                saved = now
+            verdicts.put(attack.name, start, right, notes, now - before, save)
+            if done < len(missing) and now - said > QUIET:
                 context.report(_progress(attack.name, done, len(missing), now - began))
                 said = now
     if context.processes[1] > 1:
