@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import recipes
-from .._internal.messages import unknown
+from .._internal.messages import is_whole, unknown
 from .._internal.reading import parse_yaml, read_text
 from ..attacks.base import Attack
 from ..attacks.suites import attacks
@@ -191,8 +191,8 @@ class Study:
             ("fields", dict, "a mapping such as {teacher: runs/digits.teacher}"),
         ):  # fmt: skip
             value = getattr(self, name)
-            wrong = not isinstance(value, kinds) or (kinds is int and (isinstance(value, bool) or value < 1))
-            if value is not None and wrong:
+            right = is_whole(value, 1) if kinds is int else isinstance(value, kinds)
+            if value is not None and not right:
                 raise ValueError(f"{self.source}: {name} must be {expected}, got {value!r}.")
         chosen = (all("recipe" in one for one in levels.values()) for levels in self.axes.values())
         if self.recipe is None and not any(chosen):
