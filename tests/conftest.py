@@ -47,6 +47,12 @@ def linear(x, y, classes):
     return nn.Sequential(nn.Flatten(), layer).eval().requires_grad_(False)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """A worker more than there are cores: many tests wait for child processes or a browser."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items):
     """Run slow test files, and those that wait for processes, first, so that none is left for one worker at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
