@@ -50,7 +50,7 @@ class Evaluate:
     n: int | None = None
     """Only the first n images of the test split."""
     batch_size: int = 256
-    """Images between two saves of the verdicts (right or broken, for each image); no figure depends on it."""
+    """Images between two saves of the verdicts (right or broken); slow attacks save more often. Changes no figure."""
     accelerated: bool = False
     """Attack a bf16 copy (folded fp32 if bf16 is not native); the fp32 model still classifies. Not for claims."""
     keep_images: bool = False

@@ -67,9 +67,9 @@ def evaluate(
         accelerated: let every attack search on a copy with folded batch-norm, in bf16 if `device` supports it. The
             fp32 model's prediction at x' still decides. Use the default for results that you publish.
         surrogate: another model for the same images; attacks named `transfer-` search for x' on it.
-        keep: a .safetensors file for the verdict on each image. An interrupted evaluation is
-            resumed from it if the data and their order are the same. A file of another user, or of an early version,
-            whose random numbers differ, is renamed and not used.
+        keep: a .safetensors file for the verdict on each image. An interrupted evaluation is resumed from it if the
+            data and their order are the same. A file of another user, or of an early version, whose random numbers
+            differ, is renamed and not used.
         keep_images: a folder for the x' of every image that is classified correctly when clean and broken by an
             attack, one file for each block of images.
         shared: divide the blocks among the processes of torch.distributed; all return the same result.

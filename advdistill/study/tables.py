@@ -47,7 +47,7 @@ def effect_rows(found: Findings) -> Iterator[list[str]]:
 def captions(found: Findings) -> list[str]:
     """Return sentences below the tables: what was measured and compared, and the caveats of the figures."""
     result = next(iter(found.groups[0].results.values())).result
-    settings = [result[attack].settings for attack in found.attacks if result[attack].settings]
+    settings = "; ".join(filter(None, (result[attack].settings for attack in found.attacks)))
     split = f"{result.data} ({result.fingerprint})"
     if found.held_out:
         split = f"{result.data}: the training images that each run held out for validation, other ones for each seed"
@@ -59,7 +59,7 @@ def captions(found: Findings) -> list[str]:
     )
     said = [
         f"{split}, {result.threat}, {result[found.attacks[0]].n} images; {found.done} of {found.total} cells.",
-        *([f"Attacks: {'; '.join(settings)}."] if settings else []),
+        *([f"Attacks: {settings}."] if settings else []),
         "Accuracy in %: mean ± standard deviation over n seeds. Seconds of training, optimiser steps and forward "
         "passes of an image through any network: the mean of a run.",
         *([compared] if base else []),  # a single combination is compared with nothing
